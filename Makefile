@@ -1,0 +1,63 @@
+# The commands of the project. `make demo` and `make test` need Python 3.11 or newer and nothing else.
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+DEMO := demo
+
+.PHONY: help install demo demo-password serve test lint format worker clean
+
+help:  ## Show this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+$(VENV)/base: requirements/base.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=...")'
+	@echo 'Installing into $(VENV) (about 2 GB, a few minutes)'
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements/base.txt
+	@touch $@
+
+$(VENV)/dev: requirements/dev.txt requirements/base.txt | $(VENV)/base
+	@echo 'Installing what the tests need into $(VENV)'
+	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements/dev.txt
+	@touch $@
+
+# A file of settings with a secret of its own; an existing one is never touched.
+$(DEMO)/.env: | $(VENV)/base
+	@mkdir -p $(DEMO)
+	@umask 077; $(PY) -c 'import secrets; print("SECRET_KEY=" + secrets.token_urlsafe(50))' > $@
+	@printf 'SESSIONS_DB_PATH=$(DEMO)/sessions.db\nMODEL_REPO_ID=$(DEMO)/tiny-model\nSERVED_MODEL_NAME=tiny-model\nOCR_MAX_TOKENS=300\nTORCH_THREADS=1\n' >> $@
+
+.env: | $(VENV)/base
+	@umask 077; sed "s|^SECRET_KEY=.*|SECRET_KEY=$$($(PY) -c 'import secrets; print(secrets.token_urlsafe(50))')|" .env.example > $@
+	@echo 'Made .env from .env.example. Look at it: the model, the device and the limits are set there.'
+
+demo: $(VENV)/base $(DEMO)/.env  ## Try it: small local model, SQLite, one process, nothing downloaded from a model hub
+	@ENV_FILE=$(DEMO)/.env exec $(PY) manage.py demo
+
+demo-password:  ## Set another password for the demo's admin
+	@test -d $(DEMO)/tiny-model || { echo 'There is no demo yet. Start it once first: make demo' >&2; exit 1; }
+	@ENV_FILE=$(DEMO)/.env $(PY) manage.py changepassword admin
+
+serve: $(VENV)/base .env  ## Serve with your own .env
+	@exec $(PY) manage.py serve
+
+worker: $(VENV)/base .env  ## Run one GPU worker (needs REDIS_URL)
+	@exec $(PY) manage.py worker
+
+install: $(VENV)/base  ## Make the virtual environment and install the server
+
+test: $(VENV)/dev  ## Run all tests; what needs Redis, PostgreSQL or Chromium runs where they are found
+	$(PY) -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/dev  ## Check style and types
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy .
+
+format: $(VENV)/dev  ## Put the code into shape
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+clean:  ## Remove what the demo made (its database and its model)
+	rm -rf $(DEMO)

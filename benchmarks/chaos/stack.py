@@ -1,0 +1,82 @@
+"""The processes that are disturbed, and the small model that they run."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import httpx
+import redis
+
+from inference.engine.tiny_model import build_tiny_model, make_model, make_tokenizer
+from tests.faults.conftest import FaultyStack, through
+from tests.faults.proxy import Proxy
+from tests.live.stack import Process, free_port
+from tests.live.waiting import wait_for
+
+LEASE_SECONDS = 2.0
+SETTINGS: dict[str, object] = {
+    "SESSION_LEASE_SECONDS": LEASE_SECONDS,
+    "SESSION_REQUEUE_SECONDS": 2,
+    # The small model is fast: with shorter waits an answer has about as many events as one of a large model.
+    "CHUNK_COMMIT_SECONDS": 0.005,
+    # Faults fall on whoever runs: no session is to blame for them.
+    "SESSION_MAX_ATTEMPTS": 1000,
+    "WORKER_HEARTBEAT_SECONDS": 1,
+    "KEEPALIVE_SECONDS": 2,
+    # The log is compared with what the clients saw, at the very end.
+    "SESSIONS_TTL_SECONDS": 86_400,
+}
+#: a process that is started again and says nothing for so long is left alone
+READY_SECONDS = 90.0
+
+
+class ChaosStack(FaultyStack):
+    """Several web processes and workers, in a Redis database of its own, which the faults empty."""
+
+    def __init__(self, folder: Path, *, redis_url: str, webs: int, workers: int, **proxies: Proxy) -> None:
+        model = build_double_model(folder / "tiny")
+        super().__init__(folder, model, database=proxies["database"], broker=proxies["broker"], **SETTINGS)
+        self.redis_url = redis_url
+        self.env["REDIS_URL"] = through(redis_url, self.broker)
+        self.ports = {"web": self.port} | {f"web-{number}": free_port() for number in range(2, webs + 1)}
+        self.workers = ["worker", *(f"worker-{number}" for number in range(2, workers + 1))]
+        self.urls = [f"http://127.0.0.1:{port}" for port in self.ports.values()]
+
+    def start_all(self) -> None:
+        self.start()
+        names = [*list(self.ports)[1:], *self.workers[1:]]
+        for name in names:
+            self.start_process(name)
+        wait_for(lambda: all(self.is_ready(name) for name in names), seconds=READY_SECONDS)
+
+    def start_process(self, name: str) -> Process:
+        return self.start_web(name, self.ports[name]) if name in self.ports else self.start_worker(name)
+
+    def is_ready(self, name: str) -> bool:
+        if name in self.ports:
+            with contextlib.suppress(httpx.TransportError):
+                return httpx.get(f"http://127.0.0.1:{self.ports[name]}/health", timeout=5).is_success
+            return False
+        pid = f"%:{self.processes[name].pid}:%"
+        return bool(self.query("SELECT 1 FROM inference_modelworker WHERE state = 'ready' AND name LIKE ?", pid))
+
+    def stop_all(self) -> None:
+        """-9, whatever state they are in: what is left of them is a database, and that is dropped."""
+        for process in self.processes.values():
+            if process.is_running():
+                process.kill()
+        self.stop()
+        with redis.Redis.from_url(self.redis_url) as broker:
+            broker.flushdb()
+
+
+def build_double_model(folder: Path) -> Path:
+    """The small model in double precision.
+
+    Another attempt reads in one pass what the first read token by token, and the sums differ in their last bits. In
+    single precision that decides one draw in a hundred thousand, which would be counted here as a text that differs.
+    """
+    build_tiny_model(folder)
+    make_model(make_tokenizer(), seed=0).double().save_pretrained(folder)
+    return folder

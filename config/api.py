@@ -1,0 +1,25 @@
+"""The one HTTP API: OpenAI's surface and KTP reading, with ``/docs`` and ``/openapi.json``."""
+
+from __future__ import annotations
+
+from ninja import NinjaAPI
+
+from inference.api import chat, models
+from inference.api.auth import ApiKey
+from inference.api.error_rendering import register_handlers
+from inference.api.parsing import JsonParser
+from ocr import api as ocr_api
+
+api = NinjaAPI(
+    title="Sambung",
+    version="0.1.0",
+    description="An OpenAI-compatible server for Qwen3-VL whose every stream is in the database.",
+    urls_namespace="api",
+    auth=ApiKey(),
+    parser=JsonParser(),
+)
+register_handlers(api)
+api.add_router("", chat.router)
+api.add_router("", models.router)
+api.add_router("", models.health_router)
+api.add_router("", ocr_api.router)

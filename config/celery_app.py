@@ -1,0 +1,17 @@
+"""The Celery application: one queue, early acknowledgement, one task in hand a thread.
+
+Redelivery is not left to the broker (with a short visibility timeout one task ran four times). A row claim makes a
+second delivery harmless, and the sweeper sends again what was lost.
+"""
+
+from __future__ import annotations
+
+import os
+
+from celery import Celery
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+
+app = Celery("sambung")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.autodiscover_tasks(["inference"])

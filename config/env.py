@@ -1,0 +1,109 @@
+"""The only place that reads the environment. Every name here stands in ``.env.example`` with a comment.
+
+Values come from the process environment first, then from the file named by ``ENV_FILE`` (default ``.env`` beside
+``manage.py``). A value that cannot be read stops the process with the name of the setting and what it should be.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+import zoneinfo
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+_env = environ.Env()
+_env_file = Path(_env.str("ENV_FILE", default=str(BASE_DIR / ".env")))
+if _env_file.is_file():
+    _env.read_env(str(_env_file))
+
+#: every name that was asked for, so that a test can compare them with ``.env.example``
+names_read: set[str] = {"ENV_FILE"}
+
+
+def _read(name: str, reader: Callable[[], Any], kind: str) -> Any:
+    names_read.add(name)
+    try:
+        return reader()
+    except (ValueError, TypeError, environ.ImproperlyConfigured) as exc:
+        raise ImproperlyConfigured(f"{name} must be {kind}; it is {_env.str(name, default='')!r}.") from exc
+
+
+def one_of(name: str, choices: tuple[str, ...], default: str) -> str:
+    """In capitals, whatever case it is written in."""
+    value = text(name, default).upper()
+    if value not in choices:
+        raise ImproperlyConfigured(f"{name} must be one of {', '.join(choices)}; it is {value!r}.")
+    return value
+
+
+def text(name: str, default: str = "") -> str:
+    return str(_read(name, lambda: _env.str(name, default=default), "a text")).strip()
+
+
+def flag(name: str, default: bool = False) -> bool:
+    """True for 1, true, yes, on, y, t and ok; false for 0, false, no, off, n, f and the empty text."""
+    value = text(name, "1" if default else "0").lower()
+    if value in environ.Env.BOOLEAN_TRUE_STRINGS:
+        return True
+    if value in {"0", "false", "no", "off", "n", "f", ""}:
+        return False
+    raise ImproperlyConfigured(f"{name} must be 1 or 0; it is {value!r}.")
+
+
+def integer(name: str, default: int, *, minimum: int | None = None, maximum: int | None = None) -> int:
+    value = int(_read(name, lambda: _env.int(name, default=default), "a whole number"))
+    if minimum is not None and value < minimum:
+        raise ImproperlyConfigured(f"{name} must be {minimum} or more; it is {value}.")
+    if maximum is not None and value > maximum:
+        raise ImproperlyConfigured(f"{name} must be {maximum} or less; it is {value}.")
+    return value
+
+
+def number(name: str, default: float, *, minimum: float | None = None) -> float:
+    # Not environ's float, which drops what is no digit: 15s would be 15, and 1e3 thirteen.
+    value = float(_read(name, lambda: float(_env.str(name, default=str(default))), "a number"))
+    if not math.isfinite(value):
+        raise ImproperlyConfigured(f"{name} must be a finite number; it is {value}.")
+    if minimum is not None and value < minimum:
+        raise ImproperlyConfigured(f"{name} must be {minimum:g} or more; it is {value:g}.")
+    return value
+
+
+def time_zone(name: str, default: str) -> str:
+    value = text(name, default)
+    try:
+        zoneinfo.ZoneInfo(value)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as exc:
+        # OSError: a folder of zones, such as Asia.
+        raise ImproperlyConfigured(f"{name} must be a time zone such as Asia/Jakarta; it is {value!r}.") from exc
+    return value
+
+
+def texts(name: str, default: list[str] | None = None) -> list[str]:
+    """A comma-separated list; blanks around the items do not count."""
+    values = _read(name, lambda: _env.list(name, default=default or []), "a comma-separated list")
+    return [item.strip() for item in values if item.strip()]
+
+
+def database(default_sqlite_path: Path) -> dict[str, Any]:
+    """Django's settings for ``DATABASE_URL``, or for an SQLite file when it is unset."""
+    if not text("DATABASE_URL"):
+        return {"ENGINE": "django.db.backends.sqlite3", "NAME": str(default_sqlite_path)}
+    try:
+        with warnings.catch_warnings():
+            # It shows what it took the address for, with the password.
+            warnings.simplefilter("ignore")
+            settings = _env.db("DATABASE_URL")
+    except (ValueError, environ.ImproperlyConfigured):
+        settings = {}
+    if not settings.get("ENGINE"):
+        # Without its value: there is a password in it.
+        raise ImproperlyConfigured("DATABASE_URL must be an address such as postgres://user:password@host:5432/name.")
+    return dict(settings)

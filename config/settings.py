@@ -1,0 +1,276 @@
+"""Django settings. What differs between a laptop and a cluster comes from the environment, by ``config.env``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import django_stubs_ext
+from django.core.exceptions import ImproperlyConfigured
+
+from config import env
+
+# So that ModelAdmin[Session] and the like, which type checkers read, can be evaluated.
+django_stubs_ext.monkeypatch()
+
+BASE_DIR = env.BASE_DIR
+
+# --- Django ---------------------------------------------------------------------------------------------------------
+
+DEBUG = env.flag("DEBUG")
+SECRET_KEY = env.text("SECRET_KEY")
+if not SECRET_KEY:
+    if not DEBUG:
+        raise ImproperlyConfigured(
+            "SECRET_KEY is not set. Put a long random text into .env, for example the output of: "
+            'python -c "import secrets; print(secrets.token_urlsafe(50))"'
+        )
+    SECRET_KEY = "django-insecure-for-development-only"  # noqa: S105  (named so that check --deploy refuses it)
+
+HOST = env.text("HOST", "127.0.0.1")
+PORT = env.integer("PORT", 3000, minimum=0, maximum=65535)
+ALLOWED_HOSTS = env.texts("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
+CSRF_TRUSTED_ORIGINS = env.texts("CSRF_TRUSTED_ORIGINS")
+
+INSTALLED_APPS = [
+    "daphne",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "channels",
+    "corsheaders",
+    "ninja",
+    "sessions_app",
+    "inference",
+    "ocr",
+]
+
+MIDDLEWARE = [
+    "sessions_app.request_id.RequestIdMiddleware",
+    "inference.api.middleware.ApiErrorMiddleware",
+    "corsheaders.middleware.CorsMiddleware",
+    "inference.api.hosts.HostMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "config.static_files.AsyncWhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "config.urls"
+ASGI_APPLICATION = "config.asgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = env.time_zone("TIME_ZONE", "UTC")
+USE_TZ = True
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+LOGIN_URL = "/accounts/login/"
+LOGIN_REDIRECT_URL = "/ocr/"
+LOGOUT_REDIRECT_URL = "/"
+
+STATIC_URL = "/static/"
+STATICFILES_DIRS = [BASE_DIR / "config" / "static"]
+# Files are served from where the apps keep them, so that no collectstatic stands between a checkout and a styled page.
+WHITENOISE_USE_FINDERS = True
+
+# --- Database -------------------------------------------------------------------------------------------------------
+
+SESSIONS_DB_PATH = Path(env.text("SESSIONS_DB_PATH", "sessions.db"))
+_database: dict[str, Any] = env.database(BASE_DIR / SESSIONS_DB_PATH)
+DB_THREADS = env.integer("DB_THREADS", 4, minimum=1)
+DB_POOL_SIZE = env.integer("DB_POOL_SIZE", 20, minimum=2)
+if _database["ENGINE"].endswith("sqlite3"):
+    # Without WAL and IMMEDIATE, one writer beside eight readers gave 536 "database is locked"; with both, none.
+    _database["OPTIONS"] = {
+        "transaction_mode": "IMMEDIATE",
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON;",
+        "timeout": 20,
+    }
+elif _database["ENGINE"].endswith("postgresql"):
+    _database["OPTIONS"] = {
+        **_database.get("OPTIONS", {}),
+        "pool": {"min_size": 0, "max_size": DB_POOL_SIZE, "timeout": 4},
+    }
+# Persistent connections leak under ASGI (45 of 200 requests, measured); the pool stands in for them.
+_database["CONN_MAX_AGE"] = 0
+# The pool looks at a connection before it lends it: after the database was away, none of them works.
+_database["CONN_HEALTH_CHECKS"] = True
+DATABASES = {"default": _database}
+
+# --- Broker and wake-ups --------------------------------------------------------------------------------------------
+
+REDIS_URL = env.text("REDIS_URL")
+CELERY_BROKER_URL = REDIS_URL or "memory://localhost/"
+# Without the time-outs a Redis that hangs holds the thread, and the connection, of everyone who opens a session. The
+# socket's is above the second for which a worker waits for a message.
+CELERY_BROKER_TRANSPORT_OPTIONS = (
+    {"socket_timeout": 5, "socket_connect_timeout": 2} if REDIS_URL else {"polling_interval": 0.01}
+)
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_TASK_DEFAULT_QUEUE = "generate"
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_ACKS_LATE = False
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_REDIRECT_STDOUTS = False
+CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 1, "interval_start": 0.1, "interval_max": 0.5}
+
+# --- Sessions -------------------------------------------------------------------------------------------------------
+
+PERSIST_SESSIONS = env.flag("PERSIST_SESSIONS", True)
+SESSIONS_TTL_SECONDS = env.number("SESSIONS_TTL_SECONDS", 600, minimum=1)
+SESSIONS_HISTORY_DAYS = env.number("SESSIONS_HISTORY_DAYS", 30, minimum=0)
+CANCEL_AFTER_DISCONNECT_SECONDS = env.number("CANCEL_AFTER_DISCONNECT_SECONDS", 3600, minimum=0)
+SESSION_LEASE_SECONDS = env.number("SESSION_LEASE_SECONDS", 15, minimum=1)
+SESSION_MAX_ATTEMPTS = env.integer("SESSION_MAX_ATTEMPTS", 4, minimum=1)
+SESSION_REQUEUE_SECONDS = env.number("SESSION_REQUEUE_SECONDS", 20, minimum=1)
+SESSION_RUN_TASK = "inference.tasks.run_session"
+CHUNK_COMMIT_SECONDS = env.number("CHUNK_COMMIT_SECONDS", 0.03, minimum=0)
+SWEEP_SECONDS = env.number("SWEEP_SECONDS", 2, minimum=0.1)
+KEEPALIVE_SECONDS = env.number("KEEPALIVE_SECONDS", 15, minimum=0.1)
+HUB_POLL_SECONDS = env.number("HUB_POLL_SECONDS", 1, minimum=0.05)
+HUB_PRESENCE_SECONDS = env.number("HUB_PRESENCE_SECONDS", 5, minimum=0.1)
+STALLED_READER_SECONDS = env.number("STALLED_READER_SECONDS", 30, minimum=0.1)
+MAX_OPEN_STREAMS = env.integer("MAX_OPEN_STREAMS", 2000, minimum=1)
+MAX_QUEUED_SESSIONS = env.integer("MAX_QUEUED_SESSIONS", 1000, minimum=1)
+
+# --- Model and generation -------------------------------------------------------------------------------------------
+
+MODEL_REPO_ID = env.text("MODEL_REPO_ID", "Qwen/Qwen3-VL-2B-Thinking")
+SERVED_MODEL_NAME = env.text("SERVED_MODEL_NAME") or (
+    Path(MODEL_REPO_ID).name if Path(MODEL_REPO_ID).exists() or MODEL_REPO_ID.startswith((".", "/")) else MODEL_REPO_ID
+)
+HF_TOKEN = env.text("HF_TOKEN")
+TRUST_REMOTE_CODE = env.flag("TRUST_REMOTE_CODE")
+DEVICE_MAP = env.text("DEVICE_MAP", "auto")
+TORCH_DTYPE = env.text("TORCH_DTYPE", "auto")
+MAX_TOKENS = env.integer("MAX_TOKENS", 256, minimum=1)
+MAX_TOKENS_LIMIT = env.integer("MAX_TOKENS_LIMIT", 32768, minimum=1)
+TEMPERATURE = env.number("TEMPERATURE", 0.7, minimum=0)
+MAX_BATCH_SIZE = env.integer("MAX_BATCH_SIZE", 16, minimum=1)
+TORCH_THREADS = env.integer("TORCH_THREADS", 0, minimum=0)
+MAX_CONTEXT_TOKENS = env.integer("MAX_CONTEXT_TOKENS", 0, minimum=0)
+WORKER_HEARTBEAT_SECONDS = env.number("WORKER_HEARTBEAT_SECONDS", 3, minimum=0.1)
+
+# --- Media ----------------------------------------------------------------------------------------------------------
+
+MAX_REQUEST_BYTES = env.integer("MAX_REQUEST_BYTES", 64 * 1024 * 1024, minimum=1024)
+DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_REQUEST_BYTES
+MAX_VIDEO_FRAMES = env.integer("MAX_VIDEO_FRAMES", 16, minimum=2)
+MAX_IMAGES_PER_REQUEST = env.integer("MAX_IMAGES_PER_REQUEST", 16, minimum=0)
+MAX_VIDEOS_PER_REQUEST = env.integer("MAX_VIDEOS_PER_REQUEST", 4, minimum=0)
+MAX_IMAGE_BYTES = env.integer("MAX_IMAGE_BYTES", 20 * 1024 * 1024, minimum=1024)
+MAX_VIDEO_BYTES = env.integer("MAX_VIDEO_BYTES", 100 * 1024 * 1024, minimum=1024)
+MAX_IMAGE_PIXELS = env.integer("MAX_IMAGE_PIXELS", 50_000_000, minimum=1)
+MAX_VIDEO_PIXELS = env.integer("MAX_VIDEO_PIXELS", 33_554_432, minimum=1)
+MAX_MEDIA_BYTES_PER_REQUEST = env.integer("MAX_MEDIA_BYTES_PER_REQUEST", 128 * 1024 * 1024, minimum=1024)
+MAX_VIDEO_SECONDS = env.number("MAX_VIDEO_SECONDS", 600, minimum=1)
+MEDIA_FETCH_TIMEOUT_SECONDS = env.number("MEDIA_FETCH_TIMEOUT_SECONDS", 20, minimum=0.1)
+MEDIA_DECODE_TIMEOUT_SECONDS = env.number("MEDIA_DECODE_TIMEOUT_SECONDS", 30, minimum=0.1)
+MEDIA_DECODE_THREADS = env.integer("MEDIA_DECODE_THREADS", 2, minimum=1)
+MEDIA_LOCAL_ROOT = env.text("MEDIA_LOCAL_ROOT")
+MEDIA_ALLOW_PRIVATE_HOSTS = env.flag("MEDIA_ALLOW_PRIVATE_HOSTS")
+
+# --- KTP reading ----------------------------------------------------------------------------------------------------
+
+ANSWER_TIMEOUT_SECONDS = env.number("ANSWER_TIMEOUT_SECONDS", 600, minimum=1)
+OCR_TIMEOUT_SECONDS = env.number("OCR_TIMEOUT_SECONDS", 120, minimum=1)
+OCR_MAX_TOKENS = env.integer("OCR_MAX_TOKENS", 4096, minimum=16)
+
+# --- Who may call ---------------------------------------------------------------------------------------------------
+
+API_KEYS = env.texts("API_KEYS")
+CORS_URLS_REGEX = r"^/(v1/|health$|ktp-ocr/?$|openapi\.json$)"
+_cors_origins = env.texts("CORS_ALLOWED_ORIGINS", ["*"])
+CORS_ALLOW_ALL_ORIGINS = "*" in _cors_origins
+CORS_ALLOWED_ORIGINS = [] if CORS_ALLOW_ALL_ORIGINS else _cors_origins
+CORS_ALLOW_CREDENTIALS = False
+CORS_ALLOW_HEADERS = [
+    *("accept", "authorization", "cache-control", "content-type", "idempotency-key", "last-event-id", "x-request-id"),
+    *("openai-beta", "openai-organization", "openai-project"),
+    # what the official JavaScript SDK adds to every request it makes from a browser
+    *(
+        f"x-stainless-{name}"
+        for name in [
+            "arch",
+            "async",
+            "helper-method",
+            "lang",
+            "os",
+            "package-version",
+            "poll-helper",
+            "retry-count",
+            "runtime",
+            "runtime-version",
+            "timeout",
+        ]
+    ),
+]
+CORS_EXPOSE_HEADERS = ["X-Session-ID", "X-Request-ID", "Retry-After"]
+
+# Behind a proxy that ends TLS. HSTS and the secure cookies are what `manage.py check --deploy` asks for.
+SECURE_HTTPS = env.flag("SECURE_HTTPS")
+if SECURE_HTTPS:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    SECURE_SSL_REDIRECT = True
+    SECURE_HSTS_SECONDS = 31_536_000
+    SECURE_HSTS_INCLUDE_SUBDOMAINS = True
+    SECURE_HSTS_PRELOAD = True
+    SESSION_COOKIE_SECURE = True
+    CSRF_COOKIE_SECURE = True
+
+# --- Logs -----------------------------------------------------------------------------------------------------------
+
+LOG_LEVEL = env.one_of("LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"), "INFO")
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "filters": {"request_id": {"()": "sessions_app.request_id.RequestIdFilter"}},
+    "formatters": {
+        "line": {"format": "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"},
+    },
+    "handlers": {
+        "stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["request_id"]},
+    },
+    "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
+    "loggers": {
+        # The access line is ours, with the request id; Django's and Daphne's would say it again.
+        "django.server": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},
+        "daphne": {"level": "WARNING"},
+        "httpx": {"level": "WARNING"},
+        # It warns of every attempt to connect; who wanted the connection gets an error and says it once.
+        "psycopg.pool": {"level": "ERROR"},
+        "celery": {"level": "WARNING"},
+        "celery.app.trace": {"level": "ERROR"},
+        # It calls every orderly stop of the embedded worker a warning.
+        "celery.worker.control": {"level": "ERROR"},
+    },
+}

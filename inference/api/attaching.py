@@ -1,0 +1,135 @@
+"""Which session a chat request means: a new one, the one of its id, or the one its cursor names."""
+
+from __future__ import annotations
+
+from django.conf import settings
+
+from inference import generations
+from inference.api.schemas import ChatCompletionRequest
+from inference.errors import InvalidRequest, NotFound
+from inference.media.load import load_all
+from inference.media.parts import parse_messages
+from inference.readiness import check_model_available
+from sessions_app import sse
+from sessions_app.db import in_db
+from sessions_app.models import SESSION_ID_MAX_LENGTH, ChatSession
+from sessions_app.request_id import current_request_id
+from sessions_app.sse import Cursor
+
+#: before the first event: everything is sent
+FROM_THE_START = -1
+
+
+def read_cursor(header: str | None, query: str | None) -> Cursor | None:
+    """``Last-Event-ID``, from the header or, for clients that cannot set one, the query. The header wins."""
+    value = header or query
+    if not value:
+        return None
+    try:
+        return sse.parse_cursor(value)
+    except sse.MalformedCursor as exc:
+        raise InvalidRequest(
+            "Last-Event-ID must be session_id:index, as the server sent it.",
+            param="Last-Event-ID",
+            code="malformed_cursor",
+        ) from exc
+
+
+async def find_session(session_id: str, *, param: str = "session_id") -> ChatSession:
+    """The session, whatever its state. Raises ``NotFound`` (404), or ``Gone`` (410) when its stream has expired."""
+    check_session_id(session_id, param=param)
+    session = await in_db(ChatSession.objects.filter(pk=session_id).first)
+    if session is None:
+        raise session_not_found(session_id, param=param)
+    if session.expired_at is not None:
+        raise generations.session_gone(session_id, param=param)
+    return session
+
+
+def check_session_id(session_id: str, *, param: str = "session_id") -> None:
+    """Raises ``NotFound`` for what no session is called: PostgreSQL takes no NUL even in a question."""
+    if not sse.SESSION_ID.fullmatch(session_id):
+        raise session_not_found(session_id[:SESSION_ID_MAX_LENGTH], param=param)
+
+
+def session_not_found(session_id: str, *, param: str = "session_id") -> NotFound:
+    return NotFound(f"There is no session {session_id}.", param=param, code="session_not_found")
+
+
+def check_cursor(session: ChatSession, cursor: Cursor) -> None:
+    """Refuse a cursor of another session, or one that names an event that was not sent yet."""
+    if cursor.session_id != session.pk:
+        raise InvalidRequest(
+            f"Last-Event-ID is of session {cursor.session_id}, the request is for {session.pk}.",
+            param="Last-Event-ID",
+            code="malformed_cursor",
+        )
+    if cursor.index >= session.next_index:
+        raise InvalidRequest(
+            f"Session {session.pk} has sent no event {cursor.index} yet.",
+            param="Last-Event-ID",
+            code="malformed_cursor",
+        )
+
+
+def is_at_end(session: ChatSession, after: int) -> bool:
+    """Nothing follows the cursor, and nothing will."""
+    return session.is_finished and after >= session.next_index - 1
+
+
+async def open_or_attach(payload: ChatCompletionRequest, cursor: Cursor | None) -> tuple[ChatSession, int]:
+    """The session to answer from, and the index after which to begin."""
+    payload.check()
+    check_model_name(payload.model)
+    if cursor is not None:
+        if payload.session_id not in (None, cursor.session_id):
+            raise InvalidRequest(
+                f"Last-Event-ID is of session {cursor.session_id}, session_id says {payload.session_id}.",
+                param="session_id",
+                code="malformed_cursor",
+            )
+        session = await find_session(cursor.session_id, param="Last-Event-ID")
+        check_cursor(session, cursor)
+        if payload.messages is not None:
+            _check_same_request(session, payload)
+        return session, cursor.index
+    if payload.session_id is not None:
+        try:
+            session = await find_session(payload.session_id)
+        except NotFound:
+            pass
+        else:
+            _check_same_request(session, payload)
+            return session, FROM_THE_START
+    return await _open(payload), FROM_THE_START
+
+
+def check_model_name(name: str | None) -> None:
+    """Raises ``NotFound`` (404, ``model_not_found``) for a model that is not the served one."""
+    if name not in (None, "", settings.SERVED_MODEL_NAME, settings.MODEL_REPO_ID):
+        raise NotFound(
+            f"The model {name} is not served here. This server has {settings.SERVED_MODEL_NAME}.",
+            param="model",
+            code="model_not_found",
+        )
+
+
+async def _open(payload: ChatCompletionRequest) -> ChatSession:
+    await check_model_available()
+    if payload.messages is None:
+        raise InvalidRequest("messages is missing.", param="messages")
+    conversation = parse_messages([message.model_dump(exclude_unset=True) for message in payload.messages])
+    media = await load_all(conversation.sources)
+    return await generations.start_generation(
+        messages=conversation.messages,
+        media=media,
+        sampling=payload.sampling(seed=generations.new_seed()),
+        session_id=payload.session_id,
+        request_digest=payload.digest(),
+        request_id=current_request_id(),
+    )
+
+
+def _check_same_request(session: ChatSession, payload: ChatCompletionRequest) -> None:
+    if session.request_digest != payload.digest():
+        raise generations.session_conflict(session.pk)

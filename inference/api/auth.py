@@ -1,0 +1,33 @@
+"""Bearer keys from ``API_KEYS``. With none set the API is open, which suits a laptop and nothing else."""
+
+from __future__ import annotations
+
+import hmac
+
+from django.conf import settings
+from django.http import HttpRequest
+from ninja.security import HttpBearer
+
+from inference.errors import Unauthorized
+
+
+class ApiKey(HttpBearer):
+    """For ninja's ``auth``: the Authorize button of ``/docs``, and the check. Raises ``Unauthorized``."""
+
+    openapi_description = "One of the server's `API_KEYS`. Where none is set, every key, and no key, is taken."
+
+    async def __call__(self, request: HttpRequest) -> bool:
+        if not settings.API_KEYS:
+            return True
+        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and await self.authenticate(request, given.strip()):
+            return True
+        raise Unauthorized(
+            "This server needs an API key: send it as `Authorization: Bearer KEY`.",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
+
+    async def authenticate(self, request: HttpRequest, token: str) -> bool:
+        """All keys are compared, each in constant time."""
+        matches = [hmac.compare_digest(token.encode(), key.encode()) for key in settings.API_KEYS]
+        return any(matches)

@@ -1,0 +1,143 @@
+"""``/v1/chat/completions``, ``/v1/cancel`` and ``/v1/sessions``. The work is in ``attaching`` and ``sessions_app``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http.response import HttpResponseBase
+from ninja import Header, Query, Router
+
+from inference.api.attaching import (
+    FROM_THE_START,
+    check_cursor,
+    check_session_id,
+    find_session,
+    is_at_end,
+    open_or_attach,
+    read_cursor,
+    session_not_found,
+)
+from inference.api.examples import CHAT_EXAMPLES, EVENT_STREAM
+from inference.api.rendering import ChunkRenderer, render_completion
+from inference.api.replies import Cancelled, ChatCompletion, ErrorReply
+from inference.api.schemas import ChatCompletionRequest
+from inference.errors import ApiError, GenerationFailed, TimedOut, Unavailable
+from inference.generations import wait_for_answer
+from sessions_app.actions import request_cancel
+from sessions_app.db import in_db
+from sessions_app.models import ChatSession
+from sessions_app.views import TooManyStreams, stream_session
+
+router = Router(tags=["chat"])
+REFUSALS = dict.fromkeys((400, 401, 404, 409, 410, 413, 415, 500, 503, 504), ErrorReply)
+
+
+LastEventIdHeader = Annotated[
+    str | None,
+    Header(
+        alias="Last-Event-ID", description="The id of the last event you have, `session_id:index`: go on behind it."
+    ),
+]
+LastEventIdQuery = Annotated[
+    str | None, Query(description="The same, for clients that cannot set a header. The header wins.")
+]
+NOTHING_MORE = {"description": "The session has ended, and nothing follows the cursor."}
+
+
+@router.post(
+    "/v1/chat/completions",
+    response={200: ChatCompletion, 204: None, **REFUSALS},
+    url_name="chat",
+    openapi_extra={
+        "requestBody": {"content": {"application/json": {"examples": CHAT_EXAMPLES}}},
+        "responses": {
+            200: {"description": "The answer: JSON, or events with `stream: true`.", "content": EVENT_STREAM},
+            204: NOTHING_MORE,
+        },
+    },
+)
+async def create_chat_completion(
+    request: HttpRequest,
+    payload: ChatCompletionRequest,
+    last_event_id_header: LastEventIdHeader = None,
+    last_event_id: LastEventIdQuery = None,
+) -> HttpResponseBase:
+    """Answer a chat, whole or as server-sent events (`stream: true`).
+
+    Every event has the id `session_id:index`. Send the last one back as `Last-Event-ID` to go on behind it: from
+    the database what was missed, then live. The same `session_id` with the same request attaches to its session.
+    """
+    session, after = await open_or_attach(payload, read_cursor(last_event_id_header, last_event_id))
+    if payload.stream:
+        return _stream(session, after, include_usage=payload.include_usage)
+    return await _whole(session)
+
+
+@router.get(
+    "/v1/sessions/{session_id}/events",
+    response={204: None, **REFUSALS},
+    url_name="events",
+    openapi_extra={
+        "responses": {200: {"description": "The events behind the cursor.", "content": EVENT_STREAM}, 204: NOTHING_MORE}
+    },
+)
+async def read_events(
+    request: HttpRequest,
+    session_id: str,
+    last_event_id_header: LastEventIdHeader = None,
+    last_event_id: LastEventIdQuery = None,
+    include_usage: Annotated[bool, Query(description="Send the event with the token counts too.")] = False,
+) -> HttpResponseBase:
+    """The same stream for a browser's `EventSource`; 204 when nothing follows the cursor, which ends its retries."""
+    session = await find_session(session_id)
+    cursor = read_cursor(last_event_id_header, last_event_id)
+    if cursor is not None:
+        check_cursor(session, cursor)
+    return _stream(session, cursor.index if cursor else FROM_THE_START, include_usage=include_usage)
+
+
+@router.post("/v1/cancel/{session_id}", response={200: Cancelled, **REFUSALS}, url_name="cancel")
+async def cancel(request: HttpRequest, session_id: str) -> HttpResponseBase:
+    """Stop a run, wherever it runs. Cancelling again, or a finished run, changes nothing."""
+    check_session_id(session_id)
+    try:
+        session = await in_db(request_cancel, session_id)
+    except ChatSession.DoesNotExist as exc:
+        raise session_not_found(session_id) from exc
+    return JsonResponse({"ok": True, "session_id": session.pk}, headers={"X-Session-ID": session.pk})
+
+
+def _stream(session: ChatSession, after: int, *, include_usage: bool) -> HttpResponseBase:
+    if is_at_end(session, after):
+        return HttpResponse(status=204, headers={"X-Session-ID": session.pk})
+    try:
+        return stream_session(session.pk, after=after, render=ChunkRenderer(session, include_usage=include_usage))
+    except TooManyStreams as exc:
+        raise Unavailable(
+            f"{settings.MAX_OPEN_STREAMS} streams are open here already. Come back with Last-Event-ID in a moment.",
+            code="too_many_streams",
+            headers={"Retry-After": "2", "X-Session-ID": session.pk},
+        ) from exc
+
+
+async def _whole(session: ChatSession) -> JsonResponse:
+    named = {"X-Session-ID": session.pk}
+    answer = await wait_for_answer(session.pk, timeout_seconds=settings.ANSWER_TIMEOUT_SECONDS)
+    if answer is None:
+        raise TimedOut(
+            f"The answer took longer than {settings.ANSWER_TIMEOUT_SECONDS:g} seconds. The session goes on: "
+            f"read it at /v1/sessions/{session.pk}/events.",
+            headers=named,
+        )
+    if answer.error is not None:
+        raise _failed(answer.error, answer.error_status, named)
+    return JsonResponse(render_completion(session, answer), headers=named)
+
+
+def _failed(error: dict[str, Any], status: int, headers: dict[str, str]) -> ApiError:
+    failed = GenerationFailed(error["message"], param=error["param"], code=error["code"], headers=headers)
+    failed.status = status
+    failed.type = error["type"]
+    return failed

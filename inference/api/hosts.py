@@ -1,0 +1,89 @@
+"""By what name the server may be called: by those of ``ALLOWED_HOSTS``, and by a probe of ``/health`` by any.
+
+Load balancers probe by address and over plain http, so ``/health`` is answered before Django looks at either. It stands
+in front of the middleware that would ask for the host, and raise.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable
+from typing import cast
+
+from asgiref.sync import async_to_sync, iscoroutinefunction, markcoroutinefunction
+from django.core.exceptions import DisallowedHost
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.urls import resolve
+from django.views.defaults import bad_request
+
+from inference.api.error_rendering import error_response
+from inference.api.middleware import API_PATHS, Handler
+from inference.errors import InvalidRequest
+
+#: Django's own name for it, so that filters and alarms that know it go on working
+log = logging.getLogger("django.security.DisallowedHost")
+
+HEALTH_PATH = "/health"
+#: as much of a stranger's header as a log line needs
+LONGEST_HOST_LOGGED = 100
+
+
+class HostMiddleware:
+    """Answers probes, refuses foreign names in one line of log, and lets the rest pass."""
+
+    async_capable = True
+    sync_capable = True
+
+    def __init__(self, get_response: Handler) -> None:
+        self.get_response = get_response
+        self._is_async = iscoroutinefunction(get_response)
+        if self._is_async:
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+        if self._is_async:
+            return self._acall(request)
+        if _is_probe(request):
+            return async_to_sync(_answer_probe)(request)
+        return _refusal(request) or self.get_response(request)
+
+    async def _acall(self, request: HttpRequest) -> HttpResponseBase:
+        if _is_probe(request):
+            return await _answer_probe(request)
+        refusal = _refusal(request)
+        return refusal or await cast("Awaitable[HttpResponseBase]", self.get_response(request))
+
+
+def _is_probe(request: HttpRequest) -> bool:
+    return request.path_info == HEALTH_PATH and request.method in ("GET", "HEAD")
+
+
+async def _answer_probe(request: HttpRequest) -> HttpResponseBase:
+    view = resolve(request.path_info).func
+    return _unsniffed(await cast("Awaitable[HttpResponseBase]", view(request)))
+
+
+def _refusal(request: HttpRequest) -> HttpResponseBase | None:
+    try:
+        request.get_host()
+    except DisallowedHost as exc:
+        log.warning("the host %.*r is not among ALLOWED_HOSTS", LONGEST_HOST_LOGGED, request.headers.get("Host", ""))
+        if not API_PATHS.match(request.path_info):
+            return _unsniffed(bad_request(request, exc))
+        return _unsniffed(
+            error_response(
+                InvalidRequest(
+                    "The Host header has a name that this server does not go by. ALLOWED_HOSTS lists those it does.",
+                    param="Host",
+                    code="host_not_allowed",
+                )
+            )
+        )
+    return None
+
+
+def _unsniffed(response: HttpResponseBase) -> HttpResponseBase:
+    """With the header that ``SecurityMiddleware``, which is not reached, puts on every other response."""
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    return response

@@ -1,0 +1,93 @@
+"""What goes out, for ``/docs``. Chat answers are rendered in ``rendering`` and not checked against these again."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from ninja import Field, Schema
+
+_ID = "`chatcmpl-` and the session's id."
+_REASONING = "A thinking model's thoughts; not there where there are none."
+
+
+class ErrorBody(Schema):
+    message: str = Field(description="In English, for people.")
+    type: str = Field(description="invalid_request_error or server_error.")
+    param: str | None = Field(None, description="The field it is about, like `messages[0].content`.")
+    code: str | None = Field(None, description="Stable name of the error, for programs.")
+
+
+class ErrorReply(Schema):
+    """What every refusal and failure looks like."""
+
+    error: ErrorBody
+
+
+class AnswerMessage(Schema):
+    role: Literal["assistant"]
+    content: str
+    refusal: None = None
+    reasoning_content: str | None = Field(None, description=_REASONING)
+    reasoning: str | None = Field(None, description="The same as reasoning_content: clients read one or the other.")
+
+
+class AnswerChoice(Schema):
+    index: Literal[0]
+    message: AnswerMessage
+    logprobs: None = None
+    finish_reason: Literal["stop", "length"] = Field(
+        description="stop: the model or a stop text ended it, or it was cancelled. length: max_tokens are used up."
+    )
+
+
+class CompletionTokensDetails(Schema):
+    reasoning_tokens: int
+
+
+class Usage(Schema):
+    """Counted in tokens."""
+
+    prompt_tokens: int = Field(description="The conversation, its images and videos included.")
+    completion_tokens: int = Field(description="What was generated, reasoning included.")
+    total_tokens: int
+    completion_tokens_details: CompletionTokensDetails
+
+
+class ChatCompletion(Schema):
+    """The whole answer."""
+
+    id: str = Field(description=_ID)
+    object: Literal["chat.completion"]
+    created: int = Field(description="When the session was opened: seconds since 1970, UTC.")
+    model: str
+    choices: list[AnswerChoice] = Field(description="One.")
+    usage: Usage
+    session_id: str = Field(description="Also in the header X-Session-ID.")
+    session_state: Literal["cancelled"] | None = Field(None, description="Only there when the answer was cancelled.")
+
+
+class Model(Schema):
+    id: str
+    object: Literal["model"] = "model"
+    created: int = Field(description="When this server began to offer it: seconds since 1970, UTC.")
+    owned_by: str
+
+
+class ModelList(Schema):
+    object: Literal["list"] = "list"
+    data: list[Model]
+
+
+class Cancelled(Schema):
+    ok: bool
+    session_id: str
+
+
+class Health(Schema):
+    """Whether the server answers, and whether the model does."""
+
+    ok: bool = Field(description="The server answers and reaches its database.")
+    modelReady: bool = Field(description="A worker has the model loaded.")
+    modelId: str
+    error: str | None = Field(description="Why there is no model, or what is being waited for.")
+    progress: str | None = Field(None, description="How far the model has loaded; not there otherwise.")

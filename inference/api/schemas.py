@@ -1,0 +1,169 @@
+"""What comes in: the chat request, checked field by field. What this server cannot honour is refused by name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Any
+
+from django.conf import settings
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr
+
+from inference.engine.types import Sampling
+from inference.errors import InvalidRequest, UnsupportedParameter
+from sessions_app.models import SESSION_ID_MAX_LENGTH
+from sessions_app.sse import SESSION_ID
+
+MAX_STOP_STRINGS = 4
+MAX_STOP_LENGTH = 200
+#: OpenAI parameters that change the answer and are not served here, with the values that ask for nothing
+REFUSED_UNLESS: dict[str, tuple[Any, ...]] = {
+    "n": (None, 1),
+    "tools": (None, []),
+    "tool_choice": (None, "none", "auto"),
+    "functions": (None, []),
+    "function_call": (None, "none", "auto"),
+    "logprobs": (None, False),
+    "top_logprobs": (None, 0),
+    "response_format": (None, {"type": "text"}),
+    "presence_penalty": (None, 0),
+    "frequency_penalty": (None, 0),
+    "logit_bias": (None, {}),
+    "audio": (None,),
+    "modalities": (None, ["text"]),
+    "prediction": (None,),
+    "web_search_options": (None,),
+}
+#: they say how to send the answer, not what it is: the same request may come again with others
+NOT_PART_OF_THE_REQUEST = {"stream", "stream_options", "session_id", "user", "metadata", "store"}
+
+
+class Message(BaseModel):
+    """One turn of the conversation."""
+
+    model_config = ConfigDict(extra="allow")
+
+    role: StrictStr = Field(description="`system`, `developer`, `user` or `assistant`.")
+    content: StrictStr | list[dict[str, Any]] | None = Field(
+        None,
+        description="A text, or a list of parts: `text`, `image_url`, `input_image`, `video_url`, `input_video`. "
+        "Images and videos are given by http(s) URL, data URL or bare base64.",
+    )
+
+
+class StreamOptions(BaseModel):
+    """How a stream is sent."""
+
+    include_usage: StrictBool = Field(False, description="Send one more event, before `[DONE]`, with the token counts.")
+
+
+# pydantic's own base, not ninja's: the latter reads through attributes and loses the fields that are not declared.
+class ChatCompletionRequest(BaseModel):
+    """OpenAI's chat request, with ``session_id``, ``min_tokens`` and ``ignore_eos`` beside it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    messages: list[Message] | None = Field(
+        None, description="The conversation, oldest turn first. Required, but for a resume with Last-Event-ID."
+    )
+    model: StrictStr | None = Field(None, description="The served model's id (see /v1/models), or nothing.")
+    stream: StrictBool | None = Field(
+        None, description="true: server-sent events as the answer grows. Otherwise one JSON object when it is complete."
+    )
+    stream_options: StreamOptions | None = Field(None, description="Only with stream: true.")
+    max_tokens: Annotated[StrictInt, Field(ge=1)] | None = Field(
+        None,
+        description=f"Tokens to generate at most, reasoning included. Default {settings.MAX_TOKENS}, "
+        f"at most {settings.MAX_TOKENS_LIMIT} on this server; prompt and answer must fit the model's context.",
+    )
+    max_completion_tokens: Annotated[StrictInt, Field(ge=1)] | None = Field(
+        None, description="OpenAI's newer name of max_tokens. Send one of the two."
+    )
+    temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] | None = Field(
+        None,
+        description="0 to 2. 0 always takes the likeliest token; higher is more varied. "
+        f"Default {settings.TEMPERATURE:g} on this server.",
+    )
+    top_p: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = Field(
+        None,
+        description="Above 0, up to 1: choose only among the likeliest tokens that together have this probability. "
+        "Default 1, all of them.",
+    )
+    seed: Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)] | None = Field(
+        None,
+        description="A whole number of 64 bits: the same request with the same seed draws the same. Else by chance.",
+    )
+    stop: StrictStr | list[StrictStr] | None = Field(
+        None,
+        description=f"A text, or up to {MAX_STOP_STRINGS}, of 1 to {MAX_STOP_LENGTH} characters each. "
+        "The answer ends before the first of them that comes up.",
+    )
+    min_tokens: Annotated[StrictInt, Field(ge=0)] | None = Field(
+        None, description="Tokens before which the answer does not end by itself; not above max_tokens. Default 0."
+    )
+    ignore_eos: StrictBool | None = Field(
+        None, description="true: go on when the model says that it has finished, up to max_tokens. For measurements."
+    )
+    session_id: Annotated[StrictStr, Field(pattern=rf"^{SESSION_ID.pattern}$")] | None = Field(
+        None,
+        description="Opens a session under this id, or attaches to the one that has it (with another request: 409). "
+        f"Up to {SESSION_ID_MAX_LENGTH} letters, digits, `_`, `.` and `-`; the first a letter, a digit or `_`. Whoever "
+        "knows it can read and cancel the session. Left out, the server makes one: see the header X-Session-ID.",
+    )
+
+    @property
+    def include_usage(self) -> bool:
+        return bool(self.stream_options and self.stream_options.include_usage)
+
+    def check(self) -> None:
+        """Raise for what pydantic cannot see: refused parameters, and fields that contradict each other."""
+        extra = self.model_extra or {}
+        for name, harmless in REFUSED_UNLESS.items():
+            if extra.get(name) not in harmless:
+                raise UnsupportedParameter(f"{name} is not supported by this server. Leave it out.", param=name)
+        if self.stream_options is not None and not self.stream:
+            raise InvalidRequest("stream_options needs stream: true.", param="stream_options")
+        both = (self.max_tokens, self.max_completion_tokens)
+        if None not in both and both[0] != both[1]:
+            raise InvalidRequest("max_tokens and max_completion_tokens differ. Send one.", param="max_tokens")
+        if (asked := self._max_tokens()) > settings.MAX_TOKENS_LIMIT:
+            raise InvalidRequest(
+                f"max_tokens is too large: this server gives at most {settings.MAX_TOKENS_LIMIT}.", param="max_tokens"
+            )
+        if (self.min_tokens or 0) > asked:
+            raise InvalidRequest(f"min_tokens is above max_tokens ({asked}).", param="min_tokens")
+        stops = self._stops()
+        if len(stops) > MAX_STOP_STRINGS or not all(0 < len(stop) <= MAX_STOP_LENGTH for stop in stops):
+            raise InvalidRequest(
+                f"stop takes up to {MAX_STOP_STRINGS} texts of 1 to {MAX_STOP_LENGTH} characters.", param="stop"
+            )
+        if not all(_is_storable(stop) for stop in stops):
+            raise InvalidRequest("stop holds a NUL character or half of a surrogate pair.", param="stop")
+
+    def sampling(self, *, seed: int) -> Sampling:
+        """How to sample: the request's words, this server's defaults for the rest, ``seed`` where it names none."""
+        return Sampling(
+            max_tokens=self._max_tokens(),
+            temperature=settings.TEMPERATURE if self.temperature is None else self.temperature,
+            top_p=1.0 if self.top_p is None else self.top_p,
+            seed=seed if self.seed is None else self.seed,
+            stop=self._stops(),
+            min_tokens=self.min_tokens or 0,
+            ignore_eos=bool(self.ignore_eos),
+        )
+
+    def digest(self) -> str:
+        """SHA-256 of the request as it was asked: equal for equal requests, before any media is fetched."""
+        asked = self.model_dump(exclude_unset=True, exclude=NOT_PART_OF_THE_REQUEST)
+        return hashlib.sha256(json.dumps(asked, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+    def _max_tokens(self) -> int:
+        return self.max_completion_tokens or self.max_tokens or settings.MAX_TOKENS
+
+    def _stops(self) -> tuple[str, ...]:
+        return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
+
+
+def _is_storable(text: str) -> bool:
+    """PostgreSQL's JSON holds neither, and no model says them."""
+    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)

@@ -1,0 +1,86 @@
+"""Settings of the model and of media that cannot work together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from django.apps import AppConfig
+from django.conf import settings
+from django.core import checks
+
+#: base64 makes four characters of three bytes
+BASE64_RATIO = 4 / 3
+#: what a model can be spread over or put on; torch itself, which a web process does without, looks whether it is there
+DEVICE_MAPS = re.compile(r"auto|balanced|balanced_low_0|sequential|cpu|mps|(cuda|xpu|npu|hpu|mlu|musa)(:\d+)?")
+
+
+@checks.register()
+def check_inference_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[checks.CheckMessage]:
+    found: list[checks.CheckMessage] = []
+    if settings.MAX_REQUEST_BYTES < settings.MAX_IMAGE_BYTES * BASE64_RATIO:
+        found.append(
+            checks.Warning(
+                f"MAX_REQUEST_BYTES ({settings.MAX_REQUEST_BYTES}) is too small for an image of MAX_IMAGE_BYTES "
+                f"({settings.MAX_IMAGE_BYTES}) sent as base64.",
+                hint="Raise MAX_REQUEST_BYTES to at least 1.4 times MAX_IMAGE_BYTES, or lower MAX_IMAGE_BYTES.",
+                id="inference.W001",
+            )
+        )
+    if settings.MEDIA_LOCAL_ROOT and not Path(settings.MEDIA_LOCAL_ROOT).is_dir():
+        found.append(
+            checks.Error(
+                "MEDIA_LOCAL_ROOT is not a folder.",
+                hint="Name an existing folder, or leave it empty to refuse local paths.",
+                id="inference.E001",
+            )
+        )
+    if settings.TORCH_DTYPE not in {"auto", "float32", "float16", "bfloat16"}:
+        found.append(
+            checks.Error(
+                f"TORCH_DTYPE is {settings.TORCH_DTYPE!r}.",
+                hint="Use auto, float32, float16 or bfloat16.",
+                id="inference.E002",
+            )
+        )
+    if not DEVICE_MAPS.fullmatch(settings.DEVICE_MAP):
+        found.append(
+            checks.Error(
+                f"DEVICE_MAP is {settings.DEVICE_MAP!r}, which is not a device.",
+                hint="Use auto, cpu, cuda, cuda:1, mps or xpu.",
+                id="inference.E004",
+            )
+        )
+    if settings.MAX_TOKENS > settings.MAX_TOKENS_LIMIT:
+        found.append(
+            checks.Error(
+                f"MAX_TOKENS ({settings.MAX_TOKENS}) is above MAX_TOKENS_LIMIT ({settings.MAX_TOKENS_LIMIT}).",
+                hint="MAX_TOKENS is what a request gets that names none; it cannot be above the most one may ask for.",
+                id="inference.E003",
+            )
+        )
+    return found
+
+
+@checks.register(checks.Tags.security, deploy=True)
+def check_deployed_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[checks.CheckMessage]:
+    found: list[checks.CheckMessage] = []
+    if not settings.API_KEYS:
+        found.append(
+            checks.Warning(
+                "API_KEYS is empty: anyone who reaches the server can use the model.",
+                hint="Set API_KEYS to a comma-separated list of long random texts.",
+                id="inference.W002",
+            )
+        )
+    if "*" in settings.ALLOWED_HOSTS:
+        found.append(
+            checks.Warning(
+                "ALLOWED_HOSTS contains *: whoever sends a request chooses the host name in the links that are made.",
+                hint="Set ALLOWED_HOSTS to the names that people reach this server by.",
+                id="inference.W003",
+            )
+        )
+    return found

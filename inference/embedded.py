@@ -1,0 +1,67 @@
+"""Web and worker in one process: Daphne on the main thread, Celery's worker on another, an in-process broker between.
+
+What is queued in the broker dies with the process; the sessions are in the database, and the first sweep sends them
+again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Iterator
+
+from celery import current_app
+from celery.worker import WorkController
+from django.conf import settings
+
+from inference.worker import STOP_SECONDS, this_worker
+from sessions_app.models import ChatSession
+from sessions_app.web_server import run_web_server
+
+log = logging.getLogger(__name__)
+
+
+def serve(*, host: str, port: int, on_ready: Callable[[], None]) -> None:
+    """Run until SIGINT or SIGTERM; running sessions are handed back to the queue and go on at the next start.
+
+    ``on_ready`` is called when the server is about to listen. Raises ``PortTaken``.
+    """
+    with contextlib.ExitStack() as running:
+
+        def begin() -> None:
+            running.enter_context(_celery_thread())
+            on_ready()
+
+        run_web_server(host=host, port=port, on_ready=begin)
+
+
+@contextlib.contextmanager
+def _celery_thread() -> Iterator[None]:
+    app = current_app._get_current_object()
+    # Without these three, tasks are received by the controller and silently never run.
+    app.finalize()
+    app.set_current()
+    app.set_default()
+    # Their messages died with the last process: they are new to this one's broker.
+    ChatSession.objects.queued().update(enqueued_at=None)
+    # It sends worker_init now and worker_shutdown at its end: by them `inference.tasks` starts and stops the model.
+    controller = WorkController(
+        app=app,
+        pool_cls="threads",
+        concurrency=settings.MAX_BATCH_SIZE,
+        without_heartbeat=True,
+        without_gossip=True,
+        without_mingle=True,
+        loglevel="WARNING",
+    )
+    thread = threading.Thread(target=controller.start, name="celery-worker", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        log.info("stopping: running sessions are handed back")
+        this_worker().drain()
+        # As a message: over an empty queue the consumer sleeps up to two seconds and looks at no flag meanwhile.
+        app.control.shutdown()
+        thread.join(3 * STOP_SECONDS)

@@ -1,0 +1,115 @@
+"""Turns tokens into text one by one: whole characters, reasoning apart from the answer, nothing of a stop string."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from inference.engine.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Text that became certain."""
+
+    text: str = ""
+    reasoning: str = ""
+
+    def __add__(self, other: Piece) -> Piece:
+        return Piece(self.text + other.text, self.reasoning + other.reasoning)
+
+
+class Detokenizer:
+    """The text of one generation.
+
+    What it has given out after k tokens depends on those k tokens alone, so a resumed generation feeds it the earlier
+    tokens, throws the text away, and goes on with exactly the rest. The work per token does not grow with the text.
+
+    Bytes that do not complete a character are held back until they do. So is text that may turn out to be the beginning
+    of a stop string. Stop strings are looked for in the answer only: one that the model merely thinks of ends nothing.
+    """
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        *,
+        stop: Sequence[str] = (),
+        min_tokens: int = 0,
+        in_reasoning: bool = False,
+    ) -> None:
+        self._vocabulary = vocabulary
+        self._stop = tuple(s for s in stop if s)
+        self._longest_stop = max(map(len, self._stop), default=0)
+        self._min_tokens = min_tokens
+        self._in_reasoning = in_reasoning
+        # The newlines that follow a tag set it off from the text; they are not part of the text.
+        self._at_start = in_reasoning
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._held = ""
+        #: whether a stop string has been found; no more tokens may be fed then
+        self.stopped = False
+        self.tokens = 0
+        #: tokens up to and with </think>
+        self.reasoning_tokens = 0
+
+    def feed(self, token_id: int) -> Piece:
+        """Take the next token and return what is certain now."""
+        self.tokens += 1
+        if self._in_reasoning or token_id == self._vocabulary.think_start:
+            self.reasoning_tokens += 1
+        if token_id == self._vocabulary.think_start:
+            return self._switch(to_reasoning=True)
+        if token_id == self._vocabulary.think_end:
+            return self._switch(to_reasoning=False)
+        known = self._vocabulary.token_bytes
+        # The output layer of a released model may be wider than its vocabulary.
+        raw = known[token_id] if token_id < len(known) else b""
+        return self._accept(self._decoder.decode(raw))
+
+    def flush(self) -> Piece:
+        """What was held back, when no token follows. An incomplete character comes out as U+FFFD."""
+        if self.stopped:
+            return Piece()
+        piece = self._accept(self._decoder.decode(b"", final=True))
+        held, self._held = self._held, ""
+        return piece + Piece(text=held)
+
+    def _switch(self, *, to_reasoning: bool) -> Piece:
+        piece = self.flush()
+        self._in_reasoning = to_reasoning
+        self._at_start = True
+        return piece
+
+    def _accept(self, characters: str) -> Piece:
+        # No model means U+0000, and PostgreSQL cannot store it.
+        characters = characters.replace("\0", "\ufffd")
+        if self._at_start:
+            characters = characters.lstrip("\r\n")
+            self._at_start = not characters
+        if not characters:
+            return Piece()
+        if self._in_reasoning:
+            return Piece(reasoning=characters)
+        return Piece(text=self._until_stop(characters))
+
+    def _until_stop(self, characters: str) -> str:
+        if not self._stop or self.tokens < self._min_tokens:
+            return characters
+        text = self._held + characters
+        found = [at for at in (text.find(stop) for stop in self._stop) if at >= 0]
+        if found:
+            self.stopped = True
+            self._held = ""
+            return text[: min(found)]
+        certain = len(text) - self._possible_stop(text)
+        self._held = text[certain:]
+        return text[:certain]
+
+    def _possible_stop(self, text: str) -> int:
+        """Length of the longest end of ``text`` that begins a stop string."""
+        for length in range(min(self._longest_stop - 1, len(text)), 0, -1):
+            end = text[-length:]
+            if any(stop.startswith(end) for stop in self._stop):
+                return length
+        return 0

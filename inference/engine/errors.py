@@ -1,0 +1,32 @@
+"""What can go wrong in the engine, as one family of exceptions."""
+
+from __future__ import annotations
+
+
+class EngineError(Exception):
+    """The generation failed inside the engine."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (self.__doc__ or "").strip())
+
+
+class LoadError(EngineError):
+    """The model cannot be loaded. The message is fit for a reader outside: it names no path but the given source."""
+
+
+class PromptTooLong(EngineError):
+    """The prompt leaves no room for a single token within the context."""
+
+    def __init__(self, prompt_tokens: int, limit: int) -> None:
+        super().__init__(f"The prompt has {prompt_tokens} tokens; the context holds {limit}, answer included.")
+        self.prompt_tokens = prompt_tokens
+        #: tokens of prompt and answer together
+        self.limit = limit
+
+
+class InvalidPrompt(EngineError):
+    """The conversation and its media do not make a prompt for this model."""
+
+
+class EngineStopped(EngineError):
+    """The engine stopped before the generation ended."""

@@ -1,0 +1,56 @@
+"""What each token id stands for: its bytes, and the few ids with a meaning of their own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from inference.engine.errors import LoadError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Vocabulary:
+    """The tokens of a byte-level BPE tokenizer, as the detokenizer and the sampler need them."""
+
+    #: the bytes of each id; empty for special tokens, which are never text
+    token_bytes: tuple[bytes, ...]
+    #: <think> and </think>; None in a tokenizer without them
+    think_start: int | None
+    think_end: int | None
+    #: ids that stand for a piece of an image or video in a prompt; a generated one could not be read again
+    placeholders: tuple[int, ...]
+
+    @classmethod
+    def of(cls, tokenizer: Any) -> Vocabulary:
+        """The vocabulary of a transformers tokenizer. Raises LoadError unless it is a byte-level one."""
+        backend = getattr(tokenizer, "backend_tokenizer", None)
+        if backend is None or "ByteLevel" not in type(backend.decoder).__name__:
+            raise LoadError("The tokenizer is not a byte-level BPE, the only kind this engine decodes.")
+        byte_of = _byte_of_character()
+        added = tokenizer.added_tokens_decoder
+        token_bytes = []
+        for token_id, token in enumerate(tokenizer.convert_ids_to_tokens(range(len(tokenizer)))):
+            if token_id in added:
+                entry = added[token_id]
+                token_bytes.append(b"" if entry.special else entry.content.encode())
+            elif token is None:
+                token_bytes.append(b"")
+            else:
+                token_bytes.append(bytes(byte_of[character] for character in token))
+        ids = {entry.content: token_id for token_id, entry in added.items()}
+        return cls(
+            token_bytes=tuple(token_bytes),
+            think_start=ids.get("<think>"),
+            think_end=ids.get("</think>"),
+            placeholders=tuple(ids[t] for t in ("<|image_pad|>", "<|video_pad|>") if t in ids),
+        )
+
+
+def _byte_of_character() -> dict[str, int]:
+    """Byte-level BPE writes each byte as one printable character; this is the way back.
+
+    Printable bytes stand for themselves, the others for the characters from U+0100 on, in order.
+    """
+    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(0x100 + i): byte for i, byte in enumerate(others)}

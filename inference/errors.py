@@ -1,0 +1,117 @@
+"""Refusals and failures in the one shape every API path answers with.
+
+The shape is OpenAI's: ``{"error": {"message", "type", "param", "code"}}``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class ApiError(Exception):
+    """A refusal with its HTTP status and the four members of OpenAI's error object."""
+
+    status = 400
+    type = "invalid_request_error"
+    code: str | None = None
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.headers = headers or {}
+        if code is not None:
+            self.code = code
+
+    def as_dict(self) -> dict[str, Any]:
+        """The members of the ``error`` object, without the envelope."""
+        return {
+            "message": self.message,
+            "type": self.type,
+            "param": self.param,
+            "code": self.code,
+        }
+
+
+class InvalidRequest(ApiError):
+    """The request cannot be honoured as it stands; sending it again will not help."""
+
+    code = "invalid_request"
+
+
+class InvalidMedia(InvalidRequest):
+    """An image or video part that cannot be fetched, decoded or understood."""
+
+    code = "invalid_media"
+
+
+class UnsupportedParameter(InvalidRequest):
+    """A known OpenAI parameter that this server does not honour, refused rather than ignored."""
+
+    code = "unsupported_parameter"
+
+
+class Unauthorized(ApiError):
+    """No API key, or one that is not among ``API_KEYS``."""
+
+    status = 401
+    code = "invalid_api_key"
+
+
+class NotFound(ApiError):
+    """No such thing here, or none that the caller may see."""
+
+    status = 404
+    code = "not_found"
+
+
+class Conflict(ApiError):
+    """The id is taken by a different request."""
+
+    status = 409
+    code = "conflict"
+
+
+class Gone(ApiError):
+    """It was here and has expired."""
+
+    status = 410
+    code = "expired"
+
+
+class TooLarge(ApiError):
+    """The body or a part of it is over a documented limit."""
+
+    status = 413
+    code = "request_too_large"
+
+
+class Unavailable(ApiError):
+    """The server cannot do this now; the same request may succeed later."""
+
+    status = 503
+    type = "server_error"
+    code = "unavailable"
+
+
+class TimedOut(ApiError):
+    """The wait is over; what was waited for goes on."""
+
+    status = 504
+    type = "server_error"
+    code = "timeout"
+
+
+class GenerationFailed(ApiError):
+    """What a failed session recorded; its status and type come from there."""
+
+    status = 500
+    type = "server_error"
+    code = "generation_failed"

@@ -1,0 +1,155 @@
+"""One generation from the asking side: store it, send it, wait for its answer. Chat and KTP reading both come here."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import secrets
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+from django.conf import settings
+
+from inference.engine.types import Sampling
+from inference.errors import Conflict, Gone, Unavailable
+from sessions_app import actions
+from sessions_app.db import in_db
+from sessions_app.hub import SessionGone, hub
+from sessions_app.models import ChatSession, Chunk, Delta
+
+
+class StoredMedia(Protocol):
+    """What ``inference.media`` hands over: checked bytes."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def content_type(self) -> str: ...
+    @property
+    def sha256(self) -> str: ...
+    @property
+    def data(self) -> bytes: ...
+
+
+@dataclasses.dataclass(slots=True)
+class Answer:
+    """What a finished session said."""
+
+    text: str = ""
+    reasoning: str = ""
+    #: stop, length or cancelled; empty when it failed
+    finish_reason: str = ""
+    error: dict[str, Any] | None = None
+    #: HTTP status that belongs to the error
+    error_status: int = 500
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    reasoning_tokens: int = 0
+
+    def add(self, deltas: Iterable[Delta]) -> None:
+        texts: list[str] = [self.text]
+        reasonings: list[str] = [self.reasoning]
+        for delta in deltas:
+            match delta["type"]:
+                case "text":
+                    texts.append(delta["text"])
+                case "reasoning":
+                    reasonings.append(delta["text"])
+                case "finish":
+                    self.finish_reason = delta["reason"]
+                case "usage":
+                    self.prompt_tokens = delta["prompt_tokens"]
+                    self.completion_tokens = delta["completion_tokens"]
+                    self.reasoning_tokens = delta["reasoning_tokens"]
+                case "error":
+                    self.error = delta["error"]
+                    self.error_status = delta["status"]
+        self.text = "".join(texts)
+        self.reasoning = "".join(reasonings)
+
+
+def new_seed() -> int:
+    """For a request that names none: drawn once and stored, so that every attempt draws the same tokens."""
+    return secrets.randbits(63)
+
+
+async def start_generation(
+    *,
+    messages: Sequence[dict[str, Any]],
+    media: Sequence[StoredMedia],
+    sampling: Sampling,
+    origin: str = "chat",
+    request_id: str = "",
+    session_id: str | None = None,
+    request_digest: str = "",
+    needs_listener: bool = True,
+) -> ChatSession:
+    """Open a session for these messages and send it to the workers; with a known id, the session that has it.
+
+    Raises ``Conflict`` when the id belongs to another request and ``Unavailable`` when the queue is full.
+    """
+    try:
+        session, _ = await in_db(
+            actions.open_session,
+            session_id=session_id,
+            request={"messages": list(messages), "sampling": dataclasses.asdict(sampling)},
+            request_digest=request_digest,
+            model=settings.SERVED_MODEL_NAME,
+            origin=origin,
+            request_id=request_id,
+            media=[actions.NewMedia(item.kind, item.content_type, item.sha256, item.data) for item in media],
+            needs_listener=needs_listener,
+        )
+    except actions.SessionConflict as exc:
+        raise session_conflict(str(exc)) from exc
+    except actions.QueueFull as exc:
+        raise Unavailable(
+            f"{settings.MAX_QUEUED_SESSIONS} requests are waiting already. Try again in a moment.",
+            code="queue_full",
+            headers={"Retry-After": "5"},
+        ) from exc
+    return session
+
+
+def session_conflict(session_id: str) -> Conflict:
+    return Conflict(
+        f"The session {session_id} was opened with a different request. Use another session_id, or none.",
+        param="session_id",
+        code="session_conflict",
+    )
+
+
+def session_gone(session_id: str, *, param: str = "session_id") -> Gone:
+    return Gone(
+        f"The stream of session {session_id} has expired. Send the request again under a new session_id.",
+        param=param,
+        code="session_expired",
+    )
+
+
+async def wait_for_answer(session_id: str, *, timeout_seconds: float) -> Answer | None:
+    """Listen until the session ends; None when that takes longer. The session goes on either way.
+
+    Raises ``Gone`` when the stream expires meanwhile.
+    """
+    answer = Answer()
+    try:
+        async with (
+            asyncio.timeout(timeout_seconds),
+            contextlib.aclosing(hub().follow(session_id, -1, idle_seconds=settings.KEEPALIVE_SECONDS)) as batches,
+        ):
+            async for batch in batches:
+                answer.add(chunk.delta for chunk in batch)
+    except TimeoutError:
+        return None
+    except SessionGone as exc:
+        raise session_gone(session_id) from exc
+    return answer
+
+
+def read_answer(session_id: str) -> Answer:
+    """What the session has said so far, from the database."""
+    answer = Answer()
+    answer.add(Chunk.objects.after(session_id, -1).values_list("delta", flat=True))
+    return answer

@@ -1,0 +1,211 @@
+"""Get the bytes of media from wherever a message says they are, but never from where the server must not go.
+
+A URL's host is resolved once, every address of it is checked, and the connection goes to a checked address:
+a name server that would answer differently the second time is not asked a second time. Redirects are followed
+by hand, each checked like the first URL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import ssl
+from collections.abc import Sequence
+
+import httpx
+from django.conf import settings
+
+from inference.errors import InvalidMedia
+from inference.media.addresses import Resolver, is_public, resolve_host
+from inference.media.inline import decode_base64, decode_data_url, in_words, too_large
+from inference.media.local import read_local
+from inference.media.parts import MediaKind, MediaSource
+from inference.media.threads import in_thread
+
+MAX_REDIRECTS = 3
+#: of one address of a host that has several; the whole fetch has MEDIA_FETCH_TIMEOUT_SECONDS
+CONNECT_TIMEOUT_SECONDS = 5.0
+#: fetches of one request that run at once
+CONCURRENT_FETCHES = 4
+REDIRECT_STATUSES = {301, 302, 303, 307, 308}
+HEADERS = {"User-Agent": "sambung", "Accept": "*/*", "Accept-Encoding": "identity"}
+
+
+class ByteBudget:
+    """What all media of one request may weigh together: they are all in memory at the same time."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.left = limit
+
+    def take(self, amount: int, param: str) -> None:
+        """Count ``amount`` more bytes. Raises InvalidMedia when they are too many."""
+        self.left -= amount
+        if self.left < 0:
+            raise InvalidMedia(
+                f"All media of the request are together larger than the limit of {in_words(self.limit)}.",
+                param=param,
+            )
+
+
+def byte_limit(kind: MediaKind) -> int:
+    """The most bytes that one image or video may have."""
+    return settings.MAX_IMAGE_BYTES if kind == "image" else settings.MAX_VIDEO_BYTES
+
+
+async def fetch_all(sources: Sequence[MediaSource], *, resolve: Resolver = resolve_host) -> list[bytes]:
+    """The bytes of every source, in order, a few at a time; the first refusal stops the others."""
+    budget = ByteBudget(settings.MAX_MEDIA_BYTES_PER_REQUEST)
+    turns = asyncio.Semaphore(CONCURRENT_FETCHES)
+
+    async def one(source: MediaSource) -> bytes:
+        async with turns:
+            return await fetch(source, budget=budget, resolve=resolve)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(source)) for source in sources]
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
+async def fetch(source: MediaSource, *, budget: ByteBudget | None = None, resolve: Resolver = resolve_host) -> bytes:
+    """The bytes of one source, at most ``byte_limit`` of them and within MEDIA_FETCH_TIMEOUT_SECONDS.
+
+    Raises InvalidMedia naming the source's part; the message shows no path and no address of this network.
+    """
+    limit, param = byte_limit(source.kind), source.param
+    budget = budget or ByteBudget(settings.MAX_MEDIA_BYTES_PER_REQUEST)
+    if source.origin == "url":
+        seconds = settings.MEDIA_FETCH_TIMEOUT_SECONDS
+        try:
+            async with asyncio.timeout(seconds):
+                return await _download(source, limit, budget, resolve)
+        except TimeoutError:
+            raise InvalidMedia(
+                f"Fetching the {source.kind} took longer than {seconds:g} seconds.", param=param
+            ) from None
+    read = {"data": decode_data_url, "base64": decode_base64, "path": read_local}[source.origin]
+    data = await in_thread(read, source.reference, limit=limit, param=param)
+    budget.take(len(data), param)
+    return data
+
+
+async def _download(source: MediaSource, limit: int, budget: ByteBudget, resolve: Resolver) -> bytes:
+    param = source.param
+    # No proxies from the environment: they would resolve the name again, out of our sight. No kept
+    # connections: two hosts may share an address, and a connection checked for one must not serve the other.
+    async with httpx.AsyncClient(
+        verify=_tls(),
+        trust_env=False,
+        follow_redirects=False,
+        timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT_SECONDS),
+        limits=httpx.Limits(max_keepalive_connections=0),
+    ) as client:
+        url = _url(source.reference, param)
+        for _ in range(MAX_REDIRECTS + 1):
+            response = await _connect(client, url, param, resolve)
+            try:
+                if response.status_code not in REDIRECT_STATUSES:
+                    return await _body(response, limit, budget, param)
+                target = response.headers.get("Location", "")
+            finally:
+                await response.aclose()
+            if not target:
+                raise InvalidMedia("The address answered with a redirect that leads nowhere.", param=param)
+            url = _url(target, param, base=url)
+    raise InvalidMedia(f"The address redirects more than {MAX_REDIRECTS} times.", param=param)
+
+
+def _url(text: str, param: str, *, base: httpx.URL | None = None) -> httpx.URL:
+    """Read a URL and refuse what must not be asked for, before any name is looked up."""
+    try:
+        url = base.join(text) if base is not None else httpx.URL(text)
+    except (httpx.InvalidURL, ValueError):  # ValueError: a host that IDNA cannot encode
+        raise InvalidMedia("The URL is malformed.", param=param) from None
+    if url.scheme not in ("http", "https"):
+        raise InvalidMedia("Only http and https URLs are fetched.", param=param)
+    if url.userinfo:
+        raise InvalidMedia("A URL with a user name or password is not fetched.", param=param)
+    if not url.host:
+        raise InvalidMedia("The URL names no host.", param=param)
+    if url.port is not None and not 0 < url.port < 65536:
+        raise InvalidMedia("The URL's port must be between 1 and 65535.", param=param)
+    return url
+
+
+async def _addresses(url: httpx.URL, param: str, resolve: Resolver) -> list[str]:
+    """The checked addresses of the URL's host. One that is not public condemns them all."""
+    host = url.raw_host.decode("ascii").strip("[]")
+    port = url.port or (443 if url.scheme == "https" else 80)
+    try:
+        found = await resolve(host, port)
+    except (OSError, ValueError):  # ValueError: a name with an empty or overlong label
+        found = []
+    if not found:
+        raise InvalidMedia("The host of the URL was not found.", param=param)
+    if not settings.MEDIA_ALLOW_PRIVATE_HOSTS and not all(is_public(address) for address in found):
+        raise InvalidMedia(
+            "The host of the URL is not on the public internet, so nothing is fetched from it.", param=param
+        )
+    return found
+
+
+async def _connect(client: httpx.AsyncClient, url: httpx.URL, param: str, resolve: Resolver) -> httpx.Response:
+    """Send the request to the first checked address that takes the connection; the body is still unread."""
+    failure: httpx.HTTPError | None = None
+    for address in await _addresses(url, param, resolve):
+        request = client.build_request(
+            "GET",
+            url.copy_with(host=address),
+            headers={**HEADERS, "Host": url.netloc.decode("ascii")},
+            # The certificate is checked against the name, not against the address.
+            extensions={"sni_hostname": url.raw_host.decode("ascii").strip("[]")},
+        )
+        try:
+            return await client.send(request, stream=True)
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            failure = error
+        except httpx.HTTPError:
+            raise InvalidMedia("The address did not answer as a web server does.", param=param) from None
+    if _is_about_certificate(failure):
+        raise InvalidMedia("The certificate of the host could not be verified.", param=param)
+    raise InvalidMedia("The host of the URL could not be reached.", param=param)
+
+
+async def _body(response: httpx.Response, limit: int, budget: ByteBudget, param: str) -> bytes:
+    if not response.is_success:
+        raise InvalidMedia(f"The address answered with status {response.status_code}.", param=param)
+    if response.headers.get("Content-Encoding", "identity").lower() not in ("identity", ""):
+        # Not asked for, and a few packed kilobytes may unfold to gigabytes.
+        raise InvalidMedia("The address answered with a compressed body, which is not accepted.", param=param)
+    length = response.headers.get("Content-Length", "")
+    if length.isdecimal() and int(length) > limit:
+        raise too_large(limit, param)
+    chunks: list[bytes] = []
+    total = 0
+    try:
+        async for chunk in response.aiter_raw():
+            total += len(chunk)
+            if total > limit:
+                raise too_large(limit, param)
+            budget.take(len(chunk), param)
+            chunks.append(chunk)
+    except httpx.HTTPError:
+        raise InvalidMedia("The connection broke off before the file had arrived.", param=param) from None
+    return b"".join(chunks)
+
+
+def _is_about_certificate(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    # Reading the certificates takes some 20 ms; once a process is enough.
+    return httpx.create_ssl_context()

@@ -1,0 +1,201 @@
+"""Read OpenAI chat messages into a neutral conversation and the list of media it refers to.
+
+Nothing is fetched or decoded here: a reference is only told apart by its looks.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from django.conf import settings
+
+from inference.errors import InvalidMedia, InvalidRequest, UnsupportedParameter
+
+MediaKind = Literal["image", "video"]
+Origin = Literal["url", "data", "base64", "path"]
+
+#: role as sent → role in the chat template
+ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
+TEXT_PARTS = {"text", "input_text"}
+#: part type → kind of media, and the members that may hold it; exactly one of them must be there
+MEDIA_PARTS: dict[str, tuple[MediaKind, tuple[str, ...]]] = {
+    "image_url": ("image", ("image_url",)),
+    "input_image": ("image", ("b64_json", "image", "image_url")),
+    "video_url": ("video", ("video_url",)),
+    "input_video": ("video", ("b64_json", "video", "video_url")),
+}
+#: parts of OpenAI's API that this server knows of and does not serve
+UNSERVED_PARTS = {"input_audio", "audio_url", "file", "input_file"}
+UNSERVED_MEMBERS = ("tool_calls", "function_call", "audio")
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_BASE64 = re.compile(r"[A-Za-z0-9+/_\-=\s]*")
+#: no path is longer (Linux: PATH_MAX); a longer string is not searched for odd characters here
+_LONGEST_PATH = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class MediaSource:
+    """An image or a video that a message refers to."""
+
+    kind: MediaKind
+    #: the part it stands in, like ``messages[0].content[1]``
+    param: str
+    #: URL, data URL, base64 or path, as sent; megabytes at times, so it stays out of logs
+    reference: str = field(repr=False)
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedConversation:
+    """What was said, and the media in the order in which they appear."""
+
+    #: {"role", "content"}; content is a list of {"type": "text", "text"}, {"type": "image"}, {"type": "video"}
+    messages: list[dict[str, Any]]
+    sources: list[MediaSource]
+
+
+def parse_messages(messages: object) -> ParsedConversation:
+    """Check ``messages`` of a chat request and take it apart.
+
+    Raises InvalidRequest, InvalidMedia or UnsupportedParameter, each naming the message or part in ``param``.
+    """
+    if not isinstance(messages, list):
+        raise InvalidRequest("'messages' must be a list of messages.", param="messages")
+    if not messages:
+        raise InvalidRequest("'messages' is empty: send at least one message.", param="messages")
+    sources: list[MediaSource] = []
+    parsed = [_message(message, f"messages[{i}]", sources) for i, message in enumerate(messages)]
+    _check_counts(sources)
+    return ParsedConversation(parsed, sources)
+
+
+def origin_of(reference: str) -> Origin | None:
+    """Tell where a reference points by its looks; None for a URL of a scheme that is not served."""
+    head = reference[:16].lower()
+    if head.startswith(("http://", "https://")):
+        return "url"
+    if head.startswith("data:"):
+        return "data"
+    if head.startswith("file:"):
+        return "path"
+    if _SCHEME.match(reference[:64]):
+        return None
+    # Of the formats served only JPEG encodes to a leading slash, and it always begins "/9j/".
+    if reference.startswith("/") and not reference.startswith("/9j/"):
+        return "path"
+    if len(reference) > _LONGEST_PATH or _BASE64.fullmatch(reference):
+        return "base64"
+    return "path"
+
+
+def _message(message: object, at: str, sources: list[MediaSource]) -> dict[str, Any]:
+    if not isinstance(message, Mapping):
+        raise InvalidRequest("A message must be an object with 'role' and 'content'.", param=at)
+    role = message.get("role")
+    if role in ("tool", "function"):
+        raise UnsupportedParameter(f"Messages of role '{role}' are not supported.", param=f"{at}.role")
+    if not isinstance(role, str) or role not in ROLES:
+        raise InvalidRequest(f"'role' must be one of {', '.join(ROLES)}.", param=f"{at}.role")
+    for name in UNSERVED_MEMBERS:
+        if message.get(name):
+            raise UnsupportedParameter(f"'{name}' in a message is not supported.", param=f"{at}.{name}")
+    content = message.get("content")
+    if content is None and role == "assistant":
+        content = ""
+    if isinstance(content, str):
+        parts: list[dict[str, Any]] = [{"type": "text", "text": _text(content, f"{at}.content")}]
+    elif isinstance(content, list) and content:
+        parts = [_part(p, role, f"{at}.content[{i}]", sources) for i, p in enumerate(content)]
+    else:
+        raise InvalidRequest(
+            "'content' must be a string or a list of at least one content part.", param=f"{at}.content"
+        )
+    return {"role": ROLES[role], "content": parts}
+
+
+def _part(part: object, role: str, at: str, sources: list[MediaSource]) -> dict[str, Any]:
+    if not isinstance(part, Mapping):
+        raise InvalidRequest("A content part must be an object with a 'type'.", param=at)
+    kind = part.get("type")
+    if not isinstance(kind, str):
+        raise InvalidRequest("A content part needs a 'type', for example 'text'.", param=at)
+    if kind in TEXT_PARTS:
+        return {"type": "text", "text": _text(part.get("text"), at)}
+    if kind in UNSERVED_PARTS:
+        raise UnsupportedParameter(f"Content parts of type '{kind}' are not supported.", param=at)
+    if kind not in MEDIA_PARTS:
+        served = ", ".join([*sorted(TEXT_PARTS), *MEDIA_PARTS])
+        raise InvalidRequest(f"Unknown type of content part. It must be one of {served}.", param=at)
+    if role != "user":
+        raise InvalidRequest(
+            f"Images and videos may stand in messages of role 'user' only, not of role '{role}'.", param=at
+        )
+    source = _source(part, kind, at)
+    sources.append(source)
+    return {"type": source.kind}
+
+
+def _text(text: object, at: str) -> str:
+    if not isinstance(text, str):
+        raise InvalidRequest("'text' must be a string.", param=at)
+    if "\0" in text:
+        raise InvalidRequest("The text holds a NUL character (U+0000); remove it.", param=at)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidRequest("The text holds half of a surrogate pair, which is not valid Unicode.", param=at) from None
+    return text
+
+
+def _source(part: Mapping[str, Any], part_type: str, at: str) -> MediaSource:
+    kind, members = MEDIA_PARTS[part_type]
+    if part.get("file_id") is not None:
+        raise UnsupportedParameter("'file_id' is not supported: send a URL or base64.", param=at)
+    given = [name for name in members if part.get(name) is not None]
+    if len(given) != 1:
+        wanted = " or ".join(f"'{name}'" for name in members)
+        raise InvalidRequest(f"A content part of type '{part_type}' needs {wanted}, exactly one of them.", param=at)
+    member = given[0]
+    value = part[member]
+    if isinstance(value, Mapping):
+        _check_detail(value.get("detail"), at)
+        value = value.get("url")
+    _check_detail(part.get("detail"), at)
+    if not isinstance(value, str):
+        raise InvalidRequest(f"'{member}' must be a string, or an object with the string 'url'.", param=at)
+    reference = value.strip()
+    if not reference:
+        raise InvalidMedia(f"The {kind} is empty: send a URL, a data URL or base64.", param=at)
+    origin = origin_of(reference)
+    if member == "b64_json" and origin != "data":
+        origin = "base64"
+    if origin is None:
+        raise InvalidMedia(
+            f"The {kind}'s URL must begin with http://, https:// or data:.",
+            param=at,
+        )
+    return MediaSource(kind=kind, param=at, reference=reference, origin=origin)
+
+
+def _check_detail(detail: object, at: str) -> None:
+    """A hint about resolution; the model sees every image at its own size whatever it says."""
+    if detail is not None and not isinstance(detail, str):
+        raise InvalidRequest("'detail' must be a string, for example 'auto'.", param=at)
+
+
+def _check_counts(sources: list[MediaSource]) -> None:
+    limits: dict[MediaKind, int] = {
+        "image": settings.MAX_IMAGES_PER_REQUEST,
+        "video": settings.MAX_VIDEOS_PER_REQUEST,
+    }
+    for kind, limit in limits.items():
+        found = [source for source in sources if source.kind == kind]
+        if len(found) > limit:
+            raise InvalidRequest(
+                f"The request has {len(found)} {kind}s; at most {limit} are allowed.",
+                param=found[limit].param,
+            )

@@ -1,0 +1,266 @@
+"""Sample frames from a video, evenly over time, without ever holding more than the frames that are wanted.
+
+Two passes over the file in memory. The first reads the packets without decoding them: that gives the real time
+of every frame. The second decodes only the stretches that lead from a key frame to a wanted frame. One thread
+and no seeking by the container's index: the same bytes always give the same frames.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from bisect import bisect_left
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+
+import av
+import av.error
+import numpy as np
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.reformatter import Interpolation
+from av.video.stream import VideoStream
+from django.conf import settings
+
+from inference.engine.types import Video
+from inference.errors import InvalidMedia
+from inference.media.containers import container_of, is_cut_off
+from inference.media.images import check_shape
+
+#: as Qwen3-VL's own video processor samples
+FRAMES_PER_SECOND = 2
+MIN_FRAMES = 4
+#: where a file says nothing about its frame rate
+ASSUMED_RATE = Fraction(24)
+#: no camera's video has more; a file with more packets a second is made to wear the server out
+MAX_PACKETS_PER_SECOND = 240
+
+
+@dataclass(frozen=True, slots=True)
+class _Packet:
+    """A frame that is still packed, in the order of decoding."""
+
+    #: when it is shown, in units of the stream's time base; None where the container does not say
+    pts: int | None
+    is_key: bool
+    #: decoded for the sake of others, never shown
+    is_hidden: bool
+
+
+class _Deadline:
+    def __init__(self, param: str | None) -> None:
+        self.seconds: float = settings.MEDIA_DECODE_TIMEOUT_SECONDS
+        self.end = time.monotonic() + self.seconds
+        self.param = param
+
+    def check(self) -> None:
+        if time.monotonic() > self.end:
+            raise InvalidMedia(
+                f"Decoding the video took longer than {self.seconds:g} seconds; send a shorter one.",
+                param=self.param,
+            )
+
+
+def sample_video(data: bytes, *, max_frames: int, param: str | None) -> Video:
+    """At most ``max_frames`` frames, about two a second, the first and the last among them.
+
+    Every frame is upright RGB; together they have at most ``MAX_VIDEO_PIXELS`` pixels, reduced in size where
+    they would have more. The only frame of a video is given twice. Raises InvalidMedia where the file is no video of an
+    accepted format, is damaged or cut off, or is over ``MAX_VIDEO_SECONDS``, ``MAX_IMAGE_PIXELS`` (a frame) or
+    ``MEDIA_DECODE_TIMEOUT_SECONDS``.
+    """
+    deadline = _Deadline(param)
+    with _opened(data, param) as (container, stream):
+        packets = _read_packets(container, stream, deadline, param)
+        # AVI knows no times: those that its reader makes up are wrong where frames were reordered.
+        by_count = container.format.name == "avi" and not all(packet.is_key for packet in packets)
+        rate = stream.average_rate or stream.guessed_rate or ASSUMED_RATE
+        time_base = stream.time_base or Fraction(1, 1000)
+    by_count = by_count or any(packet.pts is None for packet in packets)
+    times = _shown_times(packets, rate if by_count else None, time_base)
+    if not times:
+        raise InvalidMedia("The video has no frames.", param=param)
+    if times[-1] - times[0] > settings.MAX_VIDEO_SECONDS:
+        raise _too_long(param)
+    wanted = _choose(times, max_frames)
+    # A fresh reader: not every container can be read twice.
+    with _opened(data, param) as (container, stream):
+        stretches = [(0, len(packets))] if by_count else _stretches(packets, wanted, time_base)
+        decoded = _decode(container, stream, stretches, deadline)
+        if by_count:
+            shown = ((float(n / rate), frame) for n, frame in enumerate(decoded))
+        else:
+            # Not frame.time: frames that come out at the end of a stretch have lost their time base.
+            shown = ((float(frame.pts * time_base), frame) for frame in decoded if frame.pts is not None)
+        picked = list(_pick(shown, wanted, param))
+    if not picked:
+        raise InvalidMedia("The video has no frames that can be decoded.", param=param)
+    if len(picked) == 1:
+        # The model takes frames in pairs, and its processor refuses less than one.
+        picked *= 2
+    return Video(
+        frames=np.stack([frame for _, frame in picked]),
+        timestamps_seconds=[round(when - times[0], 6) for when, _ in picked],
+    )
+
+
+def video_content_type(data: bytes, *, param: str | None) -> str:
+    """The content type that the first bytes show. Raises InvalidMedia where it is no accepted format."""
+    container = container_of(data)
+    if container is None:
+        raise _not_a_video(param)
+    return container.content_type
+
+
+@contextmanager
+def _opened(data: bytes, param: str | None) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """The file's first video stream, its sizes checked. FFmpeg's errors inside become InvalidMedia."""
+    if not data:
+        raise InvalidMedia("The video is empty (0 bytes).", param=param)
+    kind = container_of(data)
+    if kind is None:
+        raise _not_a_video(param)
+    if is_cut_off(data, kind):
+        raise InvalidMedia("The video is cut off: the file ends too early.", param=param)
+    try:
+        with av.open(io.BytesIO(data), mode="r", format=kind.reader, metadata_errors="replace") as container:
+            if not container.streams.video:
+                raise InvalidMedia("The file holds no video, only sound or other data.", param=param)
+            stream = container.streams.video[0]
+            length = container.duration
+            if length is not None and length / av.time_base > settings.MAX_VIDEO_SECONDS:
+                raise _too_long(param)
+            if not (stream.codec_context and stream.width and stream.height):
+                raise InvalidMedia("The video's codec or frame size is unknown.", param=param)
+            check_shape(stream.width, stream.height, kind="video", param=param)
+            # One thread: what a damaged stream decodes to may depend on how threads share it.
+            stream.codec_context.thread_count = 1
+            yield container, stream
+    except av.error.FFmpegError:
+        raise InvalidMedia("The video is damaged or cut off, or its codec is not supported.", param=param) from None
+
+
+def _read_packets(
+    container: InputContainer, stream: VideoStream, deadline: _Deadline, param: str | None
+) -> list[_Packet]:
+    packets: list[_Packet] = []
+    most = settings.MAX_VIDEO_SECONDS * MAX_PACKETS_PER_SECOND
+    for packet in container.demux(stream):
+        if packet.size == 0:  # the mark at the end
+            continue
+        deadline.check()
+        if packet.is_corrupt:
+            raise InvalidMedia("The video is damaged or cut off.", param=param)
+        packets.append(_Packet(packet.pts, packet.is_keyframe, packet.is_discard))
+        if len(packets) > most:
+            raise _too_long(param)
+    if stream.frames and len(packets) < stream.frames and container.format.name.startswith("mov"):
+        # The index at the head of an MP4 counts every frame.
+        raise InvalidMedia("The video is cut off: it ends before its last frame.", param=param)
+    return packets
+
+
+def _shown_times(packets: list[_Packet], rate: Fraction | None, time_base: Fraction) -> list[float]:
+    """When each frame is shown, in seconds, in order: counted at ``rate`` if one is given, else as noted."""
+    shown = [packet for packet in packets if not packet.is_hidden]
+    if rate is not None:
+        return [float(n / rate) for n in range(len(shown))]
+    stamps = {packet.pts for packet in shown if packet.pts is not None}
+    return [float(pts * time_base) for pts in sorted(stamps)]
+
+
+def _choose(times: list[float], max_frames: int) -> list[float]:
+    """The times to sample: even steps from the first to the last, each moved to the nearest frame."""
+    length = times[-1] - times[0]
+    count = max(1, min(max(round(length * FRAMES_PER_SECOND), MIN_FRAMES), max_frames, len(times)))
+    chosen: dict[float, None] = {}
+    for target in np.linspace(times[0], times[-1], count):
+        after = min(bisect_left(times, target), len(times) - 1)
+        before = max(after - 1, 0)
+        chosen[times[before] if target - times[before] <= times[after] - target else times[after]] = None
+    return list(chosen)
+
+
+def _stretches(packets: list[_Packet], wanted: list[float], time_base: Fraction) -> list[tuple[int, int]]:
+    """The runs of packets [start, end) to decode, in order, so that every wanted frame comes out."""
+    position: dict[float, int] = {}
+    for n, packet in enumerate(packets):
+        if packet.pts is not None and not packet.is_hidden:
+            # The first of those with the same time: in recordings joined end to end the times start anew.
+            position.setdefault(float(packet.pts * time_base), n)
+    key_frames = [n for n, packet in enumerate(packets) if packet.is_key]
+    stretches: list[tuple[int, int]] = []
+    for when in wanted:
+        at = position[when]
+        # Frames stored behind a key frame but shown before it lean on the key frame before that one.
+        start = max((n for n in key_frames if n <= at and float((packets[n].pts or 0) * time_base) <= when), default=0)
+        if stretches and start <= stretches[-1][1]:
+            stretches[-1] = (stretches[-1][0], max(stretches[-1][1], at + 1))
+        else:
+            stretches.append((start, at + 1))
+    return stretches
+
+
+def _decode(
+    container: InputContainer, stream: VideoStream, stretches: list[tuple[int, int]], deadline: _Deadline
+) -> Iterator[VideoFrame]:
+    """The frames of the given stretches, in the order in which they are shown."""
+    left = iter(stretches)
+    stretch = next(left, None)
+    packets = (packet for packet in container.demux(stream) if packet.size)
+    for n, packet in enumerate(packets):
+        if stretch is None:
+            return
+        deadline.check()
+        if n < stretch[0]:
+            continue
+        for frame in stream.codec_context.decode(packet):
+            deadline.check()
+            yield frame
+        if n + 1 == stretch[1]:
+            # Frames held back for reordering come out; then the decoder is made fit for the next key frame.
+            yield from stream.codec_context.decode(None)
+            stream.codec_context.flush_buffers()
+            stretch = next(left, None)
+
+
+def _pick(
+    shown: Iterator[tuple[float, VideoFrame]], wanted: list[float], param: str | None
+) -> Iterator[tuple[float, np.ndarray]]:
+    """Of the frames shown, the first at or after each wanted time, as upright RGB arrays of one size."""
+    size: tuple[int, int] | None = None
+    pending = 0
+    for when, frame in shown:
+        # Times went through floating point twice: half a millisecond is far below any frame's length.
+        if pending == len(wanted) or when < wanted[pending] - 0.0005:
+            continue
+        while pending < len(wanted) and wanted[pending] <= when + 0.0005:
+            pending += 1
+        check_shape(frame.width, frame.height, kind="video", param=param)
+        size = size or _size(frame.width, frame.height, len(wanted))
+        pixels = frame.to_ndarray(format="rgb24", width=size[0], height=size[1], interpolation=Interpolation.BICUBIC)
+        # The rotation is noted counter-clockwise, as numpy turns.
+        yield when, np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90) % 4))
+
+
+def _size(width: int, height: int, count: int) -> tuple[int, int]:
+    """The size at which ``count`` frames stay within ``MAX_VIDEO_PIXELS`` together."""
+    scale = (settings.MAX_VIDEO_PIXELS / (count * width * height)) ** 0.5
+    if scale >= 1:
+        return width, height
+    return max(1, int(width * scale)), max(1, int(height * scale))
+
+
+def _too_long(param: str | None) -> InvalidMedia:
+    return InvalidMedia(
+        f"The video is too long: at most {settings.MAX_VIDEO_SECONDS:g} seconds are allowed.", param=param
+    )
+
+
+def _not_a_video(param: str | None) -> InvalidMedia:
+    return InvalidMedia(
+        "This is not a video that can be read. Accepted formats: MP4, MOV, WebM, MKV, AVI, MPEG, Ogg and GIF.",
+        param=param,
+    )

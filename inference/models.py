@@ -1,0 +1,56 @@
+"""The workers as the database knows them: which model each has, and whether it can be used."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Self
+
+from django.conf import settings
+from django.db import models
+from django.utils import timezone
+
+#: heartbeats that may fail to come before a worker counts as gone
+MISSED_HEARTBEATS = 5
+
+
+class ModelWorkerQuerySet(models.QuerySet["ModelWorker"]):
+    def alive(self) -> Self:
+        allowed = datetime.timedelta(seconds=settings.WORKER_HEARTBEAT_SECONDS * MISSED_HEARTBEATS)
+        return self.filter(heartbeat_at__gt=timezone.now() - allowed)
+
+    def gone(self, seconds: float) -> Self:
+        """Silent for so many seconds."""
+        return self.filter(heartbeat_at__lt=timezone.now() - datetime.timedelta(seconds=seconds))
+
+
+class ModelWorker(models.Model):
+    """One worker process. It writes its own row; a row without a recent heartbeat says nothing."""
+
+    class State(models.TextChoices):
+        LOADING = "loading", "Loading"
+        READY = "ready", "Ready"
+        FAILED = "failed", "Failed"
+        STOPPED = "stopped", "Stopped"
+
+    name = models.CharField(primary_key=True, max_length=255, help_text="host:process:random")
+    model = models.CharField(max_length=255)
+    state = models.CharField(max_length=8, choices=State, default=State.LOADING)
+    progress = models.CharField(max_length=255, blank=True, help_text="What the loading is at.")
+    error = models.TextField(blank=True)
+    running = models.PositiveIntegerField(default=0, help_text="Sessions it is running now.")
+    started_at = models.DateTimeField(default=timezone.now)
+    heartbeat_at = models.DateTimeField(default=timezone.now)
+
+    objects = ModelWorkerQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("-heartbeat_at",)
+        verbose_name = "worker"
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def is_alive(self) -> bool:
+        allowed = settings.WORKER_HEARTBEAT_SECONDS * MISSED_HEARTBEATS
+        return (timezone.now() - self.heartbeat_at).total_seconds() < allowed

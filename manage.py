@@ -1,0 +1,29 @@
+#!/usr/bin/env python
+"""Django's command line for Sambung."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+#: as for a wrong option: the command did not begin
+WRONG_SETTINGS = 2
+
+
+def main() -> None:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+    from django.core.exceptions import ImproperlyConfigured
+    from django.core.management import execute_from_command_line
+
+    try:
+        execute_from_command_line(sys.argv)
+    except ImproperlyConfigured as exc:
+        if "--traceback" in sys.argv:
+            raise
+        # The message says what to mend; the thirty lines above it would be read as a bug.
+        sys.stderr.write(f"{exc}\n")
+        sys.exit(WRONG_SETTINGS)
+
+
+if __name__ == "__main__":
+    main()

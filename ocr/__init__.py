@@ -1,0 +1,1 @@
+"""Reading Indonesian identity cards (KTP): upload, reading, checks and review."""

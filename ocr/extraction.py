@@ -1,0 +1,161 @@
+"""The life of one extraction: an upload starts a session; when that has finished, its answer becomes a reading.
+
+Nobody needs to wait for the end. Whoever comes first completes the row (the API call that waits, the clerk's page that
+looks again, or the sweep when no web process is left) and the others find it done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import pathlib
+import uuid
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import transaction
+
+from inference import generations
+from inference.engine.types import Sampling
+from inference.media.threads import in_thread
+from ocr import card_image, prompt
+from ocr.checks import run_checks
+from ocr.models import FILE_NAME_MAX_CHARS, KtpExtraction, KtpImage
+from ocr.parsing import PARSER_CODES, UNREADABLE_CODES, clean, parse_answer, storable
+from ocr.problems import Problem
+from ocr.schema import FIELDS
+from sessions_app.db import in_db
+from sessions_app.models import ChatSession
+
+log = logging.getLogger(__name__)
+
+#: extractions completed after one sweep, so that none takes long
+COMPLETE_BATCH = 100
+
+#: an extraction gets its session within a second of being stored; one without it for so long lost its web process
+ABANDONED_SECONDS = 300
+
+
+async def start_extraction(
+    *, data: bytes, file_name: str, user: User | None = None, request_id: str = ""
+) -> KtpExtraction:
+    """Store the card and send it to the model; the reading is filled in later.
+
+    Raises InvalidMedia and TooLarge for the upload, Unavailable when no run can be queued. Nothing stays behind then.
+    """
+    image = await in_thread(card_image.prepare, data)
+    # A client who leaves now must not leave a stored card without its session.
+    return await asyncio.shield(_store_and_send(image, file_name, user, request_id))
+
+
+async def _store_and_send(
+    image: card_image.CardImage, file_name: str, user: User | None, request_id: str
+) -> KtpExtraction:
+    extraction = await in_db(_store, image, file_name, user)
+    try:
+        session = await generations.start_generation(
+            messages=prompt.messages(),
+            media=[image],
+            sampling=Sampling(max_tokens=settings.OCR_MAX_TOKENS, temperature=0.0),
+            origin="ocr",
+            request_id=request_id,
+            # A clerk's form does not stay to listen: the reading goes on and is collected later.
+            needs_listener=False,
+        )
+    except Exception:
+        await in_db(extraction.delete)
+        raise
+    await in_db(_attach, extraction, session)
+    return extraction
+
+
+def _store(image: card_image.CardImage, file_name: str, user: User | None) -> KtpExtraction:
+    with transaction.atomic():
+        extraction = KtpExtraction.objects.create(
+            file_name=safe_name(file_name), uploaded_by=user, model=settings.SERVED_MODEL_NAME
+        )
+        KtpImage.objects.create(
+            extraction=extraction,
+            content_type=image.content_type,
+            sha256=image.sha256,
+            width=image.width,
+            height=image.height,
+            data=image.data,
+        )
+    return extraction
+
+
+def _attach(extraction: KtpExtraction, session: ChatSession) -> None:
+    extraction.session = session
+    extraction.save(update_fields=["session"])
+
+
+def safe_name(file_name: str) -> str:
+    """The last part of a client's file name, without what does not print; its end is kept when it is long."""
+    name = pathlib.PurePosixPath(clean(file_name).replace("\\", "/")).name
+    return name[-FILE_NAME_MAX_CHARS:]
+
+
+def complete_extraction(pk: uuid.UUID) -> KtpExtraction:
+    """Turn the finished session's answer into the reading. Does nothing while the session runs or when it is done.
+
+    Any number of processes may call this at once; one of them writes. Raises ``KtpExtraction.DoesNotExist``.
+    """
+    extraction = KtpExtraction.objects.select_related("session").get(pk=pk)
+    session = extraction.session
+    if extraction.state != KtpExtraction.State.READING or session is None or not session.is_finished:
+        return extraction
+    answer = generations.read_answer(session.pk)
+    if session.state == ChatSession.State.FAILED:
+        # The words of the error are in the session; they may name parts of the server.
+        extraction.mark_failed("generation_failed", raw_answer=storable(answer.text))
+    elif session.state == ChatSession.State.CANCELLED:
+        extraction.mark_failed("cancelled", raw_answer=storable(answer.text))
+    elif not answer.finish_reason:
+        # Finished, yet no end in its chunks: they expired before anybody looked.
+        extraction.mark_failed("session_lost")
+    else:
+        reading = parse_answer(answer.text, finish_reason=answer.finish_reason)
+        found = [*reading.problems, *_without_repeats(run_checks(reading.values), reading.problems)]
+        extraction.mark_read(values=reading.values, raw_answer=storable(answer.text), found=found)
+    log.info("extraction %s is %s", extraction.pk, extraction.state, extra={"action": "ktp_completed"})
+    return extraction
+
+
+def recheck(extraction: KtpExtraction) -> None:
+    """Judge the values anew after a person has corrected them.
+
+    What the parser noted stays for the fields that still are as the model gave them; a corrected field is judged by the
+    checks alone.
+    """
+    values = extraction.values
+    checked = run_checks(values)
+    corrected = {field.path for field in FIELDS if values[field.path] != extraction.fields_read.get(field.path, "")}
+    noted = [
+        problem
+        for problem in extraction.problem_list
+        if problem.code in PARSER_CODES and problem.field not in corrected
+    ]
+    extraction.correct_problems([*noted, *_without_repeats(checked, noted)])
+
+
+def _without_repeats(checked: list[Problem], noted: tuple[Problem, ...] | list[Problem]) -> list[Problem]:
+    """The checks' problems without those that say "empty" where the parser has said why."""
+    explained = {problem.field for problem in noted if problem.field and problem.severity != "info"}
+    unreadable = any(problem.code in UNREADABLE_CODES for problem in noted)
+    return [
+        problem
+        for problem in checked
+        if not (problem.code == "empty" and problem.field in explained)
+        and not (problem.code == "nothing_read" and unreadable)
+    ]
+
+
+def complete_finished() -> int:
+    """Complete every extraction whose session has finished, and fail those that lost theirs; how many changed."""
+    completed = 0
+    for pk in list(KtpExtraction.objects.completable().values_list("pk", flat=True)[:COMPLETE_BATCH]):
+        completed += complete_extraction(pk).state != KtpExtraction.State.READING
+    for extraction in KtpExtraction.objects.abandoned(ABANDONED_SECONDS)[:COMPLETE_BATCH]:
+        completed += extraction.mark_failed("session_lost")
+    return completed

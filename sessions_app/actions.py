@@ -1,0 +1,338 @@
+"""Everything that moves a session: open, claim, append, close, release, cancel. Each is one transaction.
+
+The fencing rule lives here. A claim raises ``attempt``; an append names the attempt it writes for and the index it
+expects, and its first statement is an UPDATE conditional on both. No row changed means that the writer has lost the
+session, and nothing of it is written.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import functools
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F
+from django.db.models.functions import Coalesce
+from django.utils import timezone
+
+from sessions_app import queue, wakeups
+from sessions_app.models import ChatSession, Chunk, Delta, Presence, SessionMedia, new_session_id
+from sessions_app.wakeups import StreamChunk, Wakeup
+
+START: Delta = {"type": "start"}
+
+
+class SessionConflict(Exception):
+    """The id belongs to a session that was opened with a different request."""
+
+
+class QueueFull(Exception):
+    """``MAX_QUEUED_SESSIONS`` wait already."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class NewMedia:
+    """An image or video to store with a new session."""
+
+    kind: str
+    content_type: str
+    sha256: str
+    data: bytes
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Piece:
+    """A delta and the tokens it was made of."""
+
+    delta: Delta
+    token_ids: Sequence[int] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Closing:
+    """How a session ends. With an error it fails; without one it ends for ``reason``."""
+
+    reason: str = "stop"
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    reasoning_tokens: int = 0
+    error: dict[str, Any] | None = None
+    #: HTTP status for a caller who waited for the whole answer
+    error_status: int = 500
+
+    @property
+    def state(self) -> ChatSession.State:
+        if self.error is not None:
+            return ChatSession.State.FAILED
+        return ChatSession.State.CANCELLED if self.reason == "cancelled" else ChatSession.State.COMPLETED
+
+    def deltas(self) -> list[Delta]:
+        """The last chunks of the stream: exactly one of them is terminal."""
+        if self.error is not None:
+            return [{"type": "error", "error": self.error, "status": self.error_status}]
+        return [
+            {"type": "finish", "reason": self.reason},
+            {
+                "type": "usage",
+                "prompt_tokens": self.prompt_tokens,
+                "completion_tokens": self.completion_tokens,
+                "reasoning_tokens": self.reasoning_tokens,
+            },
+            {"type": "end"},
+        ]
+
+    def columns(self) -> dict[str, Any]:
+        return {
+            "state": self.state,
+            "finish_reason": "" if self.error is not None else self.reason,
+            "error": self.error,
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "finished_at": timezone.now(),
+            "lease_expires_at": None,
+        }
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Append:
+    """What one writer wants committed for one session. Without pieces it only renews the lease."""
+
+    session_id: str
+    attempt: int
+    #: the index that the first piece must get
+    index: int
+    pieces: Sequence[Piece] = ()
+    closing: Closing | None = None
+
+
+def open_session(
+    *,
+    session_id: str | None = None,
+    request: dict[str, Any],
+    request_digest: str,
+    model: str,
+    origin: str = "chat",
+    request_id: str = "",
+    media: Sequence[NewMedia] = (),
+    needs_listener: bool = True,
+) -> tuple[ChatSession, bool]:
+    """The session of this id, and whether it is new. A new one is sent to the workers when it is committed.
+
+    One that ``needs_listener`` is cancelled when nobody has listened for ``CANCEL_AFTER_DISCONNECT_SECONDS``; another
+    is, once somebody has listened and left. Raises ``SessionConflict`` when the id was opened with another request,
+    ``QueueFull`` when too many wait.
+    """
+    now = timezone.now()
+    with transaction.atomic():
+        session, created = ChatSession.objects.get_or_create(
+            id=session_id or new_session_id(),
+            defaults={
+                "request": request,
+                "request_digest": request_digest,
+                "model": model,
+                "origin": origin,
+                "request_id": request_id,
+                "created_at": now,
+                "enqueued_at": now,
+                "next_index": 1,
+            },
+        )
+        if not created:
+            if session.request_digest != request_digest:
+                raise SessionConflict(session.id)
+            return session, False
+        if ChatSession.objects.queued().count() > settings.MAX_QUEUED_SESSIONS:
+            raise QueueFull
+        SessionMedia.objects.bulk_create(
+            SessionMedia(
+                session=session,
+                position=position,
+                kind=item.kind,
+                content_type=item.content_type,
+                sha256=item.sha256,
+                size=len(item.data),
+                data=item.data,
+            )
+            for position, item in enumerate(media)
+        )
+        Chunk.objects.create(session=session, index=0, delta=START, created_at=now)
+        if needs_listener:
+            Presence.objects.create(session=session, seen_at=now)
+        transaction.on_commit(functools.partial(queue.send, session.id))
+    return session, True
+
+
+def claim(session_id: str, *, worker: str) -> ChatSession | None:
+    """Take the session for this worker, with a new fencing token and a lease; None when it is not to be had.
+
+    A session that is queued, or running with a lapsed lease, can be claimed; of two claims at once one gets it. One
+    that has lost ``SESSION_MAX_ATTEMPTS`` workers is left to the sweeper, which fails it.
+    """
+    seen = ChatSession.objects.claimable().filter(pk=session_id).only("state", "attempt", "workers_lost").first()
+    if seen is None:
+        return None
+    lost = seen.workers_lost + (seen.state == ChatSession.State.RUNNING)
+    if lost >= settings.SESSION_MAX_ATTEMPTS:
+        return None
+    now = timezone.now()
+    claimed = (
+        ChatSession.objects.claimable()
+        .filter(pk=session_id, attempt=seen.attempt, state=seen.state)
+        .update(
+            state=ChatSession.State.RUNNING,
+            attempt=seen.attempt + 1,
+            workers_lost=lost,
+            worker=worker,
+            lease_expires_at=_lease_end(now),
+            started_at=Coalesce("started_at", now),
+        )
+    )
+    if not claimed:
+        return None
+    return ChatSession.objects.held_by(seen.attempt + 1).filter(pk=session_id).first()
+
+
+def append(appends: Iterable[Append]) -> set[str]:
+    """Commit the appends of many sessions together, each one whole or not at all, and tell the listeners.
+
+    Returns the sessions that their writer has lost: another worker owns them, or they were closed meanwhile. The
+    sessions are locked in the order of their ids, so that two of these never wait for each other.
+    """
+    now = timezone.now()
+    lost: set[str] = set()
+    chunks: list[Chunk] = []
+    told: list[Wakeup] = []
+    with transaction.atomic():
+        for item in sorted(appends, key=lambda item: item.session_id):
+            written = _append_one(item, now)
+            if written is None:
+                lost.add(item.session_id)
+                continue
+            chunks += written
+            if written:
+                told.append(_wakeup(item.session_id, written))
+        Chunk.objects.bulk_create(chunks)
+        if told:
+            transaction.on_commit(functools.partial(wakeups.publish, told))
+    return lost
+
+
+def _append_one(item: Append, now: datetime.datetime) -> list[Chunk] | None:
+    """Move the session's row; its new chunks, or None when the writer has lost it."""
+    pieces = list(item.pieces)
+    columns: dict[str, Any] = {"lease_expires_at": _lease_end(now)}
+    if any(piece.token_ids for piece in pieces):
+        columns["first_token_at"] = Coalesce("first_token_at", now)
+    if item.closing is not None:
+        pieces += [Piece(delta) for delta in item.closing.deltas()]
+        columns |= item.closing.columns()
+    held = ChatSession.objects.held_by(item.attempt).filter(pk=item.session_id, next_index=item.index)
+    if not held.update(next_index=F("next_index") + len(pieces), **columns):
+        return None
+    return [
+        Chunk(
+            session_id=item.session_id,
+            index=item.index + offset,
+            delta=piece.delta,
+            token_ids=list(piece.token_ids),
+            created_at=now,
+        )
+        for offset, piece in enumerate(pieces)
+    ]
+
+
+def cancel_requested_among(session_ids: Iterable[str]) -> set[str]:
+    """Those of the running sessions that somebody wants cancelled."""
+    wanted = ChatSession.objects.running().filter(pk__in=list(session_ids), cancel_requested_at__isnull=False)
+    return set(wanted.values_list("pk", flat=True))
+
+
+def record_fingerprint(session_id: str, attempt: int, fingerprint: dict[str, Any]) -> bool:
+    """Note what a later attempt must have in common with this one; False when the session is lost."""
+    return bool(ChatSession.objects.held_by(attempt).filter(pk=session_id).update(fingerprint=fingerprint))
+
+
+def release(session_id: str, attempt: int, *, only_lapsed: bool = False) -> bool:
+    """Hand a running session back with its chunks, for another worker to go on at once; False when it is lost.
+
+    With ``only_lapsed`` it is taken back from a silent worker, and left alone when that one has renewed its lease. A
+    session that somebody wants cancelled ends here.
+    """
+    with transaction.atomic():
+        held = ChatSession.objects.lapsed() if only_lapsed else ChatSession.objects.all()
+        session = held.select_for_update().held_by(attempt).filter(pk=session_id).first()
+        if session is None:
+            return False
+        if session.cancel_requested_at is not None:
+            _close_locked(session, Closing(reason="cancelled", completion_tokens=_tokens_committed(session)))
+            return True
+        session.state = ChatSession.State.QUEUED
+        session.lease_expires_at = None
+        session.enqueued_at = timezone.now()
+        session.worker = ""
+        session.workers_lost += only_lapsed
+        session.save(update_fields=["state", "lease_expires_at", "enqueued_at", "worker", "workers_lost"])
+        transaction.on_commit(functools.partial(queue.send, session_id))
+    return True
+
+
+def request_cancel(session_id: str) -> ChatSession:
+    """Cancel: at once when nobody runs it, else by a mark that its worker sees at its next commit. Idempotent.
+
+    Raises ``ChatSession.DoesNotExist``.
+    """
+    with transaction.atomic():
+        session = ChatSession.objects.select_for_update().get(pk=session_id)
+        if session.state == ChatSession.State.RUNNING and not _has_lapsed(session):
+            if session.cancel_requested_at is None:
+                session.cancel_requested_at = timezone.now()
+                session.save(update_fields=["cancel_requested_at"])
+        elif not session.is_finished:
+            _close_locked(session, Closing(reason="cancelled", completion_tokens=_tokens_committed(session)))
+    return session
+
+
+def fail(session_id: str, *, error: dict[str, Any], status: int = 500) -> bool:
+    """End a session that nobody runs with an error, keeping what it has; False when somebody does, or it has ended."""
+    with transaction.atomic():
+        session = ChatSession.objects.select_for_update().claimable().filter(pk=session_id).first()
+        if session is None:
+            return False
+        _close_locked(session, Closing(error=error, error_status=status, completion_tokens=_tokens_committed(session)))
+    return True
+
+
+def _close_locked(session: ChatSession, closing: Closing) -> None:
+    """Close a session whose row this transaction has locked and that no worker holds."""
+    chunks = [
+        Chunk(session=session, index=session.next_index + offset, delta=delta)
+        for offset, delta in enumerate(closing.deltas())
+    ]
+    Chunk.objects.bulk_create(chunks)
+    session.next_index += len(chunks)
+    # A worker that was only slow still has the old number: it must not write behind the end.
+    session.attempt += 1
+    for name, value in closing.columns().items():
+        setattr(session, name, value)
+    session.save(update_fields=["next_index", "attempt", *closing.columns()])
+    transaction.on_commit(functools.partial(wakeups.publish, [_wakeup(session.pk, chunks)]))
+
+
+def _tokens_committed(session: ChatSession) -> int:
+    return len(Chunk.objects.token_ids_of(session.pk))
+
+
+def _wakeup(session_id: str, chunks: Sequence[Chunk]) -> Wakeup:
+    return Wakeup(session_id, chunks[-1].index, tuple(StreamChunk(chunk.index, chunk.delta) for chunk in chunks))
+
+
+def _has_lapsed(session: ChatSession) -> bool:
+    return session.lease_expires_at is not None and session.lease_expires_at < timezone.now()
+
+
+def _lease_end(now: datetime.datetime) -> datetime.datetime:
+    return now + datetime.timedelta(seconds=settings.SESSION_LEASE_SECONDS)

@@ -1,0 +1,58 @@
+"""Settings that would break a promise are found at start, with what to do about them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.apps import AppConfig
+from django.conf import settings
+from django.core import checks
+
+
+@checks.register()
+def check_streaming_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[checks.CheckMessage]:
+    found: list[checks.CheckMessage] = []
+    if "django.middleware.gzip.GZipMiddleware" in settings.MIDDLEWARE:
+        found.append(
+            checks.Error(
+                "GZipMiddleware breaks event streams: clients show only their first event.",
+                hint="Remove it and compress in the proxy, but not text/event-stream.",
+                id="sessions_app.E001",
+            )
+        )
+    database = settings.DATABASES["default"]
+    if database.get("CONN_MAX_AGE", 0) != 0:
+        found.append(
+            checks.Error(
+                "CONN_MAX_AGE must be 0: under ASGI a persistent connection is left behind by every request thread.",
+                hint="Leave it at 0. PostgreSQL is pooled by DB_POOL_SIZE.",
+                id="sessions_app.E002",
+            )
+        )
+    if database["ENGINE"].endswith("postgresql") and settings.DB_POOL_SIZE < settings.DB_THREADS + 2:
+        found.append(
+            checks.Warning(
+                f"DB_POOL_SIZE ({settings.DB_POOL_SIZE}) leaves none beside DB_THREADS ({settings.DB_THREADS}).",
+                hint="Set DB_POOL_SIZE to DB_THREADS plus at least 2.",
+                id="sessions_app.W001",
+            )
+        )
+    if settings.REDIS_URL and database["ENGINE"].endswith("sqlite3"):
+        found.append(
+            checks.Warning(
+                "REDIS_URL is set and the database is an SQLite file: processes on other machines will not see it.",
+                hint="Set DATABASE_URL to a PostgreSQL database, or unset REDIS_URL to run everything in one process.",
+                id="sessions_app.W002",
+            )
+        )
+    if settings.SESSION_LEASE_SECONDS < 10 * settings.CHUNK_COMMIT_SECONDS:
+        found.append(
+            checks.Error(
+                f"SESSION_LEASE_SECONDS ({settings.SESSION_LEASE_SECONDS:g}) is too short for CHUNK_COMMIT_SECONDS "
+                f"({settings.CHUNK_COMMIT_SECONDS:g}): healthy runs would be taken away.",
+                hint="Keep the lease at least ten commit intervals long; 15 and 0.03 are the defaults.",
+                id="sessions_app.E003",
+            )
+        )
+    return found

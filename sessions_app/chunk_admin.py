@@ -1,0 +1,80 @@
+"""The log of one session in the admin, a page at a time. It is reached from that session, and cannot be changed."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin, messages
+from django.contrib.admin.utils import quote
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.text import Truncator
+
+from sessions_app import figures
+from sessions_app.models import Chunk
+
+if TYPE_CHECKING:
+    ChunkModelAdmin = admin.ModelAdmin[Chunk]
+else:
+    ChunkModelAdmin = admin.ModelAdmin
+
+SHORT_TEXT_CHARS = 100
+
+
+@admin.register(Chunk)
+class ChunkAdmin(ChunkModelAdmin):
+    list_display = ("index", "kind", "text", "tokens", "time")
+    list_display_links = ("index",)
+    sortable_by = ("index",)
+    ordering = ("index",)
+    list_per_page = 200
+    show_full_result_count = False
+    fields = ("session", "index", "delta", "token_ids", "time")
+    readonly_fields = ("time",)
+
+    class Media:
+        css = {"all": ("sessions_app/admin.css",)}
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Chunk | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Chunk | None = None) -> bool:
+        return False
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        session_id = request.GET.get("session__id__exact")
+        if not session_id:
+            # All chunks of all sessions are too many to count, and nobody reads them so.
+            self.message_user(request, "Open a session to see its chunks.", messages.INFO)
+            return HttpResponseRedirect(reverse("admin:sessions_app_chatsession_changelist"))
+        context = {"title": "Chunks", "subtitle": session_id, "session_pk": quote(session_id)}
+        return super().changelist_view(request, {**context, **(extra_context or {})})
+
+    @admin.display(description="Type")
+    def kind(self, chunk: Chunk) -> str:
+        return chunk.delta["type"]
+
+    @admin.display(description="Text")
+    def text(self, chunk: Chunk) -> SafeString:
+        text = chunk.delta.get("text")
+        if text is None:
+            rest = {name: value for name, value in chunk.delta.items() if name != "type"}
+            text = json.dumps(rest, ensure_ascii=False) if rest else ""
+        return format_html('<span class="chunk-text">{}</span>', Truncator(text).chars(SHORT_TEXT_CHARS))
+
+    @admin.display(description="Tokens")
+    def tokens(self, chunk: Chunk) -> int:
+        return len(chunk.token_ids)
+
+    @admin.display(description="Committed")
+    def time(self, chunk: Chunk) -> str:
+        return figures.moment(chunk.created_at)

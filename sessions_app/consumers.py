@@ -1,0 +1,157 @@
+"""The live view of a session in the admin: its chunks over a WebSocket, as they are committed.
+
+Messages, all from the server: ``{"state": …}`` at the start and when it moves, ``{"chunks": [{"index",
+"delta"}, …]}`` in order and without gaps, and ``{"state": …, "final": true}`` before a normal close. Close codes:
+4400 malformed cursor, 4403 not allowed, 4404 unknown session, 4410 expired, 1011 something broke.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs
+
+from autobahn.exception import Disconnected
+from channels.generic.websocket import AsyncJsonWebsocketConsumer, AsyncWebsocketConsumer
+
+from sessions_app.db import in_db
+from sessions_app.hub import SessionGone, hub
+from sessions_app.models import ChatSession
+from sessions_app.sse import MAX_INDEX
+
+log = logging.getLogger(__name__)
+
+MALFORMED = 4400
+FORBIDDEN = 4403
+NOT_FOUND = 4404
+EXPIRED = 4410
+BROKEN = 1011
+
+#: without chunks for so long, the state is read again: a claim or a release makes no chunk
+STATE_SECONDS = 2.0
+#: a replay comes in batches of a thousand, and Daphne sends no message above a mebibyte
+MESSAGE_CHUNKS = 100
+
+
+class Standing(NamedTuple):
+    """What a watcher must know of a session besides its chunks."""
+
+    state: str
+    is_expired: bool
+    next_index: int
+
+    @property
+    def is_finished(self) -> bool:
+        return self.state in ChatSession.FINISHED_STATES
+
+
+class NothingHere(AsyncWebsocketConsumer):
+    """Any other address: refused before it is opened."""
+
+    channel_layer_alias = ""  # none is needed, so none is opened
+
+    async def connect(self) -> None:
+        await self.close(code=NOT_FOUND)
+
+
+class SessionLiveView(AsyncJsonWebsocketConsumer):
+    """One open detail page. Its socket only speaks; what the page sends is not read."""
+
+    # The hub brings the chunks: no channel of a layer is opened, so the view works while Redis is away.
+    channel_layer_alias = ""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._follower: asyncio.Task[None] | None = None
+
+    async def connect(self) -> None:
+        if not await in_db(may_watch, self.scope.get("user")):
+            await self.close(code=FORBIDDEN)
+            return
+        # Accepted first: a browser learns the code of a close, and nothing of a refused handshake.
+        await self.accept()
+        after = read_cursor(self.scope.get("query_string", b""))
+        if after is None:
+            await self.close(code=MALFORMED)
+            return
+        session_id = self.scope["url_route"]["kwargs"]["session_id"]
+        self._follower = asyncio.create_task(self._follow(session_id, after), name=f"live view of {session_id}")
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None, **kwargs: Any) -> None:
+        """A watcher has nothing to say."""
+
+    async def disconnect(self, code: int) -> None:
+        if self._follower is not None:
+            self._follower.cancel()
+            await asyncio.wait([self._follower])
+
+    async def _follow(self, session_id: str, after: int) -> None:
+        try:
+            code = await self._show(session_id, after)
+        except SessionGone:
+            code = EXPIRED
+        except Disconnected:
+            # The page was left or loaded anew while a chunk was on its way; ``disconnect`` is about to come.
+            return
+        except Exception:
+            log.exception("the live view of session %s broke", session_id)
+            code = BROKEN
+        await self.close(code=code)
+
+    async def _show(self, session_id: str, after: int) -> int:
+        """Send everything to the end; the code to close with."""
+        standing = await in_db(read_standing, session_id)
+        if standing is None:
+            return NOT_FOUND
+        if standing.is_expired:
+            return EXPIRED
+        if not (standing.is_finished and after >= standing.next_index - 1):
+            await self.send_json({"state": standing.state})
+            standing = await self._show_chunks(session_id, after, standing)
+        if standing is None:
+            return EXPIRED
+        await self.send_json({"state": standing.state, "final": True})
+        return 1000
+
+    async def _show_chunks(self, session_id: str, cursor: int, shown: Standing) -> Standing | None:
+        """Send the chunks up to the terminal one; how the session stands then, None when it went away."""
+        async with contextlib.aclosing(hub().follow(session_id, cursor, idle_seconds=STATE_SECONDS)) as batches:
+            async for batch in batches:
+                if batch:
+                    cursor = batch[-1].index
+                    for start in range(0, len(batch), MESSAGE_CHUNKS):
+                        part = batch[start : start + MESSAGE_CHUNKS]
+                        await self.send_json({"chunks": [chunk._asdict() for chunk in part]})
+                    if shown.state != ChatSession.State.QUEUED:
+                        continue
+                standing = await in_db(read_standing, session_id)
+                if standing is None or standing.is_expired:
+                    return None
+                if standing.is_finished and cursor >= standing.next_index - 1:
+                    return standing
+                if standing.state != shown.state and not standing.is_finished:
+                    await self.send_json({"state": standing.state})
+                    shown = standing
+        return await in_db(read_standing, session_id)
+
+
+def may_watch(user: Any) -> bool:
+    """An active member of the staff who may view sessions."""
+    return bool(user and user.is_active and user.is_staff and user.has_perm("sessions_app.view_chatsession"))
+
+
+def read_cursor(query_string: bytes) -> int | None:
+    """``after`` of the query, -1 when it is not there, None when it is no index."""
+    value = parse_qs(query_string.decode("latin-1")).get("after", ["-1"])[-1]
+    try:
+        after = int(value)
+    except ValueError:
+        return None
+    return after if -1 <= after <= MAX_INDEX else None
+
+
+def read_standing(session_id: str) -> Standing | None:
+    row = ChatSession.objects.filter(pk=session_id).values_list("state", "expired_at", "next_index").first()
+    return Standing(row[0], row[1] is not None, row[2]) if row else None

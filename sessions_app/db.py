@@ -1,0 +1,63 @@
+"""ORM work from async code, in short bursts, on a few threads that give their connections back.
+
+Django's own way pins one thread and one connection to a request for as long as its stream lasts: 50 streams held 52
+threads and 50 connections. Here a call borrows one of ``DB_THREADS`` threads for one burst of queries.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ParamSpec, TypeVar
+
+from asgiref.sync import SyncToAsync
+from django.conf import settings
+from django.db import connections
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@functools.cache
+def _executor() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max_workers=settings.DB_THREADS, thread_name_prefix="orm")
+
+
+async def in_db(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run ``fn`` on the bounded executor and release its connections. The caller's context variables go with it."""
+    call = functools.partial(_call_and_release, functools.partial(fn, *args, **kwargs))
+    return await asyncio.get_running_loop().run_in_executor(_executor(), contextvars.copy_context().run, call)
+
+
+def _call_and_release(call: Callable[[], Any]) -> Any:
+    try:
+        return call()
+    finally:
+        release_connections()
+
+
+def release_connections() -> None:
+    """Give this thread's connections back: to the pool where there is one, closed where there is none.
+
+    A connection inside a transaction stays (it is a test's), and so does SQLite's: it costs a file handle and opening
+    it again costs more than the query.
+    """
+    for connection in connections.all(initialized_only=True):
+        if connection.in_atomic_block or connection.vendor == "sqlite":
+            continue
+        connection.close()
+
+
+def release_request_thread() -> None:
+    """Let go of the thread that Django started for this request's signals, before a stream keeps it for its life.
+
+    asgiref keeps it in ``SyncToAsync.context_to_thread_executor``, which is private; a test watches that this works.
+    Whatever needs a thread after the stream gets a new one.
+    """
+    context = SyncToAsync.thread_sensitive_context.get(None)
+    executor = SyncToAsync.context_to_thread_executor.pop(context, None) if context else None
+    if executor is not None:
+        executor.shutdown(wait=False)

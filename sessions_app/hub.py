@@ -1,0 +1,228 @@
+"""One reader a process: every listener of every session hangs on it, and it reads only for replay and for gaps.
+
+A listener costs an entry in a dictionary and an event, no thread and no connection. Wake-ups carry the committed
+chunks; whoever misses one is told by the poll, one query for all sessions of the process, and reads what it lacks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import weakref
+from collections.abc import AsyncGenerator, Iterable, Sequence
+
+from django.conf import settings
+from django.db import Error, InterfaceError, OperationalError
+from django.utils import timezone
+
+from sessions_app import wakeups
+from sessions_app.db import in_db
+from sessions_app.models import TERMINAL_DELTAS, ChatSession, Chunk, Presence
+from sessions_app.wakeups import StreamChunk, Wakeup
+
+log = logging.getLogger(__name__)
+
+#: rows a replay reads at a time
+PAGE_CHUNKS = 1000
+#: committed chunks kept for a listener that is slow to take them; beyond, it reads them again
+BUFFER_CHUNKS = 500
+
+
+class SessionGone(Exception):
+    """The session's chunks were removed while somebody listened."""
+
+
+class Listener:
+    """Where one reader of one session stands."""
+
+    __slots__ = ("buffer", "cursor", "gone", "last_index", "woken")
+
+    def __init__(self, cursor: int) -> None:
+        #: index of the last chunk handed out
+        self.cursor = cursor
+        #: the highest index known to be committed
+        self.last_index = cursor
+        #: chunks that came with wake-ups, by index
+        self.buffer: dict[int, StreamChunk] = {}
+        self.woken = asyncio.Event()
+        self.gone = False
+
+    def hear(self, last_index: int, chunks: Iterable[StreamChunk] = ()) -> None:
+        if last_index <= self.cursor:
+            return
+        self.last_index = max(self.last_index, last_index)
+        for chunk in chunks:
+            if chunk.index > self.cursor and len(self.buffer) < BUFFER_CHUNKS:
+                self.buffer[chunk.index] = chunk
+        self.woken.set()
+
+    def take(self) -> list[StreamChunk]:
+        """The buffered chunks that follow the cursor without a gap."""
+        taken: list[StreamChunk] = []
+        while (chunk := self.buffer.pop(self.cursor + 1, None)) is not None:
+            taken.append(chunk)
+            self.cursor = chunk.index
+        return taken
+
+    def take_page(self, page: Sequence[StreamChunk]) -> None:
+        if page:
+            self.cursor = page[-1].index
+            self.last_index = max(self.last_index, self.cursor)
+        else:
+            # Told of rows that are not there: they were removed. The poll will say so; asking again is no use.
+            self.last_index = self.cursor
+        for index in [index for index in self.buffer if index <= self.cursor]:
+            del self.buffer[index]
+
+
+class Hub:
+    """The listeners of one event loop. It runs its two tasks only while somebody listens."""
+
+    def __init__(self) -> None:
+        self._listeners: dict[str, set[Listener]] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def open_streams(self) -> int:
+        return sum(len(listeners) for listeners in self._listeners.values())
+
+    async def follow(self, session_id: str, after: int, *, idle_seconds: float) -> AsyncGenerator[list[StreamChunk]]:
+        """The session's chunks after the index ``after``, in batches, to the terminal one.
+
+        Yields an empty batch when nothing came for ``idle_seconds``. Raises ``SessionGone`` when the chunks were
+        removed. Closing the iterator costs nothing: the session goes on.
+        """
+        listener = Listener(after)
+        self._listeners.setdefault(session_id, set()).add(listener)
+        self._ensure_running()
+        try:
+            # Listening comes before reading: what is committed between the two is heard.
+            must_read = True
+            while True:
+                if must_read:
+                    try:
+                        page = await in_db(read_page, session_id, listener.cursor)
+                    except (OperationalError, InterfaceError) as exc:
+                        log.warning("the hub could not read session %s and tries again: %s", session_id, exc)
+                        await asyncio.sleep(settings.HUB_POLL_SECONDS)
+                        yield []
+                        continue
+                    if page and page[0].index != listener.cursor + 1:
+                        raise SessionGone(session_id)  # the sweeper is at work: no stream goes on behind a gap
+                    listener.take_page(page)
+                    batch = page
+                    must_read = len(page) == PAGE_CHUNKS
+                else:
+                    batch = listener.take()
+                    must_read = not batch and listener.cursor < listener.last_index
+                if batch:
+                    yield batch
+                    if batch[-1].delta["type"] in TERMINAL_DELTAS:
+                        return
+                elif listener.gone:
+                    raise SessionGone(session_id)
+                elif not must_read and not await self._wait(listener, idle_seconds):
+                    yield []
+        finally:
+            self._forget(session_id, listener)
+
+    @staticmethod
+    async def _wait(listener: Listener, seconds: float) -> bool:
+        """False when nothing was heard in that time."""
+        if listener.cursor + 1 not in listener.buffer and listener.cursor >= listener.last_index:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await listener.woken.wait()
+            heard = listener.woken.is_set()
+        else:
+            heard = True
+        listener.woken.clear()
+        return heard
+
+    def _forget(self, session_id: str, listener: Listener) -> None:
+        listeners = self._listeners.get(session_id)
+        if listeners is None:
+            return
+        listeners.discard(listener)
+        if not listeners:
+            del self._listeners[session_id]
+        if not self._listeners:
+            for task in self._tasks:
+                task.cancel()
+            self._tasks.clear()
+
+    def _ensure_running(self) -> None:
+        # Neither ends by itself; should one have failed, the next listener starts both again.
+        if not self._tasks or any(task.done() for task in self._tasks):
+            for task in self._tasks:
+                task.cancel()
+            loop = asyncio.get_running_loop()
+            self._tasks = [
+                loop.create_task(wakeups.transport().receive(self.hear), name="hub wake-ups"),
+                loop.create_task(self._poll(), name="hub poll"),
+            ]
+
+    def hear(self, heard: Sequence[Wakeup]) -> None:
+        """On the hub's loop: what a transport received."""
+        for wakeup in heard:
+            for listener in self._listeners.get(wakeup.session_id, ()):
+                listener.hear(wakeup.last_index, wakeup.chunks)
+
+    async def _poll(self) -> None:
+        """Find what no wake-up told, and write down which sessions have listeners here."""
+        presence_due = 0.0
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(settings.HUB_POLL_SECONDS)
+            session_ids = sorted(self._listeners)
+            try:
+                last_indexes = await in_db(read_last_indexes, session_ids)
+                if loop.time() >= presence_due:
+                    await in_db(write_presence, session_ids)
+                    presence_due = loop.time() + settings.HUB_PRESENCE_SECONDS
+            except Error as exc:
+                log.warning("the hub could not read and tries again: %s", exc)
+                continue
+            for session_id in session_ids:
+                last_index = last_indexes.get(session_id)
+                for listener in self._listeners.get(session_id, ()):
+                    if last_index is None:
+                        listener.gone = True
+                        listener.woken.set()
+                    else:
+                        listener.hear(last_index)
+
+
+def read_page(session_id: str, after: int) -> list[StreamChunk]:
+    rows = Chunk.objects.after(session_id, after).values_list("index", "delta")[:PAGE_CHUNKS]
+    return [StreamChunk(index, delta) for index, delta in rows]
+
+
+def read_last_indexes(session_ids: Sequence[str]) -> dict[str, int]:
+    """The last committed index of each session that is there and has not expired."""
+    rows = ChatSession.objects.filter(pk__in=session_ids, expired_at=None).values_list("pk", "next_index")
+    return {session_id: next_index - 1 for session_id, next_index in rows}
+
+
+def write_presence(session_ids: Sequence[str]) -> None:
+    """In one statement, in the order of the ids: these sessions have a listener now."""
+    existing = ChatSession.objects.filter(pk__in=session_ids, expired_at=None).values_list("pk", flat=True)
+    now = timezone.now()
+    Presence.objects.bulk_create(
+        [Presence(session_id=session_id, seen_at=now) for session_id in sorted(existing)],
+        update_conflicts=True,
+        unique_fields=["session"],
+        update_fields=["seen_at"],
+    )
+
+
+_hubs: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = weakref.WeakKeyDictionary()
+
+
+def hub() -> Hub:
+    """The hub of the running event loop."""
+    loop = asyncio.get_running_loop()
+    if loop not in _hubs:
+        _hubs[loop] = Hub()
+    return _hubs[loop]

@@ -1,0 +1,20 @@
+"""``manage.py sweep``: one pass of the sweeper, for an operator or a scheduler. The workers do it by themselves too."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from sessions_app.sweeper import sweep
+
+
+class Command(BaseCommand):
+    help = "Take back lapsed sessions, send lost ones again, cancel what nobody hears, remove what has expired."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        moved = sweep()
+        for step, count in moved.items():
+            self.stdout.write(f"{step}: {count}")
+        if not moved:
+            self.stdout.write("Nothing to do.")

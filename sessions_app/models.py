@@ -1,0 +1,191 @@
+"""What was asked, and what has been said of the answer: the durable log that every stream is read from."""
+
+from __future__ import annotations
+
+import datetime
+import secrets
+from typing import Any, TypedDict
+
+from django.db import models
+from django.utils import timezone
+
+from sessions_app.querysets import ChatSessionQuerySet, ChunkQuerySet
+
+SESSION_ID_MAX_LENGTH = 64
+
+
+def new_session_id() -> str:
+    """Unguessable: whoever knows a session's id may read and cancel it."""
+    return f"sess_{secrets.token_urlsafe(24)}"
+
+
+class Delta(TypedDict, total=False):
+    """What one chunk adds, in no API's words. ``type`` says which other members there are.
+
+    - ``start``: the session is open. Always chunk 0, written with the session.
+    - ``text`` and ``reasoning``: ``text``, the next characters of the answer or of the thinking before it.
+    - ``finish``: ``reason``, one of stop, length, cancelled.
+    - ``usage``: ``prompt_tokens``, ``completion_tokens``, ``reasoning_tokens``.
+    - ``end``: terminal, after finish and usage.
+    - ``error``: terminal, with ``error`` (message, type, param, code) and ``status``.
+    """
+
+    type: str
+    text: str
+    reason: str
+    prompt_tokens: int
+    completion_tokens: int
+    reasoning_tokens: int
+    error: dict[str, Any]
+    status: int
+
+
+TERMINAL_DELTAS = frozenset({"end", "error"})
+
+
+class ChatSession(models.Model):
+    """One generation. Its row is a state machine; ``sessions_app.actions`` moves it and nothing else does."""
+
+    class State(models.TextChoices):
+        QUEUED = "queued", "Queued"
+        RUNNING = "running", "Running"
+        COMPLETED = "completed", "Completed"
+        CANCELLED = "cancelled", "Cancelled"
+        FAILED = "failed", "Failed"
+
+    FINISHED_STATES = (State.COMPLETED, State.CANCELLED, State.FAILED)
+
+    id = models.CharField(primary_key=True, max_length=SESSION_ID_MAX_LENGTH, default=new_session_id)
+    state = models.CharField(max_length=12, choices=State, default=State.QUEUED)
+    origin = models.CharField(max_length=12, default="chat", help_text="Which surface asked: chat or ocr.")
+    model = models.CharField(max_length=255)
+    request = models.JSONField(help_text="The neutral request that a worker runs.")
+    request_digest = models.CharField(
+        max_length=64, blank=True, help_text="SHA-256 of the request as asked: the same id may come again only with it."
+    )
+    request_id = models.CharField(max_length=100, blank=True, help_text="X-Request-ID of the call that opened it.")
+
+    attempt = models.PositiveIntegerField(
+        default=0, help_text="Fencing token: a claim raises it, and an append with an older one is refused."
+    )
+    workers_lost = models.PositiveIntegerField(
+        default=0, help_text="Attempts that ended in silence. One that was handed back does not count."
+    )
+    lease_expires_at = models.DateTimeField(null=True, blank=True)
+    worker = models.CharField(max_length=255, blank=True)
+    fingerprint = models.JSONField(
+        default=dict, blank=True, help_text="What must be equal for another worker to go on with the same text."
+    )
+    cancel_requested_at = models.DateTimeField(null=True, blank=True)
+    next_index = models.PositiveIntegerField(default=0, help_text="The index that the next chunk will have.")
+
+    finish_reason = models.CharField(max_length=12, blank=True)
+    error = models.JSONField(null=True, blank=True)
+    prompt_tokens = models.PositiveIntegerField(null=True, blank=True)
+    completion_tokens = models.PositiveIntegerField(null=True, blank=True)
+
+    created_at = models.DateTimeField(default=timezone.now)
+    enqueued_at = models.DateTimeField(null=True, blank=True, help_text="When it was last sent to the workers.")
+    started_at = models.DateTimeField(null=True, blank=True, help_text="First claim.")
+    first_token_at = models.DateTimeField(null=True, blank=True, help_text="Commit of the first token.")
+    finished_at = models.DateTimeField(null=True, blank=True)
+    expired_at = models.DateTimeField(null=True, blank=True, help_text="When its chunks and media were removed.")
+
+    objects = ChatSessionQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("-created_at",)
+        verbose_name = "session"
+        permissions = (("cancel_chatsession", "Can cancel a running session"),)
+        indexes = (
+            models.Index(
+                fields=("enqueued_at",), name="session_unfinished", condition=models.Q(state__in=("queued", "running"))
+            ),
+            models.Index(fields=("finished_at",), name="session_finished_at"),
+            models.Index(fields=("-created_at",), name="session_created_at"),
+        )
+        constraints = (
+            models.CheckConstraint(
+                name="session_finished_has_time",
+                condition=models.Q(state__in=("queued", "running"), finished_at=None)
+                | models.Q(state__in=("completed", "cancelled", "failed"), finished_at__isnull=False),
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.id
+
+    @property
+    def is_finished(self) -> bool:
+        return self.state in self.FINISHED_STATES
+
+    @property
+    def time_to_first_token(self) -> datetime.timedelta | None:
+        """From the request to the commit of the first token, the wait in the queue included."""
+        return self.first_token_at - self.created_at if self.first_token_at else None
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Generated tokens over the time from the first committed token to the end."""
+        if not (self.completion_tokens and self.first_token_at and self.finished_at):
+            return None
+        seconds = (self.finished_at - self.first_token_at).total_seconds()
+        return self.completion_tokens / seconds if seconds > 0 else None
+
+
+class Chunk(models.Model):
+    """One piece of a session's stream. The event id on the wire is ``session_id:index``."""
+
+    # The unique constraint below is the index that every read uses; another would only cost the writer.
+    session = models.ForeignKey(ChatSession, on_delete=models.CASCADE, related_name="chunks", db_index=False)
+    index = models.PositiveIntegerField()
+    delta: models.JSONField[Delta, Delta] = models.JSONField()
+    token_ids: models.JSONField[list[int], list[int]] = models.JSONField(default=list)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    objects = ChunkQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("session", "index")
+        constraints = (models.UniqueConstraint(fields=("session", "index"), name="chunk_index_once_a_session"),)
+
+    def __str__(self) -> str:
+        return f"{self.session_id}:{self.index}"
+
+    @property
+    def is_terminal(self) -> bool:
+        return self.delta["type"] in TERMINAL_DELTAS
+
+
+class SessionMedia(models.Model):
+    """An image or video of a request, as it was sent, so that every attempt at the session sees the same pixels."""
+
+    session = models.ForeignKey(ChatSession, on_delete=models.CASCADE, related_name="media", db_index=False)
+    position = models.PositiveSmallIntegerField(help_text="Order of appearance in the request.")
+    kind = models.CharField(max_length=5, choices=(("image", "Image"), ("video", "Video")))
+    content_type = models.CharField(max_length=100)
+    sha256 = models.CharField(max_length=64)
+    size = models.PositiveIntegerField(help_text="Bytes.")
+    data = models.BinaryField()
+
+    class Meta:
+        ordering = ("session", "position")
+        verbose_name_plural = "session media"
+        constraints = (models.UniqueConstraint(fields=("session", "position"), name="media_position_once_a_session"),)
+
+    def __str__(self) -> str:
+        return f"{self.session_id} {self.kind} {self.position}"
+
+
+class Presence(models.Model):
+    """When some web process last served a listener of the session. A process that dies stops writing it."""
+
+    session = models.OneToOneField(ChatSession, on_delete=models.CASCADE, primary_key=True, related_name="presence")
+    seen_at = models.DateTimeField()
+
+    class Meta:
+        verbose_name_plural = "presences"
+        indexes = (models.Index(fields=("seen_at",), name="presence_seen_at"),)
+
+    def __str__(self) -> str:
+        return f"{self.session_id} at {self.seen_at:%H:%M:%S}"

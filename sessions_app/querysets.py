@@ -1,0 +1,63 @@
+"""Which rows: the states of a session as questions to the database."""
+
+from __future__ import annotations
+
+import datetime
+from typing import TYPE_CHECKING, Self
+
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+if TYPE_CHECKING:
+    from sessions_app.models import ChatSession, Chunk  # noqa: F401  (named in the annotations below)
+
+
+class ChatSessionQuerySet(models.QuerySet["ChatSession"]):
+    def queued(self) -> Self:
+        return self.filter(state="queued")
+
+    def running(self) -> Self:
+        return self.filter(state="running")
+
+    def unfinished(self) -> Self:
+        return self.filter(state__in=("queued", "running"))
+
+    def finished(self) -> Self:
+        return self.filter(state__in=("completed", "cancelled", "failed"))
+
+    def lapsed(self) -> Self:
+        """Running by its row, but its worker has not renewed the lease."""
+        return self.running().filter(lease_expires_at__lt=timezone.now())
+
+    def claimable(self) -> Self:
+        return self.filter(Q(state="queued") | Q(state="running", lease_expires_at__lt=timezone.now()))
+
+    def unsent(self, seconds: float) -> Self:
+        """Queued, and not sent to the workers within so many seconds."""
+        before = timezone.now() - datetime.timedelta(seconds=seconds)
+        return self.queued().filter(Q(enqueued_at=None) | Q(enqueued_at__lt=before))
+
+    def unheard(self, seconds: float) -> Self:
+        """Nobody has listened for so many seconds."""
+        return self.filter(presence__seen_at__lt=timezone.now() - datetime.timedelta(seconds=seconds))
+
+    def held_by(self, attempt: int) -> Self:
+        """Still owned by the writer with this fencing token."""
+        return self.running().filter(attempt=attempt)
+
+    def expirable(self, seconds: float) -> Self:
+        """Finished so long ago that chunks and media may go."""
+        before = timezone.now() - datetime.timedelta(seconds=seconds)
+        return self.finished().filter(expired_at=None, finished_at__lt=before)
+
+
+class ChunkQuerySet(models.QuerySet["Chunk"]):
+    def after(self, session_id: str, index: int) -> Self:
+        """In order, those that follow ``index``."""
+        return self.filter(session_id=session_id, index__gt=index).order_by("index")
+
+    def token_ids_of(self, session_id: str) -> list[int]:
+        """Every committed token of the session, in order."""
+        lists = self.filter(session_id=session_id).order_by("index").values_list("token_ids", flat=True)
+        return [token_id for token_ids in lists for token_id in token_ids]

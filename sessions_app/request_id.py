@@ -1,0 +1,85 @@
+"""A request id in every response and on every log line: the caller's ``X-Request-ID``, or one of ours."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import logging
+import re
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Iterator
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+
+_current: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="-")
+# What a caller sends goes into logs and a header: nothing but harmless characters, and not without end.
+_ACCEPTABLE = re.compile(r"[A-Za-z0-9._:-]{1,100}")
+
+access_log = logging.getLogger("sambung.access")
+
+
+def current_request_id() -> str:
+    """The id of the request that this code runs for, or ``-`` outside of one."""
+    return _current.get()
+
+
+@contextlib.contextmanager
+def request_id_scope(request_id: str) -> Iterator[None]:
+    """Log lines written inside carry this id: for work done later, elsewhere, for a request."""
+    token = _current.set(request_id or "-")
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+class RequestIdFilter(logging.Filter):
+    """Adds ``request_id`` to every record."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.request_id = _current.get()
+        return True
+
+
+class RequestIdMiddleware:
+    """Outermost: it sees every response, writes the id into it, and one access line for it."""
+
+    async_capable = True
+    sync_capable = True
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]) -> None:
+        self.get_response = get_response
+        self._is_async = iscoroutinefunction(get_response)
+        if self._is_async:
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+        if self._is_async:
+            return self._acall(request)
+        with request_id_scope(_accept(request)):
+            started = time.monotonic()
+            return _finish(request, self.get_response(request), started)  # type: ignore[arg-type]
+
+    async def _acall(self, request: HttpRequest) -> HttpResponseBase:
+        with request_id_scope(_accept(request)):
+            started = time.monotonic()
+            return _finish(request, await self.get_response(request), started)  # type: ignore[misc]
+
+
+def _accept(request: HttpRequest) -> str:
+    given = request.headers.get("X-Request-ID", "")
+    return given if _ACCEPTABLE.fullmatch(given) else f"req_{secrets.token_hex(12)}"
+
+
+def _finish(request: HttpRequest, response: HttpResponseBase, started: float) -> HttpResponseBase:
+    response.headers["X-Request-ID"] = current_request_id()
+    took = (time.monotonic() - started) * 1000
+    level = logging.WARNING if response.status_code >= 500 else logging.INFO
+    # The path only: a query string may hold a cursor or a key.
+    access_log.log(level, "%s %s %d %.0f ms", request.method, request.path, response.status_code, took)
+    # Django's own mark: outside of this middleware it would say every 4xx and 5xx again, and without the id.
+    response._has_been_logged = True  # type: ignore[attr-defined]
+    return response

@@ -1,0 +1,8 @@
+"""Where other apps hook in without sessions_app knowing them."""
+
+from __future__ import annotations
+
+from django.dispatch import Signal
+
+#: sent in every pass of the sweeper, before anything expires, in the thread that sweeps
+swept = Signal()

@@ -1,0 +1,151 @@
+/* The live view of a session. The page shows how it stood when it was loaded; this lets it grow, and when the session
+   has ended it takes the page's final form from the server. */
+"use strict";
+
+(() => {
+    const NOT_FOUND = 4404;
+    const EXPIRED = 4410;
+    const FIRST_RETRY_MS = 500;
+    const LAST_RETRY_MS = 10000;
+    const REFUSALS_BEFORE_ASKING = 3;
+    const STATES = {queued: "Queued", running: "Running", completed: "Completed", cancelled: "Cancelled", failed: "Failed"};
+
+    const byId = (id) => document.getElementById(id);
+
+    function offerCopying() {
+        const button = document.querySelector("[data-copy]");
+        if (!button || !navigator.clipboard) {
+            return;
+        }
+        button.hidden = false;
+        button.addEventListener("click", async () => {
+            await navigator.clipboard.writeText(byId(button.dataset.copy).textContent);
+            button.textContent = "Copied";
+        });
+    }
+
+    /* Replace the view by what the server says now, and keep what the reader has opened. */
+    async function reload() {
+        const response = await fetch(location.href, {credentials: "same-origin", cache: "no-store"});
+        if (!response.ok || response.redirected) {
+            location.reload();  // logged out, or the session is gone: the server says it better
+            return;
+        }
+        const fresh = new DOMParser().parseFromString(await response.text(), "text/html").getElementById("session-view");
+        if (!fresh) {
+            location.reload();
+            return;
+        }
+        const reasoning = byId("session-reasoning-box");
+        const freshReasoning = fresh.querySelector("#session-reasoning-box");
+        if (reasoning && freshReasoning) {
+            freshReasoning.open = reasoning.open;
+        }
+        byId("session-view").replaceWith(document.importNode(fresh, true));
+        offerCopying();
+    }
+
+    /* A refused handshake says nothing of its reason; the page itself does. */
+    async function leaveIfLoggedOut() {
+        try {
+            const response = await fetch(location.href, {credentials: "same-origin", cache: "no-store"});
+            if (response.redirected || response.status === 403) {
+                location.reload();
+            }
+        } catch {
+            // The server is away: the next attempt will see.
+        }
+    }
+
+    function say(text) {
+        byId("session-live-status").textContent = text;
+    }
+
+    function showState(state) {
+        const badge = byId("session-badge").firstElementChild;
+        badge.className = `session-badge session-badge-${state}`;
+        badge.textContent = STATES[state] || state;
+    }
+
+    /* Model output is text and never markup. A box that stands at its end stays there. */
+    function append(box, text) {
+        const atEnd = box.scrollHeight - box.scrollTop - box.clientHeight < 40;
+        box.append(text);
+        if (atEnd) {
+            box.scrollTop = box.scrollHeight;
+        }
+    }
+
+    function show(chunks) {
+        let text = "";
+        let reasoning = "";
+        for (const {delta} of chunks) {
+            if (delta.type === "text") {
+                text += delta.text;
+            } else if (delta.type === "reasoning") {
+                reasoning += delta.text;
+            }
+        }
+        if (reasoning) {
+            byId("session-reasoning-box").hidden = false;
+            append(byId("session-reasoning"), reasoning);
+        }
+        if (text) {
+            append(byId("session-answer"), text);
+        }
+    }
+
+    function follow({path, after}) {
+        let cursor = after;
+        let retryMs = FIRST_RETRY_MS;
+        let refusals = 0;
+
+        function connect() {
+            const scheme = location.protocol === "https:" ? "wss:" : "ws:";
+            const socket = new WebSocket(`${scheme}//${location.host}${path}?after=${cursor}`);
+            let isFinal = false;
+            socket.onopen = () => {
+                retryMs = FIRST_RETRY_MS;
+                refusals = -1;
+                say("Live.");
+            };
+            socket.onmessage = (event) => {
+                const message = JSON.parse(event.data);
+                if (message.chunks) {
+                    // After a break the server starts at the cursor; what is here already is not shown twice.
+                    const fresh = message.chunks.filter((chunk) => chunk.index > cursor);
+                    show(fresh);
+                    cursor = Math.max(cursor, ...fresh.map((chunk) => chunk.index));
+                }
+                if (message.state) {
+                    showState(message.state);
+                }
+                isFinal = isFinal || Boolean(message.final);
+            };
+            socket.onclose = (event) => {
+                if (isFinal || [NOT_FOUND, EXPIRED].includes(event.code)) {
+                    reload().catch(() => say("It has ended. Reload the page to see how."));
+                    return;
+                }
+                say("The connection broke and is tried again.");
+                refusals += 1;
+                if (refusals % REFUSALS_BEFORE_ASKING === 0 && refusals > 0) {
+                    leaveIfLoggedOut();
+                }
+                setTimeout(connect, retryMs);
+                retryMs = Math.min(retryMs * 2, LAST_RETRY_MS);
+            };
+        }
+
+        connect();
+    }
+
+    offerCopying();
+    const live = byId("session-live");
+    if (live) {
+        for (const box of document.querySelectorAll(".session-scroll")) {
+            box.scrollTop = box.scrollHeight;
+        }
+        follow(JSON.parse(live.textContent));
+    }
+})();

@@ -1,0 +1,107 @@
+"""A session as a person reads it: what was asked, and the answer put together from the chunks.
+
+The request is read tolerantly. Its shape belongs to whoever runs it; what is not understood here is shown as JSON.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from sessions_app.models import TERMINAL_DELTAS, Chunk, Delta, SessionMedia
+
+
+@dataclasses.dataclass(slots=True)
+class Answer:
+    """What the chunks say so far."""
+
+    reasoning: str = ""
+    text: str = ""
+    #: index of the last chunk read; -1 when there is none
+    last_index: int = -1
+    is_ended: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Part:
+    """A piece of a message. ``kind`` is text, image, video, or other, whose ``text`` is JSON."""
+
+    kind: str
+    text: str = ""
+    #: the stored bytes' row, without the bytes; None when it was removed
+    media: SessionMedia | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Message:
+    role: str
+    parts: tuple[Part, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Question:
+    """A request: the messages that could be read, and the rest as indented JSON (empty when there is none)."""
+
+    messages: tuple[Message, ...]
+    rest: str
+
+
+def read_answer(session_id: str) -> Answer:
+    """The answer so far, in one query whose rows are not kept."""
+    return assemble(Chunk.objects.after(session_id, -1).values_list("index", "delta").iterator(chunk_size=2000))
+
+
+def assemble(rows: Iterable[tuple[int, Delta]]) -> Answer:
+    """Put together (index, delta) pairs that come in order."""
+    answer = Answer()
+    pieces: dict[str, list[str]] = {"reasoning": [], "text": []}
+    for index, delta in rows:
+        answer.last_index = index
+        if delta["type"] in pieces:
+            pieces[delta["type"]].append(delta["text"])
+        elif delta["type"] in TERMINAL_DELTAS:
+            answer.is_ended = True
+    answer.reasoning = "".join(pieces["reasoning"])
+    answer.text = "".join(pieces["text"])
+    return answer
+
+
+def read_question(request: Any, media: Sequence[SessionMedia]) -> Question:
+    """The request for people. The n-th image or video part is the media row at position n."""
+    if not isinstance(request, dict):
+        return Question((), as_json(request))
+    rest = dict(request)
+    messages = rest.pop("messages", [])
+    if not _are_messages(messages):
+        return Question((), as_json(request))
+    unclaimed = iter(sorted(media, key=lambda item: item.position))
+    read = tuple(
+        Message(str(message.get("role", "")), tuple(_parts(message.get("content"), unclaimed))) for message in messages
+    )
+    return Question(read, as_json(rest) if rest else "")
+
+
+def as_json(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def _are_messages(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(message, dict) for message in value)
+
+
+def _parts(content: Any, unclaimed: Iterator[SessionMedia]) -> Iterator[Part]:
+    if isinstance(content, str):
+        yield Part("text", content)
+        return
+    for part in content if isinstance(content, list) else [content]:
+        match part:
+            case {"type": "text", "text": str(text)}:
+                yield Part("text", text)
+            case {"type": "image" | "video" as kind}:
+                yield Part(kind, media=next(unclaimed, None))
+            case None:
+                pass
+            case _:
+                yield Part("other", as_json(part))

@@ -1,0 +1,159 @@
+"""Daphne with back-pressure: a reader that does not read holds up its own stream, and nothing piles up for it.
+
+Daphne writes into Twisted's buffer without looking, so one stalled reader of a long replay would have all of it in
+memory. Twisted tells a producer when the buffer is full and when it has drained; here ``send`` waits in between, which
+stops the view's generator at its ``yield``. A reader that stays stalled is cut loose: it can resume.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import socket
+import struct
+import termios
+from collections.abc import Callable
+from typing import Any
+
+from channels.routing import get_default_application
+from daphne.endpoints import build_endpoint_description_strings
+from daphne.server import Server
+from django.conf import settings
+from twisted.internet.interfaces import IPushProducer
+from zope.interface import implementer
+
+log = logging.getLogger(__name__)
+
+#: cancelled applications have this long to clean up when the server stops or a client leaves
+CLOSE_SECONDS = 5
+
+
+class PortTaken(Exception):
+    """Another process listens there already."""
+
+
+@implementer(IPushProducer)
+class Gate:
+    """Open while the client takes what is written. Twisted calls it on the loop's thread."""
+
+    def __init__(self) -> None:
+        self.opened = asyncio.Event()
+        self.opened.set()
+
+    def pauseProducing(self) -> None:
+        self.opened.clear()
+
+    def resumeProducing(self) -> None:
+        self.opened.set()
+
+    def stopProducing(self) -> None:
+        """The connection is gone: nobody need wait for it."""
+        self.opened.set()
+
+
+class BackpressureServer(Server):
+    """Sends the body of a streamed response no faster than its reader takes it."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        #: of the responses that stream, by Daphne's request
+        self._gates: dict[Any, Gate] = {}
+
+    async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
+        if message["type"] != "http.response.body":
+            await super().handle_reply(protocol, message)
+            return
+        if message.get("more_body", False):
+            gate = self._gate_of(protocol)
+            await super().handle_reply(protocol, message)
+            if gate is not None and not gate.opened.is_set():
+                await self._wait_for_reader(protocol, gate)
+        else:
+            if (gate := self._gates.pop(protocol, None)) is not None:
+                # Twisted refuses to finish a request that has a producer.
+                gate.stopProducing()
+                protocol.unregisterProducer()
+            await super().handle_reply(protocol, message)
+
+    def _gate_of(self, protocol: Any) -> Gate | None:
+        """None when the connection is gone."""
+        if protocol not in self._gates and not protocol.finished and protocol.channel is not None:
+            self._gates[protocol] = Gate()
+            protocol.registerProducer(self._gates[protocol], True)
+        return self._gates.get(protocol)
+
+    async def _wait_for_reader(self, protocol: Any, gate: Gate) -> None:
+        unsent = _unsent_bytes(protocol.transport)
+        while not gate.opened.is_set():
+            try:
+                async with asyncio.timeout(settings.STALLED_READER_SECONDS):
+                    await gate.opened.wait()
+            except TimeoutError:
+                before, unsent = unsent, _unsent_bytes(protocol.transport)
+                if unsent == before:
+                    log.info("a reader took nothing for %g s and is cut loose", settings.STALLED_READER_SECONDS)
+                    # Soon after, protocol_disconnected opens the gate.
+                    protocol.transport.abortConnection()
+
+    def protocol_disconnected(self, protocol: Any) -> None:
+        if (gate := self._gates.pop(protocol, None)) is not None:
+            gate.stopProducing()
+        super().protocol_disconnected(protocol)
+
+    def application_checker(self) -> None:
+        """Each second: reap what has ended.
+
+        A response that an error broke off is cut here. Daphne would send it an error page; the second head
+        raises, its checker never runs again, and the client waits for ever.
+        """
+        for protocol, details in self.connections.items():
+            application = details.get("application_instance")
+            if application is None or not application.done() or application.cancelled() or "disconnected" in details:
+                continue
+            # A WebSocket has no such mark.
+            if getattr(protocol, "_response_started", False) and (error := application.exception()) is not None:
+                log.error("a response broke off", exc_info=error)
+                del details["application_instance"]
+                protocol.transport.abortConnection()
+        super().application_checker()
+
+
+def _unsent_bytes(transport: Any) -> int:
+    """What waits for this reader, in Twisted's buffer and the system's. While the application waits it only shrinks."""
+    waiting: int = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
+    # Megabytes may lie in the system's buffer: Twisted sees nothing of it when somebody slow takes a part of them.
+    with contextlib.suppress(OSError):  # a system that does not tell
+        [waiting_in_system] = struct.unpack("i", fcntl.ioctl(transport.getHandle(), termios.TIOCOUTQ, bytes(4)))
+        waiting += waiting_in_system
+    return waiting
+
+
+def run_web_server(*, host: str, port: int, on_ready: Callable[[], None]) -> None:
+    """Serve ``ASGI_APPLICATION`` until SIGINT or SIGTERM; open streams end behind their last committed event.
+
+    Raises ``PortTaken``.
+    """
+    _check_port(host, port)
+    BackpressureServer(
+        application=get_default_application(),
+        endpoints=build_endpoint_description_strings(host=host, port=port),
+        ready_callable=on_ready,
+        application_close_timeout=CLOSE_SECONDS,
+        server_name="sambung",
+        verbosity=0,
+    ).run()
+
+
+def _check_port(host: str, port: int) -> None:
+    """Daphne would only log that it cannot listen, and go on without a port."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as exc:
+            raise PortTaken(
+                f"{host}:{port} cannot be used: {exc.strerror}. Set HOST and PORT to a free address."
+            ) from exc

@@ -1,0 +1,79 @@
+"""Cards and readings for the tests: drawn specimens, and sessions that answer as a model would."""
+
+from __future__ import annotations
+
+import io
+import json
+
+from django.db import transaction
+from PIL import Image, ImageDraw, ImageFont
+
+from ocr.extraction import complete_extraction
+from ocr.models import KtpExtraction, KtpImage
+from ocr.schema import as_contract
+from sessions_app import actions
+
+CARD = {
+    "nik": "3171990101900001",
+    "nama": "SPECIMENTO UJIBACA",
+    "tempat_lahir": "KOTA KARANGAN",
+    "tgl_lahir": "01-01-1990",
+    "jenis_kelamin": "LAKI-LAKI",
+    "alamat.name": "JL. MAWAR KHAYALAN NO. 7",
+    "alamat.rt_rw": "003/004",
+    "alamat.kel_desa": "MEKAR KHAYALI",
+    "alamat.kecamatan": "TANAH KHAYALI",
+    "agama": "HINDU",
+    "status_perkawinan": "KAWIN",
+    "pekerjaan": "KARYAWAN SWASTA",
+    "kewarganegaraan": "WNI",
+    "berlaku_hingga": "SEUMUR HIDUP",
+}
+CARD_JSON = json.dumps(as_contract(CARD))
+FLAGGED_JSON = json.dumps(as_contract({**CARD, "nik": "3171990201900001"}))
+
+
+def specimen(image_format: str = "JPEG", *, size: tuple[int, int] = (856, 540), **save_options: object) -> bytes:
+    """A drawn card, signed as a specimen across it."""
+    image = Image.new("RGB", size, (205, 225, 240))
+    draw = ImageDraw.Draw(image)
+    draw.text((20, 60), f"NIK : {CARD['nik']}\nNama : {CARD['nama']}", fill=(20, 20, 20))
+    signature = ImageFont.load_default(size=size[0] / 14)
+    draw.text((size[0] // 2, size[1] // 2), "SPECIMEN - BUKAN KTP", fill=(200, 0, 0), font=signature, anchor="mm")
+    encoded = io.BytesIO()
+    image.save(encoded, image_format, **save_options)
+    return encoded.getvalue()
+
+
+def reading_extraction(user=None) -> KtpExtraction:
+    """An extraction whose session waits for a worker."""
+    data = specimen()
+    with transaction.atomic():
+        session, _ = actions.open_session(request={}, request_digest="", model="tiny", origin="ocr")
+        extraction = KtpExtraction.objects.create(session=session, uploaded_by=user, model="tiny")
+        KtpImage.objects.create(
+            extraction=extraction, content_type="image/jpeg", sha256="0" * 64, width=856, height=540, data=data
+        )
+    return extraction
+
+
+def answer(
+    session_id: str | None, text: str, *, reasoning: str = "", reason: str = "stop", error=None, status=500
+) -> None:
+    """Run the session as a worker would, to this end."""
+    session = actions.claim(session_id or "", worker="test")
+    assert session is not None
+    pieces = [actions.Piece({"type": "reasoning", "text": reasoning})] if reasoning else []
+    pieces += [actions.Piece({"type": "text", "text": part}, [7]) for part in (text[:9], text[9:]) if part]
+    closing = actions.Closing(reason=reason, prompt_tokens=9, completion_tokens=2, error=error, error_status=status)
+    lost = actions.append(
+        [actions.Append(session.pk, session.attempt, session.next_index, pieces=pieces, closing=closing)]
+    )
+    assert not lost
+
+
+def read_extraction(user=None, text: str = CARD_JSON) -> KtpExtraction:
+    """An extraction that the model has read."""
+    extraction = reading_extraction(user)
+    answer(extraction.session_id, text)
+    return complete_extraction(extraction.pk)

@@ -1,0 +1,66 @@
+"""Sessions in any state, brought there by the same actions that the web and the workers use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sessions_app import actions
+from sessions_app.actions import Append, Closing, NewMedia, Piece
+from sessions_app.models import ChatSession, Delta
+
+WORKER = "gpu-host:4711:abc"
+#: one white pixel
+TINY_PNG = bytes.fromhex(
+    "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de0000000c4944415478da63f8ffff3f0005fe02fe"
+    "0def46b80000000049454e44ae426082"
+)
+
+
+def open_session(text: str = "What is this?", *, media: list[NewMedia] | None = None, **columns: Any) -> ChatSession:
+    media = media or []
+    content = [{"type": "text", "text": text}, *({"type": item.kind} for item in media)]
+    request = {"messages": [{"role": "user", "content": content}], "sampling": {"seed": 42}}
+    session, _ = actions.open_session(
+        **{"request": request, "request_digest": "digest", "model": "tiny", "media": media, **columns}
+    )
+    return session
+
+
+def png(content_type: str = "image/png") -> NewMedia:
+    return NewMedia("image", content_type, "0" * 64, TINY_PNG)
+
+
+def claimed(session: ChatSession) -> ChatSession:
+    running = actions.claim(session.pk, worker=WORKER)
+    assert running is not None
+    return running
+
+
+def say(session: ChatSession, *deltas: Delta, closing: Closing | None = None) -> None:
+    """What the session's worker would commit next, a token for each delta."""
+    session.refresh_from_db(fields=["attempt", "next_index"])
+    pieces = [Piece(delta, [7]) for delta in deltas]
+    assert not actions.append([Append(session.pk, session.attempt, session.next_index, pieces, closing)])
+
+
+def text(value: str) -> Delta:
+    return {"type": "text", "text": value}
+
+
+def reasoning(value: str) -> Delta:
+    return {"type": "reasoning", "text": value}
+
+
+def completed(answer: str = "A plate.", **columns: Any) -> ChatSession:
+    session = claimed(open_session(**columns))
+    closing = Closing(reason="stop", prompt_tokens=12, completion_tokens=3)
+    say(session, reasoning("Let me look."), text(answer), closing=closing)
+    session.refresh_from_db()
+    return session
+
+
+def failed(message: str = "The worker was lost.") -> ChatSession:
+    session = claimed(open_session())
+    say(session, text("A pl"), closing=Closing(error={"message": message, "code": "worker_lost"}))
+    session.refresh_from_db()
+    return session

@@ -1,0 +1,404 @@
+"""The one writer of a worker: what the engine says is committed soon, whole, once, and in order."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import pytest
+from django.conf import settings
+from django.db import DataError, InterfaceError, OperationalError
+
+from inference import chunk_writer
+from inference.chunk_writer import ChunkWriter, Run
+from inference.engine.types import Delta as EngineDelta
+from sessions_app import actions
+from sessions_app.actions import Append, Closing
+from sessions_app.models import ChatSession, Chunk
+from tests.db.session_states import claimed, open_session
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+State = ChatSession.State
+DEADLINE_SECONDS = 20.0
+NEVER = 1000.0
+
+
+class Worker:
+    """A writer with sessions of its own, and which of their engines were told to stop."""
+
+    def __init__(self) -> None:
+        self.writer = ChunkWriter()
+        self.stopped: list[str] = []
+
+    def begin(self, session_id: str | None = None) -> Run:
+        session = claimed(open_session(session_id=session_id))
+        return self.go_on(session)
+
+    def go_on(self, session: ChatSession) -> Run:
+        return self.writer.open(
+            session.pk, session.attempt, session.next_index, lambda: self.stopped.append(session.pk)
+        )
+
+
+@pytest.fixture
+def worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
+    monkeypatch.setattr(chunk_writer, "RETRY_SECONDS", 0.01)
+    worker = Worker()
+    worker.writer.start()
+    yield worker
+    for run in list(worker.writer._runs.values()):
+        worker.writer.forget(run)
+    worker.writer.stop(DEADLINE_SECONDS)
+    assert not worker.writer.is_alive()
+
+
+class Database:
+    """``actions.append``, which fails when told to, and remembers what was committed."""
+
+    def __init__(self, append: Callable[[Iterable[Append]], set[str]]) -> None:
+        self._append = append
+        self.failures: list[Exception] = []
+        self.fails: Callable[[Sequence[Append]], Exception | None] = lambda items: None
+        self.commits: list[list[Append]] = []
+        self.tries = 0
+        self.may_commit = threading.Event()
+        self.may_commit.set()
+
+    def append(self, items: Iterable[Append]) -> set[str]:
+        group = list(items)
+        assert self.may_commit.wait(DEADLINE_SECONDS)
+        self.tries += 1
+        if self.failures:
+            raise self.failures.pop(0)
+        if failure := self.fails(group):
+            raise failure
+        lost = self._append(group)
+        self.commits.append(group)
+        return lost
+
+
+@pytest.fixture
+def database(monkeypatch: pytest.MonkeyPatch) -> Database:
+    database = Database(actions.append)
+    monkeypatch.setattr(actions, "append", database.append)
+    return database
+
+
+def until(fact: Callable[[], object]) -> None:
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not fact():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.005)
+
+
+def say(run: Run, *texts: str) -> None:
+    for text in texts:
+        run.add(EngineDelta(tuple(ord(character) for character in text), text=text))
+
+
+def log_of(run: Run) -> list[tuple[str, str, list[int]]]:
+    """Kind, text and token ids of the chunks behind the first."""
+    rows = Chunk.objects.after(run.session_id, 0).values_list("delta", "token_ids")
+    return [(delta["type"], delta.get("text", ""), ids) for delta, ids in rows]
+
+
+def text_of(run: Run) -> str:
+    return "".join(text for kind, text, _ in log_of(run) if kind == "text")
+
+
+def finish(run: Run, closing: Closing | None = None) -> ChatSession:
+    run.close(closing or Closing())
+    assert run.done.wait(DEADLINE_SECONDS)
+    session = ChatSession.objects.get(pk=run.session_id)
+    indexes = list(Chunk.objects.after(run.session_id, -1).values_list("index", flat=True))
+    assert indexes == list(range(session.next_index))
+    return session
+
+
+# --- When ---
+
+
+def test_the_first_delta_goes_at_once_however_long_the_interval(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = worker.begin()
+    say(other, "x")
+    until(lambda: log_of(other))
+    monkeypatch.setattr(settings, "CHUNK_COMMIT_SECONDS", NEVER)
+    run = worker.begin()
+    say(run, "H")
+    until(lambda: log_of(run) == [("text", "H", [72])])
+
+
+def test_later_deltas_wait_and_are_committed_as_one(worker: Worker, database: Database) -> None:
+    run = worker.begin()
+    say(run, "H")
+    until(lambda: log_of(run))
+    database.may_commit.clear()
+    say(run, *"alo, apa kabar?")
+    database.may_commit.set()
+    finish(run)
+    assert text_of(run) == "Halo, apa kabar?"
+    assert Chunk.objects.token_ids_of(run.session_id) == [ord(character) for character in "Halo, apa kabar?"]
+    assert len(log_of(run)) < len("Halo, apa kabar?")
+
+
+def test_the_end_goes_at_once_with_what_waits_in_one_commit(
+    worker: Worker, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = worker.begin()
+    say(run, "a")
+    until(lambda: log_of(run))
+    monkeypatch.setattr(settings, "CHUNK_COMMIT_SECONDS", NEVER)
+    say(run, "b", "c")
+    assert finish(run).state == State.COMPLETED
+    [last] = database.commits[-1]
+    assert [piece.delta["text"] for piece in last.pieces] == ["bc"]
+    assert last.closing is not None
+
+
+def test_running_sessions_share_their_commits(worker: Worker, database: Database) -> None:
+    database.may_commit.clear()
+    runs = [worker.begin(f"s{n}") for n in range(5)]
+    # Whatever the writer has taken already waits at the gate; the rest comes together behind it.
+    for run in runs:
+        say(run, "a")
+    database.may_commit.set()
+    for run in runs:
+        until(lambda: log_of(run))  # noqa: B023
+    assert len(database.commits) <= 2
+
+
+# --- What ---
+
+
+def test_reasoning_and_text_are_chunks_of_their_own(worker: Worker) -> None:
+    run = worker.begin()
+    run.add(EngineDelta((1,), reasoning="hm"))
+    run.add(EngineDelta((2,), reasoning="m", text="Ya"))
+    run.add(EngineDelta((3,), text="!"))
+    finish(run)
+    said = log_of(run)
+    assert "".join(text for kind, text, _ in said if kind == "reasoning") == "hmm"
+    assert "".join(text for kind, text, _ in said if kind == "text") == "Ya!"
+    kinds = [kind for kind, _, _ in said]
+    assert kinds == [*sorted(kinds[:-3]), "finish", "usage", "end"]
+    assert Chunk.objects.token_ids_of(run.session_id) == [1, 2, 3]
+
+
+def test_tokens_without_text_wait_for_the_text_that_they_are_part_of(worker: Worker) -> None:
+    run = worker.begin()
+    say(run, "a")
+    until(lambda: log_of(run))
+    run.add(EngineDelta((240,)))
+    run.add(EngineDelta((159, 145)))
+    assert not run.has_pending
+    run.add(EngineDelta((139,), text="👋"))
+    finish(run)
+    assert log_of(run)[:2] == [("text", "a", [97]), ("text", "👋", [240, 159, 145, 139])]
+
+
+def test_tokens_without_text_are_not_forgotten_at_the_end(worker: Worker) -> None:
+    run = worker.begin()
+    run.add(EngineDelta((5, 6)))
+    finish(run)
+    assert log_of(run)[0] == ("text", "", [5, 6])
+    assert Chunk.objects.token_ids_of(run.session_id) == [5, 6]
+
+
+@pytest.mark.parametrize(
+    ("closing", "state"),
+    [
+        (Closing(reason="length"), State.COMPLETED),
+        (Closing(reason="cancelled"), State.CANCELLED),
+        (Closing(error={"message": "m", "type": "server_error", "param": None, "code": "c"}), State.FAILED),
+    ],
+)
+def test_a_session_ends_as_it_is_closed(worker: Worker, closing: Closing, state: str) -> None:
+    run = worker.begin()
+    say(run, "a")
+    assert finish(run, closing).state == state
+    assert not run.is_lost
+    assert worker.stopped == []
+
+
+def test_a_session_may_end_without_a_word(worker: Worker) -> None:
+    run = worker.begin()
+    assert finish(run).state == State.COMPLETED
+    assert [kind for kind, _, _ in log_of(run)] == ["finish", "usage", "end"]
+
+
+def test_a_session_taken_over_goes_on_at_its_index(worker: Worker) -> None:
+    run = worker.begin("a")
+    say(run, "satu ")
+    assert worker.writer.flush(run, DEADLINE_SECONDS)
+    worker.writer.forget(run)
+    assert actions.release("a", run.attempt)
+    heir = worker.go_on(claimed(ChatSession.objects.get(pk="a")))
+    say(heir, "dua")
+    assert finish(heir).state == State.COMPLETED
+    assert text_of(heir) == "satu dua"
+
+
+# --- Leases, losses and cancels ---
+
+
+def test_leases_are_renewed_while_the_engine_says_nothing(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "SESSION_LEASE_SECONDS", 0.3)
+    run = worker.begin()
+
+    def lease() -> object:
+        return ChatSession.objects.values_list("lease_expires_at", flat=True).get(pk=run.session_id)
+
+    first = lease()
+    until(lambda: lease() != first)
+    second = lease()
+    until(lambda: lease() != second)
+    assert log_of(run) == []
+
+
+def test_a_lost_session_stops_its_engine_and_nothing_more_is_written(worker: Worker) -> None:
+    run, other = worker.begin(), worker.begin()
+    say(run, "a")
+    until(lambda: log_of(run))
+    ChatSession.objects.filter(pk=run.session_id).update(attempt=9)
+    say(run, "b")
+    say(other, "x")
+    assert run.done.wait(DEADLINE_SECONDS)
+    assert run.is_lost
+    assert worker.stopped == [run.session_id]
+    say(run, "c")
+    run.close(Closing())
+    assert finish(other).state == State.COMPLETED
+    assert text_of(run) == "a"
+    assert not worker.writer.flush(run, DEADLINE_SECONDS)
+
+
+def test_a_cancel_is_seen_while_the_engine_says_nothing(worker: Worker) -> None:
+    run, other = worker.begin(), worker.begin()
+    actions.request_cancel(run.session_id)
+    until(lambda: worker.stopped == [run.session_id])
+    assert run.is_cancelled
+    assert not other.is_cancelled
+    say(run, "a")
+    assert finish(run, Closing(reason="cancelled")).state == State.CANCELLED
+    assert worker.stopped == [run.session_id]
+
+
+def test_flush_waits_until_all_is_committed(worker: Worker) -> None:
+    run = worker.begin()
+    say(run, *"halo")
+    assert worker.writer.flush(run, DEADLINE_SECONDS)
+    assert text_of(run) == "halo"
+
+
+def test_flush_gives_up_in_time(worker: Worker, database: Database) -> None:
+    run = worker.begin()
+    database.may_commit.clear()
+    say(run, "a")
+    assert not worker.writer.flush(run, 0.05)
+    database.may_commit.set()
+    assert worker.writer.flush(run, DEADLINE_SECONDS)
+
+
+def test_stopping_commits_what_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = Worker()
+    worker.writer.start()
+    run = worker.begin()
+    say(run, "a")
+    until(lambda: log_of(run))
+    monkeypatch.setattr(settings, "CHUNK_COMMIT_SECONDS", NEVER)
+    say(run, "b")
+    worker.writer.stop(DEADLINE_SECONDS)
+    assert not worker.writer.is_alive()
+    assert text_of(run) == "ab"
+
+
+def test_a_writer_with_nothing_to_do_stops() -> None:
+    writer = ChunkWriter()
+    writer.start()
+    writer.stop(DEADLINE_SECONDS)
+    assert not writer.is_alive()
+
+
+# --- When the database is away, or will not have it ---
+
+
+@pytest.mark.parametrize("failure", [OperationalError("away"), InterfaceError("connection already closed")])
+def test_while_the_database_is_away_nothing_is_lost_or_doubled(
+    worker: Worker, database: Database, failure: Exception
+) -> None:
+    runs = [worker.begin(f"s{n}") for n in range(3)]
+    for round_ in range(6):
+        database.failures += [failure] * (round_ % 3)
+        for run in runs:
+            say(run, *f"{round_} {run.session_id} ")
+        until(lambda: not database.failures)
+    database.failures += [failure] * 2
+    for run in runs:
+        assert finish(run, Closing(completion_tokens=1)).state == State.COMPLETED
+        said = "".join(f"{round_} {run.session_id} " for round_ in range(6))
+        assert text_of(run) == said
+        assert Chunk.objects.token_ids_of(run.session_id) == [ord(character) for character in said]
+    assert worker.stopped == []
+
+
+def test_a_commit_whose_answer_was_lost_is_not_written_twice(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection broke behind the commit: the writer cannot know, the index can."""
+    append = actions.append
+    answers = iter([OperationalError("server closed the connection")])
+
+    def silent(items: Iterable[Append]) -> set[str]:
+        lost = append(items)
+        if failure := next(answers, None):
+            raise failure
+        return lost
+
+    run = worker.begin()
+    monkeypatch.setattr(actions, "append", silent)
+    say(run, "a")
+    assert run.done.wait(DEADLINE_SECONDS)
+    assert run.is_lost
+    assert worker.stopped == [run.session_id]
+    assert log_of(run) == [("text", "a", [97])]
+
+
+def test_one_session_that_cannot_be_written_fails_alone(
+    worker: Worker, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(group: Sequence[Append]) -> Exception | None:
+        bad = any("bad" in piece.delta.get("text", "") for item in group for piece in item.pieces)
+        return DataError("unsupported Unicode escape sequence") if bad else None
+
+    good, poison, silent = (worker.begin(name) for name in ("a", "b", "c"))
+    database.fails = fails
+    database.may_commit.clear()
+    for run, text in ((good, "good"), (poison, "bad")):
+        say(run, text)
+    database.may_commit.set()
+    assert poison.done.wait(DEADLINE_SECONDS)
+    assert worker.stopped == ["b"]
+    # Whatever its engine and its task do then, the session has ended.
+    say(poison, "more")
+    poison.close(Closing(reason="cancelled"))
+    failed = ChatSession.objects.get(pk="b")
+    assert failed.state == State.FAILED
+    assert failed.error is not None
+    assert "escape" not in failed.error["message"]
+    assert "unsupported Unicode" in caplog.text
+    assert [kind for kind, _, _ in log_of(poison)] == ["error"]
+    for run in (good, silent):
+        assert finish(run).state == State.COMPLETED
+    assert text_of(good) == "good"
+
+
+def test_a_session_whose_end_cannot_be_written_either_is_let_go(worker: Worker, database: Database) -> None:
+    database.fails = lambda group: TypeError("odd") if any(item.session_id == "b" for item in group) else None
+    run, other = worker.begin("b"), worker.begin("a")
+    say(run, "x")
+    assert run.done.wait(DEADLINE_SECONDS)
+    assert run.is_lost
+    assert ChatSession.objects.get(pk="b").state == State.RUNNING  # until its lease lapses
+    assert finish(other).state == State.COMPLETED

@@ -1,0 +1,108 @@
+"""What becomes of a session before its engine has it: whose it is, and what is not its fault."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from django.db import OperationalError
+
+from inference import runner
+from inference.models import ModelWorker
+from inference.worker import Worker
+from sessions_app import actions
+from sessions_app.models import ChatSession, Chunk
+from tests.db.session_states import claimed, open_session
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+State = ChatSession.State
+DEADLINE_SECONDS = 20.0
+
+
+@pytest.fixture
+def worker() -> Iterator[Worker]:
+    """A worker that has settled, with a real writer. No session of these tests comes as far as an engine."""
+    worker = Worker()
+    worker.settled.set()
+    worker.writer.start()
+    yield worker
+    assert worker.writer.running == 0
+    worker.writer.stop(DEADLINE_SECONDS)
+
+
+def run(session: ChatSession, worker: Worker) -> str:
+    """Run it; its state then."""
+    runner.run_session(session.pk, worker)
+    session.refresh_from_db()
+    return session.state
+
+
+def test_a_worker_that_stops_takes_nothing_more(worker: Worker) -> None:
+    session = open_session()
+    worker.draining.set()
+    assert run(session, worker) == State.QUEUED
+    assert session.attempt == 0
+
+
+def test_what_another_worker_runs_is_left_to_it(worker: Worker) -> None:
+    session = claimed(open_session())
+    assert run(session, worker) == State.RUNNING
+    assert session.attempt == 1
+    assert session.worker != worker.name
+
+
+def test_without_any_model_a_session_fails_with_the_load_error(worker: Worker) -> None:
+    worker.load_error = "out of memory"
+    session = open_session()
+    assert run(session, worker) == State.FAILED
+    assert session.error is not None
+    assert "out of memory" in session.error["message"]
+    assert Chunk.objects.get(session=session, index=1).delta["status"] == 503
+
+
+@pytest.mark.parametrize("state", [ModelWorker.State.READY, ModelWorker.State.LOADING])
+def test_while_another_worker_has_or_gets_the_model_a_session_waits_for_it(
+    worker: Worker, state: ModelWorker.State
+) -> None:
+    ModelWorker.objects.create(name="other", model="tiny", state=state)
+    worker.load_error = "out of memory"
+    assert run(open_session(), worker) == State.QUEUED
+
+
+def test_what_was_cancelled_before_it_ran_is_not_claimed(worker: Worker) -> None:
+    session = open_session()
+    actions.request_cancel(session.pk)
+    assert run(session, worker) == State.CANCELLED
+    assert session.worker == ""
+
+
+def test_a_database_that_fails_while_it_is_read_costs_a_session_its_lease_and_not_its_life(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*args: object) -> bool:
+        raise OperationalError("server closed the connection")
+
+    monkeypatch.setattr(actions, "record_fingerprint", away)
+    session = open_session()
+    assert run(session, worker) == State.RUNNING
+    assert session.attempt == 1
+    assert Chunk.objects.filter(session=session).count() == 1
+
+
+def test_a_request_that_cannot_be_read_fails_without_a_word_of_the_inside(worker: Worker) -> None:
+    session = open_session()
+    ChatSession.objects.filter(pk=session.pk).update(request={"messages": []})
+    assert run(session, worker) == State.FAILED
+    assert session.error is not None
+    assert "sampling" not in session.error["message"]
+
+
+def test_weights_that_differ_do_not_go_on_with_a_text(worker: Worker) -> None:
+    session = claimed(open_session())
+    actions.record_fingerprint(session.pk, 1, {"revision": "other", "video_frames": 1})
+    assert not actions.append([actions.Append(session.pk, 1, 1, [actions.Piece({"type": "text", "text": "a"}, [1])])])
+    actions.release(session.pk, 1)
+    assert run(session, worker) == State.FAILED
+    assert session.error is not None
+    assert "differs in" in session.error["message"]

@@ -1,0 +1,302 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from asgiref.sync import sync_to_async
+from channels.testing import WebsocketCommunicator
+from django.conf import settings
+from django.contrib.auth.models import Permission, User
+from django.db import connections
+from django.test import Client
+
+from config.asgi import application
+from sessions_app import actions, sweeper
+from sessions_app.actions import Closing
+from sessions_app.db import in_db
+from sessions_app.hub import hub
+from sessions_app.models import ChatSession
+from tests.db.session_states import claimed, completed, open_session, say, text
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+#: a deadline, not a wait: how long a message may take on a busy machine
+DEADLINE_SECONDS = 20
+
+
+def run(main: Callable[[], Awaitable[None]]) -> None:
+    async def within_deadline() -> None:
+        try:
+            async with asyncio.timeout(3 * DEADLINE_SECONDS):
+                await main()
+        finally:
+            # Channels' communicator keeps its authentication from doing this, for tests inside a transaction.
+            await sync_to_async(connections.close_all)()
+
+    asyncio.run(within_deadline())
+
+
+def cookie_of(user: User) -> str:
+    client = Client()
+    client.force_login(user)
+    return client.cookies[settings.SESSION_COOKIE_NAME].value
+
+
+@pytest.fixture
+def operator() -> User:
+    user = User.objects.create_user("operator", is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename="view_chatsession"))
+    return user
+
+
+@pytest.fixture
+def cookie(operator: User) -> str:
+    return cookie_of(operator)
+
+
+def socket(
+    session_id: str, cookie: str = "", *, query: str = "", origin: str = "http://localhost"
+) -> WebsocketCommunicator:
+    headers = [(b"host", b"localhost"), (b"origin", origin.encode())]
+    if cookie:
+        headers.append((b"cookie", f"{settings.SESSION_COOKIE_NAME}={cookie}".encode()))
+    return WebsocketCommunicator(application, f"/ws/admin/sessions/{session_id}/{query}", headers)
+
+
+async def opened(session_id: str, cookie: str, query: str = "") -> WebsocketCommunicator:
+    watcher = socket(session_id, cookie, query=query)
+    is_open, _ = await watcher.connect(timeout=DEADLINE_SECONDS)
+    assert is_open
+    return watcher
+
+
+async def hear(watcher: WebsocketCommunicator) -> dict[str, Any]:
+    return await watcher.receive_json_from(timeout=DEADLINE_SECONDS)
+
+
+async def hear_chunks(watcher: WebsocketCommunicator, up_to: int) -> list[dict[str, Any]]:
+    """The chunks up to this index, however they were cut into messages."""
+    chunks: list[dict[str, Any]] = []
+    while not chunks or chunks[-1]["index"] < up_to:
+        message = await hear(watcher)
+        chunks += message.get("chunks", [])
+    return chunks
+
+
+async def hear_close(watcher: WebsocketCommunicator) -> int:
+    event = await watcher.receive_output(timeout=DEADLINE_SECONDS)
+    assert event["type"] == "websocket.close", event
+    return event["code"]
+
+
+async def refusal(watcher: WebsocketCommunicator) -> int:
+    is_open, code = await watcher.connect(timeout=DEADLINE_SECONDS)
+    assert not is_open
+    return code
+
+
+def test_chunks_arrive_as_they_are_committed_and_the_end_closes(cookie: str) -> None:
+    session = claimed(open_session())
+
+    async def main() -> None:
+        watcher = await opened(session.pk, cookie)
+        assert await hear(watcher) == {"state": "running"}
+        assert await hear(watcher) == {"chunks": [{"index": 0, "delta": {"type": "start"}}]}
+        await in_db(say, session, text("A "))
+        assert await hear(watcher) == {"chunks": [{"index": 1, "delta": text("A ")}]}
+        await in_db(say, session, text("plate"), closing=Closing(reason="stop"))
+        chunks = await hear_chunks(watcher, up_to=5)
+        assert [chunk["index"] for chunk in chunks] == [2, 3, 4, 5]
+        assert [chunk["delta"]["type"] for chunk in chunks] == ["text", "finish", "usage", "end"]
+        assert await hear(watcher) == {"state": "completed", "final": True}
+        assert await hear_close(watcher) == 1000
+
+    run(main)
+
+
+def test_only_what_follows_the_cursor_is_sent(cookie: str) -> None:
+    session = claimed(open_session())
+    say(session, text("A "), text("plate"))
+
+    async def main() -> None:
+        watcher = await opened(session.pk, cookie, "?after=1")
+        assert await hear(watcher) == {"state": "running"}
+        assert [chunk["index"] for chunk in await hear_chunks(watcher, up_to=2)] == [2]
+        await watcher.disconnect()
+
+    run(main)
+
+
+def test_a_queued_session_is_seen_to_be_claimed_before_it_says_anything(cookie: str) -> None:
+    session = open_session()
+
+    async def main() -> None:
+        watcher = await opened(session.pk, cookie, "?after=0")
+        assert await hear(watcher) == {"state": "queued"}
+        await in_db(claimed, session)
+        assert await hear(watcher) == {"state": "running"}
+        await watcher.disconnect()
+
+    run(main)
+
+
+def test_a_session_cancelled_while_it_is_watched_ends_the_view(cookie: str) -> None:
+    session = open_session()
+
+    async def main() -> None:
+        watcher = await opened(session.pk, cookie, "?after=0")
+        assert await hear(watcher) == {"state": "queued"}
+        await in_db(actions.request_cancel, session.pk)
+        assert [chunk["index"] for chunk in await hear_chunks(watcher, up_to=3)] == [1, 2, 3]
+        assert await hear(watcher) == {"state": "cancelled", "final": True}
+        assert await hear_close(watcher) == 1000
+
+    run(main)
+
+
+def test_a_finished_session_replays_and_ends(cookie: str) -> None:
+    session = completed("A plate.")
+
+    async def main() -> None:
+        watcher = await opened(session.pk, cookie)
+        chunks = await hear_chunks(watcher, up_to=session.next_index - 1)
+        assert [chunk["index"] for chunk in chunks] == list(range(session.next_index))
+        assert await hear(watcher) == {"state": "completed", "final": True}
+        assert await hear_close(watcher) == 1000
+
+    run(main)
+
+
+@pytest.mark.parametrize("beyond", [0, 1000])
+def test_a_cursor_at_the_end_or_beyond_it_gets_the_final_state_at_once(cookie: str, beyond: int) -> None:
+    session = completed()
+
+    async def main() -> None:
+        watcher = await opened(session.pk, cookie, f"?after={session.next_index - 1 + beyond}")
+        assert await hear(watcher) == {"state": "completed", "final": True}
+        assert await hear_close(watcher) == 1000
+
+    run(main)
+
+
+def test_leaving_ends_the_follower_and_leaves_the_session_alone(cookie: str) -> None:
+    session = claimed(open_session())
+
+    async def main() -> None:
+        watcher = await opened(session.pk, cookie)
+        await hear_chunks(watcher, up_to=0)
+        assert hub().open_streams == 1
+        await watcher.disconnect(timeout=DEADLINE_SECONDS)
+        assert hub().open_streams == 0
+        assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("live view")]
+
+    run(main)
+    session.refresh_from_db()
+    assert session.state == ChatSession.State.RUNNING
+    assert session.cancel_requested_at is None
+
+
+def test_what_a_page_sends_is_not_read(cookie: str) -> None:
+    session = claimed(open_session())
+
+    async def main() -> None:
+        watcher = await opened(session.pk, cookie)
+        await hear_chunks(watcher, up_to=0)
+        await watcher.send_to(text_data="this is no JSON")
+        await watcher.send_to(bytes_data=b"\xff")
+        await in_db(say, session, text("A "))
+        assert [chunk["index"] for chunk in await hear_chunks(watcher, up_to=1)] == [1]
+        await watcher.disconnect()
+
+    run(main)
+
+
+def test_a_session_that_expires_while_it_is_watched_closes_as_gone(cookie: str) -> None:
+    session = completed()
+    ChatSession.objects.filter(pk=session.pk).update(state="running", finished_at=None)
+
+    async def main() -> None:
+        watcher = await opened(session.pk, cookie, f"?after={session.next_index - 1}")
+        assert await hear(watcher) == {"state": "running"}
+        await in_db(ChatSession.objects.filter(pk=session.pk).delete)
+        assert await hear_close(watcher) == 4410
+
+    run(main)
+
+
+def test_the_anonymous_are_refused() -> None:
+    session = completed()
+
+    async def main() -> None:
+        assert await refusal(socket(session.pk)) == 4403
+        assert await refusal(socket(session.pk, "no-such-cookie")) == 4403
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    ("columns", "codenames"),
+    [
+        ({"is_staff": True}, []),
+        ({"is_staff": True}, ["change_chatsession", "view_chunk"]),
+        ({"is_staff": False}, ["view_chatsession"]),
+        ({"is_staff": True, "is_active": False}, ["view_chatsession"]),
+    ],
+)
+def test_all_but_active_staff_with_the_permission_are_refused(columns: dict[str, Any], codenames: list[str]) -> None:
+    session = completed()
+    stranger = User.objects.create_user("stranger", **columns)
+    stranger.user_permissions.set(Permission.objects.filter(codename__in=codenames))
+    cookie = cookie_of(stranger)
+
+    async def main() -> None:
+        assert await refusal(socket(session.pk, cookie)) == 4403
+
+    run(main)
+
+
+def test_a_page_of_another_site_is_refused(cookie: str) -> None:
+    session = completed()
+
+    async def main() -> None:
+        watcher = socket(session.pk, cookie, origin="https://elsewhere.example")
+        assert not (await watcher.connect(timeout=DEADLINE_SECONDS))[0]
+
+    run(main)
+
+
+def test_an_unknown_session_closes_as_not_found(cookie: str) -> None:
+    async def main() -> None:
+        assert await hear_close(await opened("sess_unknown", cookie)) == 4404
+
+    run(main)
+
+
+def test_an_expired_session_closes_as_gone(cookie: str) -> None:
+    session = completed()
+    sweeper.expire(session.pk)
+
+    async def main() -> None:
+        assert await hear_close(await opened(session.pk, cookie)) == 4410
+
+    run(main)
+
+
+@pytest.mark.parametrize("after", ["x", "-2", "1.5", "99999999999"])
+def test_a_malformed_cursor_closes_the_view(cookie: str, after: str) -> None:
+    session = completed()
+
+    async def main() -> None:
+        assert await hear_close(await opened(session.pk, cookie, f"?after={after}")) == 4400
+
+    run(main)
+
+
+def test_any_other_address_is_refused_without_an_error(cookie: str) -> None:
+    async def main() -> None:
+        watcher = WebsocketCommunicator(application, "/ws/elsewhere/", [(b"origin", b"http://localhost")])
+        assert await refusal(watcher) == 4404
+
+    run(main)

@@ -1,0 +1,57 @@
+"""A scaled server for each test, between proxies that the test may cut, and clients that come back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests import services
+from tests.faults.proxy import Proxy
+from tests.live.stack import ScaledStack
+
+
+class FaultyStack(ScaledStack):
+    """Its processes reach PostgreSQL and Redis through proxies; the test itself goes straight to them."""
+
+    def __init__(self, folder: Path, model: Path, *, database: Proxy, broker: Proxy, **settings: object) -> None:
+        super().__init__(folder, model, postgres_url=services.POSTGRES_URL, redis_url=services.REDIS_URL, **settings)
+        self.database = database
+        self.broker = broker
+        self.env["DATABASE_URL"] = through(self.env["DATABASE_URL"], database)
+        self.env["REDIS_URL"] = through(self.env["REDIS_URL"], broker)
+
+
+def through(url: str, proxy: Proxy) -> str:
+    parts = urlsplit(url)
+    user = f"{parts.username}@" if parts.username else ""
+    return parts._replace(netloc=f"{user}127.0.0.1:{proxy.port}").geturl()
+
+
+@pytest.fixture
+def start_stack(tiny_model: Path, tmp_path: Path) -> Iterator[Callable[..., FaultyStack]]:
+    """Start a stack with these settings; ``with_worker=False`` leaves the workers to the test."""
+    with ExitStack() as running:
+
+        def start(*, with_worker: bool = True, **settings: object) -> FaultyStack:
+            postgres, broker = urlsplit(services.POSTGRES_URL), urlsplit(services.REDIS_URL)
+            stack = FaultyStack(
+                tmp_path,
+                tiny_model,
+                database=running.enter_context(Proxy(postgres.hostname or "", postgres.port or 5432)),
+                broker=running.enter_context(Proxy(broker.hostname or "", broker.port or 6379)),
+                **settings,
+            )
+            running.callback(stack.stop)
+            stack.start(with_worker=with_worker)
+            return stack
+
+        yield start
+
+
+@pytest.fixture
+def stack(start_stack: Callable[..., FaultyStack]) -> FaultyStack:
+    return start_stack(SESSION_LEASE_SECONDS=2)

@@ -1,0 +1,137 @@
+"""Workers that die, freeze, or are stopped: another goes on with the same text."""
+
+from __future__ import annotations
+
+import base64
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.faults.conftest import FaultyStack
+from tests.faults.reader import Reader
+from tests.live.events import long_question, read_stream, text_of
+from tests.live.stack import Stack
+from tests.live.waiting import wait_for
+from tests.media_samples import image_bytes
+
+pytestmark = [pytest.mark.redis, pytest.mark.postgresql]
+
+IMAGE = f"data:image/png;base64,{base64.b64encode(image_bytes((96, 64), color='blue')).decode()}"
+SEEING = [
+    {
+        "role": "user",
+        "content": [{"type": "text", "text": "Apa ini?"}, {"type": "image_url", "image_url": {"url": IMAGE}}],
+    }
+]
+GREEDY: dict[str, Any] = {"temperature": 0, "max_tokens": 900}
+SAMPLED: dict[str, Any] = {"temperature": 1, "seed": 11, "max_tokens": 900}
+LOOKING: dict[str, Any] = {"temperature": 1, "seed": 12, "max_tokens": 900, "messages": SEEING}
+
+
+def undisturbed(stack: Stack, fields: dict[str, Any]) -> str:
+    with stack.client() as http:
+        return text_of(read_stream(http, long_question(**fields)))
+
+
+def has_chunks(stack: Stack, session_id: str, count: int = 4) -> bool:
+    sql = "SELECT 1 FROM sessions_app_chatsession WHERE id = ? AND next_index > ?"
+    return bool(stack.query(sql, session_id, count))
+
+
+def one(stack: Stack, sql: str, *parameters: object) -> Any:
+    return stack.query(sql, *parameters)[0][0]
+
+
+def test_a_killed_workers_sessions_go_on_with_the_same_texts(stack: FaultyStack) -> None:
+    kinds = {"greedy": GREEDY, "sampled": SAMPLED, "looking": LOOKING}
+    expected = {name: undisturbed(stack, fields) for name, fields in kinds.items()}
+    readers = {
+        name: Reader([stack.base_url], long_question(session_id=name, **fields)) for name, fields in kinds.items()
+    }
+    wait_for(lambda: all(has_chunks(stack, name) for name in kinds))
+    stack.processes.pop("worker").kill()
+    stack.start_worker("second")
+    assert {name: reader.text() for name, reader in readers.items()} == expected
+    # The clients' streams only paused.
+    assert [reader.came_back for reader in readers.values()] == [0, 0, 0]
+    assert stack.query("SELECT DISTINCT attempt FROM sessions_app_chatsession WHERE id IN ('greedy', 'looking')") == [
+        (2,)
+    ]
+
+
+def test_a_worker_that_was_frozen_past_its_lease_writes_nothing_afterwards(stack: FaultyStack) -> None:
+    expected = undisturbed(stack, SAMPLED)
+    frozen = stack.processes["worker"]
+    reader = Reader([stack.base_url], long_question(session_id="frozen", **SAMPLED))
+    wait_for(lambda: has_chunks(stack, "frozen"))
+    os.kill(frozen.pid, signal.SIGSTOP)
+    try:
+        stack.start_worker("second")
+        wait_for(lambda: one(stack, "SELECT attempt FROM sessions_app_chatsession WHERE id = 'frozen'") == 2)
+    finally:
+        os.kill(frozen.pid, signal.SIGCONT)
+    assert reader.text() == expected
+    wait_for(lambda: "session frozen: attempt 1 has lost it" in frozen.log.read_text())
+    # Its runs are over and it is a worker like any other again.
+    assert undisturbed(stack, SAMPLED) == expected
+
+
+def test_a_stopped_worker_hands_over_at_once_and_not_when_its_lease_ends(
+    start_stack: Callable[..., FaultyStack],
+) -> None:
+    stack = start_stack(SESSION_LEASE_SECONDS=600, SESSION_REQUEUE_SECONDS=600)
+    stack.start_worker("second")
+    expected = undisturbed(stack, SAMPLED)
+    wait_for(lambda: len(stack.query("SELECT 1 FROM inference_modelworker WHERE state = 'ready'")) == 2)
+    reader = Reader([stack.base_url], long_question(session_id="handed", **SAMPLED))
+    wait_for(lambda: has_chunks(stack, "handed"))
+    holder = one(stack, "SELECT worker FROM sessions_app_chatsession WHERE id = 'handed'")
+    [name] = [name for name, process in stack.processes.items() if f":{process.pid}:" in holder]
+    stack.processes.pop(name).stop()
+    assert reader.text() == expected
+    assert one(stack, "SELECT worker FROM sessions_app_chatsession WHERE id = 'handed'") != holder
+
+
+def test_a_request_that_takes_every_worker_down_fails_and_keeps_what_it_has(
+    start_stack: Callable[..., FaultyStack],
+) -> None:
+    stack = start_stack(SESSION_LEASE_SECONDS=1, SESSION_MAX_ATTEMPTS=2)
+    reader = Reader([stack.base_url], long_question(session_id="poison", max_tokens=3500))
+    for attempt in (1, 2):
+        wait_for(
+            lambda attempt=attempt: stack.query(  # type: ignore[misc]
+                "SELECT 1 FROM sessions_app_chatsession WHERE id = 'poison' AND attempt = ? AND state = 'running'",
+                attempt,
+            )
+        )
+        wait_for(lambda attempt=attempt: has_chunks(stack, "poison", 2 * attempt))  # type: ignore[misc]
+        stack.processes.popitem()[1].kill()
+        stack.start_worker(f"after-{attempt}")
+    events = reader.wait()
+    assert '"code":"worker_lost"' in events[-1].data
+    assert text_of(events[:-1])
+    with stack.client() as http:
+        failed = http.post("/v1/chat/completions", json={"stream": False}, headers={"Last-Event-ID": "poison:0"})
+    assert failed.status_code == httpx.codes.INTERNAL_SERVER_ERROR
+    assert failed.json()["error"]["code"] == "worker_lost"
+
+
+def test_being_stopped_does_not_count_as_being_lost(start_stack: Callable[..., FaultyStack]) -> None:
+    stack = start_stack(SESSION_MAX_ATTEMPTS=1)
+    expected = undisturbed(stack, SAMPLED)
+    reader = Reader([stack.base_url], long_question(session_id="moved", **SAMPLED))
+    for attempt in (1, 2):
+        wait_for(
+            lambda attempt=attempt: stack.query(  # type: ignore[misc]
+                "SELECT 1 FROM sessions_app_chatsession WHERE id = 'moved' AND attempt = ? AND next_index > ?",
+                attempt,
+                2 * attempt,
+            )
+        )
+        stack.processes.popitem()[1].stop()
+        stack.start_worker(f"after-{attempt}")
+    assert reader.text() == expected

@@ -1,0 +1,82 @@
+"""Servers shared by the live tests of a run. Those that break theirs start their own."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import openai
+import pytest
+
+from tests import services
+from tests.live.stack import API_TIMEOUT_SECONDS, EmbeddedStack, ScaledStack, Stack
+
+SCALED = pytest.param("scaled", marks=[pytest.mark.redis, pytest.mark.postgresql])
+
+
+@pytest.fixture(scope="session")
+def embedded_server(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStack]:
+    stack = EmbeddedStack(tmp_path_factory.mktemp("embedded"), tiny_model)
+    try:
+        yield stack.start()
+    finally:
+        stack.stop()
+
+
+@pytest.fixture(scope="session")
+def scaled_server(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ScaledStack]:
+    stack = ScaledStack(
+        tmp_path_factory.mktemp("scaled"),
+        tiny_model,
+        postgres_url=services.POSTGRES_URL,
+        redis_url=services.REDIS_URL,
+    )
+    try:
+        yield stack.start()
+    finally:
+        stack.stop()
+
+
+@pytest.fixture(params=["embedded", SCALED])
+def server(request: pytest.FixtureRequest) -> Stack:
+    """The same server in both shapes."""
+    stack: Stack = request.getfixturevalue(f"{request.param}_server")
+    return stack
+
+
+@pytest.fixture
+def http(server: Stack) -> Iterator[httpx.Client]:
+    with server.client() as client:
+        yield client
+
+
+@pytest.fixture
+def session_id() -> str:
+    """An id that no other test uses."""
+    return f"test-{secrets.token_hex(8)}"
+
+
+@pytest.fixture
+def client(server: Stack) -> Iterator[openai.OpenAI]:
+    """The official SDK, unmodified; no retries, so that an error is seen as it is."""
+    with openai.OpenAI(
+        base_url=f"{server.base_url}/v1", api_key="unused", max_retries=0, timeout=API_TIMEOUT_SECONDS
+    ) as client:
+        yield client
+
+
+@pytest.fixture
+def start_embedded(tiny_model: Path, tmp_path: Path) -> Iterator[Callable[..., EmbeddedStack]]:
+    """Start a server of the test's own, with settings of its own."""
+    started: list[EmbeddedStack] = []
+
+    def start(**settings: object) -> EmbeddedStack:
+        stack = EmbeddedStack(tmp_path / f"server-{len(started)}", tiny_model, **settings)
+        started.append(stack)
+        return stack.start()
+
+    yield start
+    for stack in started:
+        stack.stop()

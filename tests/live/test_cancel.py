@@ -1,0 +1,83 @@
+"""Cancelling: prompt, idempotent, from any process, and the stream ends as a stream should."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+
+import httpx
+
+from tests.live.events import QUESTION, WHOLE, events_of, long_question, read_stream
+from tests.live.stack import EmbeddedStack, Stack
+from tests.live.waiting import wait_for
+
+
+def state_of(server: Stack, session_id: str) -> str:
+    return str(server.query("SELECT state FROM sessions_app_chatsession WHERE id = ?", session_id)[0][0])
+
+
+def test_a_cancelled_run_ends_with_a_final_chunk_and_done(server: Stack, http: httpx.Client, session_id: str) -> None:
+    with http.stream("POST", "/v1/chat/completions", json=long_question(session_id=session_id)) as response:
+        stream = events_of(response)
+        for _ in range(3):
+            next(stream)
+        with server.client() as other:
+            asked_at = time.time()
+            reply = other.post(f"/v1/cancel/{session_id}")
+            assert reply.json() == {"ok": True, "session_id": session_id}
+        rest = list(stream)
+    assert rest[-1].data == "[DONE]"
+    final = json.loads(rest[-3].data)  # usage comes between it and the end
+    assert final["choices"][0]["finish_reason"] == "stop"
+    assert final["session_state"] == "cancelled"
+    assert state_of(server, session_id) == "cancelled"
+    tokens = server.query("SELECT completion_tokens FROM sessions_app_chatsession WHERE id = ?", session_id)[0][0]
+    assert 0 < tokens < 1500
+    assert asked_at  # the bound of 500 ms is measured by benchmarks.latency, not asserted on a busy machine
+
+
+def test_cancelling_again_or_after_the_end_changes_nothing(server: Stack, http: httpx.Client, session_id: str) -> None:
+    read_stream(http, QUESTION | {"session_id": session_id, "max_tokens": 3, "ignore_eos": True})
+    for _ in range(2):
+        assert http.post(f"/v1/cancel/{session_id}").json() == {"ok": True, "session_id": session_id}
+    assert state_of(server, session_id) == "completed"
+
+
+def test_an_unknown_session_cannot_be_cancelled(http: httpx.Client) -> None:
+    refused = http.post("/v1/cancel/sess_none")
+    assert refused.status_code == 404
+    assert refused.json()["error"]["code"] == "session_not_found"
+
+
+def test_a_waiting_caller_gets_what_was_said_until_the_cancel(
+    server: Stack, http: httpx.Client, session_id: str
+) -> None:
+    body = long_question(session_id=session_id)
+    with http.stream("POST", "/v1/chat/completions", json=body) as response:
+        next(events_of(response))
+        http.post(f"/v1/cancel/{session_id}")
+    wait_for(lambda: state_of(server, session_id) == "cancelled")
+    answer = http.post("/v1/chat/completions", json=body | WHOLE).json()
+    assert answer["session_state"] == "cancelled"
+    assert answer["choices"][0]["finish_reason"] == "stop"
+
+
+def test_a_run_that_nobody_listens_to_is_cancelled_by_the_sweeper(
+    start_embedded: Callable[..., EmbeddedStack],
+) -> None:
+    server = start_embedded(CANCEL_AFTER_DISCONNECT_SECONDS="0.5", HUB_PRESENCE_SECONDS="0.1", HUB_POLL_SECONDS="0.1")
+    with server.client() as http:
+        with http.stream(
+            "POST", "/v1/chat/completions", json=long_question(session_id="left", max_tokens=4000)
+        ) as stream:
+            next(events_of(stream))
+        wait_for(lambda: state_of(server, "left") == "cancelled")
+
+
+def test_a_run_that_somebody_listens_to_is_left_alone(start_embedded: Callable[..., EmbeddedStack]) -> None:
+    server = start_embedded(CANCEL_AFTER_DISCONNECT_SECONDS="0.5", HUB_PRESENCE_SECONDS="0.1", HUB_POLL_SECONDS="0.1")
+    with server.client() as http:
+        events = read_stream(http, long_question(session_id="heard"))
+    assert events[-1].data == "[DONE]"
+    assert state_of(server, "heard") == "completed"

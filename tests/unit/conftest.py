@@ -1,0 +1,104 @@
+"""The small model loaded, engines over it, and requests for it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+@pytest.fixture(scope="session")
+def loaded(tiny_model: Path) -> Any:
+    import torch
+
+    from inference.engine.loading import load_model
+
+    # At this size a second thread costs more than it brings.
+    torch.set_num_threads(1)
+    return load_model(str(tiny_model), dtype="float32", device_map="cpu")
+
+
+@pytest.fixture
+def start_engine(loaded: Any) -> Iterator[Callable[..., Any]]:
+    """Starts engines and stops them at the end of the test."""
+    from inference.engine.engine import Engine
+
+    engines = []
+
+    def start(model: Any = loaded, **options: Any) -> Any:
+        engine = Engine(model, **{"max_batch_size": 8, **options})
+        engines.append(engine)
+        engine.start()
+        return engine
+
+    yield start
+    for engine in engines:
+        assert engine.stop(timeout_seconds=20)
+
+
+def _noise(*shape: int) -> np.ndarray:
+    return np.random.default_rng(sum(shape)).integers(0, 256, shape, dtype=np.uint8)
+
+
+@pytest.fixture(scope="session")
+def make_request() -> Callable[..., Any]:
+    """make_request("text" | "image" | "video" | "both", text=…, resume_ids=…, **sampling)"""
+    from inference.engine.types import GenerationRequest, Sampling, Video
+
+    def make(kind: str = "text", *, text: str = "Apa kabar?", resume_ids: Any = (), **sampling: Any) -> Any:
+        content: list[dict[str, str]] = []
+        images, videos = [], []
+        if kind in ("image", "both"):
+            content.append({"type": "image"})
+            images.append(Image.fromarray(_noise(90, 140, 3)))
+        if kind in ("video", "both"):
+            content.append({"type": "video"})
+            videos.append(Video(_noise(5, 64, 96, 3), [0.0, 0.4, 1.2, 2.0, 3.3]))
+        content.append({"type": "text", "text": text})
+        return GenerationRequest(
+            messages=[{"role": "user", "content": content}],
+            sampling=Sampling(**{"max_tokens": 40, **sampling}),
+            images=images,
+            videos=videos,
+            resume_ids=resume_ids,
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def collect() -> Callable[..., Any]:
+    """Iterates a handle to its end: deltas, ids, text, reasoning, finish."""
+    from inference.engine.types import Delta
+
+    def run(handle: Any) -> SimpleNamespace:
+        *deltas, finish = handle
+        assert all(isinstance(delta, Delta) for delta in deltas)
+        return SimpleNamespace(
+            deltas=deltas,
+            ids=[i for delta in deltas for i in delta.token_ids],
+            text="".join(delta.text for delta in deltas),
+            reasoning="".join(delta.reasoning for delta in deltas),
+            finish=finish,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def wait_until() -> Callable[..., None]:
+    """Waits for a condition that another thread brings about; fails after a minute."""
+
+    def wait(condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 60
+        while not condition():
+            assert time.monotonic() < deadline, "it did not happen"
+            time.sleep(0.005)
+
+    return wait

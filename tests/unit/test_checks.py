@@ -1,0 +1,88 @@
+"""Settings that would break a promise are found at start, by a check that says what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.core import checks
+
+from inference.checks import check_deployed_settings, check_inference_settings
+from sessions_app.checks import check_streaming_settings
+
+POSTGRESQL = {"default": {"ENGINE": "django.db.backends.postgresql", "CONN_MAX_AGE": 0}}
+SQLITE = {"default": {"ENGINE": "django.db.backends.sqlite3", "CONN_MAX_AGE": 0}}
+
+
+def found() -> list[checks.CheckMessage]:
+    return check_streaming_settings(None) + check_inference_settings(None)
+
+
+@pytest.mark.parametrize("databases", [SQLITE, POSTGRESQL])
+def test_the_defaults_have_nothing_wrong(monkeypatch: pytest.MonkeyPatch, databases: dict[str, Any]) -> None:
+    monkeypatch.setattr(settings, "DATABASES", databases)
+    assert found() == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "check_id"),
+    [
+        ({"MIDDLEWARE": ["django.middleware.gzip.GZipMiddleware"]}, "sessions_app.E001"),
+        ({"DATABASES": {"default": {**SQLITE["default"], "CONN_MAX_AGE": 60}}}, "sessions_app.E002"),
+        ({"DATABASES": {"default": {**SQLITE["default"], "CONN_MAX_AGE": None}}}, "sessions_app.E002"),
+        ({"SESSION_LEASE_SECONDS": 1.0, "CHUNK_COMMIT_SECONDS": 0.2}, "sessions_app.E003"),
+        ({"DATABASES": POSTGRESQL, "DB_POOL_SIZE": 5, "DB_THREADS": 4}, "sessions_app.W001"),
+        ({"DATABASES": SQLITE, "REDIS_URL": "redis://127.0.0.1/15"}, "sessions_app.W002"),
+        ({"MAX_REQUEST_BYTES": 1_000_000, "MAX_IMAGE_BYTES": 900_000}, "inference.W001"),
+        ({"MEDIA_LOCAL_ROOT": "no/such/folder"}, "inference.E001"),
+        ({"TORCH_DTYPE": "float8"}, "inference.E002"),
+        ({"DEVICE_MAP": "gpu"}, "inference.E004"),
+        ({"DEVICE_MAP": "auto:1"}, "inference.E004"),
+        ({"DEVICE_MAP": ""}, "inference.E004"),
+        ({"MAX_TOKENS": 512, "MAX_TOKENS_LIMIT": 256}, "inference.E003"),
+    ],
+)
+def test_a_setting_that_breaks_a_promise_is_found(
+    monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], check_id: str
+) -> None:
+    for name, value in changes.items():
+        monkeypatch.setattr(settings, name, value)
+    [message] = found()
+    assert message.id == check_id
+    assert message.hint
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"DATABASES": POSTGRESQL, "DB_POOL_SIZE": 6, "DB_THREADS": 4},
+        {"DATABASES": POSTGRESQL, "REDIS_URL": "redis://127.0.0.1/15"},
+        {"SESSION_LEASE_SECONDS": 2.0, "CHUNK_COMMIT_SECONDS": 0.2},
+        *({"DEVICE_MAP": name} for name in ("auto", "balanced", "sequential", "cpu", "cuda", "cuda:1", "mps", "xpu")),
+    ],
+)
+def test_settings_at_the_limit_pass(monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]) -> None:
+    for name, value in changes.items():
+        monkeypatch.setattr(settings, name, value)
+    assert found() == []
+
+
+def test_an_existing_media_folder_passes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(settings, "MEDIA_LOCAL_ROOT", str(tmp_path))
+    assert found() == []
+
+
+def test_an_open_api_is_warned_of_in_production(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [message.id for message in check_deployed_settings(None)] == ["inference.W002"]
+    monkeypatch.setattr(settings, "API_KEYS", ["long-random-text"])
+    assert check_deployed_settings(None) == []
+
+
+def test_a_server_that_answers_to_any_name_is_warned_of_in_production(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "API_KEYS", ["long-random-text"])
+    monkeypatch.setattr(settings, "ALLOWED_HOSTS", ["ai.example.org", "*"])
+    [message] = check_deployed_settings(None)
+    assert message.id == "inference.W003"
+    assert message.hint

@@ -1,0 +1,185 @@
+"""Sampling videos: which frames, at which times, within which limits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from django.test import override_settings
+
+from inference.errors import InvalidMedia
+from inference.media.videos import sample_video, video_content_type
+from tests.media_samples import image_bytes, numbers_of, sound_bytes, turned_video_bytes, video_bytes
+
+PART = "messages[0].content[0]"
+
+
+def refusal(data: bytes) -> str:
+    with pytest.raises(InvalidMedia) as caught:
+        sample_video(data, max_frames=16, param=PART)
+    assert caught.value.param == PART
+    return caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("made", "content_type"),
+    [
+        ({}, "video/mp4"),
+        ({"container": "mov"}, "video/quicktime"),
+        ({"container": "webm", "codec": "libvpx-vp9"}, "video/webm"),
+        ({"container": "matroska"}, "video/x-matroska"),
+        ({"container": "avi", "codec": "mpeg4", "options": {"bf": "2"}}, "video/x-msvideo"),
+        ({"container": "avi"}, "video/x-msvideo"),
+        ({"container": "avi", "codec": "mjpeg", "pixel_format": "yuvj420p"}, "video/x-msvideo"),
+        ({"container": "mpegts"}, "video/mp2t"),
+        ({"container": "gif", "codec": "gif", "pixel_format": "rgb8"}, "image/gif"),
+        ({"options": {"g": "5", "bf": "2"}}, "video/mp4"),
+        ({"options": {"g": "6", "bf": "2", "x264-params": "open-gop=1"}}, "video/mp4"),
+        ({"container_options": {"movflags": "frag_keyframe+empty_moov"}, "options": {"g": "5"}}, "video/mp4"),
+    ],
+)
+def test_two_seconds_give_the_first_the_last_and_even_steps_between(made: dict[str, Any], content_type: str) -> None:
+    data = video_bytes(frames=20, rate=10, **made)
+    video = sample_video(data, max_frames=16, param=PART)
+    assert video.frames.shape == (4, 48, 64, 3)
+    assert video.frames.dtype == np.uint8
+    assert numbers_of(video.frames) == [0, 6, 13, 19]
+    assert video.timestamps_seconds == [0.0, 0.6, 1.3, 1.9]
+    assert video_content_type(data, param=PART) == content_type
+
+
+def test_mpeg_programs_are_read_too() -> None:
+    video = sample_video(video_bytes(container="mpeg", codec="mpeg2video", rate=25), max_frames=16, param=PART)
+    assert numbers_of(video.frames) == [0, 6, 13, 19]
+    assert video.timestamps_seconds == [0.0, 0.24, 0.52, 0.76]
+
+
+def test_longer_videos_give_two_frames_a_second_up_to_the_limit() -> None:
+    data = video_bytes(frames=30, rate=5)
+    assert sample_video(data, max_frames=16, param=PART).frames.shape[0] == 12
+    assert numbers_of(sample_video(data, max_frames=3, param=PART).frames) == [0, 14, 29]
+    assert numbers_of(sample_video(data, max_frames=2, param=PART).frames) == [0, 29]
+    assert numbers_of(sample_video(data, max_frames=1, param=PART).frames) == [0, 0]
+
+
+def test_a_video_of_few_frames_gives_them_all() -> None:
+    assert numbers_of(sample_video(video_bytes(frames=2), max_frames=16, param=PART).frames) == [0, 1]
+    assert numbers_of(sample_video(video_bytes(frames=3), max_frames=16, param=PART).frames) == [0, 1, 2]
+
+
+def test_the_only_frame_is_given_twice_because_the_model_takes_pairs() -> None:
+    video = sample_video(video_bytes(frames=1), max_frames=16, param=PART)
+    assert numbers_of(video.frames) == [0, 0]
+    assert video.timestamps_seconds == [0.0, 0.0]
+
+
+def test_an_uneven_frame_rate_is_sampled_by_time_and_keeps_the_real_times() -> None:
+    data = video_bytes(frames=7, stamps=[0, 100, 200, 300, 400, 2000, 3000])
+    video = sample_video(data, max_frames=4, param=PART)
+    assert numbers_of(video.frames) == [0, 4, 5, 6]
+    assert video.timestamps_seconds == pytest.approx([0.0, 0.4, 2.0, 3.0], abs=0.001)
+
+
+def test_frames_are_picked_alike_whether_or_not_key_frames_let_the_decoder_skip() -> None:
+    whole = sample_video(video_bytes(frames=31, options={"g": "100"}), max_frames=5, param=PART)
+    parts = sample_video(video_bytes(frames=31, options={"g": "3"}), max_frames=5, param=PART)
+    assert numbers_of(whole.frames) == numbers_of(parts.frames)
+    assert whole.timestamps_seconds == parts.timestamps_seconds
+
+
+def test_the_same_bytes_give_the_same_frames() -> None:
+    data = video_bytes(frames=25, options={"g": "7", "bf": "2"})
+    first, second = (sample_video(data, max_frames=8, param=PART) for _ in range(2))
+    assert np.array_equal(first.frames, second.frames)
+    assert first.timestamps_seconds == second.timestamps_seconds
+
+
+def test_a_video_filmed_upright_is_turned() -> None:
+    frames = sample_video(turned_video_bytes(), max_frames=4, param=PART).frames
+    assert frames.shape == (4, 64, 48, 3)
+    assert frames[:, :30].mean() < 5
+    assert frames[:, -30:].mean() > 250
+
+
+def test_large_frames_are_reduced_to_the_pixels_allowed_together() -> None:
+    with override_settings(MAX_VIDEO_PIXELS=4 * 32 * 24):
+        video = sample_video(video_bytes(), max_frames=4, param=PART)
+    assert video.frames.shape == (4, 24, 32, 3)
+    assert numbers_of(video.frames) == [0, 6, 13, 19]
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        {},
+        {"container": "webm", "codec": "libvpx-vp9"},
+        {"container": "matroska"},
+        {"container": "avi", "codec": "mpeg4"},
+        {"container": "gif", "codec": "gif", "pixel_format": "rgb8"},
+        {"container_options": {"movflags": "faststart"}},
+    ],
+)
+def test_a_video_cut_off_anywhere_is_refused(made: dict[str, Any]) -> None:
+    data = video_bytes(**made)
+    for part in (0.1, 0.5, 0.8, 0.95):
+        refusal(data[: int(len(data) * part)])
+
+
+def test_damaged_frames_are_refused() -> None:
+    data = bytearray(video_bytes(container="mov", codec="mjpeg", pixel_format="yuvj420p"))
+    start = data.index(b"mdat") + 8
+    data[start : start + 400] = bytes(400)
+    assert "damaged" in refusal(bytes(data))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\0" * 100,
+        b"<html></html>",
+        image_bytes(),
+        # What would make FFmpeg open other files and addresses, if it were allowed to guess.
+        b"#EXTM3U\n#EXT-X-MEDIA-SEQUENCE:0\n#EXTINF:1,\nfile:///etc/hostname\n#EXT-X-ENDLIST\n",
+        b"ffconcat version 1.0\nfile /etc/hostname\n",
+    ],
+)
+def test_what_is_no_video_is_refused(data: bytes) -> None:
+    assert "video" in refusal(data)
+
+
+def test_sound_alone_is_refused() -> None:
+    assert "no video, only sound" in refusal(sound_bytes())
+
+
+def test_a_container_without_frames_is_refused() -> None:
+    refusal(video_bytes(frames=0, container="matroska"))
+
+
+def test_limits_on_length_and_pixels_are_refused_with_the_limit() -> None:
+    data = video_bytes(frames=20, rate=10)
+    with override_settings(MAX_VIDEO_SECONDS=1):
+        assert "at most 1 seconds" in refusal(data)
+    with override_settings(MAX_IMAGE_PIXELS=64 * 48 - 1):
+        assert "64 x 48 pixels" in refusal(data)
+    with override_settings(MEDIA_DECODE_TIMEOUT_SECONDS=0):
+        assert "longer than 0 seconds" in refusal(data)
+
+
+def test_a_length_that_the_header_hides_is_refused_from_the_frames() -> None:
+    # Fragments without an index: the header knows no duration.
+    data = video_bytes(
+        frames=5, stamps=[0, 1000, 2000, 3000, 4000], container_options={"movflags": "frag_every_frame+empty_moov"}
+    )
+    with override_settings(MAX_VIDEO_SECONDS=3):
+        assert "too long" in refusal(data)
+
+
+def test_frames_that_grow_in_the_middle_of_the_stream_keep_the_first_size() -> None:
+    small, large = (
+        video_bytes(frames=frames, size=size, container="mpeg", codec="mpeg2video", rate=25)
+        for frames, size in ((4, (64, 48)), (12, (96, 64)))
+    )
+    video = sample_video(small + large, max_frames=16, param=PART)
+    assert video.frames.shape == (4, 48, 64, 3)

@@ -1,0 +1,185 @@
+"""The neutral log as OpenAI's chunks: every kind of delta, and nothing but the session and the chunk in it."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from typing import Any
+
+import pytest
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
+
+from inference.api import replies
+from inference.api.rendering import DONE, ChunkRenderer, render_completion
+from inference.generations import Answer
+from sessions_app.models import ChatSession, Delta
+from sessions_app.wakeups import StreamChunk
+
+CREATED = datetime.datetime(2026, 3, 1, 12, tzinfo=datetime.UTC)
+USAGE: Delta = {"type": "usage", "prompt_tokens": 7, "completion_tokens": 5, "reasoning_tokens": 2}
+EVERY_DELTA: list[Delta] = [
+    {"type": "start"},
+    {"type": "reasoning", "text": "hm"},
+    {"type": "text", "text": "ya"},
+    {"type": "finish", "reason": "stop"},
+    USAGE,
+    {"type": "end"},
+]
+
+
+def a_session() -> ChatSession:
+    return ChatSession(id="sess_x", model="tiny", created_at=CREATED)
+
+
+def rendered(delta: Delta, *, include_usage: bool = False) -> str | None:
+    return ChunkRenderer(a_session(), include_usage=include_usage)(StreamChunk(3, delta))
+
+
+def chunk_of(delta: Delta, *, include_usage: bool = False) -> dict[str, Any]:
+    data = rendered(delta, include_usage=include_usage)
+    assert data is not None
+    chunk: dict[str, Any] = json.loads(data)
+    ChatCompletionChunk.model_validate(chunk, strict=True)
+    return chunk
+
+
+def choice_of(delta: Delta) -> dict[str, Any]:
+    [choice] = chunk_of(delta)["choices"]
+    assert choice["index"] == 0
+    return dict(choice)
+
+
+def test_every_chunk_names_the_session_the_model_and_when_it_was_asked() -> None:
+    for delta in EVERY_DELTA[:4]:
+        chunk = chunk_of(delta)
+        assert chunk["id"] == "chatcmpl-sess_x"
+        assert chunk["object"] == "chat.completion.chunk"
+        assert chunk["created"] == int(CREATED.timestamp())
+        assert chunk["model"] == "tiny"
+
+
+def test_the_start_gives_the_role() -> None:
+    choice = choice_of({"type": "start"})
+    assert choice["delta"] == {"role": "assistant", "content": ""}
+    assert choice["finish_reason"] is None
+
+
+def test_text_is_content() -> None:
+    assert choice_of({"type": "text", "text": "Halo\n"})["delta"] == {"content": "Halo\n"}
+
+
+def test_reasoning_stands_under_both_names_and_is_no_content() -> None:
+    assert choice_of({"type": "reasoning", "text": "hm"})["delta"] == {"reasoning_content": "hm", "reasoning": "hm"}
+
+
+@pytest.mark.parametrize("reason", ["stop", "length"])
+def test_the_finish_gives_its_reason_and_no_content(reason: str) -> None:
+    choice = choice_of({"type": "finish", "reason": reason})
+    assert choice["delta"] == {}
+    assert choice["finish_reason"] == reason
+    assert "session_state" not in chunk_of({"type": "finish", "reason": reason})
+
+
+def test_a_cancelled_answer_stops_for_openai_and_says_so_beside_it() -> None:
+    cancelled: Delta = {"type": "finish", "reason": "cancelled"}
+    assert choice_of(cancelled)["finish_reason"] == "stop"
+    assert chunk_of(cancelled)["session_state"] == "cancelled"
+
+
+def test_usage_is_shown_to_those_who_asked() -> None:
+    chunk = chunk_of(USAGE, include_usage=True)
+    assert chunk["choices"] == []
+    assert chunk["usage"] == {
+        "prompt_tokens": 7,
+        "completion_tokens": 5,
+        "total_tokens": 12,
+        "completion_tokens_details": {"reasoning_tokens": 2},
+    }
+    assert rendered(USAGE) is None
+
+
+def test_with_usage_asked_for_the_other_chunks_have_it_as_null() -> None:
+    for delta in EVERY_DELTA[:4]:
+        assert chunk_of(delta, include_usage=True)["usage"] is None
+        assert "usage" not in chunk_of(delta)
+
+
+def test_the_end_is_done() -> None:
+    assert rendered({"type": "end"}) == DONE
+
+
+def test_an_error_is_the_error_object_alone() -> None:
+    error = {"message": "lost", "type": "server_error", "param": None, "code": "worker_lost"}
+    data = rendered({"type": "error", "error": error, "status": 500})
+    assert data is not None
+    assert json.loads(data) == {"error": error}
+
+
+def test_a_delta_of_a_later_version_is_not_shown() -> None:
+    assert rendered({"type": "something new"}) is None
+
+
+@pytest.mark.parametrize("text", ["a\nb\rc", "\x85", "\u2028\u2029", "👋🏽", "\x0b\x0c\x1c\x1d\x1e\x00"])
+def test_data_is_one_line_for_every_idea_of_a_line(text: str) -> None:
+    data = rendered({"type": "text", "text": text})
+    assert data is not None
+    assert len(data.splitlines()) == 1
+    assert json.loads(data)["choices"][0]["delta"]["content"] == text
+
+
+def test_rendering_again_gives_the_same_bytes() -> None:
+    for delta in EVERY_DELTA:
+        assert rendered(delta, include_usage=True) == rendered(dict(delta), include_usage=True)  # type: ignore[arg-type]
+
+
+def answer(**fields: Any) -> Answer:
+    built = Answer(**fields)
+    built.add(EVERY_DELTA)
+    return built
+
+
+def test_a_whole_answer_is_a_chat_completion() -> None:
+    body = render_completion(a_session(), answer())
+    ChatCompletion.model_validate(body, strict=True)
+    [choice] = body["choices"]
+    assert choice["message"]["content"] == "ya"
+    assert choice["message"]["reasoning_content"] == choice["message"]["reasoning"] == "hm"
+    assert choice["finish_reason"] == "stop"
+    assert body["usage"]["total_tokens"] == 12
+    assert body["session_id"] == "sess_x"
+    assert "session_state" not in body
+
+
+def test_a_whole_answer_without_reasoning_has_no_such_member() -> None:
+    said = Answer(text="ya", finish_reason="length")
+    body = render_completion(a_session(), said)
+    assert "reasoning" not in body["choices"][0]["message"]
+    assert body["choices"][0]["finish_reason"] == "length"
+
+
+def test_a_whole_cancelled_answer_keeps_what_was_said() -> None:
+    body = render_completion(a_session(), Answer(text="sebagi", finish_reason="cancelled"))
+    assert body["choices"][0]["message"]["content"] == "sebagi"
+    assert body["choices"][0]["finish_reason"] == "stop"
+    assert body["session_state"] == "cancelled"
+
+
+def test_an_answer_read_in_batches_is_the_answer_read_at_once() -> None:
+    at_once, in_batches = Answer(), Answer()
+    at_once.add(EVERY_DELTA)
+    for delta in EVERY_DELTA:
+        in_batches.add([delta])
+    assert at_once == in_batches
+    assert at_once.text == "ya"
+
+
+@pytest.mark.parametrize("reason", ["stop", "length", "cancelled"])
+@pytest.mark.parametrize("reasoning", ["", "hm"])
+def test_the_whole_answer_is_as_the_api_pages_describe_it(reason: str, reasoning: str) -> None:
+    answer = Answer(
+        text="ya", reasoning=reasoning, finish_reason=reason, prompt_tokens=7, completion_tokens=5, reasoning_tokens=2
+    )
+    body = render_completion(a_session(), answer)
+    described = replies.ChatCompletion.model_validate(body)
+    # Both ways: nothing that is sent is undescribed, and nothing described is sent otherwise.
+    assert described.model_dump(mode="json", exclude_unset=True) == body

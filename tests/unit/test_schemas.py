@@ -1,0 +1,217 @@
+"""The chat request: what is refused by name, which limits hold, and which requests are the same one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pydantic
+import pytest
+from django.conf import settings as django_settings
+from pytest_django import Settings
+
+from inference.api.schemas import ChatCompletionRequest
+from inference.errors import InvalidRequest, UnsupportedParameter
+
+HALO: dict[str, Any] = {"messages": [{"role": "user", "content": "Halo"}]}
+
+
+def asked(**fields: Any) -> ChatCompletionRequest:
+    return ChatCompletionRequest.model_validate(HALO | fields)
+
+
+def checked(**fields: Any) -> ChatCompletionRequest:
+    payload = asked(**fields)
+    payload.check()
+    return payload
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("n", 2),
+        ("tools", [{"type": "function"}]),
+        ("tool_choice", "required"),
+        ("functions", [{"name": "f"}]),
+        ("function_call", {"name": "f"}),
+        ("logprobs", True),
+        ("top_logprobs", 5),
+        ("response_format", {"type": "json_schema"}),
+        ("presence_penalty", 0.1),
+        ("frequency_penalty", -0.1),
+        ("logit_bias", {"50256": -100}),
+        ("audio", {"voice": "alloy"}),
+        ("modalities", ["text", "audio"]),
+        ("prediction", {"type": "content"}),
+        ("web_search_options", {}),
+    ],
+)
+def test_a_parameter_that_would_change_the_answer_is_refused_by_name(name: str, value: object) -> None:
+    with pytest.raises(UnsupportedParameter) as refused:
+        checked(**{name: value})
+    assert refused.value.param == name
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"n": 1, "tools": [], "tool_choice": "auto", "logprobs": False, "top_logprobs": 0},
+        {"presence_penalty": 0, "frequency_penalty": 0.0, "logit_bias": {}, "response_format": {"type": "text"}},
+        {"modalities": ["text"], "functions": None, "audio": None},
+        {"user": "u", "metadata": {"a": "b"}, "store": False, "parallel_tool_calls": True, "service_tier": "auto"},
+        {"stream": None, "stop": None, "seed": None, "temperature": None, "top_p": None, "max_tokens": None},
+    ],
+)
+def test_values_that_ask_for_nothing_pass(fields: dict[str, Any]) -> None:
+    checked(**fields)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("max_tokens", 0),
+        ("max_tokens", 1.5),
+        ("max_tokens", True),
+        ("max_completion_tokens", "5"),
+        ("temperature", -0.1),
+        ("temperature", 2.1),
+        ("temperature", float("nan")),
+        ("temperature", 10**400),
+        ("top_p", 0),
+        ("top_p", 1.1),
+        ("top_p", float("inf")),
+        ("seed", 2**63),
+        ("seed", -(2**63) - 1),
+        ("seed", 1.0),
+        ("min_tokens", -1),
+        ("ignore_eos", 1),
+        ("stream", "yes"),
+        ("session_id", ""),
+        ("session_id", "x" * 65),
+        ("session_id", "a b"),
+        ("session_id", "a\n"),
+        ("session_id", "a:b"),
+        ("session_id", "a\0"),
+        ("session_id", "."),
+        ("session_id", ".."),
+        ("session_id", ".a"),
+        ("session_id", "-a"),
+        ("model", 3),
+        ("stop", [1]),
+        ("messages", "Halo"),
+    ],
+)
+def test_a_value_of_a_wrong_kind_or_range_names_its_field(name: str, value: object) -> None:
+    with pytest.raises(pydantic.ValidationError) as refused:
+        asked(**{name: value})
+    assert refused.value.errors()[0]["loc"][0] == name
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"stream_options": {"include_usage": True}}, "stream_options"),
+        ({"stream": False, "stream_options": {}}, "stream_options"),
+        ({"max_tokens": 3, "max_completion_tokens": 4}, "max_tokens"),
+        ({"max_tokens": 10**9}, "max_tokens"),
+        ({"max_completion_tokens": 10**300}, "max_tokens"),
+        ({"min_tokens": 6, "max_tokens": 5}, "min_tokens"),
+        ({"min_tokens": 10**300}, "min_tokens"),
+        ({"stop": ""}, "stop"),
+        ({"stop": ["a", ""]}, "stop"),
+        ({"stop": list("abcde")}, "stop"),
+        ({"stop": "x" * 201}, "stop"),
+        ({"stop": "a\0b"}, "stop"),
+        ({"stop": ["a", "\0"]}, "stop"),
+    ],
+)
+def test_fields_that_cannot_be_honoured_together_are_named(fields: dict[str, Any], param: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        checked(**fields)
+    assert refused.value.param == param
+    assert len(refused.value.message) < 300
+
+
+@pytest.mark.parametrize("stop", ["\ud800", ["a", "x\udc00"]])
+def test_half_a_surrogate_pair_in_stop_is_refused(stop: object) -> None:
+    # Whichever of the two sees it first.
+    with pytest.raises((InvalidRequest, pydantic.ValidationError)):
+        checked(stop=stop)
+
+
+def test_the_limit_on_tokens_is_a_setting(settings: Settings) -> None:
+    settings.MAX_TOKENS_LIMIT = 300
+    assert checked(max_tokens=300).sampling(seed=1).max_tokens == 300
+    with pytest.raises(InvalidRequest, match="at most 300"):
+        checked(max_tokens=301)
+
+
+def test_what_a_request_does_not_say_the_server_does() -> None:
+    sampling = asked().sampling(seed=77)
+    assert sampling.max_tokens == django_settings.MAX_TOKENS
+    assert sampling.temperature == django_settings.TEMPERATURE
+    assert (sampling.top_p, sampling.seed, sampling.stop) == (1.0, 77, ())
+    assert (sampling.min_tokens, sampling.ignore_eos) == (0, False)
+
+
+def test_what_a_request_says_is_done() -> None:
+    sampling = asked(
+        max_completion_tokens=9, temperature=0, top_p=0.5, seed=0, stop="x", min_tokens=2, ignore_eos=True
+    ).sampling(seed=77)
+    assert (sampling.max_tokens, sampling.temperature, sampling.top_p, sampling.seed) == (9, 0, 0.5, 0)
+    assert (sampling.stop, sampling.min_tokens, sampling.ignore_eos) == (("x",), 2, True)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"stream": True},
+        {"stream": True, "stream_options": {"include_usage": True}},
+        {"session_id": "mine"},
+        {"user": "u", "metadata": {"k": "v"}, "store": True},
+    ],
+)
+def test_how_an_answer_is_sent_does_not_make_another_request(fields: dict[str, Any]) -> None:
+    assert asked(**fields).digest() == asked().digest()
+
+
+def test_the_order_of_members_does_not_make_another_request() -> None:
+    there = asked(seed=1, max_tokens=2, foo={"a": 1, "b": 2}).digest()
+    back = asked(foo={"b": 2, "a": 1}, max_tokens=2, seed=1).digest()
+    assert there == back
+
+
+def test_anything_that_may_change_the_answer_makes_another_request() -> None:
+    variants: list[dict[str, Any]] = [
+        {},
+        {"messages": [{"role": "user", "content": "Halo!"}]},
+        {"messages": [{"role": "system", "content": "Halo"}]},
+        {"messages": [{"role": "user", "content": "Halo", "name": "x"}]},
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "Halo"}]}]},
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "Halo", "detail": "low"}]}]},
+        {"max_tokens": 5},
+        {"max_tokens": 6},
+        {"max_completion_tokens": 6},
+        {"temperature": 0.1},
+        {"top_p": 0.1},
+        {"seed": 1},
+        {"seed": 2},
+        {"stop": "a"},
+        {"stop": ["a", "b"]},
+        {"min_tokens": 1},
+        {"ignore_eos": True},
+        {"model": "tiny"},
+        {"some_extension": 1},
+    ]
+    digests = {asked(**variant).digest() for variant in variants}
+    assert len(digests) == len(variants)
+
+
+@pytest.mark.parametrize("session_id", ["a", "7", "_", "a..", "sess_x.y-z", "x" * 64])
+def test_an_id_that_an_address_can_hold_is_taken(session_id: str) -> None:
+    assert asked(session_id=session_id).session_id == session_id
+
+
+def test_any_json_has_a_digest() -> None:
+    values: list[Any] = ["\ud800", "\0", 10**400, float("inf"), [[[[]]]], {"\0": None}]
+    for value in values:
+        assert len(asked(extension=value).digest()) == 64

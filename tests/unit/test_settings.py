@@ -1,0 +1,214 @@
+"""Settings come from the environment, are written down with their defaults, and say their name when they are wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from config import env
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLE = ROOT / ".env.example"
+
+#: prints every setting as JSON
+DUMP = """
+import json
+from config import settings
+print(json.dumps({name: repr(getattr(settings, name)) for name in dir(settings) if name.isupper()}))
+"""
+#: reads {"NAME": "value"} lists from stdin; prints what each did to the settings
+TRY_EACH = """
+import importlib, json, os, sys
+from django.core.exceptions import ImproperlyConfigured
+from config import env, settings
+for changes in json.load(sys.stdin):
+    os.environ.update(changes)
+    try:
+        importlib.reload(settings)
+        message = ""
+    except ImproperlyConfigured as exc:
+        message = str(exc)
+    print(json.dumps(message))
+    for name in changes:
+        del os.environ[name]
+"""
+
+
+def python(code: str, *, stdin: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
+    """In a process with no variables but these, and no .env."""
+    kept = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG"}}
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**kept, "ENV_FILE": os.devnull, "SECRET_KEY": "x" * 60, **variables},
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def settings_with(**variables: str) -> dict[str, str]:
+    done = python(DUMP, **variables)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, str] = json.loads(done.stdout)
+    return found
+
+
+def named_in_example() -> list[str]:
+    return re.findall(r"^(?:# )?([A-Z][A-Z0-9_]*)=", EXAMPLE.read_text(), re.MULTILINE)
+
+
+def test_every_name_that_is_read_is_written_down_and_the_other_way_round() -> None:
+    import config.settings  # noqa: F401  (reads them)
+
+    assert set(named_in_example()) == env.names_read
+    assert len(named_in_example()) == len(set(named_in_example()))
+
+
+def test_what_is_written_down_are_the_defaults() -> None:
+    assert settings_with(ENV_FILE=str(EXAMPLE)) == settings_with()
+
+
+def test_every_name_has_a_comment_before_it() -> None:
+    """One comment may stand above a few names that belong together."""
+    is_described = False
+    for line in EXAMPLE.read_text().splitlines():
+        if line.startswith("#"):
+            is_described = True
+        elif not line:
+            is_described = False
+        else:
+            assert is_described, f"{line} has no comment"
+
+
+def test_the_process_goes_before_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "settings.env"
+    file.write_text("MAX_TOKENS=11\nTEMPERATURE=0.1\n")
+    found = settings_with(ENV_FILE=str(file), MAX_TOKENS="12")
+    assert (found["MAX_TOKENS"], found["TEMPERATURE"]) == ("12", "0.1")
+
+
+WRONG: list[tuple[str, str]] = [
+    ("PORT", "many"),
+    ("PORT", "-1"),
+    ("PORT", "65536"),
+    ("PORT", "3000.5"),
+    ("DEBUG", "perhaps"),
+    ("PERSIST_SESSIONS", "2"),
+    ("TRUST_REMOTE_CODE", "ja"),
+    ("MAX_TOKENS", "0"),
+    ("MAX_TOKENS", "1e3"),
+    ("MAX_BATCH_SIZE", "0"),
+    ("TEMPERATURE", "warm"),
+    ("TEMPERATURE", "-0.1"),
+    ("SESSION_LEASE_SECONDS", "0"),
+    ("KEEPALIVE_SECONDS", "0"),
+    ("SESSION_LEASE_SECONDS", "15s"),
+    ("SESSIONS_TTL_SECONDS", "inf"),
+    ("SWEEP_SECONDS", "nan"),
+    ("LOG_LEVEL", "LOUD"),
+    ("TIME_ZONE", "Asia/Atlantis"),
+    ("TIME_ZONE", "Asia"),
+    ("TIME_ZONE", "../etc/passwd"),
+    ("TIME_ZONE", ""),
+    ("DATABASE_URL", "nonsense"),
+]
+
+
+def test_a_wrong_value_is_refused_with_the_name_of_the_setting() -> None:
+    done = python(TRY_EACH, stdin=json.dumps([{name: value} for name, value in WRONG]))
+    assert done.returncode == 0, done.stderr
+    messages = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(messages) == len(WRONG)
+    for (name, value), message in zip(WRONG, messages, strict=True):
+        assert name in message, f"{name}={value}: {message!r}"
+
+
+def test_a_wrong_value_of_a_secret_is_not_shown() -> None:
+    wrong = ["postgres//user:hunter2@host/name", "postgres://user:hunter2@host:port/name"]
+    done = python(TRY_EACH, stdin=json.dumps([{"DATABASE_URL": value} for value in wrong]))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("DATABASE_URL must be") == len(wrong)
+    assert "hunter2" not in done.stdout + done.stderr
+
+
+RIGHT: list[tuple[dict[str, str], str, Any]] = [
+    ({"DEBUG": "on"}, "DEBUG", True),
+    ({"PERSIST_SESSIONS": "False"}, "PERSIST_SESSIONS", False),
+    ({"PERSIST_SESSIONS": ""}, "PERSIST_SESSIONS", False),
+    ({"PORT": "0"}, "PORT", 0),
+    ({"PORT": "65535"}, "PORT", 65535),
+    ({"TIME_ZONE": "Asia/Jakarta"}, "TIME_ZONE", "Asia/Jakarta"),
+    ({"SESSIONS_TTL_SECONDS": "1e3"}, "SESSIONS_TTL_SECONDS", 1000.0),
+    ({"LOG_LEVEL": "debug"}, "LOG_LEVEL", "DEBUG"),
+    ({"CANCEL_AFTER_DISCONNECT_SECONDS": "0"}, "CANCEL_AFTER_DISCONNECT_SECONDS", 0.0),
+    ({"API_KEYS": " a , ,b"}, "API_KEYS", ["a", "b"]),
+    ({"CORS_ALLOWED_ORIGINS": "https://a.example"}, "CORS_ALLOWED_ORIGINS", ["https://a.example"]),
+    ({"CORS_ALLOWED_ORIGINS": "https://a.example"}, "CORS_ALLOW_ALL_ORIGINS", False),
+    ({"MODEL_REPO_ID": "/models/Qwen3-VL"}, "SERVED_MODEL_NAME", "Qwen3-VL"),
+    ({"MODEL_REPO_ID": "Qwen/Qwen3-VL"}, "SERVED_MODEL_NAME", "Qwen/Qwen3-VL"),
+    ({"MODEL_REPO_ID": "a/b", "SERVED_MODEL_NAME": "mine"}, "SERVED_MODEL_NAME", "mine"),
+    ({"REDIS_URL": "redis://h:1/2"}, "CELERY_BROKER_URL", "redis://h:1/2"),
+    ({}, "CELERY_BROKER_URL", "memory://localhost/"),
+    ({"SECURE_HTTPS": "1"}, "SESSION_COOKIE_SECURE", True),
+]
+
+
+@pytest.mark.parametrize(("variables", "name", "value"), RIGHT)
+def test_a_right_value_is_taken(variables: dict[str, str], name: str, value: object) -> None:
+    assert settings_with(**variables)[name] == repr(value)
+
+
+@pytest.mark.parametrize("url", ["", "postgres://u:p@h:5/n"])
+def test_the_database_never_keeps_connections_and_is_safe_for_threads(url: str) -> None:
+    database = settings_with(DATABASE_URL=url)["DATABASES"]
+    assert "'CONN_MAX_AGE': 0" in database
+    if url:
+        assert "'pool'" in database
+    else:
+        assert "IMMEDIATE" in database
+        assert "journal_mode=WAL" in database
+
+
+def test_a_missing_secret_stops_the_start_and_says_how_to_make_one() -> None:
+    done = python(DUMP, SECRET_KEY="")
+    assert done.returncode != 0
+    assert "SECRET_KEY is not set" in done.stderr
+    assert "token_urlsafe" in done.stderr
+
+
+def test_for_development_a_secret_is_there_that_production_refuses() -> None:
+    assert "insecure" in settings_with(SECRET_KEY="", DEBUG="1")["SECRET_KEY"]
+
+
+def test_production_settings_pass_the_deployment_check() -> None:
+    done = python(
+        "from django.core.management import execute_from_command_line as run\n"
+        "run(['manage.py', 'check', '--deploy', '--fail-level', 'WARNING'])",
+        DJANGO_SETTINGS_MODULE="config.settings",
+        SECURE_HTTPS="1",
+        API_KEYS="a-long-random-text",
+        ALLOWED_HOSTS="ai.example.org",
+        SECRET_KEY="pUm9dX2rT7vLq4Zs8Wn3Yb6Kc1Hf5Jg0QeRtAiOxMzBvNl-_Sw9D",
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_web_process_does_not_pay_for_torch() -> None:
+    done = python(
+        "import config.asgi, sys\n"
+        "import inference.tasks, django.urls\n"
+        "django.urls.get_resolver().url_patterns\n"
+        "print([name for name in ('torch', 'transformers', 'torchvision', 'accelerate') if name in sys.modules])",
+        DJANGO_SETTINGS_MODULE="config.settings",
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
