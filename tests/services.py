@@ -12,8 +12,11 @@ import pytest
 import redis
 
 POSTGRES_URL = os.environ.get("TESTS_POSTGRES_URL", "postgres://postgres@127.0.0.1:5432/postgres")
-# A database number of its own: the tests send to its queue and may empty it.
+# A database number of its own: the tests send to its queue.
 REDIS_URL = os.environ.get("TESTS_REDIS_URL", "redis://127.0.0.1:6379/15")
+# The number below it is for the one server that a test has to itself and whose queue it may empty. On the number of the
+# shared server, that server's worker would take its messages and drop them, for it has another database.
+OWN_REDIS_URL = f"{REDIS_URL.rpartition('/')[0]}/{int(REDIS_URL.rpartition('/')[2]) - 1}"
 
 
 @functools.cache

@@ -6,10 +6,9 @@ import contextlib
 from pathlib import Path
 
 import httpx
-import redis
 
 from inference.engine.tiny_model import build_tiny_model, make_model, make_tokenizer
-from tests.faults.conftest import FaultyStack, through
+from tests.faults.conftest import FaultyStack
 from tests.faults.proxy import Proxy
 from tests.live.stack import Process, free_port
 from tests.live.waiting import wait_for
@@ -36,9 +35,9 @@ class ChaosStack(FaultyStack):
 
     def __init__(self, folder: Path, *, redis_url: str, webs: int, workers: int, **proxies: Proxy) -> None:
         model = build_double_model(folder / "tiny")
-        super().__init__(folder, model, database=proxies["database"], broker=proxies["broker"], **SETTINGS)
-        self.redis_url = redis_url
-        self.env["REDIS_URL"] = through(redis_url, self.broker)
+        super().__init__(
+            folder, model, redis_url=redis_url, database=proxies["database"], broker=proxies["broker"], **SETTINGS
+        )
         self.ports = {"web": self.port} | {f"web-{number}": free_port() for number in range(2, webs + 1)}
         self.workers = ["worker", *(f"worker-{number}" for number in range(2, workers + 1))]
         self.urls = [f"http://127.0.0.1:{port}" for port in self.ports.values()]
@@ -67,8 +66,6 @@ class ChaosStack(FaultyStack):
             if process.is_running():
                 process.kill()
         self.stop()
-        with redis.Redis.from_url(self.redis_url) as broker:
-            broker.flushdb()
 
 
 def build_double_model(folder: Path) -> Path:

@@ -17,8 +17,17 @@ from tests.live.stack import ScaledStack
 class FaultyStack(ScaledStack):
     """Its processes reach PostgreSQL and Redis through proxies; the test itself goes straight to them."""
 
-    def __init__(self, folder: Path, model: Path, *, database: Proxy, broker: Proxy, **settings: object) -> None:
-        super().__init__(folder, model, postgres_url=services.POSTGRES_URL, redis_url=services.REDIS_URL, **settings)
+    def __init__(
+        self,
+        folder: Path,
+        model: Path,
+        *,
+        database: Proxy,
+        broker: Proxy,
+        redis_url: str = services.OWN_REDIS_URL,
+        **settings: object,
+    ) -> None:
+        super().__init__(folder, model, postgres_url=services.POSTGRES_URL, redis_url=redis_url, **settings)
         self.database = database
         self.broker = broker
         self.env["DATABASE_URL"] = through(self.env["DATABASE_URL"], database)
@@ -37,7 +46,7 @@ def start_stack(tiny_model: Path, tmp_path: Path) -> Iterator[Callable[..., Faul
     with ExitStack() as running:
 
         def start(*, with_worker: bool = True, **settings: object) -> FaultyStack:
-            postgres, broker = urlsplit(services.POSTGRES_URL), urlsplit(services.REDIS_URL)
+            postgres, broker = urlsplit(services.POSTGRES_URL), urlsplit(services.OWN_REDIS_URL)
             stack = FaultyStack(
                 tmp_path,
                 tiny_model,

@@ -41,7 +41,7 @@ def test_an_emptied_broker_loses_no_queued_and_no_running_session(stack: FaultyS
     expected = undisturbed(stack, SAMPLED)
     running = Reader([stack.base_url], long_question(session_id="running", **SAMPLED))
     wait_for(lambda: has_chunks(stack, "running"))
-    with redis.Redis.from_url(services.REDIS_URL) as broker:
+    with redis.Redis.from_url(services.OWN_REDIS_URL) as broker:
         broker.flushdb()
     later = Reader([stack.base_url], long_question(session_id="later", **SAMPLED))
     assert running.text() == expected

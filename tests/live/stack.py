@@ -17,6 +17,7 @@ from typing import Any, Self
 
 import httpx
 import psycopg
+import redis
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 90.0
@@ -165,6 +166,7 @@ class ScaledStack(Stack):
     def __init__(self, folder: Path, model: Path, *, postgres_url: str, redis_url: str, **settings: object) -> None:
         super().__init__(folder, model, **settings)
         self._postgres_url = postgres_url
+        self.redis_url = redis_url
         self._database = f"sambung_live_{os.getpid()}_{secrets.token_hex(3)}"
         self._database_url = postgres_url.rsplit("/", 1)[0] + f"/{self._database}"
         self.env |= {"DATABASE_URL": self._database_url, "REDIS_URL": redis_url}
@@ -190,6 +192,9 @@ class ScaledStack(Stack):
         finally:
             with psycopg.connect(self._postgres_url, autocommit=True) as connection:
                 connection.execute(f'DROP DATABASE IF EXISTS "{self._database}" WITH (FORCE)')
+            # What is left in the queue is nobody's, and the next stack's worker would run into it.
+            with redis.Redis.from_url(self.redis_url) as broker:
+                broker.flushdb()
 
     def query(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
         with psycopg.connect(self._database_url, autocommit=True) as connection:

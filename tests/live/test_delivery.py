@@ -22,7 +22,11 @@ FIELDS = {"seed": 5, "temperature": 1, "max_tokens": 900}
 @pytest.fixture
 def own_scaled_server(tiny_model: Path, tmp_path: Path) -> Iterator[ScaledStack]:
     stack = ScaledStack(
-        tmp_path, tiny_model, postgres_url=services.POSTGRES_URL, redis_url=services.REDIS_URL, SESSION_LEASE_SECONDS=2
+        tmp_path,
+        tiny_model,
+        postgres_url=services.POSTGRES_URL,
+        redis_url=services.OWN_REDIS_URL,
+        SESSION_LEASE_SECONDS=2,
     )
     try:
         yield stack.start()
@@ -151,7 +155,7 @@ def test_a_flushed_broker_loses_no_queued_session(own_scaled_server: ScaledStack
     seen: list[ServerSentEvent] = []
     listening = follow(server, long_question(session_id="queued", max_tokens=20), seen)
     wait_for(lambda: server.query("SELECT 1 FROM sessions_app_chatsession WHERE id = 'queued'"))
-    with redis.Redis.from_url(services.REDIS_URL) as broker:
+    with redis.Redis.from_url(services.OWN_REDIS_URL) as broker:
         broker.flushdb()
     server.query("UPDATE sessions_app_chatsession SET enqueued_at = enqueued_at - interval '1 hour'")
     server.start_worker("second")

@@ -22,7 +22,11 @@ STREAMS = 60
 def web_without_workers(tiny_model: Path, tmp_path: Path) -> Iterator[ScaledStack]:
     """Everything that is asked waits in the queue: every stream is idle."""
     stack = ScaledStack(
-        tmp_path, tiny_model, postgres_url=services.POSTGRES_URL, redis_url=services.REDIS_URL, KEEPALIVE_SECONDS="0.5"
+        tmp_path,
+        tiny_model,
+        postgres_url=services.POSTGRES_URL,
+        redis_url=services.OWN_REDIS_URL,
+        KEEPALIVE_SECONDS="0.5",
     )
     try:
         yield stack.start(with_worker=False)
