@@ -18,14 +18,7 @@ class FaultyStack(ScaledStack):
     """Its processes reach PostgreSQL and Redis through proxies; the test itself goes straight to them."""
 
     def __init__(
-        self,
-        folder: Path,
-        model: Path,
-        *,
-        database: Proxy,
-        broker: Proxy,
-        redis_url: str = services.OWN_REDIS_URL,
-        **settings: object,
+        self, folder: Path, model: Path, *, redis_url: str, database: Proxy, broker: Proxy, **settings: object
     ) -> None:
         super().__init__(folder, model, postgres_url=services.POSTGRES_URL, redis_url=redis_url, **settings)
         self.database = database
@@ -50,6 +43,7 @@ def start_stack(tiny_model: Path, tmp_path: Path) -> Iterator[Callable[..., Faul
             stack = FaultyStack(
                 tmp_path,
                 tiny_model,
+                redis_url=services.OWN_REDIS_URL,
                 database=running.enter_context(Proxy(postgres.hostname or "", postgres.port or 5432)),
                 broker=running.enter_context(Proxy(broker.hostname or "", broker.port or 6379)),
                 **settings,
