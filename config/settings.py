@@ -178,6 +178,11 @@ TEMPERATURE = env.number("TEMPERATURE", 0.7, minimum=0)
 MAX_BATCH_SIZE = env.integer("MAX_BATCH_SIZE", 16, minimum=1)
 TORCH_THREADS = env.integer("TORCH_THREADS", 0, minimum=0)
 MAX_CONTEXT_TOKENS = env.integer("MAX_CONTEXT_TOKENS", 0, minimum=0)
+KV_CACHE_MB = env.integer("KV_CACHE_MB", 0, minimum=0)
+PREFIX_CACHE = env.flag("PREFIX_CACHE", default=True)
+MEDIA_CACHE_MB = env.integer("MEDIA_CACHE_MB", 256, minimum=0)
+PREFILL_CHUNK_TOKENS = env.integer("PREFILL_CHUNK_TOKENS", 512, minimum=16)
+CUDA_GRAPHS = env.flag("CUDA_GRAPHS", default=True)
 WORKER_HEARTBEAT_SECONDS = env.number("WORKER_HEARTBEAT_SECONDS", 3, minimum=0.1)
 
 # --- Media ----------------------------------------------------------------------------------------------------------

@@ -121,6 +121,11 @@ class Worker:
                 loaded,
                 max_batch_size=settings.MAX_BATCH_SIZE,
                 max_context_tokens=settings.MAX_CONTEXT_TOKENS or None,
+                kv_cache_bytes=settings.KV_CACHE_MB * 2**20 or None,
+                reuse_prefixes=settings.PREFIX_CACHE,
+                media_cache_bytes=settings.MEDIA_CACHE_MB * 2**20,
+                prefill_chunk_tokens=settings.PREFILL_CHUNK_TOKENS,
+                cuda_graphs=settings.CUDA_GRAPHS,
                 torch_threads=settings.TORCH_THREADS or None,
             )
             engine.start()

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 import torch
 
+from inference.engine.batch import Batch, caused_by
 from inference.engine.errors import EngineError, EngineStopped
 from inference.engine.generation import Generation
 from inference.engine.handle import Handle
 from inference.engine.loading import LoadedModel
-from inference.engine.model_runner import ModelRunner
+from inference.engine.memory import kv_budget
 from inference.engine.prompts import Prompt, PromptMaker
-from inference.engine.sampling import Sampler
 from inference.engine.types import GenerationRequest
 
 logger = logging.getLogger(__name__)
@@ -34,8 +34,19 @@ class EngineStats:
     #: since the engine was made
     generated_tokens: int
     decode_steps: int
-    #: bytes of keys and values held now
+    #: of prompts, and how many of these were known and not read again
+    prompt_tokens: int
+    reused_tokens: int
+    #: images and video frames that were not read again
+    media_hits: int
+    #: generations put back into the queue because the memory ended
+    evictions: int
+    #: bytes of keys and values of the running rows now
     cache_bytes: int
+    #: bytes kept for later requests now, of prefixes and of media
+    kept_bytes: int
+    #: rows times the longest of them, that the memory allows
+    max_running_tokens: int
 
 
 class Engine:
@@ -52,17 +63,33 @@ class Engine:
         *,
         max_batch_size: int,
         max_context_tokens: int | None = None,
+        kv_cache_bytes: int | None = None,
+        reuse_prefixes: bool = True,
+        prefill_chunk_tokens: int = 512,
+        media_cache_bytes: int = 2**28,
+        cuda_graphs: bool = True,
         torch_threads: int | None = None,
     ) -> None:
         """``max_context_tokens`` narrows the model's own limit of prompt and answer together.
 
-        ``torch_threads`` sets torch's number of threads for the whole process; None leaves it alone.
+        ``kv_cache_bytes`` bounds the keys and values, of running rows and known prefixes together; None takes a share
+        of the free memory. ``prefill_chunk_tokens`` bounds what is read of prompts between two decode steps, and so
+        how long the running rows wait. ``media_cache_bytes`` bounds the images and frames that are kept encoded.
+        ``cuda_graphs`` replays decode steps on an NVIDIA GPU.
+        ``torch_threads`` sets torch's number of threads for the whole process; None leaves it alone. Raises LoadError
+        when the model cannot be batched or no memory is left for it.
         """
         if max_batch_size < 1:
             raise ValueError("max_batch_size must be at least 1")
         self._loaded = loaded
         self._max_batch_size = max_batch_size
-        self._limit = min(loaded.context_length, max_context_tokens or loaded.context_length)
+        self._budget = kv_budget(
+            loaded, max_rows=max_batch_size, max_bytes=kv_cache_bytes, reuse_prefixes=reuse_prefixes
+        )
+        # A request that has all the memory to itself fits: none is refused that could ever run.
+        self._limit = min(
+            loaded.context_length, max_context_tokens or loaded.context_length, self._budget.running_tokens
+        )
         self._torch_threads = torch_threads
         self._prompts = PromptMaker(loaded, max_context_tokens=self._limit)
         self._preparing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine-prepare")
@@ -71,16 +98,19 @@ class Engine:
         # Guards the four below, and wakes the model thread.
         self._changed = threading.Condition()
         self._open: set[Handle] = set()
-        self._ready: collections.deque[tuple[Generation, Prompt]] = collections.deque()
+        self._ready: collections.deque[Generation] = collections.deque()
         self._in_preparation = 0
         self._stopping = False
 
         # Of the model thread alone; others only read the numbers.
-        self._runner = ModelRunner(loaded, max_rows=max_batch_size)
-        self._batch: list[Generation] = []
-        self._sampler: Sampler | None = None
-        self._generated_tokens = 0
-        self._decode_steps = 0
+        self._batch = Batch(
+            loaded,
+            max_rows=max_batch_size,
+            budget=self._budget,
+            chunk_tokens=prefill_chunk_tokens,
+            media_cache_bytes=media_cache_bytes,
+            cuda_graphs=cuda_graphs,
+        )
 
     def start(self) -> None:
         """Start the model thread. Requests may be submitted before."""
@@ -117,13 +147,20 @@ class Engine:
     def stats(self) -> EngineStats:
         with self._changed:
             waiting = self._in_preparation + len(self._ready)
+        batch = self._batch
         return EngineStats(
-            running=len(self._batch),
+            running=len(batch),
             max_batch_size=self._max_batch_size,
-            waiting=waiting,
-            generated_tokens=self._generated_tokens,
-            decode_steps=self._decode_steps,
-            cache_bytes=self._runner.cache.nbytes,
+            waiting=waiting + len(batch.returned),
+            generated_tokens=batch.generated_tokens,
+            decode_steps=batch.decode_steps,
+            prompt_tokens=batch.prompt_tokens,
+            reused_tokens=batch.reused_tokens,
+            media_hits=batch.media_hits,
+            evictions=batch.evictions,
+            cache_bytes=batch.cache_bytes,
+            kept_bytes=batch.kept_bytes,
+            max_running_tokens=self._budget.running_tokens,
         )
 
     # On the preparing thread
@@ -133,12 +170,12 @@ class Engine:
         try:
             if not handle.closed:
                 prompt = self._prompts.make(request)
-                ready = self._make_generation(request, prompt, handle), prompt
+                ready = self._make_generation(request, prompt, handle)
         except EngineError as error:
             handle.finish(error)
         except Exception as error:
             logger.exception("request not prepared", extra={"action": "prepare_failed"})
-            handle.finish(_caused_by(error, "The request could not be prepared."))
+            handle.finish(caused_by(error, "The request could not be prepared."))
         with self._changed:
             self._in_preparation -= 1
             if ready is not None and not handle.closed:
@@ -163,8 +200,8 @@ class Engine:
     def _forget(self, handle: Handle) -> None:
         with self._changed:
             self._open.discard(handle)
-            if any(generation.handle is handle for generation, _ in self._ready):
-                self._ready = collections.deque(item for item in self._ready if item[0].handle is not handle)
+            if any(generation.handle is handle for generation in self._ready):
+                self._ready = collections.deque(item for item in self._ready if item.handle is not handle)
 
     def _end_all_handles(self) -> None:
         with self._changed:
@@ -180,96 +217,34 @@ class Engine:
         try:
             with torch.inference_mode():
                 while self._wait_for_work():
-                    self._drop_closed_rows()
-                    self._admit_one()
-                    self._step()
+                    self._batch.drop_closed()
+                    self._admit()
+                    self._batch.prefill()
+                    self._batch.decode()
         except Exception:
             logger.exception("model thread failed", extra={"action": "engine_failed"})
         finally:
             with self._changed:
                 self._stopping = True
             self._end_all_handles()
-            self._batch = []
-            self._runner.cache.release()
+            self._batch.release()
 
     def _wait_for_work(self) -> bool:
         with self._changed:
-            while not (self._stopping or self._batch or self._ready):
+            while not (self._stopping or self._batch or self._batch.returned or self._ready):
                 self._changed.wait()
             return not self._stopping
 
-    def _admit_one(self) -> None:
-        # One prefill between two decode steps: a burst of arrivals slows the running rows down but does not stop them.
+    def _admit(self) -> None:
+        """Let in, in order, those that fit; the first that does not fit keeps the others waiting behind it."""
         with self._changed:
-            if len(self._batch) >= self._max_batch_size or not self._ready:
-                return
-            generation, prompt = self._ready.popleft()
-        if generation.handle.closed:
-            return
-        try:
-            used_length = max((g.cached for g in self._batch), default=0)
-            logits = self._runner.prefill(len(self._batch), prompt, used_length=used_length)
-            [token] = self._make_sampler([generation]).sample(logits, [generation.generated])
-            self._generated_tokens += 1
-            generation.accept(token)
-        except Exception as error:
-            logger.exception("prefill failed", extra={"action": "prefill_failed"})
-            generation.handle.finish(_caused_by(error, "The model failed to read the prompt."))
-        if not generation.handle.closed:
-            self._batch.append(generation)
-            self._sampler = None
-        elif not self._batch:
-            self._runner.cache.release()
-
-    def _step(self) -> None:
-        batch = self._batch
-        if not batch:
-            return
-        try:
-            logits = self._runner.decode(
-                [g.last_token for g in batch], [g.cached for g in batch], [g.rope_delta for g in batch]
-            )
-            if self._sampler is None:
-                self._sampler = self._make_sampler(batch)
-            tokens = self._sampler.sample(logits, [g.generated for g in batch])
-        except Exception as error:
-            logger.exception("decode step failed", extra={"action": "decode_failed", "rows": len(batch)})
-            self._batch, self._sampler = [], None
-            self._runner.cache.release()
-            for generation in batch:
-                generation.handle.finish(_caused_by(error, "The model failed while it generated."))
-            return
-        self._decode_steps += 1
-        self._generated_tokens += len(batch)
-        for generation, token in zip(batch, tokens, strict=True):
-            generation.cached += 1
-            generation.accept(token)
-        self._drop_closed_rows()
-
-    def _drop_closed_rows(self) -> None:
-        """Take ended and cancelled rows out; the last row moves into the hole, so that rows stay without holes."""
-        batch = self._batch
-        for row in range(len(batch) - 1, -1, -1):
-            if not batch[row].handle.closed:
-                continue
-            last = batch.pop()
-            if row < len(batch):
-                self._runner.cache.move(len(batch), row, last.cached)
-                batch[row] = last
-            self._sampler = None
-        if not batch:
-            self._runner.cache.release()
-
-    def _make_sampler(self, generations: list[Generation]) -> Sampler:
-        return Sampler(
-            [g.sampling for g in generations],
-            eos_token_ids=self._loaded.eos_token_ids,
-            placeholders=self._loaded.vocabulary.placeholders,
-            device=self._runner.device,
-        )
-
-
-def _caused_by(error: Exception, message: str) -> EngineError:
-    failure = EngineError(message)
-    failure.__cause__ = error
-    return failure
+            for queue in (self._batch.returned, self._ready):
+                while queue and len(self._batch) < self._max_batch_size:
+                    if queue[0].handle.closed:
+                        queue.popleft()
+                    elif self._batch.has_room_for(queue[0]):
+                        self._batch.admit(queue.popleft())
+                    else:
+                        return
+                if queue:
+                    return

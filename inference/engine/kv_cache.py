@@ -1,7 +1,8 @@
-"""The keys and values of all running rows, in one tensor a layer."""
+"""The keys and values of all decoding rows, in one tensor a layer."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -9,74 +10,59 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 
 
 @dataclass(slots=True)
-class _Access:
-    """Which part of the cache the running forward pass reads and writes; one object for all layers."""
+class Step:
+    """Where the running decode step writes and what it reads; one object for all layers."""
 
-    #: the row being prefilled, None while decoding
-    prefill_row: int | None = None
-    #: [rows], the rows being decoded and the position at which each writes
+    #: [rows], each row's number and the position at which it writes
     rows: torch.Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
     positions: torch.Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
-    #: positions that a decode step reads, of every row
+    #: positions that the step reads, of every row
     span: int = 0
 
 
-class _Layer(CacheLayerMixin):
-    """One layer's keys and values, [row capacity, heads, length capacity, head size]."""
+class SlotLayer(CacheLayerMixin):
+    """One layer's keys and values: ``states`` is [row capacity, 2 x heads, length capacity, head size].
+
+    Keys and values share a tensor, keys first, so that a step writes both at once.
+    """
 
     is_sliding = False
 
-    def __init__(self, access: _Access) -> None:
+    def __init__(self, step: Step) -> None:
         super().__init__()
-        self.keys: torch.Tensor | None = None
-        self.values: torch.Tensor | None = None
-        self._access = access
-        self._capacity = (0, 0)
+        self.states = torch.empty(0)
+        self._step = step
 
-    def resize(self, rows: int, length: int, used_rows: int, used_length: int) -> None:
-        """Make room for ``rows`` of ``length`` positions, and keep what is in the used part."""
-        self._capacity = (rows, length)
-        used = (slice(used_rows), slice(None), slice(used_length))
-        for name in ("keys", "values"):
-            old = getattr(self, name)
-            if old is not None:
-                new = self._room_for(old)
-                new[used] = old[used]
-                setattr(self, name, new)
+    def resize(self, like: torch.Tensor, rows: int, length: int, used_rows: int, used_length: int) -> None:
+        """Make room for ``rows`` of ``length`` positions, and keep what is in the used part.
 
-    def release(self) -> None:
-        self.keys = self.values = None
-        self.is_initialized = False
-        self._capacity = (0, 0)
-
-    def _room_for(self, states: torch.Tensor) -> torch.Tensor:
-        rows, length = self._capacity
+        ``like`` is [1, 2 x heads, …, head size], on the layer's device and in its dtype.
+        """
+        old = self.states
         # Zeros and not empty memory: a masked position still takes part in the arithmetic, and 0 times NaN is NaN.
-        return states.new_zeros(rows, states.shape[1], length, states.shape[3])
+        self.states = like.new_zeros(rows, like.shape[1], length, like.shape[3])
+        if old.numel():
+            self.states[:used_rows, :, :used_length] = old[:used_rows, :, :used_length]
 
-    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        self.keys, self.values = self._room_for(key_states), self._room_for(value_states)
-        self.is_initialized = True
+    def read(self, rows: int, span: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values of the first ``rows``, [rows, heads, span, head size] each; views, nothing is copied."""
+        keys, values = self.states[:rows, :, :span].chunk(2, dim=1)
+        return keys, values
+
+    # What a model of Transformers calls in a decode step.
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        if self.keys is None or self.values is None:
-            # On the device and in the dtype that the layer computes in, which only it knows.
-            self.keys, self.values = self._room_for(key_states), self._room_for(value_states)
-            self.is_initialized = True
-        keys, values, access = self.keys, self.values, self._access
-        if access.prefill_row is not None:
-            keys[access.prefill_row, :, : key_states.shape[2]] = key_states[0]
-            values[access.prefill_row, :, : key_states.shape[2]] = value_states[0]
-            return key_states, value_states
-        at = access.rows.to(keys.device), slice(None), access.positions.to(keys.device)
-        keys[at] = key_states[:, :, 0]
-        values[at] = value_states[:, :, 0]
-        rows = len(access.rows)
-        return keys[:rows, :, : access.span], values[:rows, :, : access.span]
+        step, device = self._step, self.states.device
+        written = torch.cat((key_states, value_states), dim=1)[:, :, 0]
+        self.states[step.rows.to(device), :, step.positions.to(device)] = written
+        return self.read(len(step.rows), step.span)
 
-    # The next three are asked for by the mask of a prefill, which starts from nothing; decoding brings its own mask.
+    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        raise AssertionError("rows are inserted before they are decoded")
+
+    # Asked for by the mask of a step that brings none; every step of ours brings its own.
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         return query_length, 0
@@ -91,59 +77,102 @@ class _Layer(CacheLayerMixin):
 class SlotCache:
     """Rows 0 … n-1 are in use, without holes, so that a decode step reads one slice and nothing is gathered.
 
-    Capacity follows use in buckets, both ways: it doubles in rows and grows by about an eighth in length, and shrinks
-    when a quarter would do.
+    Every row has the room of the longest. Capacity follows use in buckets, both ways: it doubles in rows and grows by
+    about an eighth in length, and shrinks when a quarter would do. It never exceeds ``max_tokens``, rows times length.
     """
 
-    def __init__(self, layers: int, *, max_rows: int) -> None:
-        self._access = _Access()
-        self._layers = [_Layer(self._access) for _ in range(layers)]
+    def __init__(self, layers: int, *, max_rows: int, max_tokens: int, steady: bool = False) -> None:
+        """``steady`` never gives memory back and begins with room for all rows: CUDA graphs hold its addresses."""
+        self.step = Step()
+        self.layers = [SlotLayer(self.step) for _ in range(layers)]
+        self.max_tokens = max_tokens
         self._max_rows = max_rows
+        self._steady = steady
+        #: changes with the addresses of the layers
+        self.layout = 0
         self._rows = 0
         self._length = 0
         #: what the model is given as ``past_key_values``
-        self.past_key_values = Cache(layers=list(self._layers))
+        self.past_key_values = Cache(layers=list(self.layers))
 
     @property
     def nbytes(self) -> int:
         """Bytes held now."""
-        tensors = (t for layer in self._layers for t in (layer.keys, layer.values) if t is not None)
-        return sum(t.nbytes for t in tensors)
+        return sum(layer.states.nbytes for layer in self.layers)
 
-    def reserve(self, *, rows: int, length: int, used_rows: int, used_length: int) -> None:
-        """See that ``rows`` of ``length`` positions fit; the first ``used_rows`` keep their first ``used_length``."""
-        fit_rows, fit_length = _row_bucket(rows, self._max_rows), _length_bucket(length)
+    @property
+    def capacity(self) -> tuple[int, int]:
+        """Rows, and positions of each, that fit without new memory."""
+        return self._rows, self._length
+
+    def fits(self, rows: int, length: int) -> bool:
+        """Whether ``rows`` of ``length`` positions are within what this cache may hold."""
+        return rows <= self._max_rows and rows * length <= self.max_tokens
+
+    def insert(self, row: int, states: list[torch.Tensor], used_length: int) -> None:
+        """Fill ``row``, the first free one, with the layers' ``states``, [1, 2 x heads, tokens, head size] each.
+
+        ``used_length`` is that of the longest row in use.
+        """
+        tokens = states[0].shape[2]
+        # One more, so that the first decode step does not have to grow the cache at once.
+        self.reserve(row + 1, max(tokens + 1, used_length), row, used_length, states)
+        for layer, new in zip(self.layers, states, strict=True):
+            layer.states[row, :, :tokens] = new[0]
+
+    def enter_step(self, rows: int, positions: torch.Tensor, longest: int) -> None:
+        """The next forward pass adds one position to each of the first ``rows``, at ``positions``, [rows].
+
+        ``longest`` is the greatest of ``positions``.
+        """
+        self.reserve(rows, longest + 1, rows, longest)
+        if len(self.step.rows) != rows or self.step.rows.device != positions.device:
+            self.step.rows = torch.arange(rows, device=positions.device)
+        self.step.positions, self.step.span = positions, longest + 1
+
+    def move(self, source: int, target: int, length: int) -> None:
+        """Copy a row over another, to close the hole that one leaves."""
+        for layer in self.layers:
+            layer.states[target, :, :length] = layer.states[source, :, :length]
+
+    def row(self, row: int, start: int, end: int) -> list[torch.Tensor]:
+        """Positions ``start`` to ``end`` of a row, [2 x heads, end - start, head size] a layer; views."""
+        return [layer.states[row, :, start:end] for layer in self.layers]
+
+    def release(self) -> None:
+        """Give the memory back, unless this cache is steady; nothing is in use."""
+        if self._steady:
+            return
+        self._rows = self._length = 0
+        for layer in self.layers:
+            layer.states = torch.empty(0)
+
+    def reserve(
+        self, rows: int, length: int, used_rows: int, used_length: int, like: Sequence[torch.Tensor] | None = None
+    ) -> None:
+        """See that ``rows`` of ``length`` positions fit; the used part is kept.
+
+        ``like`` shows the shape, device and dtype of the layers, where nothing has been inserted yet.
+        """
+        if self._steady and self._rows:
+            rows, length = max(rows, self._rows), max(length, self._length)
+        fit_rows = self._max_rows if self._steady else _row_bucket(rows, self._max_rows)
+        fit_length = _length_bucket(length)
         too_small = rows > self._rows or length > self._length
         too_large = 4 * fit_rows * fit_length <= self._rows * self._length
         if not (too_small or too_large):
             return
         if not too_large:
             fit_rows, fit_length = max(fit_rows, self._rows), max(fit_length, self._length)
+        # Near the limit there is no room to spare: first the rows, then the length are taken as they are needed.
+        if fit_rows * fit_length > self.max_tokens:
+            fit_rows = min(fit_rows, max(rows, self.max_tokens // fit_length))
+        if fit_rows * fit_length > self.max_tokens:
+            fit_length = max(length, self.max_tokens // fit_rows)
         self._rows, self._length = fit_rows, fit_length
-        for layer in self._layers:
-            layer.resize(fit_rows, fit_length, used_rows, used_length)
-
-    def enter_prefill(self, row: int) -> None:
-        """The next forward pass fills ``row`` from its beginning."""
-        self._access.prefill_row = row
-
-    def enter_decode(self, rows: torch.Tensor, positions: torch.Tensor, span: int) -> None:
-        """The next forward pass adds one position to each of ``rows`` and reads the first ``span`` positions."""
-        self._access.prefill_row = None
-        self._access.rows, self._access.positions, self._access.span = rows, positions, span
-
-    def move(self, source: int, target: int, length: int) -> None:
-        """Copy a row over another, to close the hole that one leaves."""
-        for layer in self._layers:
-            for tensor in (layer.keys, layer.values):
-                if tensor is not None:
-                    tensor[target, :, :length] = tensor[source, :, :length]
-
-    def release(self) -> None:
-        """Give the memory back; nothing is in use."""
-        self._rows = self._length = 0
-        for layer in self._layers:
-            layer.release()
+        self.layout += 1
+        for layer, template in zip(self.layers, like or [layer.states for layer in self.layers], strict=True):
+            layer.resize(template, fit_rows, fit_length, used_rows, used_length)
 
 
 def _row_bucket(rows: int, most: int) -> int:

@@ -1,71 +1,116 @@
-"""The two forward passes: prefill of one row, decode of all rows."""
+"""The decode step: one token of every row through the model."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
+from inference.engine.cuda_graphs import GraphedSteps
+from inference.engine.errors import LoadError
+from inference.engine.fused_decoder import FusedDecoder
 from inference.engine.kv_cache import SlotCache
 from inference.engine.loading import LoadedModel
-from inference.engine.prompts import Prompt
+
+logger = logging.getLogger(__name__)
+
+#: largest difference of logits, relative to their spread, between the fused step and the model's own layers
+_TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3, torch.float16: 0.05, torch.bfloat16: 0.1}
+
+#: ids, rotary positions and unseen places to logits (``FusedDecoder.step``)
+_StepFunction = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor]
 
 
 class ModelRunner:
-    """Runs the model over the shared cache. Not for two threads: the cache knows one forward pass at a time.
+    """Runs decode steps over the shared cache. Not for two threads: the cache knows one forward pass at a time.
 
     Positions are always given: Qwen3-VL would otherwise take them from an offset that it keeps on the module, which
     belongs to whatever request ran last.
     """
 
-    def __init__(self, loaded: LoadedModel, *, max_rows: int) -> None:
-        self._model: Any = loaded.model
-        self._text_model: Any = loaded.model.model.language_model
-        self.device = loaded.device
-        self.cache = SlotCache(loaded.model.config.get_text_config().num_hidden_layers, max_rows=max_rows)
-        self._places = torch.arange(0, device=self.device)
+    def __init__(self, loaded: LoadedModel, *, max_rows: int, max_tokens: int, cuda_graphs: bool = True) -> None:
+        """``max_tokens`` bounds the cache, rows times length; ``cuda_graphs`` matters on an NVIDIA GPU only.
 
-    def prefill(self, row: int, prompt: Prompt, *, used_length: int) -> torch.Tensor:
-        """Fill ``row``, the first free one, from ``prompt`` and return the logits of the next token, [1, vocabulary].
-
-        ``used_length`` is the longest of the rows in use.
+        Raises LoadError for a model that cannot be batched.
         """
-        tokens = prompt.input_ids.shape[1]
-        # One more, so that the first decode step does not have to grow the cache at once.
-        self.cache.reserve(rows=row + 1, length=max(tokens + 1, used_length), used_rows=row, used_length=used_length)
-        self.cache.enter_prefill(row)
-        output = self._model(
-            input_ids=prompt.input_ids.to(self.device),
-            position_ids=prompt.position_ids.to(self.device),
-            past_key_values=self.cache.past_key_values,
-            use_cache=True,
-            logits_to_keep=1,
-            **{name: tensor.to(self.device) for name, tensor in prompt.media.items()},
-        )
-        return output.logits[:, -1].to(self.device)
+        self._decoder: Any = loaded.model.get_decoder()
+        self._head: Any = loaded.model.get_output_embeddings()
+        # mrope has a position for each of three axes, which are one in the text that is generated.
+        self._axes = 1 if loaded.processor is None else 3
+        self.device = loaded.device
+        config = self._decoder.config
+        if set(getattr(config, "layer_types", None) or ["full_attention"]) != {"full_attention"}:
+            raise LoadError("The model attends to a window in some layers; this engine serves full attention only.")
+        graphed = cuda_graphs and self.device.type == "cuda"
+        self.cache = SlotCache(config.num_hidden_layers, max_rows=max_rows, max_tokens=max_tokens, steady=graphed)
+        self._places = torch.arange(0, device=self.device)
+        self._step: _StepFunction = self._step_through_layers
+        self._graphs: GraphedSteps | None = None
+        try:
+            fused = FusedDecoder(loaded.model, self.cache)
+        except (ValueError, AttributeError) as reason:
+            logger.info("the model decodes through its own layers: %s", reason)
+        else:
+            if self._agrees(fused.step, loaded.model.dtype, fused.head_size, max_rows):
+                self._step = fused.step
+                self._graphs = GraphedSteps(fused.step, self.cache) if graphed else None
 
     def decode(self, tokens: Sequence[int], lengths: Sequence[int], rope_deltas: Sequence[int]) -> torch.Tensor:
         """One step for rows 0 … n-1 and the logits of their next tokens, [n, vocabulary].
 
         ``tokens`` are the rows' last tokens, ``lengths`` how many positions of each are in the cache.
         """
-        rows, span = len(tokens), max(lengths) + 1
-        self.cache.reserve(rows=rows, length=span, used_rows=rows, used_length=span - 1)
+        if self._graphs is not None and self._graphs.usable:
+            logits = self._graphs.run(tokens, lengths, rope_deltas, self.device)
+            if logits is not None:
+                return logits
+        longest = max(lengths)
         columns = torch.tensor([tokens, lengths, rope_deltas], dtype=torch.long).to(self.device)
         ids, positions = columns[0], columns[1]
-        places = self._first_places(max(rows, span))
-        self.cache.enter_decode(places[:rows], positions, span)
-        hidden = self._text_model(
+        self.cache.enter_step(len(tokens), positions, longest)
+        places = self._first_places(longest + 1)
+        unseen = None if min(lengths) == longest else places > positions[:, None]
+        return self._step(ids, positions + columns[2], unseen)
+
+    def _step_through_layers(
+        self, ids: torch.Tensor, positions: torch.Tensor, unseen: torch.Tensor | None
+    ) -> torch.Tensor:
+        """As ``FusedDecoder.step``."""
+        if unseen is None:
+            unseen = torch.zeros(len(ids), self.cache.step.span, dtype=torch.bool, device=self.device)
+        output = self._decoder(
             input_ids=ids.unsqueeze(1),
-            position_ids=(positions + columns[2])[None, :, None].expand(3, -1, -1),
-            # [rows, 1, 1, span]: each row sees its own past and itself, nothing of what lies behind.
-            attention_mask=(places[:span] <= positions[:, None])[:, None, None, :],
+            position_ids=positions[None, :, None].expand(3, -1, -1) if self._axes == 3 else positions[:, None],
+            attention_mask=~unseen[:, None, None],
             past_key_values=self.cache.past_key_values,
             use_cache=True,
         ).last_hidden_state
         # A model spread over several devices ends on another one than it begins.
-        return self._model.lm_head(hidden[:, -1]).to(self.device)
+        return self._head(output[:, -1]).to(self.device)
+
+    def _agrees(self, step: _StepFunction, dtype: torch.dtype, head_size: int, max_rows: int) -> bool:
+        """Take one step both ways: a model may look like the ones that are known and compute differently."""
+        config = self._decoder.config
+        lengths, logits = (9, 5)[:max_rows], []
+        with torch.inference_mode():
+            for taken in (step, self._step_through_layers):
+                generator = torch.Generator().manual_seed(0)
+                for row, length in enumerate(lengths):
+                    shape = (config.num_hidden_layers, 1, 2 * config.num_key_value_heads, length, head_size)
+                    states = torch.randn(shape, generator=generator).to(self.device, dtype)
+                    self.cache.insert(row, list(states), max(lengths))
+                ids, positions = torch.tensor([(3, 7)[:max_rows], lengths], device=self.device)
+                self.cache.enter_step(len(lengths), positions, max(lengths))
+                unseen = self._first_places(max(lengths) + 1) > positions[:, None]
+                logits.append(taken(ids, positions, unseen).float())
+                self.cache.release()
+        difference = ((logits[0] - logits[1]).abs().max() / logits[1].std()).item()
+        if difference <= _TOLERANCE.get(dtype, 0.1):
+            return True
+        logger.warning("the fused decode step differs by %.2g: the model's own layers are used", difference)
+        return False
 
     def _first_places(self, count: int) -> torch.Tensor:
         if len(self._places) < count:

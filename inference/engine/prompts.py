@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,23 +15,57 @@ from inference.engine.errors import InvalidPrompt, PromptTooLong
 from inference.engine.loading import LoadedModel
 from inference.engine.types import GenerationRequest, Video
 
+#: kinds of media: the processor's name of their pixels, and the configuration's of the token that stands for a piece
+_KINDS: tuple[tuple[Literal["image", "video"], str, str], ...] = (
+    ("image", "pixel_values", "image_token_id"),
+    ("video", "pixel_values_videos", "video_token_id"),
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MediaPiece:
+    """What the vision tower reads at once: an image, or two frames of a video. Tensors are on the CPU."""
+
+    kind: Literal["image", "video"]
+    #: tells the piece from every other one
+    digest: bytes
+    #: [patches, values of a patch]
+    pixels: torch.Tensor
+    #: [1, 3], frames (always 1), rows and columns of patches
+    grid: torch.Tensor
+    #: the tokens that it takes in the prompt
+    places: range
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prompt:
     """A prompt, followed by the tokens of an earlier attempt, ready to be prefilled. Tensors are on the CPU."""
 
-    #: [1, tokens]
-    input_ids: torch.Tensor
-    #: [3, 1, tokens], the temporal, vertical and horizontal position of each token
-    position_ids: torch.Tensor
+    #: [tokens]
+    ids: torch.Tensor
+    #: [3, tokens], the temporal, vertical and horizontal position of each token; of a text-only model [1, tokens]
+    positions: torch.Tensor
     #: what is added to a token's place in the sequence to get its position; images take more places than positions
     rope_delta: int
-    #: pixel values and grids, as the model takes them
-    media: dict[str, torch.Tensor]
+    #: in the order of their places
+    pieces: tuple[MediaPiece, ...]
+    #: what each token stands for, as ``block_digests`` wants it
+    keys: tuple[int, ...]
     #: without the earlier attempt's tokens
     prompt_tokens: int
     #: whether the template has opened <think> for the answer
     opens_reasoning: bool
+
+    def extended(self, tokens: Sequence[int]) -> Prompt:
+        """The prompt with generated tokens behind it."""
+        start = len(self.ids) + self.rope_delta
+        places = torch.arange(start, start + len(tokens)).expand(len(self.positions), -1)
+        return replace(
+            self,
+            ids=torch.cat([self.ids, torch.tensor(list(tokens), dtype=self.ids.dtype)]),
+            positions=torch.cat([self.positions, places], dim=1),
+            keys=(*self.keys, *tokens),
+        )
 
 
 class PromptMaker:
@@ -49,33 +85,65 @@ class PromptMaker:
                 inputs = self._process(conversation, request)
         except (ValueError, TypeError, KeyError, AttributeError, IndexError, RuntimeError) as error:
             raise InvalidPrompt(f"The conversation cannot be turned into a prompt: {error}") from error
-        ids = inputs.pop("input_ids")
+        ids = inputs["input_ids"]
         prompt_tokens = ids.shape[1]
         if prompt_tokens >= self._limit:
             raise PromptTooLong(prompt_tokens, self._limit)
-        kinds = inputs.pop("mm_token_type_ids", torch.zeros_like(ids))
-        inputs.pop("attention_mask", None)
-        opens_reasoning = self._opens_reasoning(ids[0].tolist())
-        if request.resume_ids:
-            earlier = torch.tensor([list(request.resume_ids)], dtype=ids.dtype)
-            ids = torch.cat([ids, earlier], dim=1)
-            kinds = torch.cat([kinds, torch.zeros_like(earlier)], dim=1)
-        position_ids, deltas = self._loaded.model.model.get_rope_index(
+        positions, rope_delta = self._positions(inputs)
+        pieces = self._pieces(ids[0], inputs)
+        prompt = Prompt(
+            ids=ids[0],
+            positions=positions,
+            rope_delta=rope_delta,
+            pieces=pieces,
+            keys=tuple(_keys(ids[0], pieces)),
+            prompt_tokens=prompt_tokens,
+            opens_reasoning=self._opens_reasoning(ids[0].tolist()),
+        )
+        return prompt.extended(request.resume_ids) if request.resume_ids else prompt
+
+    def _positions(self, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, int]:
+        ids = inputs["input_ids"]
+        if self._loaded.processor is None:
+            return torch.arange(ids.shape[1]).unsqueeze(0), 0
+        positions, deltas = self._loaded.model.model.get_rope_index(
             ids,
-            mm_token_type_ids=kinds,
+            mm_token_type_ids=inputs.get("mm_token_type_ids", torch.zeros_like(ids)),
             image_grid_thw=inputs.get("image_grid_thw"),
             video_grid_thw=inputs.get("video_grid_thw"),
         )
-        return Prompt(
-            input_ids=ids,
-            position_ids=position_ids,
-            rope_delta=int(deltas[0, 0]),
-            media=inputs,
-            prompt_tokens=prompt_tokens,
-            opens_reasoning=opens_reasoning,
-        )
+        return positions[:, 0], int(deltas[0, 0])
+
+    def _pieces(self, ids: torch.Tensor, inputs: dict[str, torch.Tensor]) -> tuple[MediaPiece, ...]:
+        """The media of the prompt, cut as small as the vision tower allows: it never looks from frame to frame."""
+        pieces: list[MediaPiece] = []
+        for kind, pixels_name, place_token in _KINDS:
+            pixels, grids = inputs.get(pixels_name), inputs.get(f"{kind}_grid_thw")
+            if pixels is None or grids is None:
+                continue
+            merged = self._loaded.model.config.vision_config.spatial_merge_size**2
+            places = (ids == getattr(self._loaded.model.config, place_token)).nonzero().flatten().tolist()
+            for frames, rows, columns in grids.tolist():
+                for patches in pixels[: frames * rows * columns].split(rows * columns):
+                    count, (first, *_) = rows * columns // merged, places
+                    digest = hashlib.blake2b(f"{kind}:{rows}x{columns}:".encode(), digest_size=16)
+                    digest.update(patches.numpy())
+                    pieces.append(
+                        MediaPiece(
+                            kind=kind,
+                            digest=digest.digest(),
+                            pixels=patches,
+                            grid=torch.tensor([[1, rows, columns]]),
+                            places=range(first, first + count),
+                        )
+                    )
+                    places = places[count:]
+                pixels = pixels[frames * rows * columns :]
+        return tuple(sorted(pieces, key=lambda piece: piece.places.start))
 
     def _process(self, conversation: list[dict[str, Any]], request: GenerationRequest) -> dict[str, torch.Tensor]:
+        if self._loaded.processor is None:
+            return self._process_text(conversation)
         processor_kwargs: dict[str, Any] = {}
         if request.videos:
             processor_kwargs["videos_kwargs"] = {
@@ -94,12 +162,39 @@ class PromptMaker:
         )
         return dict(features)
 
+    def _process_text(self, conversation: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """For a model without eyes, whose template wants a message's content as one text."""
+        tokenizer = self._loaded.tokenizer
+        messages = []
+        for message in conversation:
+            if any(part["type"] != "text" for part in message["content"]):
+                raise InvalidPrompt("This model reads text only: it takes no images or videos.")
+            messages.append({**message, "content": "".join(part["text"] for part in message["content"])})
+        features = tokenizer.apply_chat_template(
+            messages,
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+            sanitize_control_tokens=True,
+        )
+        return {"input_ids": features["input_ids"]}
+
     def _opens_reasoning(self, ids: list[int]) -> bool:
         start = self._loaded.vocabulary.think_start
         if start is None or start not in ids:
             return False
         after_tag = ids[len(ids) - ids[::-1].index(start) :]
         return all(not self._loaded.vocabulary.token_bytes[i].strip() for i in after_tag)
+
+
+def _keys(ids: torch.Tensor, pieces: Sequence[MediaPiece]) -> list[int]:
+    keys = ids.tolist()
+    for piece in pieces:
+        # Far from every token id, and different from piece to piece.
+        first = int.from_bytes(piece.digest[:7], "big") + 2**56
+        keys[piece.places.start : piece.places.stop] = range(first, first + len(piece.places))
+    return keys
 
 
 def _with_media(request: GenerationRequest) -> list[dict[str, Any]]:

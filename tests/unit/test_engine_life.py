@@ -179,7 +179,7 @@ def test_a_failed_step_fails_the_requests_in_it_and_the_engine_goes_on(
         hook.remove()
         raise RuntimeError("out of memory")
 
-    hook = loaded.model.model.language_model.layers[2].register_forward_pre_hook(fail)
+    hook = loaded.model.lm_head.register_forward_pre_hook(fail)
     for handle in handles:
         with pytest.raises(EngineError, match="failed while it generated"):
             list(handle)

@@ -1,0 +1,214 @@
+"""The running batch: who is in it, who is read next, and one decode step for all. Of the model thread alone."""
+
+from __future__ import annotations
+
+import collections
+import logging
+from collections.abc import Iterable
+
+import torch
+
+from inference.engine.errors import EngineError
+from inference.engine.generation import Generation
+from inference.engine.loading import LoadedModel
+from inference.engine.media_encoder import MediaEncoder
+from inference.engine.memory import KvBudget
+from inference.engine.model_runner import ModelRunner
+from inference.engine.prefill import Prefill, Prefiller
+from inference.engine.prefix_cache import PrefixCache, block_digests
+from inference.engine.sampling import Sampler
+
+logger = logging.getLogger(__name__)
+
+#: positions that a row is given ahead of its tokens when it is let in, so that it is not put out again at once
+HEADROOM_TOKENS = 256
+
+
+class Batch:
+    """Rows 0 … n-1 decode, each a generation; others of the batch are still being read, in order of arrival."""
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        *,
+        max_rows: int,
+        budget: KvBudget,
+        chunk_tokens: int,
+        media_cache_bytes: int,
+        cuda_graphs: bool,
+    ) -> None:
+        self._loaded = loaded
+        self._max_rows = max_rows
+        self._runner = ModelRunner(loaded, max_rows=max_rows, max_tokens=budget.running_tokens, cuda_graphs=cuda_graphs)
+        self._prefixes = PrefixCache(max_tokens=budget.prefix_tokens)
+        self._encoder = MediaEncoder(loaded.model, max_bytes=media_cache_bytes)
+        self._prefiller = Prefiller(loaded, prefixes=self._prefixes, encoder=self._encoder, chunk_tokens=chunk_tokens)
+        self._rows: list[Generation] = []
+        self._reading: list[tuple[Generation, Prefill]] = []
+        self._sampler: Sampler | None = None
+        #: put out when the memory ended; they come before all that wait
+        self.returned: collections.deque[Generation] = collections.deque()
+        # Counted since the batch was made.
+        self.generated_tokens = 0
+        self.decode_steps = 0
+        self.prompt_tokens = 0
+        self.reused_tokens = 0
+        self.evictions = 0
+
+    def __len__(self) -> int:
+        return len(self._rows) + len(self._reading)
+
+    @property
+    def cache_bytes(self) -> int:
+        """Bytes of keys and values of the running rows."""
+        return self._runner.cache.nbytes
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes kept for later requests: known prefixes and media."""
+        return self._prefixes.nbytes + self._encoder.nbytes
+
+    @property
+    def media_hits(self) -> int:
+        """Images and frames that were not read again."""
+        return self._encoder.hits
+
+    def has_room_for(self, generation: Generation) -> bool:
+        """Whether one more row of its length fits beside the others. The first one always does."""
+        members = [*self._rows, *(reading for reading, _ in self._reading), generation]
+        length = max(min(g.tokens_held + HEADROOM_TOKENS, g.tokens_at_most) for g in members)
+        return len(members) == 1 or self._runner.cache.fits(len(members), length)
+
+    def admit(self, generation: Generation) -> None:
+        """Take it in; it is read by the next units of ``prefill``."""
+        prefill = self._prefiller.begin(generation.whole_prompt())
+        self.prompt_tokens += len(prefill.prompt.ids)
+        self.reused_tokens += prefill.reused_tokens
+        self._reading.append((generation, prefill))
+
+    def prefill(self) -> None:
+        """Read one unit of what waits to be read; those that are read to the end get their first token."""
+        if not self._reading:
+            return
+        try:
+            done = self._prefiller.work([prefill for _, prefill in self._reading])
+            if not done:
+                return
+            read = [generation for generation, _ in self._reading[: len(done)]]
+            tokens = self._make_sampler(read).sample(
+                torch.cat([logits for _, logits in done]), [generation.generated for generation in read]
+            )
+        except Exception as error:
+            logger.exception("prefill failed", extra={"action": "prefill_failed"})
+            failed, _ = self._reading.pop(0)
+            failed.handle.finish(caused_by(error, "The model failed to read the prompt."))
+            return
+        del self._reading[: len(done)]
+        self.generated_tokens += len(read)
+        for generation, (states, _), token in zip(read, done, tokens, strict=True):
+            self._join(generation, states, token)
+
+    def decode(self) -> None:
+        """One token for every row."""
+        if not self._rows:
+            return
+        self._make_room()
+        rows = self._rows
+        try:
+            logits = self._runner.decode(
+                [g.last_token for g in rows], [g.cached for g in rows], [g.rope_delta for g in rows]
+            )
+            if self._sampler is None:
+                self._sampler = self._make_sampler(rows)
+            tokens = self._sampler.sample(logits, [g.generated for g in rows])
+        except Exception as error:
+            logger.exception("decode step failed", extra={"action": "decode_failed", "rows": len(rows)})
+            self._rows, self._sampler = [], None
+            self._runner.cache.release()
+            for generation in rows:
+                generation.handle.finish(caused_by(error, "The model failed while it generated."))
+            return
+        self.decode_steps += 1
+        self.generated_tokens += len(rows)
+        for generation, token in zip(rows, tokens, strict=True):
+            generation.cached += 1
+            generation.accept(token)
+        self.drop_closed()
+
+    def drop_closed(self) -> None:
+        """Take ended and cancelled generations out."""
+        if any(generation.handle.closed for generation, _ in self._reading):
+            self._reading = [(g, prefill) for g, prefill in self._reading if not g.handle.closed]
+        for row in range(len(self._rows) - 1, -1, -1):
+            if self._rows[row].handle.closed:
+                self._remove(row)
+        if not self._rows:
+            self._runner.cache.release()
+
+    def release(self) -> None:
+        """Forget everything; the handles are somebody else's matter."""
+        self._rows, self._reading, self._sampler = [], [], None
+        self.returned.clear()
+        self._runner.cache.release()
+        self._prefixes.clear()
+        self._encoder.clear()
+
+    def _join(self, generation: Generation, states: list[torch.Tensor], token: int) -> None:
+        tokens = states[0].shape[2]
+        keys = generation.keys()[:tokens]
+        self._prefixes.store(block_digests(keys), [layer[0] for layer in states])
+        generation.accept(token)
+        if generation.handle.closed:
+            return
+        if not self._make_room(joining=generation, length=tokens):
+            self.returned.appendleft(generation)
+            self.evictions += 1
+            return
+        self._runner.cache.insert(len(self._rows), states, max((g.cached for g in self._rows), default=0))
+        generation.cached = tokens
+        self._rows.append(generation)
+        self._sampler = None
+
+    def _make_room(self, *, joining: Generation | None = None, length: int = 0) -> bool:
+        """See that every row may grow by a position, and that one of ``length`` fits beside them if it is ``joining``.
+
+        The last to come goes first: it waits at the head of the queue, and its tokens are read again then. False when
+        that is the joining one.
+        """
+        while self._rows:
+            needed = max(length, *(generation.cached for generation in self._rows)) + 1
+            if self._runner.cache.fits(len(self._rows) + (joining is not None), needed):
+                return True
+            row = max(range(len(self._rows)), key=lambda number: self._rows[number].arrival)
+            if joining is not None and joining.arrival > self._rows[row].arrival:
+                return False
+            self.returned.appendleft(self._rows[row])
+            self._remove(row)
+            self.evictions += 1
+        return True
+
+    def _remove(self, row: int) -> None:
+        """Keep the row's blocks for whoever begins alike; the last row moves into the hole."""
+        leaving, cache = self._rows[row], self._runner.cache
+        digests = block_digests(leaving.keys()[: leaving.cached])
+        self._prefixes.store(digests, cache.row(row, 0, leaving.cached))
+        last = self._rows.pop()
+        if row < len(self._rows):
+            cache.move(len(self._rows), row, last.cached)
+            self._rows[row] = last
+        self._sampler = None
+
+    def _make_sampler(self, generations: Iterable[Generation]) -> Sampler:
+        return Sampler(
+            [g.sampling for g in generations],
+            eos_token_ids=self._loaded.eos_token_ids,
+            placeholders=self._loaded.vocabulary.placeholders,
+            device=self._runner.device,
+        )
+
+
+def caused_by(error: Exception, message: str) -> EngineError:
+    """An error that the caller may read, with the one that it came from."""
+    failure = EngineError(message)
+    failure.__cause__ = error
+    return failure

@@ -1,0 +1,106 @@
+"""Decode steps on an NVIDIA GPU, recorded once and replayed: one launch a step in place of some hundred."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from inference.engine.kv_cache import SlotCache
+
+logger = logging.getLogger(__name__)
+
+#: a graph reads the span of its bucket, so a coarse bucket reads too much and a fine one is recorded too often
+SPAN_BUCKET = 512
+#: replayed logits may differ from the recorded step's by this much, relative to their spread
+_TOLERANCE = 0.02
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Graph:
+    graph: Any
+    #: [3, rows], tokens, places in the cache, offsets of the rotary positions; read anew by every replay
+    inputs: torch.Tensor
+    #: [rows, vocabulary], written by every replay
+    logits: torch.Tensor
+
+
+class GraphedSteps:
+    """One graph for each number of rows (powers of two) and span (``SPAN_BUCKET``), recorded when it is first needed.
+
+    A graph holds the addresses of the cache: when the cache is laid anew, all are dropped. The first replay of each is
+    compared with the step that it recorded; one that differs, or cannot be recorded, ends the use of graphs.
+    """
+
+    def __init__(
+        self, step: Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor], cache: SlotCache
+    ) -> None:
+        self._step = step
+        self._cache = cache
+        self._graphs: dict[tuple[int, int], _Graph] = {}
+        self._layout = -1
+        self._pool: Any = None
+        self.usable = True
+
+    def run(
+        self, tokens: Sequence[int], lengths: Sequence[int], rope_deltas: Sequence[int], device: torch.device
+    ) -> torch.Tensor | None:
+        """The logits of a step, [rows, vocabulary], as ``ModelRunner.decode``; None when it must be taken without.
+
+        They are overwritten by the next step.
+        """
+        rows, longest = len(tokens), max(lengths)
+        self._cache.reserve(rows, longest + 1, rows, longest)
+        if self._cache.layout != self._layout:
+            self._graphs.clear()
+            self._layout = self._cache.layout
+        room_rows, room_length = self._cache.capacity
+        size = (
+            min(1 << (rows - 1).bit_length(), room_rows),
+            min(-(-(longest + 1) // SPAN_BUCKET) * SPAN_BUCKET, room_length),
+        )
+        # The rows that fill up the bucket are free ones, and what they write at their beginning is nobody's.
+        padding = [0] * (size[0] - rows)
+        columns = torch.tensor([[*tokens, *padding], [*lengths, *padding], [*rope_deltas, *padding]], pin_memory=True)
+        graph = self._graphs.get(size)
+        try:
+            if graph is None:
+                graph = self._graphs[size] = self._record(columns.to(device), *size)
+            else:
+                graph.inputs.copy_(columns, non_blocking=True)
+                graph.graph.replay()
+        except RuntimeError as error:
+            logger.warning("decode steps are taken without CUDA graphs: %s", error)
+            self._graphs.clear()
+            self.usable = False
+            return None
+        return graph.logits[:rows]
+
+    def _record(self, inputs: torch.Tensor, rows: int, span: int) -> _Graph:
+        ids, places, deltas = inputs
+        unseen = torch.arange(span, device=inputs.device)
+        step = self._cache.step
+        step.rows, step.positions, step.span = torch.arange(rows, device=inputs.device), places, span
+
+        def take() -> torch.Tensor:
+            return self._step(ids, places + deltas, unseen > places[:, None])
+
+        # Libraries set themselves up in the first calls, which must not be recorded.
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            take()
+            expected = take().clone()
+        torch.cuda.current_stream().wait_stream(side)
+        self._pool = self._pool or torch.cuda.graph_pool_handle()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self._pool):
+            logits = take()
+        graph.replay()
+        difference = ((logits - expected).abs().max() / expected.std()).item()
+        if not difference <= _TOLERANCE:
+            raise RuntimeError(f"a replayed step differs from the recorded one by {difference:.2g}")
+        return _Graph(graph, inputs, logits)

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+import transformers
+
+from inference.engine.errors import LoadError
+from inference.engine.model_runner import ModelRunner
+
+COMMON: dict[str, Any] = {
+    "vocab_size": 90,
+    "hidden_size": 48,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 256,
+}
+
+
+def runner_of(kind: str, *, dtype: torch.dtype = torch.float32, **config: Any) -> ModelRunner:
+    torch.manual_seed(1)
+    settings = getattr(transformers, f"{kind}Config")(**{**COMMON, **config})
+    model = transformers.AutoModelForCausalLM.from_config(settings).to(dtype).eval()
+    loaded: Any = SimpleNamespace(model=model, processor=None, device=torch.device("cpu"))
+    return ModelRunner(loaded, max_rows=4, max_tokens=1000)
+
+
+def is_fused(runner: ModelRunner) -> bool:
+    return runner._step != runner._step_through_layers
+
+
+@pytest.mark.parametrize(
+    ("kind", "config"),
+    [
+        ("Llama", {}),
+        ("Llama", {"rope_parameters": {"rope_type": "linear", "factor": 4.0, "rope_theta": 10_000.0}}),
+        ("Llama", {"head_dim": 16, "tie_word_embeddings": True}),
+        ("Qwen2", {}),
+        ("Qwen3", {"head_dim": 16}),
+        ("Mistral", {"sliding_window": None}),
+    ],
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+def test_a_step_gives_the_logits_of_the_models_own_layers(kind: str, config: Any, dtype: torch.dtype) -> None:
+    runner = runner_of(kind, dtype=dtype, **config)
+    assert is_fused(runner)
+    given = []
+    with torch.inference_mode():
+        for step in (runner._step, runner._step_through_layers):
+            runner._step = step
+            for row, length in enumerate((3, 20, 11)):
+                states = torch.randn(2, 1, 4, length, config.get("head_dim", 8), generator=torch.manual_seed(row))
+                runner.cache.insert(row, list(states.to(dtype)), 20)
+            given.append([runner.decode([5, 6, 7], [3 + n, 20 + n, 11 + n], [0, 0, -2]).float() for n in range(3)])
+    tolerance = 1e-4 if dtype == torch.float32 else 0.15
+    for fused, own in zip(*given, strict=True):
+        torch.testing.assert_close(fused / own.std(), own / own.std(), rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize(
+    ("kind", "config"),
+    [
+        ("Llama", {"hidden_act": "gelu"}),
+        ("Llama", {"attention_bias": True}),
+        ("Llama", {"rope_parameters": {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 10_000.0}}),
+        # It looks like the others and multiplies what they do not.
+        ("Granite", {"residual_multiplier": 0.3, "attention_multiplier": 0.3536}),
+    ],
+)
+def test_a_model_of_another_make_decodes_through_its_own_layers(kind: str, config: Any) -> None:
+    assert not is_fused(runner_of(kind, **config))
+
+
+def test_a_model_that_attends_to_a_window_is_refused() -> None:
+    with pytest.raises(LoadError, match="window"):
+        runner_of("Gemma2", sliding_window=32)
+
+
+def test_the_weights_are_held_once() -> None:
+    runner = runner_of("Qwen3", head_dim=16)
+    attention = runner._decoder.layers[0].self_attn
+    assert attention.q_proj.weight.untyped_storage().data_ptr() == attention.v_proj.weight.untyped_storage().data_ptr()
