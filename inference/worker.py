@@ -20,7 +20,8 @@ from django.utils import timezone
 from inference.chunk_writer import ChunkWriter
 from inference.engine.engine import Engine
 from inference.engine.errors import EngineError
-from inference.engine.loading import LoadedModel, load_model
+from inference.engine.loading import LoadedModel
+from inference.engine_start import start_engine
 from inference.models import ModelWorker
 from inference.refusals import refuse_queued
 from sessions_app import queue
@@ -109,26 +110,7 @@ class Worker:
 
     def _load(self) -> None:
         try:
-            loaded = load_model(
-                settings.MODEL_REPO_ID,
-                dtype=settings.TORCH_DTYPE,
-                device_map=settings.DEVICE_MAP,
-                hf_token=settings.HF_TOKEN or None,
-                trust_remote_code=settings.TRUST_REMOTE_CODE,
-                on_progress=self._report,
-            )
-            engine = Engine(
-                loaded,
-                max_batch_size=settings.MAX_BATCH_SIZE,
-                max_context_tokens=settings.MAX_CONTEXT_TOKENS or None,
-                kv_cache_bytes=settings.KV_CACHE_MB * 2**20 or None,
-                reuse_prefixes=settings.PREFIX_CACHE,
-                media_cache_bytes=settings.MEDIA_CACHE_MB * 2**20,
-                prefill_chunk_tokens=settings.PREFILL_CHUNK_TOKENS,
-                cuda_graphs=settings.CUDA_GRAPHS,
-                torch_threads=settings.TORCH_THREADS or None,
-            )
-            engine.start()
+            loaded, engine = start_engine(self._report)
         except EngineError as exc:
             log.error("the model could not be loaded: %s Mend it and start the worker again.", exc)
             # Callers read this: they know the model by its name, and have no business with a path.

@@ -21,7 +21,7 @@ from inference.media.threads import in_thread
 from ocr import card_image, prompt
 from ocr.checks import run_checks
 from ocr.models import FILE_NAME_MAX_CHARS, KtpExtraction, KtpImage
-from ocr.parsing import PARSER_CODES, UNREADABLE_CODES, clean, parse_answer, storable
+from ocr.parsing import PARSER_CODES, UNREADABLE_CODES, Reading, clean, parse_answer, storable
 from ocr.problems import Problem
 from ocr.schema import FIELDS
 from sessions_app.db import in_db
@@ -56,7 +56,7 @@ async def _store_and_send(
         session = await generations.start_generation(
             messages=prompt.messages(),
             media=[image],
-            sampling=Sampling(max_tokens=settings.OCR_MAX_TOKENS, temperature=0.0),
+            sampling=sampling(),
             origin="ocr",
             request_id=request_id,
             # A clerk's form does not stay to listen: the reading goes on and is collected later.
@@ -67,6 +67,18 @@ async def _store_and_send(
         raise
     await in_db(_attach, extraction, session)
     return extraction
+
+
+def sampling() -> Sampling:
+    """How a card is read: the likeliest token each time, ``OCR_MAX_TOKENS`` at most."""
+    return Sampling(max_tokens=settings.OCR_MAX_TOKENS, temperature=0.0)
+
+
+def judge_answer(text: str, *, finish_reason: str) -> Reading:
+    """The reading in the model's answer, with what the parser noted and what the checks say of the values."""
+    reading = parse_answer(text, finish_reason=finish_reason)
+    checked = _without_repeats(run_checks(reading.values), reading.problems)
+    return Reading(reading.values, (*reading.problems, *checked))
 
 
 def _store(image: card_image.CardImage, file_name: str, user: User | None) -> KtpExtraction:
@@ -115,9 +127,8 @@ def complete_extraction(pk: uuid.UUID) -> KtpExtraction:
         # Finished, yet no end in its chunks: they expired before anybody looked.
         extraction.mark_failed("session_lost")
     else:
-        reading = parse_answer(answer.text, finish_reason=answer.finish_reason)
-        found = [*reading.problems, *_without_repeats(run_checks(reading.values), reading.problems)]
-        extraction.mark_read(values=reading.values, raw_answer=storable(answer.text), found=found)
+        reading = judge_answer(answer.text, finish_reason=answer.finish_reason)
+        extraction.mark_read(values=reading.values, raw_answer=storable(answer.text), found=reading.problems)
     log.info("extraction %s is %s", extraction.pk, extraction.state, extra={"action": "ktp_completed"})
     return extraction
 

@@ -94,3 +94,15 @@ def as_contract(values: Mapping[str, str]) -> KtpFields:
         else:
             nested[parent] = value
     return nested  # type: ignore[return-value]  # built from FIELDS, which a test compares with the TypedDict
+
+
+def from_contract(contract: Mapping[str, Any]) -> dict[str, str]:
+    """The flat reading of the contract's nested object; what is missing or no text becomes ""."""
+    values: dict[str, str] = {}
+    for field in FIELDS:
+        parent, dot, leaf = field.path.partition(".")
+        value = contract.get(parent)
+        if dot:
+            value = value.get(leaf) if isinstance(value, Mapping) else None
+        values[field.path] = value if isinstance(value, str) else ""
+    return values

@@ -1,0 +1,38 @@
+"""The engine as the settings have it: one model loaded, one running batch over it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from django.conf import settings
+
+from inference.engine.engine import Engine
+from inference.engine.loading import LoadedModel, load_model
+
+
+def start_engine(on_progress: Callable[[str], None]) -> tuple[LoadedModel, Engine]:
+    """Load ``MODEL_REPO_ID`` and start an engine over it; takes seconds to minutes. Raises ``EngineError``.
+
+    ``on_progress`` is told the stage in a few words. Whoever starts it stops it.
+    """
+    loaded = load_model(
+        settings.MODEL_REPO_ID,
+        dtype=settings.TORCH_DTYPE,
+        device_map=settings.DEVICE_MAP,
+        hf_token=settings.HF_TOKEN or None,
+        trust_remote_code=settings.TRUST_REMOTE_CODE,
+        on_progress=on_progress,
+    )
+    engine = Engine(
+        loaded,
+        max_batch_size=settings.MAX_BATCH_SIZE,
+        max_context_tokens=settings.MAX_CONTEXT_TOKENS or None,
+        kv_cache_bytes=settings.KV_CACHE_MB * 2**20 or None,
+        reuse_prefixes=settings.PREFIX_CACHE,
+        media_cache_bytes=settings.MEDIA_CACHE_MB * 2**20,
+        prefill_chunk_tokens=settings.PREFILL_CHUNK_TOKENS,
+        cuda_graphs=settings.CUDA_GRAPHS,
+        torch_threads=settings.TORCH_THREADS or None,
+    )
+    engine.start()
+    return loaded, engine

@@ -1,0 +1,1 @@
+"""How well cards are read: labelled pictures in, figures with intervals out. ``manage.py evaluate_ktp`` runs it."""

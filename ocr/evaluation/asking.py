@@ -1,0 +1,46 @@
+"""Shows the pictures to a reader, several at a time, and yields the results as they come."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Generator, Sequence
+
+from ocr.evaluation.readers import Reader
+from ocr.evaluation.results import Result
+from ocr.evaluation.specimens import Specimen
+
+
+def ask_all(reader: Reader, specimens: Sequence[Specimen], *, concurrency: int) -> Generator[Result, None, None]:
+    """One result for each specimen, in the order in which they are read. Raises ``ReaderUnusable``, ``OSError``.
+
+    Closing the iterator shows no more pictures, and does not wait for those that are being read.
+    """
+    waiting: queue.SimpleQueue[Specimen] = queue.SimpleQueue()
+    done: queue.SimpleQueue[Result | Exception] = queue.SimpleQueue()
+    closed = threading.Event()
+    for specimen in specimens:
+        waiting.put(specimen)
+
+    def work() -> None:
+        while not closed.is_set():
+            try:
+                specimen = waiting.get_nowait()
+            except queue.Empty:
+                return
+            try:
+                done.put(Result(specimen, reader.read(specimen.path.read_bytes(), specimen.path.name)))
+            except Exception as exc:
+                done.put(exc)
+
+    # Daemons, not a pool: at its end a pool waits for its threads, and so would a Ctrl-C, a card's time long.
+    for _ in range(min(concurrency, len(specimens))):
+        threading.Thread(target=work, name="evaluation", daemon=True).start()
+    try:
+        for _ in specimens:
+            item = done.get()
+            if isinstance(item, Exception):
+                raise item
+            yield item
+    finally:
+        closed.set()

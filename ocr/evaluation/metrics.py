@@ -1,0 +1,160 @@
+"""The figures. Each is defined where it is computed; those that are shares have a Wilson interval.
+
+Cards count for everything but the rejection, which is of other pictures alone. A picture without a reading, because
+the reader failed or its model said something unreadable, is wrong in every field and no rejection.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist, fmean
+
+import numpy as np
+from rapidfuzz.distance import Levenshtein
+
+from ocr.evaluation.results import Result, normalise
+from ocr.schema import FIELDS
+
+NIK_DIGITS = 16
+
+#: a value less like the printed one than this counts as not read at all (ANLS)
+ANLS_THRESHOLD = 0.5
+
+#: standard deviations to both sides that hold 95% of a normal distribution
+_Z = NormalDist().inv_cdf(0.975)
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """So many of so many."""
+
+    hits: int
+    of: int
+
+    @property
+    def share(self) -> float | None:
+        """None of nothing."""
+        return self.hits / self.of if self.of else None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Wilson's score interval at 95% (Wilson 1927): honest for few cards and at 0% and 100%.
+
+        It takes the cases as independent. Fields of one card and digits of one NIK are not: theirs is too narrow.
+        """
+        if not self.of:
+            return None
+        share, z2_n = self.hits / self.of, _Z**2 / self.of
+        centre = (share + z2_n / 2) / (1 + z2_n)
+        half = math.sqrt(z2_n * (share * (1 - share) + z2_n / 4)) / (1 + z2_n)
+        return max(0.0, centre - half), min(1.0, centre + half)
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What one group of results comes to."""
+
+    cards: int
+    #: pictures of something else
+    others: int
+    #: pictures that the reader gave no answer to
+    failed: int
+    #: answers that hold no reading at all
+    unreadable: int
+    #: cards whose every field is as printed
+    card_exact: Rate
+    field_exact: Rate
+    #: of the cards whose NIK can be seen
+    nik_exact: Rate
+    #: position by position: a digit left out makes all behind it wrong
+    nik_digits: Rate
+    #: of all fields
+    wrong_unflagged: Rate
+    #: of the hidden fields
+    invented: Rate
+    #: of the other pictures
+    rejected: Rate
+    #: by path
+    exact_by_field: dict[str, Rate]
+    #: edits that make what was read what is printed, for each printed character; it may be above 1
+    cer: float | None
+    anls_star: float | None
+    #: seconds of the pictures that were answered
+    p50: float | None
+    p95: float | None
+
+
+def figures(results: Sequence[Result]) -> Figures:
+    """The figures of these results; what needs a card, or another picture, is None where there is none."""
+    cards = [result for result in results if result.specimen.is_card]
+    others = [result for result in results if not result.specimen.is_card]
+    answered = [result for result in results if not result.answer.error]
+    nik_seen = [card for card in cards if card.specimen.values["nik"]]
+    wrong = [set(card.wrong) for card in cards]
+    fields = len(cards) * len(FIELDS)
+    p50, p95 = _percentiles([result.answer.seconds for result in answered])
+    return Figures(
+        cards=len(cards),
+        others=len(others),
+        failed=len(results) - len(answered),
+        unreadable=sum(not result.answer.has_reading for result in answered),
+        card_exact=Rate(sum(not paths for paths in wrong), len(cards)),
+        field_exact=Rate(fields - sum(map(len, wrong)), fields),
+        nik_exact=Rate(sum("nik" not in card.wrong for card in nik_seen), len(nik_seen)),
+        nik_digits=Rate(sum(map(_right_digits, nik_seen)), NIK_DIGITS * len(nik_seen)),
+        wrong_unflagged=Rate(sum(len(card.wrong_and_unflagged) for card in cards), fields),
+        invented=Rate(
+            sum(len(card.invented) for card in cards),
+            sum(len(card.specimen.hidden) for card in cards),
+        ),
+        rejected=Rate(sum(other.is_rejection for other in others), len(others)),
+        exact_by_field={
+            field.path: Rate(sum(field.path not in paths for paths in wrong), len(cards)) for field in FIELDS
+        },
+        cer=_character_error_rate(cards),
+        anls_star=fmean(map(_anls_star, cards)) if cards else None,
+        p50=p50,
+        p95=p95,
+    )
+
+
+def _right_digits(card: Result) -> int:
+    read, printed = normalise(card.answer.values["nik"]), normalise(card.specimen.values["nik"])
+    return sum(mine == theirs for mine, theirs in zip(read, printed, strict=False))
+
+
+def _character_error_rate(cards: Sequence[Result]) -> float | None:
+    """Levenshtein edits over all fields with something printed, divided by the characters printed there."""
+    edits = characters = 0
+    for card in cards:
+        for path, printed in card.specimen.values.items():
+            if printed:
+                edits += Levenshtein.distance(normalise(card.answer.values[path]), normalise(printed))
+                characters += len(normalise(printed))
+    return edits / characters if characters else None
+
+
+def _anls_star(card: Result) -> float:
+    """The mean over the card's fields of 1 - edits / length of the longer text, 0 below the threshold.
+
+    ANLS* (Peer et al. 2024, arXiv:2402.03848) for a dictionary of one text a leaf: every leaf counts once, two empty
+    texts are alike, and without a reading nothing is.
+    """
+    if not card.answer.has_reading:
+        return 0.0
+    return fmean(
+        Levenshtein.normalized_similarity(
+            normalise(card.answer.values[path]), normalise(printed), score_cutoff=ANLS_THRESHOLD
+        )
+        for path, printed in card.specimen.values.items()
+    )
+
+
+def _percentiles(seconds: Sequence[float]) -> tuple[float | None, float | None]:
+    """The 50th and the 95th, between two values in proportion."""
+    if not seconds:
+        return None, None
+    p50, p95 = np.percentile(seconds, [50, 95])
+    return float(p50), float(p95)

@@ -1,0 +1,171 @@
+"""Who reads the pictures: the model in this process, or a server by ``POST /ktp-ocr/``. Threads may share either."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+import httpx
+from django.conf import settings
+
+from inference.engine.errors import EngineError, EngineStopped
+from inference.engine.types import Delta, GenerationRequest
+from inference.errors import ApiError
+from inference.media.images import decode_image
+from ocr import card_image, prompt
+from ocr.evaluation.results import Answer, failed_answer
+from ocr.extraction import judge_answer, sampling
+from ocr.problems import from_dict
+from ocr.schema import from_contract
+
+if TYPE_CHECKING:
+    from inference.engine.engine import Engine
+
+#: between two looks at a server whose model is still loading
+LOOK_SECONDS = 1.0
+CONNECT_SECONDS = 10.0
+
+
+class ReaderUnusable(Exception):
+    """There is no sense in asking this reader on; the message says why."""
+
+
+class Reader(Protocol):
+    """Reads one picture after another."""
+
+    #: who read, in words for the report
+    name: str
+
+    def read(self, data: bytes, file_name: str) -> Answer:
+        """The reading of one picture; a picture that fails is an answer too. Raises ``ReaderUnusable``."""
+
+    def close(self) -> None:
+        """Let go of the model or of the connections. What is being read ends without an answer."""
+
+
+class EngineReader:
+    """The model of the settings in this process, asked as ``POST /ktp-ocr/`` asks it, without a database."""
+
+    def __init__(self, on_progress: Callable[[str], None]) -> None:
+        """Loads the model, which takes seconds to minutes. Raises ``ReaderUnusable``."""
+        # torch comes with it, and a reader over HTTP does without.
+        from inference.engine_start import start_engine
+
+        try:
+            loaded, self._engine = start_engine(on_progress)
+        except EngineError as exc:
+            raise ReaderUnusable(str(exc)) from exc
+        self.name = f"{settings.SERVED_MODEL_NAME} in this process ({loaded.device}, {loaded.dtype})"
+
+    def read(self, data: bytes, file_name: str) -> Answer:
+        started = time.perf_counter()
+        try:
+            text, finish_reason = ask(self._engine, data)
+        except EngineStopped as exc:
+            raise ReaderUnusable(str(exc)) from exc
+        except (ApiError, EngineError) as exc:
+            return failed_answer(str(exc), seconds=time.perf_counter() - started)
+        reading = judge_answer(text, finish_reason=finish_reason)
+        return Answer(reading.values, reading.problems, time.perf_counter() - started)
+
+    def close(self) -> None:
+        self._engine.stop()
+
+
+def ask(engine: Engine, data: bytes) -> tuple[str, str]:
+    """The model's words on one picture, thoughts left out, and why they ended. Raises ``ApiError``, ``EngineError``."""
+    # What is stored for a worker is the prepared picture, encoded; it decodes that again.
+    picture = decode_image(card_image.prepare(data).data, param="image")
+    request = GenerationRequest(messages=prompt.messages(), sampling=sampling(), images=[picture])
+    texts: list[str] = []
+    finish_reason = ""
+    for item in engine.submit(request):
+        if isinstance(item, Delta):
+            texts.append(item.text)
+        else:
+            finish_reason = item.reason
+    return "".join(texts), finish_reason
+
+
+class HttpReader:
+    """A server's ``POST /ktp-ocr/``. Every picture becomes a stored reading there."""
+
+    def __init__(self, base_url: str, *, api_key: str, timeout_seconds: float, on_progress: Callable[[str], None]):
+        """Waits for a server that is still loading its model. Raises ``ReaderUnusable``."""
+        self._base_url = base_url.rstrip("/")
+        try:
+            self._client = httpx.Client(
+                base_url=self._base_url,
+                headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
+                timeout=httpx.Timeout(timeout_seconds, connect=CONNECT_SECONDS),
+                # As many as there are threads to ask.
+                limits=httpx.Limits(max_connections=None),
+            )
+        except (httpx.InvalidURL, UnicodeError) as exc:
+            raise ReaderUnusable(f"{base_url} is no address of a server, or the API key is no plain text.") from exc
+        self.name = f"{self._wait_for_model(on_progress)} at {self._base_url}"
+
+    def read(self, data: bytes, file_name: str) -> Answer:
+        started = time.perf_counter()
+        try:
+            response = self._client.post("/ktp-ocr/", files={"image": (file_name, data)})
+        except (httpx.ConnectError, httpx.ConnectTimeout) as exc:
+            raise ReaderUnusable(f"{self._base_url} does not answer any more: {exc}.") from exc
+        except httpx.HTTPError as exc:
+            return failed_answer(f"{type(exc).__name__}: {exc}", seconds=time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        if response.status_code in (401, 403, 404, 405):
+            # It will not read the next picture either.
+            raise ReaderUnusable(f"{self._base_url} answers {response.status_code}: {_reason(response)}")
+        if not response.is_success:
+            return failed_answer(f"{response.status_code}: {_reason(response)}", seconds=seconds)
+        return _from_body(_object(response), seconds)
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _wait_for_model(self, on_progress: Callable[[str], None]) -> str:
+        told = ""
+        while True:
+            try:
+                response = self._client.get("/health", timeout=CONNECT_SECONDS)
+            except (httpx.HTTPError, httpx.InvalidURL) as exc:
+                raise ReaderUnusable(f"No server answers at {self._base_url}: {exc}.") from exc
+            health = _object(response)
+            if "modelReady" not in health:
+                raise ReaderUnusable(f"What answers at {self._base_url} is no server of this kind.")
+            if health["modelReady"]:
+                return str(health.get("modelId"))
+            if health.get("error"):
+                raise ReaderUnusable(f"The server at {self._base_url} has no model: {health['error']}")
+            progress = str(health.get("progress") or "waiting for the server's model")
+            if progress != told:
+                on_progress(progress)
+                told = progress
+            time.sleep(LOOK_SECONDS)
+
+
+def _from_body(body: Mapping[str, Any], seconds: float) -> Answer:
+    meta = body.get("meta")
+    if not isinstance(meta, Mapping):
+        return failed_answer("The answer is not what POST /ktp-ocr/ gives.", seconds=seconds)
+    problems = tuple(from_dict(problem) for problem in meta.get("problems", ()))
+    if meta.get("state") != "read":
+        return failed_answer(" ".join(problem.text.en for problem in problems), seconds=seconds)
+    return Answer(from_contract(body), problems, seconds)
+
+
+def _object(response: httpx.Response) -> Mapping[str, Any]:
+    """The JSON object in the body; empty where there is none."""
+    try:
+        body = response.json()
+    except ValueError:
+        return {}
+    return body if isinstance(body, Mapping) else {}
+
+
+def _reason(response: httpx.Response) -> str:
+    error = _object(response).get("error")
+    message = error.get("message") if isinstance(error, Mapping) else None
+    return str(message or response.reason_phrase)

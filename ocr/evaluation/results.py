@@ -1,0 +1,76 @@
+"""What a reader said of a picture, beside what is printed there."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+
+from ocr.evaluation.specimens import Specimen
+from ocr.parsing import UNREADABLE_CODES
+from ocr.problems import FLAGGING, Problem
+from ocr.schema import FIELDS, empty_values
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One reading, or the reason why there is none."""
+
+    #: flat, every path of ``FIELDS``
+    values: dict[str, str]
+    problems: tuple[Problem, ...]
+    #: from the bytes of the picture to the reading
+    seconds: float
+    #: why the reader did not answer; "" when it did
+    error: str = ""
+
+    @property
+    def has_reading(self) -> bool:
+        """False when the reader failed, and when its model said something that holds no reading at all."""
+        return not self.error and not any(problem.code in UNREADABLE_CODES for problem in self.problems)
+
+    @property
+    def flagged(self) -> set[str]:
+        """The fields that a person is sent to look at. What is only worth knowing ("info") sends nobody."""
+        return {problem.field for problem in self.problems if problem.field and problem.severity in FLAGGING}
+
+
+def failed_answer(error: str, *, seconds: float) -> Answer:
+    """The reader gave no reading, for the reason ``error``."""
+    return Answer(empty_values(), (), seconds, error)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One specimen with its answer."""
+
+    specimen: Specimen
+    answer: Answer
+
+    @property
+    def wrong(self) -> list[str]:
+        """Fields that are not as printed. Where there is no reading it is all of them, the empty ones too."""
+        return [field.path for field in FIELDS if not (self.answer.has_reading and self._is_right(field.path))]
+
+    @property
+    def wrong_and_unflagged(self) -> list[str]:
+        """Fields with a value that is not the printed one and that nothing tells a person to look at."""
+        flagged = self.answer.flagged
+        return [path for path in self.wrong if self.answer.values[path] and path not in flagged]
+
+    @property
+    def invented(self) -> list[str]:
+        """Hidden fields that were given a value all the same."""
+        return [field.path for field in FIELDS if field.path in self.specimen.hidden and self.answer.values[field.path]]
+
+    @property
+    def is_rejection(self) -> bool:
+        """A readable answer with nothing in it, which is what a picture of something else should get."""
+        return self.answer.has_reading and not any(self.answer.values.values())
+
+    def _is_right(self, path: str) -> bool:
+        return normalise(self.answer.values[path]) == normalise(self.specimen.values[path])
+
+
+def normalise(value: str) -> str:
+    """What two values that print the same have in common: NFKC, capitals, single blanks."""
+    return " ".join(unicodedata.normalize("NFKC", value).upper().split())
