@@ -115,7 +115,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--skip", type=names, default=(), help=f"contestants to leave out, of {','.join(CONTESTANTS)}")
     parser.add_argument(
-        "--patience", type=float, default=3.0, help="seconds a contestant may take for one figure (default 3)"
+        "--patience",
+        type=float,
+        default=3.0,
+        help="seconds for one figure of a contestant that generates one answer after the other, which at many rows is"
+        " slow (default 3)",
     )
     parser.add_argument("--minutes", type=float, default=4.5, help="after which nothing is begun (default 4.5)")
     parser.add_argument(

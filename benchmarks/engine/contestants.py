@@ -25,6 +25,7 @@ class EngineContestant:
     ``thread_a_reader`` reads each answer in a thread of its own instead, as a worker does: what handing over costs.
     """
 
+    batches = True
     takes_arrivals = True
 
     def __init__(self, engine: Engine, *, thread_a_reader: bool = False) -> None:
@@ -153,6 +154,7 @@ class StaticBatch:
     """One ``generate`` over all requests: they begin together and end together. Alone it is plain ``generate``."""
 
     name = "static batch"
+    batches = True
     takes_arrivals = False
 
     def __init__(self, loaded: LoadedModel, *, thread_choices: Sequence[int]) -> None:
@@ -180,6 +182,7 @@ class GenerateAThread:
     """``generate`` for each request in a thread of its own, all over one model."""
 
     name = "generate a thread"
+    batches = False
     takes_arrivals = True
 
     def __init__(self, loaded: LoadedModel, *, thread_choices: Sequence[int]) -> None:

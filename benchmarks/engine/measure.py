@@ -79,9 +79,9 @@ def measure(contestants: Sequence[Contestant], plan: Plan, ask: Asking, tell: Ca
                         run = None
                         if (cell.contestant, media) in found.failed:
                             pass
-                        elif reason := _why_not(found, plan, cell):
+                        elif reason := _why_not(found, plan, cell, contestant.batches):
                             found.left_out.setdefault(f"{cell.contestant}, {rows} {media} {arrivals}", reason)
-                        elif _has_time(found, plan, cell):
+                        elif _has_time(found, plan, cell, contestant.batches):
                             try:
                                 if number == 0 and arrivals == AT_ONCE:
                                     contestant.run(ask(media, rows, plan.warm_up_tokens, -draw), [0.0] * rows)
@@ -96,12 +96,14 @@ def measure(contestants: Sequence[Contestant], plan: Plan, ask: Asking, tell: Ca
     return found
 
 
-def _why_not(found: Measurements, plan: Plan, cell: Cell) -> str:
+def _why_not(found: Measurements, plan: Plan, cell: Cell, batches: bool) -> str:
     """Why the cell is not begun; empty when it is."""
     if found.runs.get(cell):
         return ""
     if time.monotonic() > plan.deadline:
         return "the time was up"
+    if batches:
+        return ""
     before = max((rows for rows in plan.rows if rows < cell.rows), default=0)
     # Nothing to go by for the smallest; nothing but the at-once runs for the first staggered ones.
     last = found.runs.get(Cell(cell.contestant, AT_ONCE, cell.media, before), [])
@@ -113,7 +115,8 @@ def _why_not(found: Measurements, plan: Plan, cell: Cell) -> str:
     return ""
 
 
-def _has_time(found: Measurements, plan: Plan, cell: Cell) -> bool:
+def _has_time(found: Measurements, plan: Plan, cell: Cell, batches: bool) -> bool:
     runs = found.runs.get(cell, [])
     taken = sum(run.seconds for run in runs if run is not None)
-    return not runs or (None not in runs and taken < plan.patience and time.monotonic() < plan.deadline)
+    in_time = batches or taken < plan.patience
+    return not runs or (None not in runs and in_time and time.monotonic() < plan.deadline)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -81,11 +80,9 @@ def _data_url(image: Image.Image) -> str:
     return "data:image/png;base64," + base64.b64encode(target.getvalue()).decode()
 
 
-def bodies(requests: Sequence[GenerationRequest], **fields: Any) -> list[bytes]:
-    """The requests as JSON for ``/v1/chat/completions``, made before the clock runs."""
+def bodies(requests: Sequence[GenerationRequest], **fields: Any) -> list[dict[str, Any]]:
+    """The requests as ``/v1/chat/completions`` takes them, streamed."""
     return [
-        json.dumps(
-            {"messages": openai_messages(request), "stream": True, "max_tokens": request.sampling.max_tokens} | fields
-        ).encode()
+        {"messages": openai_messages(request), "stream": True, "max_tokens": request.sampling.max_tokens} | fields
         for request in requests
     ]

@@ -36,6 +36,8 @@ class Contestant(Protocol):
     @property
     def name(self) -> str: ...
 
+    #: whether it generates several answers at once: it is asked at every size, however long that takes
+    batches: bool
     #: whether requests may come one after the other; a static batch has to wait for all
     takes_arrivals: bool
 
