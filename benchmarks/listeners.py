@@ -25,11 +25,14 @@ class Listener(asyncio.Protocol):
         self.ended: asyncio.Future[None] = loop.create_future()
         #: index of an event → when it came (seconds, Unix time)
         self.received: dict[int, float] = {}
+        #: when the request was sent
+        self.asked = 0.0
         self._request = request
         self._tail = b""
 
     def connection_made(self, transport: asyncio.WriteTransport) -> None:  # type: ignore[override]
         self.transport = transport
+        self.asked = time.time()
         transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:

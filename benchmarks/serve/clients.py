@@ -1,0 +1,52 @@
+"""The clients, in a process of their own: all requests at once, and when each had its first text and its end.
+
+python -m benchmarks.serve.clients PORT < bodies.json
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import resource
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks.listeners import Listener, all_ended, asking, listen
+from tests.live.stack import ROOT
+
+#: index of the first event that has text; the one before it says that the answer begins
+FIRST_TEXT = 1
+
+
+def run_clients(port: int, bodies: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Stream the answers to ``bodies``: seconds from the first request to the last end, to each first text, of CPU."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.serve.clients", str(port)],
+        cwd=ROOT,
+        input=json.dumps(bodies),
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+async def stream(port: int, bodies: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    listeners: list[Listener] = await listen(port, [asking(body) for body in bodies])
+    await all_ended(listeners)
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return {
+        "seconds": max(max(each.received.values()) for each in listeners) - min(each.asked for each in listeners),
+        "first_text_seconds": [each.received[FIRST_TEXT] - each.asked for each in listeners],
+        "events": sum(len(each.received) for each in listeners),
+        "cpu_seconds": used.ru_utime + used.ru_stime,
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(asyncio.run(stream(int(sys.argv[1]), json.load(sys.stdin)))))
