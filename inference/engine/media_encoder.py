@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +27,7 @@ class EncodedPiece:
 
 
 class MediaEncoder:
-    """Encodes pieces one by one; the least recently used are forgotten above ``max_bytes``. Of the model thread."""
+    """Encodes pieces; the least recently used are forgotten above ``max_bytes``. Of the model thread."""
 
     def __init__(self, model: Any, *, max_bytes: int) -> None:
         self._model = model
@@ -37,19 +38,36 @@ class MediaEncoder:
         #: pieces that were not read again
         self.hits = 0
 
-    def encode(self, piece: MediaPiece) -> EncodedPiece:
-        """The piece's embeddings; the vision tower is asked only for one that is not known."""
-        if (known := self._known.get(piece.digest)) is not None:
-            self._known.move_to_end(piece.digest)
-            self.hits += 1
-            return known
+    def encode(self, pieces: Sequence[MediaPiece]) -> list[EncodedPiece]:
+        """The pieces' embeddings; those that are not known go through the vision tower together, each one once."""
+        new = {piece.digest: piece for piece in pieces if piece.digest not in self._known}
+        encoded = self._encode(list(new.values())) if new else {}
+        found = []
+        for piece in pieces:
+            if piece.digest in encoded:
+                found.append(encoded[piece.digest])
+            else:
+                self._known.move_to_end(piece.digest)
+                self.hits += 1
+                found.append(self._known[piece.digest])
+        for digest, one in encoded.items():
+            self._keep(digest, one)
+        return found
+
+    def _encode(self, pieces: list[MediaPiece]) -> dict[bytes, EncodedPiece]:
         device = self._model.get_input_embeddings().weight.device
-        inner = self._model.model
-        encode = inner.get_image_features if piece.kind == "image" else inner.get_video_features
-        output = encode(piece.pixels.to(device), piece.grid.to(device), return_dict=True)
-        encoded = EncodedPiece(output.pooler_output[0], tuple(layer[0] for layer in output.deepstack_features))
-        self._keep(piece.digest, encoded)
-        return encoded
+        # A frame of a video is an image to the vision tower.
+        output = self._model.model.get_image_features(
+            torch.cat([piece.pixels for piece in pieces]).to(device),
+            torch.cat([piece.grid for piece in pieces]).to(device),
+            return_dict=True,
+        )
+        layers = zip(*output.deepstack_features, strict=True)
+        # Copies: what is kept of one piece must not keep the others that were encoded with it.
+        return {
+            piece.digest: EncodedPiece(embeddings.clone(), tuple(layer.clone() for layer in deepstack))
+            for piece, embeddings, deepstack in zip(pieces, output.pooler_output, layers, strict=True)
+        }
 
     def knows(self, piece: MediaPiece) -> bool:
         """Whether ``encode`` would cost nothing."""

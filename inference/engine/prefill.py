@@ -62,7 +62,7 @@ class Prefiller:
         Returns what was read to the end, which is then a beginning of ``queue``: the layers' states, [1, 2 x heads,
         tokens, head size], and the logits of the next token, [1, vocabulary].
         """
-        if self._encode(queue[0]):
+        if self._encode(queue):
             return []
         head = queue[0]
         length = min(head.remaining, self._chunk_tokens)
@@ -86,15 +86,22 @@ class Prefiller:
             if piece.places.stop > prefill.done and number not in prefill.encoded
         ]
 
-    def _encode(self, prefill: Prefill) -> bool:
-        """Encode what is missing, as much of it as makes a unit; False when there was nothing to do."""
+    def _encode(self, queue: Sequence[Prefill]) -> bool:
+        """Encode what the first needs, and what fits beside it into a unit; False when the first needs nothing new."""
+        taken = []
         tokens = 0
-        for number, piece in self._missing(prefill):
-            if not self._encoder.knows(piece):
-                if tokens and tokens + len(piece.places) > self._chunk_tokens:
-                    break
-                tokens += len(piece.places)
-            prefill.encoded[number] = self._encoder.encode(piece)
+        for prefill in queue:
+            for number, piece in self._missing(prefill):
+                cost = 0 if self._encoder.knows(piece) else len(piece.places)
+                if not tokens or tokens + cost <= self._chunk_tokens:
+                    taken.append((prefill, number, piece))
+                    tokens += cost
+            if not tokens:
+                break
+        for (prefill, number, _), encoded in zip(
+            taken, self._encoder.encode([piece for _, _, piece in taken]), strict=True
+        ):
+            prefill.encoded[number] = encoded
         return tokens > 0
 
     def _forward(self, group: list[Prefill], length: int) -> list[tuple[list[torch.Tensor], torch.Tensor]]:
