@@ -209,9 +209,9 @@ class Engine:
         try:
             used_length = max((g.cached for g in self._batch), default=0)
             logits = self._runner.prefill(len(self._batch), prompt, used_length=used_length)
-            [token] = self._make_sampler([generation]).sample(logits, [generation.generated])
+            sampled = self._make_sampler([generation]).sample(logits)
             self._generated_tokens += 1
-            generation.accept(token)
+            generation.accept(sampled.tokens[0], sampled.logprobs[0])
         except Exception as error:
             logger.exception("prefill failed", extra={"action": "prefill_failed"})
             generation.handle.finish(_caused_by(error, "The model failed to read the prompt."))
@@ -231,7 +231,7 @@ class Engine:
             )
             if self._sampler is None:
                 self._sampler = self._make_sampler(batch)
-            tokens = self._sampler.sample(logits, [g.generated for g in batch])
+            sampled = self._sampler.sample(logits)
         except Exception as error:
             logger.exception("decode step failed", extra={"action": "decode_failed", "rows": len(batch)})
             self._batch, self._sampler = [], None
@@ -241,9 +241,9 @@ class Engine:
             return
         self._decode_steps += 1
         self._generated_tokens += len(batch)
-        for generation, token in zip(batch, tokens, strict=True):
+        for generation, token, logprobs in zip(batch, sampled.tokens, sampled.logprobs, strict=True):
             generation.cached += 1
-            generation.accept(token)
+            generation.accept(token, logprobs)
         self._drop_closed_rows()
 
     def _drop_closed_rows(self) -> None:
@@ -262,7 +262,7 @@ class Engine:
 
     def _make_sampler(self, generations: list[Generation]) -> Sampler:
         return Sampler(
-            [g.sampling for g in generations],
+            generations,
             eos_token_ids=self._loaded.eos_token_ids,
             placeholders=self._loaded.vocabulary.placeholders,
             device=self._runner.device,
