@@ -10,7 +10,7 @@ from django.db import InterfaceError, OperationalError
 from PIL import Image
 
 from inference.chunk_writer import Run
-from inference.engine.errors import EngineError, EngineStopped, InvalidPrompt, PromptTooLong
+from inference.engine.errors import EngineError, EngineStopped, InvalidPrompt, InvalidSampling, PromptTooLong
 from inference.engine.types import Finish, GenerationRequest, Sampling, Video
 from inference.errors import ApiError
 from inference.media.images import decode_image
@@ -76,7 +76,7 @@ def _run_claimed(session: ChatSession, worker: Worker) -> None:
                 run.add(item)
     except EngineStopped:
         _hand_back(run, worker)
-    except (PromptTooLong, InvalidPrompt) as exc:
+    except (PromptTooLong, InvalidPrompt, InvalidSampling) as exc:
         _close(run, Closing(error=_request_error(exc), error_status=400))
     except ApiError as exc:
         _close(run, Closing(error=exc.as_dict(), error_status=exc.status))
@@ -104,10 +104,9 @@ def _generation_request(session: ChatSession) -> GenerationRequest:
             images.append(decode_image(data, param=None))
         else:
             videos.append(sample_video(data, max_frames=settings.MAX_VIDEO_FRAMES, param=None))
-    sampling: dict[str, Any] = session.request["sampling"]
     return GenerationRequest(
         messages=session.request["messages"],
-        sampling=Sampling(**{**sampling, "stop": tuple(sampling["stop"])}),
+        sampling=Sampling.from_json(session.request["sampling"]),
         images=images,
         videos=videos,
         resume_ids=Chunk.objects.token_ids_of(session.pk) if session.next_index > 1 else (),
@@ -160,7 +159,8 @@ def _hand_back(run: Run, worker: Worker) -> None:
 
 def _request_error(exc: EngineError) -> dict[str, Any]:
     code = "context_length_exceeded" if isinstance(exc, PromptTooLong) else "invalid_request"
-    return {"message": str(exc), "type": "invalid_request_error", "param": "messages", "code": code}
+    param = exc.field if isinstance(exc, InvalidSampling) else "messages"
+    return {"message": str(exc), "type": "invalid_request_error", "param": param, "code": code}
 
 
 def _server_error(message: str) -> dict[str, Any]:

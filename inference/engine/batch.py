@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import logging
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import torch
 
@@ -95,9 +95,7 @@ class Batch:
             if not done:
                 return
             read = [generation for generation, _ in self._reading[: len(done)]]
-            tokens = self._make_sampler(read).sample(
-                torch.cat([logits for _, logits in done]), [generation.generated for generation in read]
-            )
+            sampled = self._make_sampler(read).sample(torch.cat([logits for _, logits in done]))
         except Exception as error:
             logger.exception("prefill failed", extra={"action": "prefill_failed"})
             failed, _ = self._reading.pop(0)
@@ -105,8 +103,11 @@ class Batch:
             return
         del self._reading[: len(done)]
         self.generated_tokens += len(read)
-        for generation, (states, _), token in zip(read, done, tokens, strict=True):
-            self._join(generation, states, token)
+        for generation, (states, _), token, logprobs in zip(read, done, sampled.tokens, sampled.logprobs, strict=True):
+            self._keep_prefix(generation, states)
+            generation.accept(token, logprobs)
+            if not generation.handle.closed:
+                self._join(generation, states)
 
     def decode(self) -> None:
         """One token for every row."""
@@ -120,7 +121,7 @@ class Batch:
             )
             if self._sampler is None:
                 self._sampler = self._make_sampler(rows)
-            tokens = self._sampler.sample(logits, [g.generated for g in rows])
+            sampled = self._sampler.sample(logits)
         except Exception as error:
             logger.exception("decode step failed", extra={"action": "decode_failed", "rows": len(rows)})
             self._rows, self._sampler = [], None
@@ -130,9 +131,9 @@ class Batch:
             return
         self.decode_steps += 1
         self.generated_tokens += len(rows)
-        for generation, token in zip(rows, tokens, strict=True):
+        for generation, token, logprobs in zip(rows, sampled.tokens, sampled.logprobs, strict=True):
             generation.cached += 1
-            generation.accept(token)
+            generation.accept(token, logprobs)
         self.drop_closed()
 
     def drop_closed(self) -> None:
@@ -153,13 +154,12 @@ class Batch:
         self._prefixes.clear()
         self._encoder.clear()
 
-    def _join(self, generation: Generation, states: list[torch.Tensor], token: int) -> None:
-        tokens = states[0].shape[2]
-        keys = generation.keys()[:tokens]
+    def _keep_prefix(self, generation: Generation, states: list[torch.Tensor]) -> None:
+        keys = generation.keys()[: states[0].shape[2]]
         self._prefixes.store(block_digests(keys), [layer[0] for layer in states])
-        generation.accept(token)
-        if generation.handle.closed:
-            return
+
+    def _join(self, generation: Generation, states: list[torch.Tensor]) -> None:
+        tokens = states[0].shape[2]
         if not self._make_room(joining=generation, length=tokens):
             self.returned.appendleft(generation)
             self.evictions += 1
@@ -198,9 +198,9 @@ class Batch:
             self._rows[row] = last
         self._sampler = None
 
-    def _make_sampler(self, generations: Iterable[Generation]) -> Sampler:
+    def _make_sampler(self, generations: Sequence[Generation]) -> Sampler:
         return Sampler(
-            [g.sampling for g in generations],
+            generations,
             eos_token_ids=self._loaded.eos_token_ids,
             placeholders=self._loaded.vocabulary.placeholders,
             device=self._runner.device,

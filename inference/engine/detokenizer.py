@@ -53,8 +53,8 @@ class Detokenizer:
         #: tokens up to and with </think>
         self.reasoning_tokens = 0
 
-    def feed(self, token_id: int) -> Piece:
-        """Take the next token and return what is certain now."""
+    def feed(self, token_id: int, *, is_text: bool = True) -> Piece:
+        """Take the next token and return what is certain now. One that is no text only counts."""
         self.tokens += 1
         if self._in_reasoning or token_id == self._vocabulary.think_start:
             self.reasoning_tokens += 1
@@ -64,7 +64,7 @@ class Detokenizer:
             return self._switch(to_reasoning=False)
         known = self._vocabulary.token_bytes
         # The output layer of a released model may be wider than its vocabulary.
-        raw = known[token_id] if token_id < len(known) else b""
+        raw = known[token_id] if is_text and token_id < len(known) else b""
         return self._accept(self._decoder.decode(raw))
 
     def flush(self) -> Piece:

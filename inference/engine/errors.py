@@ -28,5 +28,14 @@ class InvalidPrompt(EngineError):
     """The conversation and its media do not make a prompt for this model."""
 
 
+class InvalidSampling(EngineError):
+    """The request's sampling names a token that this model does not have."""
+
+    def __init__(self, field: str, token_id: int) -> None:
+        super().__init__(f"{field} names the token id {token_id}, which this model does not have.")
+        #: the field of ``Sampling``
+        self.field = field
+
+
 class EngineStopped(EngineError):
     """The engine stopped before the generation ended."""

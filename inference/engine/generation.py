@@ -6,9 +6,11 @@ import itertools
 from collections.abc import Collection
 
 from inference.engine.detokenizer import Detokenizer, Piece
+from inference.engine.errors import InvalidSampling
 from inference.engine.handle import Handle
 from inference.engine.prompts import Prompt
-from inference.engine.types import Delta, Finish, FinishReason, GenerationRequest
+from inference.engine.sampling import RawLogprobs
+from inference.engine.types import Delta, Finish, FinishReason, GenerationRequest, Likelihood, Sampling, TokenLogprobs
 from inference.engine.vocabulary import Vocabulary
 
 _arrivals = itertools.count()
@@ -27,6 +29,8 @@ class Generation:
         eos_token_ids: Collection[int],
         max_context_tokens: int,
     ) -> None:
+        """Raises InvalidSampling."""
+        _check_token_ids(request.sampling, len(vocabulary.token_bytes))
         self.sampling = request.sampling
         self.handle = handle
         self.rope_delta = prompt.rope_delta
@@ -34,14 +38,16 @@ class Generation:
         self.arrival = next(_arrivals)
         #: positions in the cache: all tokens but the last, whose keys and values the next step computes
         self.cached = 0
-        #: tokens generated, those of the earlier attempt included
-        self.generated = 0
-        self.last_token = 0
+        #: [prompt tokens]
+        self.prompt_ids = prompt.ids[: prompt.prompt_tokens]
+        #: those of the earlier attempt included
+        self.generated_ids: list[int] = []
         self._prompt = prompt
+        self._resumed = len(request.resume_ids)
+        self._vocabulary = vocabulary
         self._prompt_tokens = prompt.prompt_tokens
-        #: generated since the prompt was made
-        self._tokens: list[int] = []
-        self._eos = frozenset(eos_token_ids)
+        eos = () if request.sampling.ignore_eos else eos_token_ids
+        self._ends = frozenset((*eos, *request.sampling.stop_token_ids))
         self._most = min(request.sampling.max_tokens, max_context_tokens - prompt.prompt_tokens)
         self._detokenizer = Detokenizer(
             vocabulary,
@@ -57,9 +63,14 @@ class Generation:
         handle.prepared(prompt_tokens=prompt.prompt_tokens, reasoning_tokens=self._detokenizer.reasoning_tokens)
 
     @property
+    def last_token(self) -> int:
+        """The newest token. There is one after the prefill."""
+        return self.generated_ids[-1]
+
+    @property
     def tokens_held(self) -> int:
         """Tokens of prompt and answer so far."""
-        return len(self._prompt.ids) + len(self._tokens)
+        return self._prompt_tokens + len(self.generated_ids)
 
     @property
     def tokens_at_most(self) -> int:
@@ -68,33 +79,53 @@ class Generation:
 
     def whole_prompt(self) -> Prompt:
         """What must be read for the next token: the prompt and all that was generated."""
-        return self._prompt.extended(self._tokens) if self._tokens else self._prompt
+        new = self.generated_ids[self._resumed :]
+        return self._prompt.extended(new) if new else self._prompt
 
     def keys(self) -> tuple[int, ...]:
         """What each token so far stands for (``block_digests``)."""
-        return (*self._prompt.keys, *self._tokens)
+        return (*self._prompt.keys, *self.generated_ids[self._resumed :])
 
     def finish_if_ended(self) -> None:
         """Tell the caller that the generation has ended, if it has."""
         if self._end is not None:
-            counts = (self._prompt_tokens, self.generated, self._detokenizer.reasoning_tokens)
+            counts = (self._prompt_tokens, len(self.generated_ids), self._detokenizer.reasoning_tokens)
             self.handle.finish(Finish(self._end, *counts))
 
-    def accept(self, token: int) -> None:
+    def accept(self, token: int, logprobs: RawLogprobs | None = None) -> None:
         """Deliver the next token, and the end if this is the last."""
-        self._tokens.append(token)
         piece = self._take(token)
-        delta = Delta((token,), piece.text, piece.reasoning)
+        told = () if logprobs is None else (self._named(token, logprobs),)
+        delta = Delta((token,), piece.text, piece.reasoning, told)
         self.handle.put(delta, reasoning_tokens=self._detokenizer.reasoning_tokens)
         self.finish_if_ended()
 
     def _take(self, token: int) -> Piece:
-        self.last_token = token
-        is_eos = token in self._eos and not self.sampling.ignore_eos and self.generated >= self.sampling.min_tokens
-        self.generated += 1
-        piece = self._detokenizer.feed(token)
-        if self._detokenizer.stopped or is_eos:
+        is_end = token in self._ends and len(self.generated_ids) >= self.sampling.min_tokens
+        self.generated_ids.append(token)
+        piece = self._detokenizer.feed(token, is_text=not is_end)
+        if self._detokenizer.stopped or is_end:
             self._end = "stop"
-        elif self.generated >= self._most:
+        elif len(self.generated_ids) >= self._most:
             self._end = "length"
         return piece if self._end is None else piece + self._detokenizer.flush()
+
+    def _named(self, token: int, logprobs: RawLogprobs) -> TokenLogprobs:
+        likeliest = tuple(self._likelihood(*entry) for entry in logprobs.top)
+        return TokenLogprobs(self._likelihood(token, logprobs.chosen), likeliest)
+
+    def _likelihood(self, token: int, logprob: float) -> Likelihood:
+        known = self._vocabulary.token_bytes
+        name = self._vocabulary.special_names.get(token)
+        raw = known[token] if name is None and token < len(known) else None
+        return Likelihood(token, name or (raw or b"").decode(errors="replace"), raw, logprob)
+
+
+def _check_token_ids(sampling: Sampling, known: int) -> None:
+    for field, ids in (
+        ("logit_bias", [token_id for token_id, _ in sampling.logit_bias]),
+        ("stop_token_ids", sampling.stop_token_ids),
+    ):
+        for token_id in ids:
+            if not 0 <= token_id < known:
+                raise InvalidSampling(field, token_id)

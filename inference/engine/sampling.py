@@ -2,85 +2,135 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
-from inference.engine.types import Sampling
+from inference.engine.cuts import Cuts
+from inference.engine.noise import Noise
+from inference.engine.penalties import Penalties, Row
 
 
-def uniform(seed: int, index: int) -> float:
-    """The draw in [0, 1) for token ``index`` of a generation with ``seed``.
+@dataclass(frozen=True, slots=True)
+class RawLogprobs:
+    """Natural logarithms of the probabilities that the model itself gave: before bias, penalties and the rest."""
 
-    A hash and not a random generator, so that it has no state: neither the other rows of the batch nor a resumed run
-    can shift it. The same on every machine.
-    """
-    digest = hashlib.blake2b(f"{seed}:{index}".encode(), digest_size=8).digest()
-    return (int.from_bytes(digest, "big") >> 11) * 2.0**-53
+    chosen: float
+    #: (token id, logarithm), the likeliest first
+    top: tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """What a step chose for each row."""
+
+    tokens: list[int]
+    #: None for a row that does not ask for them
+    logprobs: Sequence[RawLogprobs | None]
 
 
 class Sampler:
-    """Samples a batch whose rows stay the same from step to step; make a new one when a row joins or leaves."""
+    """Samples a batch whose rows stay the same from step to step; make a new one when a row joins or leaves.
+
+    All that a step needs to know of the rows is on the device before it. A step waits for the device once, when it
+    fetches what was chosen, and does nothing for what no row asks for. The tokens of the rows are read when the sampler
+    is made and at its first step; from then on it counts what it gives out.
+    """
 
     def __init__(
         self,
-        rows: Sequence[Sampling],
+        rows: Sequence[Row],
         *,
         eos_token_ids: Sequence[int],
         placeholders: Sequence[int],
         device: torch.device,
     ) -> None:
-        self._rows = list(rows)
         self._device = device
-        self._eos = torch.tensor(list(eos_token_ids), dtype=torch.long, device=device)
+        self._steps = 0
         # A generated placeholder would be taken for an image when the generation is resumed.
-        self._never = torch.tensor(list(placeholders), dtype=torch.long, device=device)
-        self._drawn = [i for i, s in enumerate(self._rows) if s.temperature > 0]
-        self._temperatures = self._column([self._rows[i].temperature for i in self._drawn])
-        self._top_p = self._column([self._rows[i].top_p for i in self._drawn])
-        self._any_top_p = any(self._rows[i].top_p < 1 for i in self._drawn)
+        self._never = self._longs(placeholders)
+        self._set_up_ends(rows, eos_token_ids)
+        bias = [(i, *entry) for i, row in enumerate(rows) for entry in row.sampling.logit_bias]
+        self._biased = self._longs([i for i, _, _ in bias]), self._longs([token for _, token, _ in bias])
+        self._bias = torch.tensor([value for _, _, value in bias], dtype=torch.float32, device=device)
+        self._penalties = Penalties(rows, device=device)
+        self._set_up_draws(rows)
+        self._told = [(i, asked) for i, row in enumerate(rows) if (asked := row.sampling.logprobs) is not None]
+        self._told_rows = self._longs([i for i, _ in self._told])
 
-    def sample(self, logits: torch.Tensor, indexes: Sequence[int]) -> list[int]:
-        """The next token of each row.
-
-        ``logits`` is [rows, vocabulary]; ``indexes`` says how many tokens each row has generated before this one.
-        """
+    def sample(self, logits: torch.Tensor) -> Sampled:
+        """The next token of each row of ``logits``, [rows, vocabulary], which may be changed."""
         logits = logits.float()
+        raw = torch.log_softmax(logits[self._told_rows], dim=-1) if self._told else None
         logits.index_fill_(1, self._never, -torch.inf)
-        too_short = [i for i, s in enumerate(self._rows) if indexes[i] < s.min_tokens]
-        if too_short and len(self._eos):
-            rows = torch.tensor(too_short, device=self._device)
-            logits[rows[:, None], self._eos] = -torch.inf
-        tokens: list[int] = (
-            logits.argmax(dim=-1).tolist() if len(self._drawn) < len(self._rows) else [0] * len(self._rows)
-        )
-        if self._drawn:
-            draws = self._column([uniform(self._rows[i].seed, indexes[i]) for i in self._drawn])
-            for row, token in zip(self._drawn, self._draw(logits[self._drawn], draws), strict=True):
-                tokens[row] = token
-        return tokens
+        if self._steps < self._last_end_forbidden:
+            forbidden = self._end_forbidden_until > self._steps
+            logits[self._ends] = logits[self._ends].masked_fill(forbidden, -torch.inf)
+        if len(self._bias):
+            logits[self._biased] += self._bias
+        self._penalties.apply(logits)
+        tokens = self._choose(logits)
+        self._penalties.add(tokens)
+        self._steps += 1
+        logprobs: list[RawLogprobs | None] = [None] * len(logits)
+        if raw is not None:
+            for (row, _), told in zip(self._told, self._tell(raw, tokens), strict=True):
+                logprobs[row] = told
+        return Sampled(tokens.tolist(), logprobs)
 
-    def _draw(self, logits: torch.Tensor, draws: torch.Tensor) -> list[int]:
-        # Subtracting the maximum first keeps a tiny temperature from overflowing.
-        scaled = (logits - logits.amax(dim=-1, keepdim=True)).double() / self._temperatures
-        probabilities = torch.softmax(scaled, dim=-1)
-        if self._any_top_p:
-            probabilities = self._nucleus(probabilities)
-        # The order is that of the ids, not of the probabilities: two tokens that are nearly equally likely may change
-        # places with the rounding of another batch, and with them everything behind them.
-        cumulative = probabilities.cumsum(dim=-1)
-        total = cumulative[:, -1:]
-        targets = torch.minimum(draws * total, torch.nextafter(total, torch.zeros_like(total)))
-        chosen = torch.searchsorted(cumulative, targets, right=True).squeeze(-1)
-        return chosen.clamp_(max=logits.shape[-1] - 1).tolist()
+    def _choose(self, logits: torch.Tensor) -> torch.Tensor:
+        if not self._any_drawn:
+            return logits.argmax(dim=-1)
+        if self._all_drawn:
+            return self._draw(logits)
+        tokens = logits.argmax(dim=-1)
+        return tokens.index_copy_(0, self._drawn, self._draw(logits[self._drawn]))
 
-    def _nucleus(self, probabilities: torch.Tensor) -> torch.Tensor:
-        ordered, order = probabilities.sort(dim=-1, descending=True, stable=True)
-        # A token stays when those before it do not reach top_p yet; so the first always stays.
-        keep = (ordered.cumsum(dim=-1) - ordered < self._top_p) | (self._top_p >= 1)
-        keep[:, 0] = True
-        return torch.zeros_like(probabilities).scatter_(1, order, ordered * keep)
+    def _draw(self, logits: torch.Tensor) -> torch.Tensor:
+        """Gumbel-max in its other form: with E from the exponential distribution, argmin E / p is distributed as p.
 
-    def _column(self, values: Sequence[float]) -> torch.Tensor:
-        return torch.tensor(values, dtype=torch.float64, device=self._device).unsqueeze(1)
+        A change of the logits in their last bits moves the border of two tokens by as little; a draw along the
+        cumulative probabilities would move the borders of all tokens behind it too.
+        """
+        maxima = logits.amax(dim=-1, keepdim=True)
+        self._cuts.apply(logits, maxima)
+        # 1 / p up to a factor; inf for a token that is cut off, or so far behind that no draw could make up for it.
+        inverse = (maxima - logits).double().div_(self._temperatures).exp_()
+        return inverse.mul_(self._noise.next(logits.shape[1])).argmax(dim=-1)
+
+    def _tell(self, raw: torch.Tensor, tokens: torch.Tensor) -> list[RawLogprobs]:
+        chosen = raw.gather(1, tokens[self._told_rows].unsqueeze(1)).squeeze(1)
+        top = raw.topk(max(asked for _, asked in self._told))
+        fetched = zip(self._told, chosen.tolist(), top.indices.tolist(), top.values.tolist(), strict=True)
+        return [
+            RawLogprobs(logprob, tuple(zip(ids[:asked], values[:asked], strict=True)))
+            for (_, asked), logprob, ids, values in fetched
+        ]
+
+    def _set_up_ends(self, rows: Sequence[Row], eos_token_ids: Sequence[int]) -> None:
+        forbidden = [
+            (i, token, row.sampling.min_tokens - len(row.generated_ids))
+            for i, row in enumerate(rows)
+            if row.sampling.min_tokens > len(row.generated_ids)
+            for token in sorted({*eos_token_ids, *row.sampling.stop_token_ids})
+        ]
+        self._ends = self._longs([i for i, _, _ in forbidden]), self._longs([token for _, token, _ in forbidden])
+        self._end_forbidden_until = self._longs([steps for _, _, steps in forbidden])
+        self._last_end_forbidden = max((steps for _, _, steps in forbidden), default=0)
+
+    def _set_up_draws(self, rows: Sequence[Row]) -> None:
+        drawn = [i for i, row in enumerate(rows) if row.sampling.temperature > 0]
+        self._any_drawn, self._all_drawn = bool(drawn), len(drawn) == len(rows)
+        if not drawn:
+            return
+        self._drawn = self._longs(drawn)
+        samplings = [rows[i].sampling for i in drawn]
+        temperatures = torch.tensor([s.temperature for s in samplings], dtype=torch.float64, device=self._device)
+        self._temperatures = temperatures.unsqueeze(1)
+        self._cuts = Cuts(samplings, temperatures=self._temperatures)
+        places = [len(rows[i].generated_ids) for i in drawn]
+        self._noise = Noise([s.seed for s in samplings], places, device=self._device)
+
+    def _longs(self, values: Sequence[int]) -> torch.Tensor:
+        return torch.tensor(list(values), dtype=torch.long, device=self._device)

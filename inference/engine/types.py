@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -24,7 +24,10 @@ class Video:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How the next token is chosen, and when to stop."""
+    """How the next token is chosen, and when to stop. The defaults ask for nothing.
+
+    The steps come as in vLLM's sampler: min_tokens and logit_bias, penalties, temperature, min_p, top_k, top_p.
+    """
 
     max_tokens: int
     #: 0 takes the most likely token
@@ -35,10 +38,36 @@ class Sampling:
     seed: int = 0
     #: generation ends before the first of these; they are not part of the text
     stop: tuple[str, ...] = ()
-    #: no end-of-sequence token and no stop string counts before so many tokens
+    #: no end-of-sequence token, stop token or stop string counts before so many tokens
     min_tokens: int = 0
     #: go on past the end-of-sequence token, to max_tokens
     ignore_eos: bool = False
+    #: keep so many of the likeliest tokens; 0 keeps all
+    top_k: int = 0
+    #: keep the tokens that have at least this part of the likeliest one's probability
+    min_p: float = 0.0
+    #: taken from the logit of each token that was generated before, once
+    presence_penalty: float = 0.0
+    #: taken from the logit of a token for each time that it was generated before
+    frequency_penalty: float = 0.0
+    #: a token of the prompt or the answer has its logit divided by this when positive, multiplied when negative
+    repetition_penalty: float = 1.0
+    #: (token id, what is added to its logit), each id once
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    #: these end the generation as the end-of-sequence token does, also with ignore_eos; they are not part of the text
+    stop_token_ids: tuple[int, ...] = ()
+    #: the likeliest tokens to report beside each chosen one; None reports nothing
+    logprobs: int | None = None
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Sampling:
+        """What ``dataclasses.asdict`` gave, after JSON has made lists of its tuples. Fields may be missing."""
+        lists = {
+            "stop": tuple(stored.get("stop", ())),
+            "logit_bias": tuple((token_id, bias) for token_id, bias in stored.get("logit_bias", ())),
+            "stop_token_ids": tuple(stored.get("stop_token_ids", ())),
+        }
+        return cls(**{**stored, **lists})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,6 +84,27 @@ class GenerationRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Likelihood:
+    """A token that the model could say next, and how likely it was."""
+
+    token_id: int
+    #: its characters, U+FFFD for bytes that are none by themselves; the name of a token that is never text
+    token: str
+    #: None for a token that is never text
+    raw: bytes | None
+    #: natural logarithm of the probability that the model itself gave it: before bias, penalties, temperature and cuts
+    logprob: float
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprobs:
+    """How likely a generated token was, and the likeliest tokens in its place, the likeliest first."""
+
+    chosen: Likelihood
+    top: tuple[Likelihood, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Delta:
     """What a step added. The text after k tokens follows from those k tokens alone: a resumed run repeats nothing."""
 
@@ -62,6 +112,8 @@ class Delta:
     text: str = ""
     #: text inside <think>…</think>, which is not part of the answer
     reasoning: str = ""
+    #: one of each of ``token_ids`` when the request asks for them, else none
+    logprobs: tuple[TokenLogprobs, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from inference.engine.errors import LoadError
@@ -19,6 +19,8 @@ class Vocabulary:
     think_end: int | None
     #: ids that stand for a piece of an image or video in a prompt; a generated one could not be read again
     placeholders: tuple[int, ...]
+    #: what special tokens are called, such as <|im_end|>
+    special_names: dict[int, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, tokenizer: Any) -> Vocabulary:
@@ -40,6 +42,7 @@ class Vocabulary:
         ids = {entry.content: token_id for token_id, entry in added.items()}
         return cls(
             token_bytes=tuple(token_bytes),
+            special_names={token_id: entry.content for token_id, entry in added.items() if entry.special},
             think_start=ids.get("<think>"),
             think_end=ids.get("</think>"),
             placeholders=tuple(ids[t] for t in ("<|image_pad|>", "<|video_pad|>") if t in ids),

@@ -3,24 +3,34 @@ from __future__ import annotations
 import copy
 import dataclasses
 import itertools
+import json
 import random
 from typing import Any
 
 import pytest
 import torch
 
-from inference.engine.prompts import PromptMaker
+from inference.engine.errors import InvalidSampling
+from inference.engine.prompts import Prompt, PromptMaker
 from inference.engine.types import Finish, GenerationRequest, Sampling
 
 KINDS = ["text", "image", "video", "both"]
 SEEDED = {"temperature": 1.0, "top_p": 0.95, "seed": 11}
+PENALISED: dict[str, Any] = {
+    "temperature": 1.2,
+    "min_p": 0.001,
+    "top_k": 60,
+    "presence_penalty": 0.5,
+    "frequency_penalty": 0.7,
+    "repetition_penalty": 1.2,
+    "logit_bias": ((70, 2.0), (71, -100.0)),
+    "min_tokens": 15,
+    "seed": 12,
+}
 
 
-def model_generate(loaded: Any, request: GenerationRequest) -> list[int]:
-    """What transformers' own greedy generation gives for the prompt of ``request``."""
-    prompt = PromptMaker(loaded, max_context_tokens=loaded.context_length).make(request)
-    ids = prompt.ids.unsqueeze(0)
-    kinds = sum((ids == i).int() * (n + 1) for n, i in enumerate(loaded.vocabulary.placeholders))
+def media_of(prompt: Prompt) -> dict[str, torch.Tensor]:
+    """The pixels and grids of the prompt, as the model takes them."""
     media = {}
     for kind, pixels, grid in (
         ("image", "pixel_values", "image_grid_thw"),
@@ -30,11 +40,19 @@ def model_generate(loaded: Any, request: GenerationRequest) -> list[int]:
             media[pixels] = torch.cat([piece.pixels for piece in pieces])
             # One of each kind at most: a video is the frames that its pieces are.
             media[grid] = pieces[0].grid * torch.tensor([len(pieces), 1, 1])
+    return media
+
+
+def model_generate(loaded: Any, request: GenerationRequest) -> list[int]:
+    """What transformers' own greedy generation gives for the prompt of ``request``."""
+    prompt = PromptMaker(loaded, max_context_tokens=loaded.context_length).make(request)
+    ids = prompt.ids.unsqueeze(0)
+    kinds = sum((ids == i).int() * (n + 1) for n, i in enumerate(loaded.vocabulary.placeholders))
     output = loaded.model.generate(
         input_ids=ids,
         attention_mask=torch.ones_like(ids),
         mm_token_type_ids=kinds,
-        **media,
+        **media_of(prompt),
         do_sample=False,
         max_new_tokens=request.sampling.max_tokens,
     )
@@ -66,7 +84,7 @@ def test_what_a_user_writes_is_no_control_token(loaded: Any, make_request: Any) 
     assert ids.count(loaded.vocabulary.placeholders[0]) == 0
 
 
-@pytest.mark.parametrize("sampling", [{}, SEEDED], ids=["greedy", "seeded"])
+@pytest.mark.parametrize("sampling", [{}, SEEDED, PENALISED], ids=["greedy", "seeded", "penalised"])
 def test_a_request_gives_the_same_text_in_any_batch(
     start_engine: Any, make_request: Any, collect: Any, sampling: Any
 ) -> None:
@@ -90,6 +108,158 @@ def test_a_request_gives_the_same_text_in_any_batch(
         begun.append((handle, list(itertools.islice(handle, generator.choice([0, 0, 0, 5, 20])))))
     for (handle, items), before in zip(begun, expected, strict=True):
         assert [*items, *handle] == [*before.deltas, before.finish]
+
+
+def mixed(generator: random.Random) -> dict[str, Any]:
+    """Any mixture of what a request may ask for."""
+    sampling: dict[str, Any] = {
+        "max_tokens": generator.randint(1, 60),
+        "temperature": generator.choice([0.0, 0.7, 1.3]),
+        "seed": generator.randrange(10**6),
+    }
+    wishes: dict[str, Any] = {
+        "top_p": 0.8,
+        "top_k": 30,
+        "min_p": 0.02,
+        "presence_penalty": 1.0,
+        "frequency_penalty": -0.3,
+        "repetition_penalty": 1.3,
+        "logit_bias": ((70, 4.0), (71, -100.0)),
+        "stop": ("e", "an"),
+        "stop_token_ids": (72, 99),
+        "min_tokens": 10,
+        "ignore_eos": True,
+        "logprobs": 2,
+    }
+    return sampling | {name: wish for name, wish in wishes.items() if generator.random() < 0.3}
+
+
+def test_requests_that_ask_for_different_things_do_not_see_each_other(
+    start_engine: Any, make_request: Any, collect: Any
+) -> None:
+    generator = random.Random(3)
+    requests = [
+        make_request(kind, text="Satu dua " * generator.randint(1, 30), **mixed(generator)) for kind in KINDS * 8
+    ]
+    alone = start_engine(max_batch_size=1)
+    expected = [collect(alone.submit(request)) for request in requests]
+    engine = start_engine(max_batch_size=6)
+    begun = []
+    for request in requests:
+        handle = engine.submit(request)
+        begun.append((handle, list(itertools.islice(handle, generator.choice([0, 0, 0, 5, 20])))))
+    for (handle, items), before in zip(begun, expected, strict=True):
+        *deltas, finish = items + list(handle)
+        assert finish == before.finish
+        for delta, known in zip(deltas, before.deltas, strict=True):
+            assert without_logprobs(delta) == without_logprobs(known)
+            assert_nearly_equal(delta.logprobs, known.logprobs)
+
+
+def without_logprobs(delta: Any) -> Any:
+    return dataclasses.replace(delta, logprobs=())
+
+
+def assert_nearly_equal(some: Any, others: Any) -> None:
+    """Equal but for the last bits, which the shape of a batch changes."""
+    for one, other in zip(some, others, strict=True):
+        pairs = zip((one.chosen, *one.top), (other.chosen, *other.top), strict=True)
+        assert all(a.logprob == pytest.approx(b.logprob, abs=1e-4) for a, b in pairs)
+        assert (one.chosen.token_id, one.chosen.raw) == (other.chosen.token_id, other.chosen.raw)
+
+
+def test_logprobs_come_with_the_tokens_they_are_of(
+    loaded: Any, start_engine: Any, make_request: Any, collect: Any
+) -> None:
+    engine = start_engine()
+    greedy = collect(engine.submit(make_request(logprobs=4, ignore_eos=True)))
+    plain = collect(engine.submit(make_request(ignore_eos=True)))
+    assert [without_logprobs(delta) for delta in greedy.deltas] == plain.deltas
+    for delta in greedy.deltas:
+        [told] = delta.logprobs
+        assert (told.chosen.token_id,) == delta.token_ids
+        # Placeholders are never generated, likely or not.
+        assert told.chosen == next(t for t in told.top if t.token_id not in loaded.vocabulary.placeholders)
+        assert len(told.top) == 4
+        assert [t.logprob for t in told.top] == sorted((t.logprob for t in told.top), reverse=True)
+        assert sum(2.718281828459045**t.logprob for t in told.top) <= 1
+    said = b"".join(delta.logprobs[0].chosen.raw or b"" for delta in greedy.deltas)
+    assert said.decode(errors="replace") == greedy.text
+
+
+def test_logprobs_are_those_of_the_model_whatever_the_sampling(
+    loaded: Any, start_engine: Any, make_request: Any, collect: Any
+) -> None:
+    request = make_request("image", logprobs=0, **PENALISED)
+    got = collect(start_engine().submit(request))
+    prompt = PromptMaker(loaded, max_context_tokens=4096).make(dataclasses.replace(request, resume_ids=got.ids))
+    with torch.inference_mode():
+        logits = loaded.model(
+            input_ids=prompt.ids[None], position_ids=prompt.positions[:, None], use_cache=False, **media_of(prompt)
+        ).logits[0]
+    expected = logits[prompt.prompt_tokens - 1 : -1].log_softmax(dim=-1)
+    for place, (token, delta) in enumerate(zip(got.ids, got.deltas, strict=True)):
+        assert delta.logprobs[0].chosen.logprob == pytest.approx(expected[place, token].item(), abs=1e-4)
+        assert delta.logprobs[0].top == ()
+
+
+def test_a_special_token_has_a_name_in_logprobs_and_no_bytes(
+    loaded: Any, start_engine: Any, make_request: Any, collect: Any
+) -> None:
+    end = loaded.tokenizer.convert_tokens_to_ids("<|im_end|>")
+    forced = collect(start_engine().submit(make_request(logit_bias=((end, 100.0),), logprobs=0, min_tokens=3)))
+    last = forced.deltas[-1].logprobs[0].chosen
+    assert (last.token_id, last.token, last.raw) == (end, "<|im_end|>", None)
+    assert len(forced.ids) == 4 and forced.finish.reason == "stop"
+
+
+def test_a_stop_token_ends_with_stop_and_is_no_text(start_engine: Any, make_request: Any, collect: Any) -> None:
+    engine = start_engine()
+    whole = collect(engine.submit(make_request(ignore_eos=True)))
+    at = first_repeatable(whole.ids)
+    ended = collect(engine.submit(make_request(ignore_eos=True, stop_token_ids=(whole.ids[at],))))
+    assert ended.ids == whole.ids[: at + 1] and ended.finish.reason == "stop"
+    # The stop token's own delta may still give out what an incomplete character held back.
+    assert [d.text for d in ended.deltas[:-1]] == [d.text for d in whole.deltas[:at]]
+    assert ended.deltas[-1].text.strip("\ufffd") == ""
+    resumed = collect(
+        engine.submit(make_request(ignore_eos=True, stop_token_ids=(whole.ids[at],), resume_ids=ended.ids))
+    )
+    assert resumed.deltas == [] and resumed.finish == ended.finish
+    later = collect(engine.submit(make_request(ignore_eos=True, stop_token_ids=(whole.ids[at],), min_tokens=at + 1)))
+    assert later.ids[:at] == whole.ids[:at] and later.ids[at] != whole.ids[at]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("logit_bias", ((10**6, 1.0),)), ("stop_token_ids", (10**6,)), ("stop_token_ids", (-1,))]
+)
+def test_a_token_that_the_model_does_not_have_is_refused(
+    start_engine: Any, make_request: Any, field: str, value: Any
+) -> None:
+    with pytest.raises(InvalidSampling, match=field):
+        list(start_engine().submit(make_request(**{field: value})))
+
+
+def test_sampling_survives_json_and_may_lack_what_is_newer() -> None:
+    sampling = Sampling(max_tokens=5, stop=("a",), **{**PENALISED, "logprobs": 3, "stop_token_ids": (9,)})
+    assert Sampling.from_json(json.loads(json.dumps(dataclasses.asdict(sampling)))) == sampling
+    old = {"max_tokens": 5, "temperature": 0.7, "top_p": 1.0, "seed": 1, "stop": [], "min_tokens": 0}
+    assert Sampling.from_json(old) == Sampling(max_tokens=5, temperature=0.7, seed=1)
+
+
+def test_a_penalised_request_goes_on_at_every_place_with_exactly_the_rest(
+    start_engine: Any, make_request: Any, collect: Any
+) -> None:
+    engine = start_engine()
+    wanted = {**PENALISED, "logprobs": 1}
+    whole = collect(engine.submit(make_request("image", **wanted)))
+    handles = [engine.submit(make_request("image", resume_ids=whole.ids[:cut], **wanted)) for cut in range(41)]
+    for cut, handle in enumerate(handles):
+        resumed = collect(handle)
+        assert [without_logprobs(d) for d in resumed.deltas] == [without_logprobs(d) for d in whole.deltas[cut:]]
+        assert resumed.finish == whole.finish
+        for delta, known in zip(resumed.deltas, whole.deltas[cut:], strict=True):
+            assert_nearly_equal(delta.logprobs, known.logprobs)
 
 
 @pytest.mark.parametrize("sampling", [{}, SEEDED], ids=["greedy", "seeded"])

@@ -1,64 +1,96 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
+import random
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import torch
+from transformers import (
+    MinPLogitsWarper,
+    RepetitionPenaltyLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
 
-from inference.engine.sampling import Sampler, uniform
+from inference.engine.cuts import Cuts
+from inference.engine.sampling import Sampled, Sampler
 from inference.engine.types import Sampling
 
+CPU = torch.device("cpu")
 
-def sampler(rows: list[Sampling], **options: Any) -> Sampler:
-    defaults: dict[str, Any] = {"eos_token_ids": (), "placeholders": (), "device": torch.device("cpu")}
-    return Sampler(rows, **{**defaults, **options})
+
+@dataclasses.dataclass
+class Row:
+    """A generation, as far as the sampler looks at it."""
+
+    sampling: Sampling
+    prompt_ids: torch.Tensor
+    generated_ids: Sequence[int]
+
+
+def row(*, prompt: Sequence[int] = (), generated: Sequence[int] = (), **sampling: Any) -> Row:
+    return Row(
+        Sampling(**{"max_tokens": 99, **sampling}), torch.tensor(list(prompt), dtype=torch.long), list(generated)
+    )
+
+
+def sampler(rows: Sequence[Row], **options: Any) -> Sampler:
+    return Sampler(rows, **{"eos_token_ids": (), "placeholders": (), "device": CPU, **options})
+
+
+def sample(logits: torch.Tensor, *rows: Row, **options: Any) -> Sampled:
+    return sampler(rows, **options).sample(logits.clone())
 
 
 def draws(logits: torch.Tensor, count: int, **settings: Any) -> collections.Counter[int]:
     """The tokens drawn for the first ``count`` places of one generation."""
-    rows = [Sampling(max_tokens=count, **settings)] * count
-    return collections.Counter(sampler(rows).sample(logits.repeat(count, 1), list(range(count))))
+    made = sampler([row(**settings)])
+    return collections.Counter(made.sample(logits[None].clone()).tokens[0] for _ in range(count))
 
 
-def test_draws_are_uniform() -> None:
-    bins = collections.Counter(int(uniform(seed, index) * 20) for seed in range(20) for index in range(1000))
-    assert set(bins) == set(range(20))
-    # 20,000 draws in 20 bins: the standard deviation of a bin is 31.
-    assert all(abs(count - 1000) < 5 * 31 for count in bins.values())
+def random_logits(rows: int, vocabulary: int, seed: int = 0) -> torch.Tensor:
+    return 4 * torch.randn(rows, vocabulary, generator=torch.Generator().manual_seed(seed))
 
 
-def test_draws_of_neighbouring_seeds_and_places_are_unrelated() -> None:
-    def correlation(a: list[float], b: list[float]) -> float:
-        return float(torch.corrcoef(torch.tensor([a, b]))[0, 1])
-
-    places = range(4000)
-    base = [uniform(1, i) for i in places]
-    assert abs(correlation(base, [uniform(2, i) for i in places])) < 0.08
-    assert abs(correlation(base, [uniform(1, i + 1) for i in places])) < 0.08
-
-
-def test_a_draw_is_the_same_on_every_machine() -> None:
-    assert uniform(0, 0) == 0.8336885269740499
-    assert uniform(-1, 5) == uniform(-1, 5)
-    assert 0 <= uniform(2**80, 10**9) < 1
+# --- the draw ---
 
 
 def test_temperature_zero_takes_the_likeliest_token() -> None:
     logits = torch.tensor([[0.0, 3.0, 1.0], [5.0, 3.0, 1.0]])
-    assert sampler([Sampling(max_tokens=1), Sampling(max_tokens=1)]).sample(logits, [0, 0]) == [1, 0]
+    assert sample(logits, row(), row()).tokens == [1, 0]
 
 
-def test_tokens_come_with_their_probabilities() -> None:
-    probabilities = torch.tensor([0.5, 0.3, 0.15, 0.05])
-    counts = draws(probabilities.log(), 4000, temperature=1.0, seed=3)
-    for token, probability in enumerate(probabilities.tolist()):
-        assert counts[token] / 4000 == pytest.approx(probability, abs=0.03)
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 1.7])
+def test_tokens_come_with_the_probabilities_of_the_softmax(temperature: float) -> None:
+    logits = 2 * random_logits(1, 12)[0] / 4
+    expected = 30_000 * torch.softmax(logits / temperature, dim=0)
+    counts = draws(logits, 30_000, temperature=temperature, seed=3)
+    # What is expected less than five times is taken together, as the test wants it.
+    rare = expected < 5
+    found = torch.tensor([float(counts[token]) for token in range(12)])
+    cells = [*zip(found[~rare], expected[~rare], strict=True), (found[rare].sum(), expected[rare].sum().clamp(min=1))]
+    statistic = float(sum((seen - hoped) ** 2 / hoped for seen, hoped in cells))
+    # At most 12 degrees of freedom: above 39 comes once in ten thousand times.
+    assert statistic < 39
 
 
-def test_temperature_sharpens() -> None:
-    counts = draws(torch.tensor([0.6, 0.4]).log(), 4000, temperature=0.5, seed=3)
-    assert counts[0] / 4000 == pytest.approx(0.36 / 0.52, abs=0.03)
+def test_a_tiny_temperature_does_not_overflow() -> None:
+    assert set(draws(torch.tensor([1e4, 1e4 - 1, -1e4]), 20, temperature=1e-6)) == {0}
+
+
+def test_a_small_change_of_the_logits_seldom_changes_a_draw() -> None:
+    logits = random_logits(2000, 512)
+    rows = [row(temperature=1.0, seed=seed) for seed in range(2000)]
+    changed = logits * (1 + 1e-6 * torch.randn(logits.shape, generator=torch.Generator().manual_seed(1)))
+    pairs = zip(sample(logits, *rows).tokens, sample(changed, *rows).tokens, strict=True)
+    assert sum(a != b for a, b in pairs) <= 1
+
+
+# --- what is cut off ---
 
 
 @pytest.mark.parametrize(
@@ -74,28 +106,177 @@ def test_top_p_zero_takes_the_likeliest_token() -> None:
     assert set(draws(torch.tensor([0.2, 0.5, 0.3]).log(), 50, temperature=1.0, top_p=0.0)) == {1}
 
 
-def test_a_tiny_temperature_does_not_overflow() -> None:
-    assert set(draws(torch.tensor([1e4, 1e4 - 1, -1e4]), 20, temperature=1e-6)) == {0}
+def kept(logits: torch.Tensor, *samplings: Sampling) -> torch.Tensor:
+    temperatures = torch.tensor([[s.temperature] for s in samplings], dtype=torch.float64)
+    cut = logits.clone()
+    Cuts(samplings, temperatures=temperatures).apply(cut, cut.amax(dim=-1, keepdim=True))
+    return cut.isfinite()
 
 
-def test_a_row_draws_the_same_in_any_batch() -> None:
-    logits = torch.randn(6, 50, generator=torch.Generator().manual_seed(0))
-    rows = [Sampling(max_tokens=9, temperature=t, top_p=p, seed=s) for t, p, s in [
-        (0.7, 0.9, 1), (0.0, 1.0, 2), (1.0, 1.0, 3), (1.3, 0.5, 4), (0.0, 0.3, 5), (0.7, 1.0, 6),
-    ]]  # fmt: skip
-    indexes = [4, 0, 8, 1, 3, 100]
-    alone = [sampler([r]).sample(logits[i : i + 1].clone(), [indexes[i]])[0] for i, r in enumerate(rows)]
-    assert sampler(rows).sample(logits.clone(), indexes) == alone
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"top_k": 1},
+        {"top_k": 40},
+        {"top_k": 10_000},
+        {"top_p": 0.3},
+        {"top_p": 0.95},
+        {"min_p": 0.02},
+        {"min_p": 1.0},
+        {"min_p": 0.01, "top_k": 30},
+        {"top_k": 25, "top_p": 0.8},
+        {"min_p": 0.001, "top_k": 50, "top_p": 0.99},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("temperature", [0.4, 1.0, 2.0])
+def test_cuts_are_those_of_transformers(settings: dict[str, Any], temperature: float) -> None:
+    logits = random_logits(20, 700, seed=5)
+    scores = TemperatureLogitsWarper(temperature)(None, logits.double())
+    if "min_p" in settings:
+        scores = MinPLogitsWarper(settings["min_p"])(None, scores)
+    if "top_k" in settings:
+        scores = TopKLogitsWarper(settings["top_k"])(None, scores)
+    if "top_p" in settings:
+        scores = TopPLogitsWarper(settings["top_p"])(None, scores)
+    sampling = Sampling(max_tokens=1, temperature=temperature, **settings)
+    assert torch.equal(kept(logits, *[sampling] * 20), scores.isfinite())
 
 
-def test_the_global_generator_of_torch_is_not_used() -> None:
-    before = torch.get_rng_state()
-    draws(torch.zeros(10), 20, temperature=1.0)
-    assert torch.equal(torch.get_rng_state(), before)
+def test_each_row_has_its_own_cuts() -> None:
+    logits = random_logits(5, 300)
+    settings: list[dict[str, Any]] = [{"top_k": 3}, {}, {"top_p": 0.5}, {"min_p": 0.1}, {"top_k": 9, "top_p": 0.9}]
+    samplings = [Sampling(max_tokens=1, temperature=0.5 + n, **s) for n, s in enumerate(settings)]
+    together = kept(logits, *samplings)
+    for n, sampling in enumerate(samplings):
+        assert torch.equal(kept(logits[n : n + 1], sampling), together[n : n + 1])
+    assert together[0].sum() == 3 and together[1].all()
+
+
+def test_equal_logits_stay_or_go_together() -> None:
+    logits = torch.tensor([[1.0, 5.0, 5.0, 5.0, 0.0]])
+    assert kept(logits, Sampling(max_tokens=1, temperature=1.0, top_k=2)).tolist() == [[False, True, True, True, False]]
+
+
+# --- bias and penalties ---
+
+
+def after_penalties(logits: torch.Tensor, *rows: Row) -> torch.Tensor:
+    """What bias and penalties make of the logits: the sampler changes those that it is given."""
+    changed = logits.clone()
+    sampler(rows).sample(changed)
+    return changed
+
+
+def test_repetition_is_that_of_transformers() -> None:
+    logits = random_logits(3, 200, seed=8)
+    ids = torch.randint(0, 200, (3, 30), generator=torch.Generator().manual_seed(2))
+    rows = [row(prompt=i[:20].tolist(), generated=i[20:].tolist(), repetition_penalty=1.3) for i in ids]
+    expected = RepetitionPenaltyLogitsProcessor(1.3)(ids, logits.clone())
+    assert torch.equal(after_penalties(logits, *rows), expected)
+
+
+def test_presence_counts_a_generated_token_once_and_frequency_each_time() -> None:
+    logits = torch.zeros(1, 4)
+    presence = row(prompt=[3], generated=[1, 2, 2], presence_penalty=0.5)
+    frequency = row(prompt=[3], generated=[1, 2, 2], frequency_penalty=-0.25)
+    assert after_penalties(logits, presence).tolist() == [[0, -0.5, -0.5, 0]]
+    assert after_penalties(logits, frequency).tolist() == [[0, 0.25, 0.5, 0]]
+
+
+def test_what_is_chosen_counts_in_the_next_step() -> None:
+    made = sampler([row(frequency_penalty=1.0), row(), row(repetition_penalty=2.0)])
+    logits = torch.tensor([[3.0, 2.5, 2.2, 0.0]] * 3)
+    tokens = [made.sample(logits.clone()).tokens for _ in range(4)]
+    assert tokens == [[0, 0, 0], [1, 0, 1], [2, 0, 2], [0, 0, 0]]
+
+
+def test_a_bias_is_added_before_the_penalties() -> None:
+    biased = row(prompt=[2], logit_bias=((2, 3.0), (0, -100.0)), repetition_penalty=2.0)
+    logits = torch.tensor([[1.0, 1.0, 1.0], [1.0, 1.0, 1.0]])
+    assert after_penalties(logits, row(), biased).tolist() == [[1, 1, 1], [-99, 1, 2]]
 
 
 def test_no_end_before_min_tokens_and_never_a_placeholder() -> None:
-    logits = torch.tensor([[1.0, 9.0, 5.0, 99.0]])
-    rows = [Sampling(max_tokens=9, min_tokens=2)]
-    sample = sampler(rows, eos_token_ids=(1,), placeholders=(3,)).sample
-    assert [sample(logits.clone(), [generated]) for generated in (0, 1, 2)] == [[2], [2], [1]]
+    logits = torch.tensor([[1.0, 9.0, 5.0, 99.0, 10.0]])
+    made = sampler([row(min_tokens=2, stop_token_ids=(4,))], eos_token_ids=(1,), placeholders=(3,))
+    assert [made.sample(logits.clone()).tokens for _ in range(3)] == [[2], [2], [4]]
+    assert sample(logits, row(min_tokens=2, generated=[2, 2]), eos_token_ids=(1,), placeholders=(3, 4)).tokens == [1]
+
+
+# --- logprobs ---
+
+
+def test_logprobs_are_those_of_the_model_and_only_of_the_rows_that_ask() -> None:
+    logits = random_logits(3, 50)
+    told = sample(
+        logits,
+        row(temperature=1.5, top_k=3, seed=4, logprobs=2, logit_bias=((7, 50.0),)),
+        row(),
+        row(logprobs=0),
+    )
+    expected = logits.log_softmax(dim=-1)
+    first, nothing, last = told.logprobs
+    assert nothing is None and first is not None and last is not None
+    assert told.tokens[0] == 7 and first.chosen == expected[0, 7].item()
+    values, ids = expected[0].topk(2)
+    assert first.top == tuple(zip(ids.tolist(), values.tolist(), strict=True))
+    assert last.top == () and last.chosen == expected[2].max().item()
+
+
+# --- company ---
+
+
+def some_row(generator: random.Random) -> Row:
+    """Any mixture of what a request may ask for."""
+
+    def maybe(*values: Any) -> Any:
+        return generator.choice(values)
+
+    return row(
+        prompt=[generator.randrange(90) for _ in range(20)],
+        generated=[generator.randrange(90) for _ in range(generator.randrange(15))],
+        temperature=maybe(0.0, 0.7, 1.0, 1.4),
+        top_p=maybe(1.0, 1.0, 0.9, 0.4),
+        top_k=maybe(0, 0, 5, 40),
+        min_p=maybe(0.0, 0.0, 0.05),
+        presence_penalty=maybe(0.0, 0.0, 1.0, -0.5),
+        frequency_penalty=maybe(0.0, 0.0, 0.5),
+        repetition_penalty=maybe(1.0, 1.0, 1.2),
+        logit_bias=maybe((), (), ((3, 5.0), (8, -100.0))),
+        stop_token_ids=maybe((), (4, 5)),
+        min_tokens=maybe(0, 12),
+        logprobs=maybe(None, None, 3),
+        seed=generator.randrange(10**6),
+    )
+
+
+def test_a_row_gives_the_same_in_any_batch() -> None:
+    generator = random.Random(6)
+    rows = [some_row(generator) for _ in range(60)]
+    steps = [random_logits(60, 90, seed=step) for step in range(6)]
+    together = sampler(rows, eos_token_ids=(1, 2), placeholders=(0,))
+    batched = [together.sample(logits.clone()) for logits in steps]
+    for n, one in enumerate(rows):
+        alone = sampler([one], eos_token_ids=(1, 2), placeholders=(0,))
+        for logits, batch in zip(steps, batched, strict=True):
+            got = alone.sample(logits[n : n + 1].clone())
+            assert (got.tokens, got.logprobs[0]) == ([batch.tokens[n]], batch.logprobs[n])
+
+
+def test_a_sampler_made_anew_goes_on_as_the_old_one_would() -> None:
+    generator = random.Random(7)
+    rows = [some_row(generator) for _ in range(40)]
+    kept_on = sampler(rows, eos_token_ids=(1, 2))
+    for step in range(8):
+        logits = random_logits(40, 90, seed=step)
+        expected = kept_on.sample(logits.clone()).tokens
+        assert sample(logits, *rows, eos_token_ids=(1, 2)).tokens == expected
+        rows = [
+            dataclasses.replace(r, generated_ids=[*r.generated_ids, t]) for r, t in zip(rows, expected, strict=True)
+        ]
+
+
+def test_half_precision_logits_are_taken() -> None:
+    logits = random_logits(2, 40).bfloat16()
+    assert sample(logits, row(), row(temperature=0.001)).tokens == logits.argmax(dim=-1).tolist()

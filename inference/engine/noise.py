@@ -1,0 +1,76 @@
+"""The chance in a draw: a number for every (seed, place in the answer, token id), and no state beside these."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+
+_64_BITS = 1 << 64
+
+
+def _signed(word: int) -> int:
+    """A 64-bit word as the int64 with the same bits: torch has no arithmetic for unsigned ones, and int64 wraps."""
+    word %= _64_BITS
+    return word - _64_BITS if word >= _64_BITS >> 1 else word
+
+
+# SplitMix64: its output function, and as the step from id to id 2**64 over the golden ratio. G. L. Steele, D. Lea and
+# C. H. Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014; S. Vigna, splitmix64.c, 2015.
+_TOKEN_STEP = 0x9E3779B97F4A7C15
+_FIRST_FACTOR = _signed(0xBF58476D1CE4E5B9)
+_SECOND_FACTOR = _signed(0x94D049BB133111EB)
+# From one place in the answer to the next: odd, without a pattern in its bits, and no small multiple of the other step.
+_PLACE_STEP = 0xD1342543DE82EF95
+#: small vocabularies are computed some places ahead, up to so many numbers: there the calls cost more than the numbers
+_AHEAD = 8192
+
+
+class Noise:
+    """Logarithms of numbers drawn evenly from (0, 1), for the rows of a batch, place after place."""
+
+    def __init__(self, seeds: Sequence[int], places: Sequence[int], *, device: torch.device) -> None:
+        """``places`` says which token of its answer each row draws first."""
+        starts = [_signed(_start(seed) + place * _PLACE_STEP) for seed, place in zip(seeds, places, strict=True)]
+        #: [rows, 1]
+        self._states = torch.tensor(starts, dtype=torch.long, device=device).unsqueeze(1)
+        self._offsets = torch.empty(0, dtype=torch.long, device=device)
+        self._ahead: list[torch.Tensor] = []
+
+    def next(self, vocabulary_size: int) -> torch.Tensor:
+        """[rows, vocabulary], float64, all below 0. The same on every device but for the rounding of its logarithm.
+
+        That of a token id does not depend on how many ids there are, nor that of a row on the other rows.
+        """
+        if not self._ahead:
+            self._ahead = self._compute(vocabulary_size)
+        return self._ahead.pop()
+
+    def _compute(self, vocabulary_size: int) -> list[torch.Tensor]:
+        if len(self._offsets) != vocabulary_size:
+            ids = torch.arange(1, vocabulary_size + 1, device=self._states.device)
+            self._offsets = ids.mul_(_signed(_TOKEN_STEP))
+        places = max(1, _AHEAD // (len(self._states) * vocabulary_size))
+        states = torch.stack([self._states + _signed(place * _PLACE_STEP) for place in range(places)])
+        self._states = self._states + _signed(places * _PLACE_STEP)
+        # 52 bits, so that halfway between two of them is still a float64: neither 0 nor 1 comes up.
+        bits = _mixed(states + self._offsets) >> 12
+        numbers = bits.double().mul_(2.0**-52).add_(0.5 + 2.0**-53).log_()
+        return list(numbers.unbind(0))[::-1]
+
+
+def _start(seed: int) -> int:
+    return int.from_bytes(hashlib.blake2b(str(seed).encode(), digest_size=8).digest(), "big")
+
+
+def _mixed(words: torch.Tensor) -> torch.Tensor:
+    """SplitMix64's output function, in place."""
+    _xor_shift(words, 30).mul_(_FIRST_FACTOR)
+    _xor_shift(words, 27).mul_(_SECOND_FACTOR)
+    return _xor_shift(words, 31)
+
+
+def _xor_shift(words: torch.Tensor, count: int) -> torch.Tensor:
+    # int64 shifts copies of the sign in, the words are unsigned: the mask takes them out.
+    return words.bitwise_xor_((words >> count).bitwise_and_((1 << 64 - count) - 1))
