@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.translation import ngettext
 
 from inference.models import ModelWorker
 
@@ -13,13 +15,28 @@ class ModelWorkerAdmin(admin.ModelAdmin[ModelWorker]):
     list_display = ("name", "model", "state", "alive", "running", "progress", "started_at", "heartbeat_at")
     list_filter = ("state", "model")
     search_fields = ("name", "model")
-    readonly_fields = ("name", "model", "state", "progress", "error", "running", "started_at", "heartbeat_at")
+    fields = ("name", "model", "state", "progress", "error", "running", "started_at", "heartbeat_at")
+    readonly_fields = fields
+    actions = ("load_again",)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: ModelWorker | None = None) -> bool:
         return False
+
+    def has_reload_permission(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request) and request.user.has_perm("inference.reload_modelworker")
+
+    @admin.action(description="Load the model again on selected workers", permissions=["reload"])
+    def load_again(self, request: HttpRequest, queryset: QuerySet[ModelWorker]) -> None:
+        """A mark that the worker's next heartbeat sees; one whose model is there needs nothing."""
+        asked = queryset.filter(state=ModelWorker.State.FAILED).update(try_again=True)
+        if asked:
+            text = ngettext("%d worker loads its model again.", "%d workers load their models again.", asked) % asked
+            self.message_user(request, text, messages.SUCCESS)
+        if asked < len(queryset):
+            self.message_user(request, "Workers whose model has not failed to load were left alone.", messages.INFO)
 
     @admin.display(boolean=True, description="Alive")
     def alive(self, worker: ModelWorker) -> bool:

@@ -45,6 +45,12 @@ def check_inference_settings(app_configs: Sequence[AppConfig] | None, **kwargs: 
                 id="inference.E002",
             )
         )
+    if settings.QUANTIZATION not in {"none", "8bit", "4bit"}:
+        found.append(
+            checks.Error(
+                f"QUANTIZATION is {settings.QUANTIZATION!r}.", hint="Use none, 8bit or 4bit.", id="inference.E005"
+            )
+        )
     if not DEVICE_MAPS.fullmatch(settings.DEVICE_MAP):
         found.append(
             checks.Error(

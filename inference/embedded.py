@@ -15,6 +15,7 @@ from celery import current_app
 from celery.worker import WorkController
 from django.conf import settings
 
+from inference.hangup import on_hangup
 from inference.worker import STOP_SECONDS, this_worker
 from sessions_app.models import ChatSession
 from sessions_app.web_server import run_web_server
@@ -25,8 +26,10 @@ log = logging.getLogger(__name__)
 def serve(*, host: str, port: int, on_ready: Callable[[], None]) -> None:
     """Run until SIGINT or SIGTERM; running sessions are handed back to the queue and go on at the next start.
 
-    ``on_ready`` is called when the server is about to listen. Raises ``PortTaken``.
+    SIGHUP loads a model again that could not be loaded. ``on_ready`` is called when the server is about to listen.
+    Raises ``PortTaken``.
     """
+    on_hangup(this_worker().try_again)
     with contextlib.ExitStack() as running:
 
         def begin() -> None:

@@ -8,17 +8,19 @@ from django.conf import settings
 
 from inference.engine.engine import Engine
 from inference.engine.loading import LoadedModel, load_model
+from inference.engine.progress import Progress
 
 
-def start_engine(on_progress: Callable[[str], None]) -> tuple[LoadedModel, Engine]:
+def start_engine(on_progress: Callable[[Progress], None]) -> tuple[LoadedModel, Engine]:
     """Load ``MODEL_REPO_ID`` and start an engine over it; takes seconds to minutes. Raises ``EngineError``.
 
-    ``on_progress`` is told the stage in a few words. Whoever starts it stops it.
+    ``on_progress`` is told how far loading is. Whoever starts it stops it.
     """
     loaded = load_model(
         settings.MODEL_REPO_ID,
         dtype=settings.TORCH_DTYPE,
         device_map=settings.DEVICE_MAP,
+        quantization=settings.QUANTIZATION,
         hf_token=settings.HF_TOKEN or None,
         trust_remote_code=settings.TRUST_REMOTE_CODE,
         on_progress=on_progress,

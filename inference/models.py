@@ -37,6 +37,9 @@ class ModelWorker(models.Model):
     state = models.CharField(max_length=8, choices=State, default=State.LOADING)
     progress = models.CharField(max_length=255, blank=True, help_text="What the loading is at.")
     error = models.TextField(blank=True)
+    try_again = models.BooleanField(
+        default=False, help_text="Somebody wants the model loaded again; its next heartbeat sees it."
+    )
     running = models.PositiveIntegerField(default=0, help_text="Sessions it is running now.")
     started_at = models.DateTimeField(default=timezone.now)
     heartbeat_at = models.DateTimeField(default=timezone.now)
@@ -46,6 +49,7 @@ class ModelWorker(models.Model):
     class Meta:
         ordering = ("-heartbeat_at",)
         verbose_name = "worker"
+        permissions = (("reload_modelworker", "Can have a model loaded again that could not be loaded"),)
 
     def __str__(self) -> str:
         return self.name

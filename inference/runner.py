@@ -5,22 +5,18 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from django.conf import settings
 from django.db import InterfaceError, OperationalError
-from PIL import Image
 
 from inference.chunk_writer import Run
 from inference.engine.errors import EngineError, EngineStopped, InvalidPrompt, InvalidSampling, PromptTooLong
-from inference.engine.types import Finish, GenerationRequest, Sampling, Video
+from inference.engine.types import Finish
 from inference.errors import ApiError
-from inference.media.images import decode_image
-from inference.media.videos import sample_video
 from inference.refusals import refuse_session
 from inference.worker import STOP_SECONDS, Worker
 from sessions_app import actions
 from sessions_app.actions import Closing
 from sessions_app.db import release_connections
-from sessions_app.models import ChatSession, Chunk
+from sessions_app.models import ChatSession
 from sessions_app.request_id import request_id_scope
 
 log = logging.getLogger(__name__)
@@ -63,10 +59,9 @@ def _run_claimed(session: ChatSession, worker: Worker) -> None:
         if error := _splice_error(session, worker):
             _close(run, Closing(error=error))
             return
-        request = _generation_request(session)
+        handle = worker.engine.submit(session)
         # From here on this thread holds no connection: the writer has its own.
         release_connections()
-        handle = worker.engine.submit(request)
         if run.is_cancelled or run.is_lost:
             handle.cancel()
         for item in handle:
@@ -94,34 +89,16 @@ def _run_claimed(session: ChatSession, worker: Worker) -> None:
         release_connections()
 
 
-def _generation_request(session: ChatSession) -> GenerationRequest:
-    """The stored request with its media decoded again from the stored bytes, and the tokens that are committed."""
-    images: list[Image.Image] = []
-    videos: list[Video] = []
-    for media in session.media.all():
-        data = bytes(media.data)
-        if media.kind == "image":
-            images.append(decode_image(data, param=None))
-        else:
-            videos.append(sample_video(data, max_frames=settings.MAX_VIDEO_FRAMES, param=None))
-    return GenerationRequest(
-        messages=session.request["messages"],
-        sampling=Sampling.from_json(session.request["sampling"]),
-        images=images,
-        videos=videos,
-        resume_ids=Chunk.objects.token_ids_of(session.pk) if session.next_index > 1 else (),
-    )
-
-
 def _splice_error(session: ChatSession, worker: Worker) -> dict[str, Any] | None:
     """Refuse to go on with a text that other weights began; note this worker's when it is the first."""
-    mine = {**worker.fingerprint, "video_frames": settings.MAX_VIDEO_FRAMES}
+    mine = worker.engine.fingerprint
     if not session.fingerprint:
         actions.record_fingerprint(session.pk, session.attempt, mine)
         return None
     if session.next_index <= 1 or session.fingerprint == mine:
         return None
-    differing = ", ".join(sorted(name for name in mine if session.fingerprint.get(name) != mine[name]))
+    names = mine.keys() | session.fingerprint.keys()
+    differing = ", ".join(sorted(name for name in names if session.fingerprint.get(name) != mine.get(name)))
     return _server_error(
         f"The worker that began this answer is gone, and the one that took over differs in: {differing}. "
         "Send the request again under a new session_id."

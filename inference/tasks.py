@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from celery import shared_task
-from celery.signals import setup_logging, worker_init, worker_shutdown, worker_shutting_down
+from celery.signals import setup_logging, worker_init, worker_ready, worker_shutdown, worker_shutting_down
 
 
 @shared_task(name="inference.tasks.run_session", ignore_result=True)
@@ -27,7 +27,16 @@ def keep_logging(**kwargs: Any) -> None:
 def start_worker(sender: Any, **kwargs: Any) -> None:
     from inference.worker import this_worker
 
-    this_worker().start(node_name=sender.hostname)
+    this_worker().start(sender)
+
+
+@worker_ready.connect
+def hear_hangups(**kwargs: Any) -> None:
+    """Only now: Celery has set its own handler before, which starts the whole process again."""
+    from inference.hangup import on_hangup
+    from inference.worker import this_worker
+
+    on_hangup(this_worker().try_again)
 
 
 @worker_shutting_down.connect

@@ -1,4 +1,4 @@
-"""A worker process's life: load the model in the background, report to the database, run sessions, hand them back.
+"""A worker process's life: get an engine in the background, report to the database, run sessions, hand them back.
 
 One of these a process, under Celery (``inference.tasks``) or beside the web server (``inference.embedded``).
 """
@@ -11,17 +11,15 @@ import os
 import secrets
 import socket
 import threading
+from collections.abc import Callable
+from typing import Any
 
-from celery import current_app
 from django.conf import settings
 from django.db import Error as DatabaseError
 from django.utils import timezone
 
 from inference.chunk_writer import ChunkWriter
-from inference.engine.engine import Engine
-from inference.engine.errors import EngineError
-from inference.engine.loading import LoadedModel
-from inference.engine_start import start_engine
+from inference.engine_source import SessionEngine, engine_source
 from inference.models import ModelWorker
 from inference.refusals import refuse_queued
 from sessions_app import queue
@@ -34,6 +32,8 @@ log = logging.getLogger(__name__)
 STOP_SECONDS = 5.0
 #: rows of workers that went without a word are removed after a day
 FORGET_SECONDS = 86_400
+#: progress comes fast; the row is written at most so often
+ROW_SECONDS = 0.2
 
 
 class Worker:
@@ -42,25 +42,25 @@ class Worker:
     def __init__(self) -> None:
         self.name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
         self.writer = ChunkWriter()
-        #: set once the model is loaded or has failed to
+        #: set while there is an engine, or the certainty that there is none
         self.settled = threading.Event()
         #: set when this process hands its sessions back
         self.draining = threading.Event()
         self.load_error: str | None = None
-        self.fingerprint: dict[str, str] = {}
         #: sessions whose message came when this worker could not run them any more
         self._stranded: list[str] = []
-        self._node_name = ""
-        self._engine: Engine | None = None
+        self._controller: Any = None
+        self._has_left_queue = False
+        self._engine: SessionEngine | None = None
+        self._source = engine_source()
         self._progress = ""
         self._sweeper = Sweeper()
-        self._loader = threading.Thread(target=self._load, name="model-loader", daemon=True)
         self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         self._changed = threading.Event()
 
     @property
-    def engine(self) -> Engine:
-        """The running engine; raises ``RuntimeError`` before ``settled`` or when loading failed."""
+    def engine(self) -> SessionEngine:
+        """The running engine; raises ``RuntimeError`` before ``settled`` or when there is none."""
         if self._engine is None:
             raise RuntimeError("the model is not loaded")
         return self._engine
@@ -71,14 +71,19 @@ class Worker:
             return ModelWorker.State.STOPPED
         if self.load_error is not None:
             return ModelWorker.State.FAILED
-        return ModelWorker.State.READY if self._engine is not None else ModelWorker.State.LOADING
+        return ModelWorker.State.READY if self.settled.is_set() else ModelWorker.State.LOADING
 
-    def start(self, node_name: str) -> None:
-        """``node_name`` is Celery's name of this process, by which its consumer can be told to stop."""
-        self._node_name = node_name
+    def start(self, controller: Any) -> None:
+        """``controller`` is Celery's of this process, whose consumer leaves the queue while there is no engine."""
+        self._controller = controller
         log.info("worker %s starts with the model %s", self.name, settings.SERVED_MODEL_NAME)
-        for thread in (self.writer, self._heart, self._loader, self._sweeper):
+        for thread in (self.writer, self._heart, self._sweeper):
             thread.start()
+        self._source.start(self)
+
+    def try_again(self) -> None:
+        """Load the model again, if it could not be loaded. Fit for signal handlers."""
+        self._source.try_again()
 
     def drain(self) -> None:
         """Stop taking sessions and make the running ones hand themselves back. Returns at once."""
@@ -108,49 +113,59 @@ class Worker:
         while self._stranded:
             queue.send(self._stranded.pop())
 
-    def _load(self) -> None:
-        try:
-            loaded, engine = start_engine(self._report)
-        except EngineError as exc:
-            log.error("the model could not be loaded: %s Mend it and start the worker again.", exc)
-            # Callers read this: they know the model by its name, and have no business with a path.
-            self.load_error = str(exc).replace(settings.MODEL_REPO_ID, settings.SERVED_MODEL_NAME)
-        except Exception:
-            log.exception("the model could not be loaded")
-            self.load_error = "an unexpected error; the log of the worker has the details"
-        else:
-            self.fingerprint = _fingerprint(loaded)
-            self._engine = engine
-            self._progress = ""
-            log.info("the model %s is ready on %s", settings.SERVED_MODEL_NAME, loaded.device)
-            if self.draining.is_set():
-                engine.stop(STOP_SECONDS)
-        if self.load_error is not None:
-            # Others may have the model: this process must not take their sessions and let them lie.
-            current_app.control.cancel_consumer(current_app.conf.task_default_queue, destination=[self._node_name])
+    # --- what the source says of the engine ---
+
+    def engine_pending(self, progress: str) -> None:
+        self._progress = progress[:255]
+        self.load_error = None
+        if not self.draining.is_set():
+            self.settled.clear()
+        if self.draining.is_set():
+            # It began in between, and whoever waits must not wait for ever.
+            self.settled.set()
+        self._changed.set()
+
+    def engine_ready(self, engine: SessionEngine) -> None:
+        self._engine = engine
+        self._progress = ""
+        self.load_error = None
+        if self.draining.is_set():
+            engine.stop(STOP_SECONDS)
         self.settled.set()
         self._changed.set()
 
-    def _report(self, progress: str) -> None:
-        log.info("loading %s: %s", settings.SERVED_MODEL_NAME, progress)
-        self._progress = progress[:255]
+    def engine_failed(self, reason: str) -> None:
+        self._progress = ""
+        self.load_error = reason
+        self.settled.set()
         self._changed.set()
 
+    # --- the heartbeat ---
+
     def _beat(self) -> None:
-        while True:
-            try:
-                self._write_row()
-                if self.load_error is not None:
-                    self._send_stranded()
-                    refuse_queued(self.load_error)
-            except DatabaseError as exc:
-                log.warning("the heartbeat could not be written: %s", exc)
-            finally:
-                release_connections()
-            if self.draining.is_set():
-                return
-            self._changed.wait(settings.WORKER_HEARTBEAT_SECONDS)
+        while not self.draining.is_set():
             self._changed.clear()
+            self._tolerantly(self._report)
+            if not self.draining.wait(ROW_SECONDS):
+                self._changed.wait(settings.WORKER_HEARTBEAT_SECONDS)
+        self._tolerantly(self._write_row)
+
+    def _tolerantly(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except DatabaseError as exc:
+            log.warning("the heartbeat could not be written: %s", exc)
+        finally:
+            release_connections()
+
+    def _report(self) -> None:
+        self._write_row()
+        self._join_or_leave_queue()
+        if self.state in (ModelWorker.State.FAILED, ModelWorker.State.READY):
+            self._send_stranded()
+        if self.load_error is not None:
+            refuse_queued(self.load_error)
+            self._hear_wish()
 
     def _write_row(self) -> None:
         ModelWorker.objects.update_or_create(
@@ -166,10 +181,27 @@ class Worker:
         )
         ModelWorker.objects.gone(FORGET_SECONDS).delete()
 
+    def _hear_wish(self) -> None:
+        """Somebody may have asked in the admin that the model is loaded again."""
+        if ModelWorker.objects.filter(pk=self.name, try_again=True).update(try_again=False):
+            self.try_again()
 
-def _fingerprint(loaded: LoadedModel) -> dict[str, str]:
-    """What another worker must share to go on with a text: other weights or another precision give another one."""
-    return {"revision": loaded.revision, "dtype": loaded.dtype}
+    def _join_or_leave_queue(self) -> None:
+        """Others may have the model: a worker without must not take their sessions and let them lie.
+
+        What is missing is seen at every beat: the consumer comes later than the worker, and anew with each connection.
+        """
+        consumer = getattr(self._controller, "consumer", None)
+        tasks = getattr(consumer, "task_consumer", None)
+        if consumer is None or tasks is None:
+            return
+        name = settings.CELERY_TASK_DEFAULT_QUEUE
+        takes_part = tasks.consuming_from(name)
+        if self.load_error is not None and takes_part:
+            self._has_left_queue = True
+            consumer.call_soon(consumer.cancel_task_queue, name)
+        elif self.load_error is None and self._has_left_queue and not takes_part:
+            consumer.call_soon(consumer.add_task_queue, name)
 
 
 @functools.cache

@@ -1,10 +1,8 @@
-"""Loads a Qwen3-VL from a local folder or the model hub, and says what was loaded."""
+"""Loads a Qwen3-VL, or a model of text alone, from a local folder or the model hub, and says what was loaded."""
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,21 +10,19 @@ from typing import Any
 import torch
 
 from inference.engine import torchvision_compat
+from inference.engine.download import download
 from inference.engine.errors import LoadError
+from inference.engine.placement import parse_device_map, parse_dtype, parse_quantization
+from inference.engine.progress import Listener, Progress, weights_counted
+from inference.engine.revision import revision_of
 from inference.engine.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 
-#: the architectures whose positions and modules the engine knows
-MODEL_TYPES = ("qwen3_vl", "qwen3_vl_moe")
+#: the architectures with images and video whose positions and modules the engine knows
+MEDIA_MODEL_TYPES = ("qwen3_vl", "qwen3_vl_moe")
 
-#: ways to spread a model over the accelerators of a machine, which transformers works out
-SPREADS = ("auto", "balanced", "balanced_low_0", "sequential")
-
-#: files up to this many bytes are hashed whole for the revision, larger ones by samples
-_HASH_WHOLE_BYTES = 64 * 2**20
-_SAMPLES = 32
-_SAMPLE_BYTES = 2**20
+LOADING_WEIGHTS = "loading the weights"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,9 +30,12 @@ class LoadedModel:
     """A model ready to serve, with what belongs to it."""
 
     model: Any
+    #: None for a model of text alone
     processor: Any
     tokenizer: Any
     vocabulary: Vocabulary
+    #: whether it takes images and videos, and has positions in three dimensions
+    has_media: bool
     #: tokens that end a generation
     eos_token_ids: tuple[int, ...]
     #: tokens of prompt and answer together
@@ -45,6 +44,8 @@ class LoadedModel:
     revision: str
     #: of the weights, such as "bfloat16"
     dtype: str
+    #: what was made of the weights while they loaded: "none", "8bit" or "4bit"
+    quantization: str
     device: torch.device
 
 
@@ -53,43 +54,57 @@ def load_model(
     *,
     dtype: str = "auto",
     device_map: str = "auto",
+    quantization: str = "none",
     hf_token: str | None = None,
     trust_remote_code: bool = False,
-    on_progress: Callable[[str], None] | None = None,
+    on_progress: Listener | None = None,
 ) -> LoadedModel:
     """Load the model in the local folder ``source``, or the one of that id on the model hub.
 
     ``dtype`` is a torch dtype's name or "auto" (what the configuration says); ``device_map`` is "auto" (every
-    accelerator there is, else the CPU), another way to spread that transformers knows, or a device of this machine.
-    ``on_progress`` is told the stage in a few words. Raises LoadError.
+    accelerator there is, else the CPU), another way to spread that transformers knows, or a device of this machine;
+    ``quantization`` is "none", "8bit" or "4bit". ``on_progress`` is told each stage, and in the long ones every
+    percent. Raises LoadError.
     """
-    report = on_progress or (lambda stage: None)
-    torch_dtype = _parse_dtype(dtype)
-    placement = _parse_device_map(device_map)
+    listener = on_progress or (lambda progress: None)
+    torch_dtype = parse_dtype(dtype)
+    placement = parse_device_map(device_map)
+    quantization_config = parse_quantization(quantization, placement=placement, dtype=torch_dtype)
     folder = Path(source)
     _refuse_missing_folder(source)
     local = folder.is_dir()
     if not local:
-        report("downloading")
-        folder = _download(source, hf_token, trust_remote_code)
+        listener(Progress("downloading"))
+        try:
+            folder = download(source, token=hf_token, trust_remote_code=trust_remote_code, listener=listener)
+        except LoadError as error:
+            _log_cause("model not downloaded", source, error.__cause__ or error)
+            raise
     try:
-        report("loading the processor")
+        listener(Progress("loading the processor"))
         torchvision_compat.declare_missing_operators()
-        from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+        from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
         from transformers.utils.logging import disable_progress_bar
 
         # A bar is for a terminal; the stages are told by on_progress.
         disable_progress_bar()
         common: dict[str, Any] = {"trust_remote_code": trust_remote_code, "local_files_only": True}
-        model_type = AutoConfig.from_pretrained(folder, **common).model_type
-        if model_type not in MODEL_TYPES:
-            raise LoadError(f"The model {source!r} is a {model_type}; this engine runs {' and '.join(MODEL_TYPES)}.")
-        processor = AutoProcessor.from_pretrained(folder, **common)
-        vocabulary = Vocabulary.of(processor.tokenizer)
-        report("loading the weights")
-        model, info = AutoModelForImageTextToText.from_pretrained(
-            folder, dtype=torch_dtype, device_map=placement, output_loading_info=True, **common
-        )
+        config = AutoConfig.from_pretrained(folder, **common)
+        has_media = config.model_type in MEDIA_MODEL_TYPES
+        if not has_media and not _is_text_model(config, trust_remote_code=trust_remote_code):
+            raise LoadError(
+                f"The model {source!r} is a {config.model_type}; this engine runs {' and '.join(MEDIA_MODEL_TYPES)},"
+                " and causal models of text alone."
+            )
+        processor, tokenizer = _read_processor(folder, source, has_media=has_media, common=common)
+        vocabulary = Vocabulary.of(tokenizer)
+        listener(Progress(LOADING_WEIGHTS))
+        if quantization_config is not None:
+            common["quantization_config"] = quantization_config
+        with weights_counted(LOADING_WEIGHTS, listener):
+            model, info = (AutoModelForImageTextToText if has_media else AutoModelForCausalLM).from_pretrained(
+                folder, dtype=torch_dtype, device_map=placement, output_loading_info=True, **common
+            )
     except LoadError:
         raise
     except Exception as error:
@@ -101,17 +116,22 @@ def load_model(
         ) from error
     if info["missing_keys"]:
         raise LoadError(f"The weights of {source!r} are incomplete: {len(info['missing_keys'])} tensors are missing.")
+    if getattr(model, "_is_stateful", False):
+        # Its state cannot be taken back to an earlier token, or moved to another row of the batch.
+        raise LoadError(f"The model {source!r} is a {config.model_type}, which keeps no cache of keys and values.")
     model.eval()
-    report("ready")
+    listener(Progress("ready"))
     return LoadedModel(
         model=model,
         processor=processor,
-        tokenizer=processor.tokenizer,
+        tokenizer=tokenizer,
         vocabulary=vocabulary,
-        eos_token_ids=_eos_token_ids(model, processor.tokenizer),
-        context_length=int(model.config.get_text_config().max_position_embeddings),
-        revision=_revision(folder) if local else folder.name,
+        has_media=has_media,
+        eos_token_ids=_eos_token_ids(model, tokenizer),
+        context_length=_context_length(model, source),
+        revision=revision_of(folder) if local else folder.name,
         dtype=str(model.dtype).removeprefix("torch."),
+        quantization=quantization,
         device=model.get_input_embeddings().weight.device,
     )
 
@@ -125,54 +145,30 @@ def _refuse_missing_folder(source: str) -> None:
         raise LoadError(f"There is no model folder {source!r}.")
 
 
-def _download(source: str, token: str | None, trust_remote_code: bool) -> Path:
-    """The folder of the model's newest snapshot, or of the one in the cache when the hub cannot be reached.
+def _is_text_model(config: Any, *, trust_remote_code: bool) -> bool:
+    """Whether it is a decoder of text and of nothing else."""
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES,
+    )
 
-    All files first, then the loading: the libraries would otherwise ask the hub for each file by itself, and when it is
-    down try each one again and again for minutes.
-    """
-    from huggingface_hub import snapshot_download
-
-    patterns = ["*.json", "*.jinja", "*.txt", "*.safetensors"] + (["*.py"] if trust_remote_code else [])
-    try:
-        return Path(snapshot_download(source, token=token, allow_patterns=patterns, etag_timeout=10))
-    except Exception as error:
-        _log_cause("model not downloaded", source, error)
-        raise LoadError(_explain_download(source, error)) from error
+    if config.model_type in MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES or getattr(config, "is_encoder_decoder", False):
+        return False
+    brings_its_own = trust_remote_code and "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
+    return brings_its_own or config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 
-def _parse_dtype(name: str) -> Any:
-    if name == "auto":
-        return name
-    dtype = getattr(torch, name.removeprefix("torch."), None)
-    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
-        raise LoadError(f"{name!r} is not a floating-point dtype of torch, such as bfloat16, float16 or float32.")
-    return dtype
+def _read_processor(folder: Path, source: str, *, has_media: bool, common: dict[str, Any]) -> tuple[Any, Any]:
+    """The processor, or None, and the tokenizer."""
+    from transformers import AutoProcessor, AutoTokenizer
 
-
-def _parse_device_map(name: str) -> str | None:
-    """What transformers gets; None for the CPU."""
-    if name in SPREADS:
-        # With nothing but a CPU there is nothing to spread, and weights might still be moved to disk.
-        return name if torch.accelerator.is_available() else None
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise LoadError(f"device_map is {name!r}, which is not a device; use auto, cpu, cuda or cuda:1.") from error
-    if device.type == "cpu":
-        return None
-    here = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    if here is None or here.type != device.type:
-        found = "the CPU" if here is None else f"{here.type} and the CPU"
-        raise LoadError(
-            f"device_map is {name!r}, and torch {torch.__version__} finds no such device here, only {found}; use auto."
-        )
-    count = torch.accelerator.device_count()
-    if device.index is not None and device.index >= count:
-        raise LoadError(
-            f"device_map is {name!r}, and there are {count} {device.type} devices here, counted from 0; use auto."
-        )
-    return name
+    if has_media:
+        processor = AutoProcessor.from_pretrained(folder, **common)
+        return processor, processor.tokenizer
+    tokenizer = AutoTokenizer.from_pretrained(folder, **common)
+    if not tokenizer.chat_template:
+        raise LoadError(f"The model {source!r} has no chat template: it was not made for conversations.")
+    return None, tokenizer
 
 
 def _eos_token_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
@@ -183,49 +179,17 @@ def _eos_token_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
     return tuple(int(i) for i in ids if i is not None)
 
 
-def _explain_download(source: str, error: Exception) -> str:
-    names = {type(e).__name__ for e in _chain(error)}
-    if "GatedRepoError" in names:
-        return f"The model {source!r} is gated: accept its terms on the hub and set a token that may read it."
-    if names & {"RepositoryNotFoundError", "HFValidationError"}:
-        return f"There is no folder {source!r} and no such model on the hub (a private one needs a token)."
-    if names & {"LocalEntryNotFoundError", "OfflineModeIsEnabled"} or isinstance(error, ConnectionError):
-        return f"There is no folder {source!r}, and the model hub cannot be reached to look for a model of that id."
-    return f"The model {source!r} cannot be downloaded ({type(error).__name__})."
+def _context_length(model: Any, source: str) -> int:
+    length = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if not length:
+        raise LoadError(f"The configuration of {source!r} does not say how many tokens its context holds.")
+    return int(length)
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def _log_cause(message: str, source: str, error: Exception) -> None:
+def _log_cause(message: str, source: str, error: BaseException) -> None:
     """One line for who runs the server, the stack for who looks closer; the LoadError has what callers may read."""
     first_line = (str(error).splitlines() or [""])[0]
     logger.warning(
         "%s: %s: %s", message, type(error).__name__, first_line, extra={"action": "model_failed", "source": source}
     )
     logger.debug("%s", message, exc_info=error, extra={"action": "model_failed", "source": source})
-
-
-def _revision(folder: Path) -> str:
-    digest = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
-        if path.is_file() and path.suffix in {".json", ".jinja", ".txt", ".safetensors"}:
-            digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
-            for block in _blocks(path):
-                digest.update(block)
-    return digest.hexdigest()[:40]
-
-
-def _blocks(path: Path) -> Iterator[bytes]:
-    """The file whole, or evenly spread samples of a large one: hashing gigabytes of weights would slow every start."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        if size <= _HASH_WHOLE_BYTES:
-            yield file.read()
-            return
-        for i in range(_SAMPLES):
-            file.seek((size - _SAMPLE_BYTES) * i // (_SAMPLES - 1))
-            yield file.read(_SAMPLE_BYTES)

@@ -38,7 +38,7 @@ class ModelRunner:
         self._decoder: Any = loaded.model.get_decoder()
         self._head: Any = loaded.model.get_output_embeddings()
         # mrope has a position for each of three axes, which are one in the text that is generated.
-        self._axes = 1 if loaded.processor is None else 3
+        self._axes = 3 if loaded.has_media else 1
         self.device = loaded.device
         config = self._decoder.config
         if set(getattr(config, "layer_types", None) or ["full_attention"]) != {"full_attention"}:

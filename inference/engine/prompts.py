@@ -104,7 +104,7 @@ class PromptMaker:
 
     def _positions(self, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, int]:
         ids = inputs["input_ids"]
-        if self._loaded.processor is None:
+        if not self._loaded.has_media:
             return torch.arange(ids.shape[1]).unsqueeze(0), 0
         positions, deltas = self._loaded.model.model.get_rope_index(
             ids,
@@ -142,7 +142,7 @@ class PromptMaker:
         return tuple(sorted(pieces, key=lambda piece: piece.places.start))
 
     def _process(self, conversation: list[dict[str, Any]], request: GenerationRequest) -> dict[str, torch.Tensor]:
-        if self._loaded.processor is None:
+        if not self._loaded.has_media:
             return self._process_text(conversation)
         processor_kwargs: dict[str, Any] = {}
         if request.videos:

@@ -5,8 +5,10 @@ Tests and demonstrations run the same code path with it as with a released model
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +19,13 @@ from transformers.utils.logging import disable_progress_bar
 from inference.engine import torchvision_compat
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast, Qwen3VLConfig, Qwen3VLForConditionalGeneration, Qwen3VLProcessor
+    from transformers import (
+        PreTrainedModel,
+        PreTrainedTokenizerFast,
+        Qwen3VLConfig,
+        Qwen3VLForConditionalGeneration,
+        Qwen3VLProcessor,
+    )
 
 CORPUS = Path(__file__).with_name("tiny_corpus.txt")
 VOCABULARY_SIZE = 512
@@ -79,19 +87,25 @@ def build_tiny_model(folder: Path, *, seed: int = 0) -> Path:
 
     The same seed gives the same bytes. The files are written beside the folder and moved into place when complete.
     """
+    with written_at_once(folder) as unfinished:
+        processor = make_processor()
+        make_model(processor.tokenizer, seed=seed).save_pretrained(unfinished)
+        processor.save_pretrained(unfinished)
+    return folder.absolute()
+
+
+@contextlib.contextmanager
+def written_at_once(folder: Path) -> Iterator[Path]:
+    """A folder to write a model into, which takes the place of ``folder`` when it is complete."""
     folder = folder.absolute()
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.unfinished")
     disable_progress_bar()
     try:
-        processor = make_processor()
-        model = make_model(processor.tokenizer, seed=seed)
-        model.save_pretrained(unfinished)
-        processor.save_pretrained(unfinished)
+        yield unfinished
         _replace(folder, unfinished)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-    return folder
 
 
 def _replace(folder: Path, by: Path) -> None:
@@ -208,11 +222,19 @@ def make_config(tokenizer: PreTrainedTokenizerFast) -> Qwen3VLConfig:
 def make_model(tokenizer: PreTrainedTokenizerFast, *, seed: int) -> Qwen3VLForConditionalGeneration:
     """The model in float32 with random weights that are a function of ``seed`` alone."""
     torchvision_compat.declare_missing_operators()
-    from transformers import GenerationConfig, Qwen3VLForConditionalGeneration
+    from transformers import Qwen3VLForConditionalGeneration
 
     # Construction draws from torch's global generator, which belongs to the caller; the weights that count are ours.
     with torch.random.fork_rng(devices=[]):
         model = Qwen3VLForConditionalGeneration(make_config(tokenizer)).to(torch.float32).eval()
+    draw_weights(model, tokenizer, seed=seed)
+    return model
+
+
+def draw_weights(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, *, seed: int) -> None:
+    """Random weights that are a function of ``seed`` alone, and how the model is to be sampled by default."""
+    from transformers import GenerationConfig
+
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, weight in sorted(model.named_parameters()):
@@ -221,13 +243,12 @@ def make_model(tokenizer: PreTrainedTokenizerFast, *, seed: int) -> Qwen3VLForCo
                 weight.normal_(0.0, 3.0 / weight[0].numel() ** 0.5, generator=generator)
             elif name.endswith("bias"):
                 weight.zero_()
-        model.model.language_model.embed_tokens.weight.normal_(0.0, 1.0, generator=generator)
-        _shape_output(model.lm_head.weight, tokenizer, generator)
+        model.get_input_embeddings().weight.normal_(0.0, 1.0, generator=generator)
+        _shape_output(model.get_output_embeddings().weight, tokenizer, generator)
     eos_ids = [tokenizer.convert_tokens_to_ids(token) for token in (END_OF_TURN, END_OF_TEXT)]
     model.generation_config = GenerationConfig(
         eos_token_id=eos_ids, pad_token_id=eos_ids[1], do_sample=True, temperature=0.7, top_p=0.8, top_k=20
     )
-    return model
 
 
 def _shape_output(weight: torch.Tensor, tokenizer: PreTrainedTokenizerFast, generator: torch.Generator) -> None:

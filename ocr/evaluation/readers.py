@@ -53,7 +53,7 @@ class EngineReader:
         from inference.engine_start import start_engine
 
         try:
-            loaded, self._engine = start_engine(on_progress)
+            loaded, self._engine = start_engine(lambda progress: on_progress(str(progress)))
         except EngineError as exc:
             raise ReaderUnusable(str(exc)) from exc
         self.name = f"{settings.SERVED_MODEL_NAME} in this process ({loaded.device}, {loaded.dtype})"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from django.db import OperationalError
 
 from inference import runner
+from inference.local_engine import generation_request
 from inference.models import ModelWorker
 from inference.worker import Worker
 from sessions_app import actions
@@ -20,11 +22,23 @@ State = ChatSession.State
 DEADLINE_SECONDS = 20.0
 
 
+class NoEngine:
+    """Reads the session as the real one does, and has no model."""
+
+    fingerprint: dict[str, Any] = {"revision": "this"}
+
+    def submit(self, session: ChatSession) -> Any:
+        raise AssertionError(f"no session of these tests comes so far: {generation_request(session)}")
+
+    def stop(self, timeout_seconds: float) -> bool:
+        return True
+
+
 @pytest.fixture
 def worker() -> Iterator[Worker]:
-    """A worker that has settled, with a real writer. No session of these tests comes as far as an engine."""
+    """A worker that has settled, with a real writer."""
     worker = Worker()
-    worker.settled.set()
+    worker.engine_ready(NoEngine())
     worker.writer.start()
     yield worker
     assert worker.writer.running == 0
@@ -53,7 +67,7 @@ def test_what_another_worker_runs_is_left_to_it(worker: Worker) -> None:
 
 
 def test_without_any_model_a_session_fails_with_the_load_error(worker: Worker) -> None:
-    worker.load_error = "out of memory"
+    worker.engine_failed("out of memory")
     session = open_session()
     assert run(session, worker) == State.FAILED
     assert session.error is not None
@@ -66,7 +80,7 @@ def test_while_another_worker_has_or_gets_the_model_a_session_waits_for_it(
     worker: Worker, state: ModelWorker.State
 ) -> None:
     ModelWorker.objects.create(name="other", model="tiny", state=state)
-    worker.load_error = "out of memory"
+    worker.engine_failed("out of memory")
     assert run(open_session(), worker) == State.QUEUED
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import httpx
 import pytest
 
 from tests.live.events import QUESTION
-from tests.live.stack import EmbeddedStack
+from tests.live.stack import START_SECONDS, EmbeddedStack
 from tests.live.waiting import wait_for
 from tests.media_samples import image_bytes
 
@@ -50,6 +52,20 @@ def test_a_model_that_cannot_be_loaded_is_a_503_with_the_reason_and_without_path
             assert str(server.folder.parent) not in refused.text
         assert str(server.folder.parent) not in str(told)
     assert server.query("SELECT count(*) FROM ocr_ktpextraction") == [(0,)]
+
+
+def test_a_model_that_is_mended_is_loaded_at_a_sighup(broken_server: EmbeddedStack, tiny_model: Path) -> None:
+    server = broken_server
+    process = server.processes["serve"]
+    with server.client() as http:
+        wait_for(lambda: health(http)["error"], seconds=START_SECONDS)
+        refused = http.post("/v1/chat/completions", json=QUESTION | {"stream": False})
+        shutil.copy(tiny_model / "model.safetensors", Path(server.env["MODEL_REPO_ID"]) / "model.safetensors")
+        os.kill(process.pid, signal.SIGHUP)
+        server.wait_for_health("modelReady")
+        answer = http.post("/v1/chat/completions", json=QUESTION | {"stream": False})
+    assert (refused.status_code, answer.status_code) == (503, 200)
+    assert "loading broken-model: loading the weights: " in process.log.read_text()
 
 
 def test_a_request_that_comes_while_the_model_loads_waits_for_it(tiny_model: Path, tmp_path: Path) -> None:

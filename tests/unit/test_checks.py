@@ -38,6 +38,7 @@ def test_the_defaults_have_nothing_wrong(monkeypatch: pytest.MonkeyPatch, databa
         ({"MAX_REQUEST_BYTES": 1_000_000, "MAX_IMAGE_BYTES": 900_000}, "inference.W001"),
         ({"MEDIA_LOCAL_ROOT": "no/such/folder"}, "inference.E001"),
         ({"TORCH_DTYPE": "float8"}, "inference.E002"),
+        ({"QUANTIZATION": "int8"}, "inference.E005"),
         ({"DEVICE_MAP": "gpu"}, "inference.E004"),
         ({"DEVICE_MAP": "auto:1"}, "inference.E004"),
         ({"DEVICE_MAP": ""}, "inference.E004"),

@@ -25,7 +25,7 @@ def runner_of(kind: str, *, dtype: torch.dtype = torch.float32, **config: Any) -
     torch.manual_seed(1)
     settings = getattr(transformers, f"{kind}Config")(**{**COMMON, **config})
     model = transformers.AutoModelForCausalLM.from_config(settings).to(dtype).eval()
-    loaded: Any = SimpleNamespace(model=model, processor=None, device=torch.device("cpu"))
+    loaded: Any = SimpleNamespace(model=model, has_media=False, device=torch.device("cpu"))
     return ModelRunner(loaded, max_rows=4, max_tokens=1000)
 
 

@@ -1,17 +1,25 @@
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from inference.engine.errors import LoadError
 from inference.engine.loading import load_model
+from inference.engine.progress import Progress
 from inference.engine.tiny_model import CONTEXT_LENGTH
+from inference.engine.tiny_text_model import build_tiny_text_model
 
 
 @pytest.fixture
@@ -29,10 +37,114 @@ def test_a_loaded_model_says_what_it_is(loaded: Any) -> None:
     assert not loaded.model.training
 
 
-def test_progress_is_reported(tiny_model: Path) -> None:
-    stages: list[str] = []
-    load_model(str(tiny_model), dtype="bfloat16", on_progress=stages.append)
-    assert stages == ["loading the processor", "loading the weights", "ready"]
+def test_progress_is_told_by_stages_and_in_the_long_ones_by_percent(tiny_model: Path) -> None:
+    told: list[Progress] = []
+    load_model(str(tiny_model), dtype="bfloat16", on_progress=told.append)
+    counted = [progress for progress in told if progress.total]
+    assert [str(p) for p in told if p not in counted] == ["loading the processor", "loading the weights", "ready"]
+    assert len(counted) > 10
+    assert [p.percent for p in counted] == sorted({p.percent for p in counted})
+    assert counted[-1].done == counted[-1].total
+    assert re.fullmatch(r"loading the weights: \d+ of \d+ \(100%\)", str(counted[-1]))
+
+
+class Hub(BaseHTTPRequestHandler):
+    """As much of the model hub as a download of one model needs; ``folder`` is set by the test."""
+
+    folder: Path
+    commit = "0123456789abcdef0123456789abcdef01234567"
+
+    def do_HEAD(self) -> None:
+        self.answer(send_body=False)
+
+    def do_GET(self) -> None:
+        self.answer(send_body=True)
+
+    def answer(self, *, send_body: bool) -> None:
+        path = self.path.partition("?")[0]
+        headers = {"X-Repo-Commit": self.commit}
+        if path.startswith("/api/models/someone/tiny/tree/"):
+            body = json.dumps([self.listed(file) for file in sorted(self.folder.iterdir())]).encode()
+        elif path.startswith("/api/models/someone/tiny"):
+            body = json.dumps({"id": "someone/tiny", "sha": self.commit, "siblings": []}).encode()
+        else:
+            body = (self.folder / path.rpartition("/")[2]).read_bytes()
+            headers["ETag"] = f'"{hashlib.sha1(body, usedforsecurity=False).hexdigest()}"'
+        self.send_response(200)
+        for name, value in {**headers, "Content-Length": str(len(body))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if send_body:
+            self.wfile.write(body)
+
+    def listed(self, file: Path) -> dict[str, Any]:
+        blob = hashlib.sha1(file.read_bytes(), usedforsecurity=False).hexdigest()
+        return {"type": "file", "path": file.name, "size": file.stat().st_size, "oid": blob}
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def hub(tiny_model: Path) -> Iterator[str]:
+    handler = type("HubOfTheTinyModel", (Hub,), {"folder": tiny_model})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_download_tells_its_bytes(hub: str, tiny_model: Path, tmp_path: Path) -> None:
+    # In a process of its own, because the hub's address is read once, at import.
+    code = (
+        "from inference.engine.loading import load_model\n"
+        "loaded = load_model('someone/tiny', on_progress=lambda progress: print('TOLD', progress))\n"
+        "print('REVISION', loaded.revision)\n"
+    )
+    environment = {
+        "HF_ENDPOINT": hub,
+        "HF_HOME": str(tmp_path),
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "PATH": "",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120, check=True
+    )
+    told = [line for line in done.stdout.splitlines() if line.startswith("TOLD downloading: ")]
+    megabytes = sum(file.stat().st_size for file in tiny_model.iterdir()) / 1e6
+    assert told[-1] == f"TOLD downloading: {megabytes:,.1f} of {megabytes:,.1f} MB (100%)"
+    assert len(told) > 3
+    assert f"REVISION {Hub.commit}" in done.stdout
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("architecture", ["qwen3", "llama"])
+def test_a_causal_model_of_text_alone_is_loaded_without_a_processor(architecture: Any, tmp_path: Path) -> None:
+    loaded = load_model(str(build_tiny_text_model(tmp_path / "text", architecture=architecture)))
+    assert (loaded.has_media, loaded.processor) == (False, None)
+    assert loaded.context_length == CONTEXT_LENGTH
+    assert set(loaded.eos_token_ids) == set(loaded.tokenizer.convert_tokens_to_ids(["<|im_end|>", "<|endoftext|>"]))
+    ids = loaded.tokenizer("Apa kabar?", return_tensors="pt")["input_ids"]
+    with torch.inference_mode():
+        answer = loaded.model(ids, use_cache=True)
+    assert answer.logits.shape == (1, ids.shape[1], len(loaded.vocabulary.token_bytes))
+    assert answer.past_key_values.get_seq_length() == ids.shape[1]
+
+
+def test_the_same_seed_builds_the_same_text_model(tmp_path: Path) -> None:
+    first, same, other = (
+        load_model(str(build_tiny_text_model(tmp_path / name, seed=seed))).revision
+        for name, seed in [("first", 1), ("same", 1), ("other", 2)]
+    )
+    assert first == same != other
+
+
+def test_a_text_model_without_a_chat_template_is_refused(tmp_path: Path) -> None:
+    folder = build_tiny_text_model(tmp_path / "text")
+    (folder / "chat_template.jinja").unlink()
+    with pytest.raises(LoadError, match="no chat template"):
+        load_model(str(folder))
 
 
 def test_the_revision_tells_weights_and_configuration_apart(tiny_model: Path, folder: Path) -> None:
@@ -70,9 +182,10 @@ def test_damaged_weights_are_refused(folder: Path, monkeypatch: pytest.MonkeyPat
     assert str(folder.parent) not in str(refusal.value)
 
 
-def test_a_model_of_another_architecture_is_refused(folder: Path) -> None:
-    (folder / "config.json").write_text(json.dumps({"model_type": "gpt2"}))
-    with pytest.raises(LoadError, match="is a gpt2"):
+@pytest.mark.parametrize("model_type", ["qwen2_vl", "gemma3", "t5", "vit"])
+def test_a_model_of_another_architecture_is_refused(folder: Path, model_type: str) -> None:
+    (folder / "config.json").write_text(json.dumps({"model_type": model_type}))
+    with pytest.raises(LoadError, match=f"is a {model_type}; this engine runs qwen3_vl and qwen3_vl_moe"):
         load_model(str(folder))
 
 
@@ -109,6 +222,17 @@ def test_a_device_that_is_not_here_is_named(tiny_model: Path, name: str) -> None
     with pytest.raises(LoadError, match="here") as refusal:
         load_model(str(tiny_model), device_map=name)
     assert f"device_map is {name!r}" in str(refusal.value)
+
+
+@pytest.mark.parametrize("name", ["8bit", "4bit"])
+def test_quantization_without_a_gpu_is_refused(tiny_model: Path, name: str) -> None:
+    with pytest.raises(LoadError, match="needs an NVIDIA GPU"):
+        load_model(str(tiny_model), device_map="cpu", quantization=name)
+
+
+def test_an_unknown_quantization_is_refused(tiny_model: Path) -> None:
+    with pytest.raises(LoadError, match="use none, 8bit or 4bit"):
+        load_model(str(tiny_model), quantization="2bit")
 
 
 @pytest.mark.parametrize("name", ["cpu", "cpu:0"])

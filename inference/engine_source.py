@@ -1,0 +1,60 @@
+"""What a worker and its runner know of whatever generates: the model of this process, or another server."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from inference.engine.handle import Handle
+from sessions_app.models import ChatSession
+
+
+class SessionEngine(Protocol):
+    """Generates the answers of sessions."""
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """What another worker must share to go on with a text that this one began."""
+        ...
+
+    def submit(self, session: ChatSession) -> Handle:
+        """Begin, or go on behind what is committed. Reads the database; what fails later is raised by the handle.
+
+        Raises ``EngineError`` or ``ApiError``.
+        """
+        ...
+
+    def stop(self, timeout_seconds: float) -> bool:
+        """End all handles with ``EngineStopped``; whether that was done in time. May be called again."""
+        ...
+
+
+class SourceListener(Protocol):
+    """The worker, as a source sees it. Called from any thread."""
+
+    def engine_pending(self, progress: str) -> None:
+        """There is no engine yet, or not for the moment; sessions wait."""
+        ...
+
+    def engine_ready(self, engine: SessionEngine) -> None: ...
+
+    def engine_failed(self, reason: str) -> None:
+        """There is none until something is mended; ``reason`` is fit for callers to read."""
+        ...
+
+
+class EngineSource(Protocol):
+    """Brings a worker its engine, and says what becomes of it."""
+
+    def start(self, listener: SourceListener) -> None: ...
+
+    def try_again(self) -> None:
+        """Try at once to have an engine, if there is none. Fit for signal handlers: takes no lock and logs nothing."""
+        ...
+
+
+def engine_source() -> EngineSource:
+    """The one that ``INFERENCE_ENGINE`` names."""
+    # Imported only here: the one needs torch, and the other is there for processes that have none.
+    from inference.local_engine import LocalSource
+
+    return LocalSource()

@@ -1,0 +1,129 @@
+"""The model of this process: loaded in a thread of its own, again when somebody asks, and run by the engine."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from typing import Any
+
+from django.conf import settings
+from PIL import Image
+
+from inference.engine.engine import Engine, EngineStats
+from inference.engine.errors import EngineError
+from inference.engine.handle import Handle
+from inference.engine.loading import LoadedModel
+from inference.engine.progress import Progress
+from inference.engine.types import GenerationRequest, Sampling, Video
+from inference.engine_source import SourceListener
+from inference.engine_start import start_engine
+from inference.media.images import decode_image
+from inference.media.videos import sample_video
+from sessions_app.models import ChatSession, Chunk
+
+log = logging.getLogger(__name__)
+
+#: a stage's progress is a line of the log at every so many percent
+LOGGED_PERCENT = 10
+
+
+class LocalSource:
+    """Loads the model, and after a failure again at every ``try_again``."""
+
+    def __init__(self) -> None:
+        # This queue and no event: putting into it takes no lock that an interrupted thread may hold.
+        self._wishes: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._logged = ("", 0)
+
+    def start(self, listener: SourceListener) -> None:
+        self._listener = listener
+        threading.Thread(target=self._run, name="model-loader", daemon=True).start()
+
+    def try_again(self) -> None:
+        self._wishes.put(None)
+
+    def _run(self) -> None:
+        while not self._load():
+            self._wishes.get()
+            while not self._wishes.empty():
+                self._wishes.get()
+            log.info("the model is loaded again")
+        while True:
+            self._wishes.get()
+            log.info("asked to load the model, which is there: nothing to do")
+
+    def _load(self) -> bool:
+        """Whether there is an engine now."""
+        self._listener.engine_pending("")
+        try:
+            loaded, engine = start_engine(self._tell)
+        except EngineError as exc:
+            log.error("the model could not be loaded: %s Mend it, then send SIGHUP or start the worker again.", exc)
+            # Callers read this: they know the model by its name, and have no business with a path.
+            self._listener.engine_failed(str(exc).replace(settings.MODEL_REPO_ID, settings.SERVED_MODEL_NAME))
+            return False
+        except Exception:
+            log.exception("the model could not be loaded")
+            self._listener.engine_failed("an unexpected error; the log of the worker has the details")
+            return False
+        log.info(
+            "the model %s is ready on %s, with room for %d tokens in the running batch",
+            settings.SERVED_MODEL_NAME,
+            loaded.device,
+            engine.stats().max_running_tokens,
+        )
+        self._listener.engine_ready(LocalEngine(engine, loaded))
+        return True
+
+    def _tell(self, progress: Progress) -> None:
+        step = (progress.stage, progress.percent // LOGGED_PERCENT)
+        if step != self._logged:
+            self._logged = step
+            log.info("loading %s: %s", settings.SERVED_MODEL_NAME, progress)
+        self._listener.engine_pending(str(progress))
+
+
+class LocalEngine:
+    """Sessions on the engine of this process."""
+
+    def __init__(self, engine: Engine, loaded: LoadedModel) -> None:
+        self._engine = engine
+        self._fingerprint = {
+            "revision": loaded.revision,
+            "dtype": loaded.dtype,
+            "quantization": loaded.quantization,
+            "video_frames": settings.MAX_VIDEO_FRAMES,
+        }
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        return self._fingerprint
+
+    def submit(self, session: ChatSession) -> Handle:
+        return self._engine.submit(generation_request(session))
+
+    def stop(self, timeout_seconds: float) -> bool:
+        return self._engine.stop(timeout_seconds)
+
+    def stats(self) -> EngineStats:
+        return self._engine.stats()
+
+
+def generation_request(session: ChatSession) -> GenerationRequest:
+    """The stored request with its media decoded again from the stored bytes, and the tokens that are committed."""
+    images: list[Image.Image] = []
+    videos: list[Video] = []
+    for media in session.media.all():
+        data = bytes(media.data)
+        if media.kind == "image":
+            images.append(decode_image(data, param=None))
+        else:
+            videos.append(sample_video(data, max_frames=settings.MAX_VIDEO_FRAMES, param=None))
+    return GenerationRequest(
+        messages=session.request["messages"],
+        sampling=Sampling.from_json(session.request["sampling"]),
+        images=images,
+        videos=videos,
+        resume_ids=Chunk.objects.token_ids_of(session.pk) if session.next_index > 1 else (),
+    )
