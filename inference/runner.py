@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from django.conf import settings
@@ -11,8 +13,10 @@ from PIL import Image
 
 from inference.chunk_writer import Run
 from inference.engine.errors import EngineError, EngineStopped, InvalidPrompt, InvalidSampling, PromptTooLong
+from inference.engine.handle import Handle, merged
 from inference.engine.types import Finish, GenerationRequest, Sampling, Video
 from inference.errors import ApiError
+from inference.generations import choices_of
 from inference.media.images import decode_image
 from inference.media.videos import sample_video
 from inference.refusals import refuse_session
@@ -50,10 +54,10 @@ def run_session(session_id: str, worker: Worker) -> None:
 
 def _run_claimed(session: ChatSession, worker: Worker) -> None:
     log.info("session %s: attempt %d begins at chunk %d", session.pk, session.attempt, session.next_index)
-    handle = None
+    handles: list[Handle] = []
 
     def stop() -> None:
-        if handle is not None:
+        for handle in list(handles):
             handle.cancel()
 
     run = worker.writer.open(session.pk, session.attempt, session.next_index, stop)
@@ -63,17 +67,20 @@ def _run_claimed(session: ChatSession, worker: Worker) -> None:
         if error := _splice_error(session, worker):
             _close(run, Closing(error=error))
             return
-        request = _generation_request(session)
+        requests = _generation_requests(session)
         # From here on this thread holds no connection: the writer has its own.
         release_connections()
-        handle = worker.engine.submit(request)
+        for request in requests:
+            handles.append(worker.engine.submit(request))
         if run.is_cancelled or run.is_lost:
-            handle.cancel()
-        for item in handle:
+            stop()
+        finishes: dict[int, Finish] = {}
+        for choice, item in merged(handles):
             if isinstance(item, Finish):
-                _finish(run, item, worker)
+                finishes[choice] = item
             else:
-                run.add(item)
+                run.add(item, choice)
+        _finish(run, [finishes[choice] for choice in sorted(finishes)], worker)
     except EngineStopped:
         _hand_back(run, worker)
     except (PromptTooLong, InvalidPrompt, InvalidSampling) as exc:
@@ -90,12 +97,16 @@ def _run_claimed(session: ChatSession, worker: Worker) -> None:
         log.exception("session %s failed", session.pk)
         _close(run, Closing(error=_server_error("The generation failed. The log of the worker has the details.")))
     finally:
+        stop()  # of several choices, those that still run when another has failed
         worker.writer.forget(run)
         release_connections()
 
 
-def _generation_request(session: ChatSession) -> GenerationRequest:
-    """The stored request with its media decoded again from the stored bytes, and the tokens that are committed."""
+def _generation_requests(session: ChatSession) -> list[GenerationRequest]:
+    """The stored request with its media decoded again from the stored bytes, and the tokens that are committed.
+
+    One for each answer that it wants. An answer that is complete is asked for too: the engine sees that it has ended.
+    """
     images: list[Image.Image] = []
     videos: list[Video] = []
     for media in session.media.all():
@@ -104,13 +115,18 @@ def _generation_request(session: ChatSession) -> GenerationRequest:
             images.append(decode_image(data, param=None))
         else:
             videos.append(sample_video(data, max_frames=settings.MAX_VIDEO_FRAMES, param=None))
-    return GenerationRequest(
-        messages=session.request["messages"],
-        sampling=Sampling.from_json(session.request["sampling"]),
-        images=images,
-        videos=videos,
-        resume_ids=Chunk.objects.token_ids_of(session.pk) if session.next_index > 1 else (),
-    )
+    sampling = Sampling.from_json(session.request["sampling"])
+    committed = Chunk.objects.token_ids_by_choice(session.pk) if session.next_index > 1 else {}
+    return [
+        GenerationRequest(
+            messages=session.request["messages"],
+            sampling=dataclasses.replace(sampling, seed=sampling.seed + choice),
+            images=images,
+            videos=videos,
+            resume_ids=committed.get(choice, ()),
+        )
+        for choice in range(choices_of(session.request))
+    ]
 
 
 def _splice_error(session: ChatSession, worker: Worker) -> dict[str, Any] | None:
@@ -128,17 +144,21 @@ def _splice_error(session: ChatSession, worker: Worker) -> dict[str, Any] | None
     )
 
 
-def _finish(run: Run, finish: Finish, worker: Worker) -> None:
-    if finish.reason == "cancelled" and not run.is_cancelled:
+def _finish(run: Run, finishes: Sequence[Finish], worker: Worker) -> None:
+    """Close the session: ``finishes`` are those of all its choices."""
+    reasons = [finish.reason for finish in finishes]
+    if "cancelled" in reasons and not run.is_cancelled:
         _hand_back(run, worker)  # stopped from inside: lost, or draining
         return
     _close(
         run,
         Closing(
-            reason=finish.reason,
-            prompt_tokens=finish.prompt_tokens,
-            completion_tokens=finish.completion_tokens,
-            reasoning_tokens=finish.reasoning_tokens,
+            reason=next(reason for reason in ("cancelled", "length", "stop") if reason in reasons),
+            reasons=tuple(reasons) if len(reasons) > 1 else (),
+            # All have the same prompt; one that was cancelled before it was read knows of none.
+            prompt_tokens=max(finish.prompt_tokens for finish in finishes),
+            completion_tokens=sum(finish.completion_tokens for finish in finishes),
+            reasoning_tokens=sum(finish.reasoning_tokens for finish in finishes),
         ),
     )
 

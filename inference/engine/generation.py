@@ -12,6 +12,9 @@ from inference.engine.sampling import RawLogprobs
 from inference.engine.types import Delta, Finish, FinishReason, GenerationRequest, Likelihood, Sampling, TokenLogprobs
 from inference.engine.vocabulary import Vocabulary
 
+#: for a token that the model rules out, as OpenAI has it: JSON knows no infinity
+LEAST_LOGPROB = -9999.0
+
 
 class Generation:
     """Takes the tokens of one request, delivers their text, and says when it ends."""
@@ -92,7 +95,9 @@ class Generation:
         known = self._vocabulary.token_bytes
         name = self._vocabulary.special_names.get(token)
         raw = known[token] if name is None and token < len(known) else None
-        return Likelihood(token, name or (raw or b"").decode(errors="replace"), raw, logprob)
+        # No model means U+0000, and PostgreSQL cannot store it.
+        text = name or (raw or b"").decode(errors="replace").replace("\0", "\ufffd")
+        return Likelihood(token, text, raw, max(LEAST_LOGPROB, logprob))
 
 
 def _check_token_ids(sampling: Sampling, known: int) -> None:

@@ -119,8 +119,8 @@ def test_an_unknown_model_is_a_not_found_error_with_openais_code(client: openai.
 
 def test_a_parameter_that_is_not_honoured_is_refused_by_name(client: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError) as refused:
-        client.chat.completions.create(model="tiny", messages=HELLO, n=2)
-    assert refused.value.param == "n"
+        client.chat.completions.create(model="tiny", messages=HELLO, prediction={"type": "content", "content": "x"})
+    assert refused.value.param == "prediction"
     assert refused.value.code == "unsupported_parameter"
 
 
