@@ -93,7 +93,7 @@ class Generation:
 
     def _likelihood(self, token: int, logprob: float) -> Likelihood:
         known = self._vocabulary.token_bytes
-        name = self._vocabulary.special_names.get(token)
+        name = self._vocabulary.names.get(token)
         raw = known[token] if name is None and token < len(known) else None
         # No model means U+0000, and PostgreSQL cannot store it.
         text = name or (raw or b"").decode(errors="replace").replace("\0", "\ufffd")
