@@ -7,19 +7,23 @@ another worker has taken the session over by then.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import InterfaceError, OperationalError
 
 from inference.engine.types import Delta as EngineDelta
+from inference.engine.types import Likelihood, TokenLogprobs
 from sessions_app import actions
 from sessions_app.actions import Append, Closing, Piece
 from sessions_app.db import release_connections
+from sessions_app.models import Delta
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +39,32 @@ UNWRITABLE: dict[str, str | None] = {
     "param": None,
     "code": "generation_failed",
 }
+
+
+@dataclasses.dataclass(slots=True)
+class _Tokens:
+    ids: list[int] = dataclasses.field(default_factory=list)
+    logprobs: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+
+
+def _joined(piece: Piece, delta: Delta, token_ids: Sequence[int]) -> Piece:
+    both: Delta = {**piece.delta, "text": piece.delta["text"] + delta["text"]}
+    if logprobs := [*piece.delta.get("logprobs", ()), *delta.get("logprobs", ())]:
+        both["logprobs"] = logprobs
+    return Piece(both, (*piece.token_ids, *token_ids))
+
+
+def _stored(logprobs: TokenLogprobs) -> dict[str, Any]:
+    return {**_likelihood(logprobs.chosen), "top": [_likelihood(likelihood) for likelihood in logprobs.top]}
+
+
+def _likelihood(likelihood: Likelihood) -> dict[str, Any]:
+    raw = likelihood.raw
+    return {
+        "token": likelihood.token,
+        "bytes": None if raw is None else list(raw),
+        "logprob": likelihood.logprob,
+    }
 
 
 class Run:
@@ -53,22 +83,24 @@ class Run:
         self._stop = stop
         self._index = index
         self._pieces: list[Piece] = []
-        #: tokens whose text is held back; they go with the next piece
-        self._held_token_ids: list[int] = []
+        #: of each choice, the tokens whose text is held back; they go with its next piece
+        self._held: dict[int, _Tokens] = {}
         self._closing: Closing | None = None
         self._has_started = False
         self._in_flight = False
         self._renew_at = time.monotonic() + settings.SESSION_LEASE_SECONDS * RENEW_FRACTION
 
-    def add(self, delta: EngineDelta) -> None:
+    def add(self, delta: EngineDelta, choice: int = 0) -> None:
         """Take what the engine made; it is committed soon."""
         with self._writer.changed:
             if self._closing is not None:
                 return  # the writer has ended it
-            self._held_token_ids += delta.token_ids
+            held = self._held.setdefault(choice, _Tokens())
+            held.ids += delta.token_ids
+            held.logprobs += map(_stored, delta.logprobs)
             for kind, text in (("reasoning", delta.reasoning), ("text", delta.text)):
                 if text:
-                    self._add_text(kind, text)
+                    self._add_piece(kind, text, choice)
             self._writer.changed.notify()
 
     def close(self, closing: Closing) -> None:
@@ -76,20 +108,29 @@ class Run:
         with self._writer.changed:
             if self._closing is not None:
                 return
-            if self._held_token_ids:
-                self._pieces.append(Piece({"type": "text", "text": ""}, tuple(self._held_token_ids)))
-                self._held_token_ids = []
+            for choice in sorted(self._held):
+                self._add_piece("text", "", choice)
             self._closing = closing
             self._writer.changed.notify()
 
-    def _add_text(self, kind: str, text: str) -> None:
-        token_ids = tuple(self._held_token_ids)
-        self._held_token_ids = []
-        if self._pieces and self._pieces[-1].delta["type"] == kind:
-            last = self._pieces.pop()
-            text = last.delta["text"] + text
-            token_ids = (*last.token_ids, *token_ids)
-        self._pieces.append(Piece({"type": kind, "text": text}, token_ids))
+    def _add_piece(self, kind: str, text: str, choice: int) -> None:
+        held = self._held.pop(choice, _Tokens())
+        if not (text or held.ids):
+            return
+        delta: Delta = {"type": kind, "text": text}
+        if choice:
+            delta["choice"] = choice
+        if held.logprobs:
+            delta["logprobs"] = held.logprobs
+        # The order of two choices means nothing: the last piece of this one may lie behind those of others.
+        place = next((i for i, p in self._newest_first() if p.delta.get("choice", 0) == choice), None)
+        if place is None or self._pieces[place].delta["type"] != kind:
+            self._pieces.append(Piece(delta, tuple(held.ids)))
+        else:
+            self._pieces[place] = _joined(self._pieces[place], delta, held.ids)
+
+    def _newest_first(self) -> Iterator[tuple[int, Piece]]:
+        return zip(range(len(self._pieces) - 1, -1, -1), reversed(self._pieces), strict=True)
 
     # --- for the writer, with its lock held ---
 
@@ -131,7 +172,7 @@ class Run:
             self.lose()
             return
         self._pieces = []
-        self._held_token_ids = []
+        self._held = {}
         self._closing = Closing(error=UNWRITABLE)
         self._stop()
 

@@ -16,8 +16,10 @@ class SessionEngine(Protocol):
         """What another worker must share to go on with a text that this one began."""
         ...
 
-    def submit(self, session: ChatSession) -> Handle:
-        """Begin, or go on behind what is committed. Reads the database; what fails later is raised by the handle.
+    def submit(self, session: ChatSession) -> list[Handle]:
+        """Begin, or go on behind what is committed: a handle for each answer that the session wants.
+
+        Reads the database; what fails later is raised by the handles.
 
         Raises ``EngineError`` or ``ApiError``.
         """

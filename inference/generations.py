@@ -33,12 +33,24 @@ class StoredMedia(Protocol):
 
 
 @dataclasses.dataclass(slots=True)
-class Answer:
-    """What a finished session said."""
+class Choice:
+    """One of the answers of a session; most have one."""
 
     text: str = ""
     reasoning: str = ""
-    #: stop, length or cancelled; empty when it failed
+    #: as in the session's deltas, of every token; empty where nobody asked for them
+    logprobs: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    #: its own, where the session gives several answers
+    finish_reason: str = ""
+
+
+@dataclasses.dataclass(slots=True)
+class Answer:
+    """What a finished session said."""
+
+    #: at least one; as many as have said something
+    choices: list[Choice] = dataclasses.field(default_factory=lambda: [Choice()])
+    #: stop, length or cancelled: of all choices that have none of their own; empty when it failed
     finish_reason: str = ""
     error: dict[str, Any] | None = None
     #: HTTP status that belongs to the error
@@ -48,14 +60,15 @@ class Answer:
     reasoning_tokens: int = 0
 
     def add(self, deltas: Iterable[Delta]) -> None:
-        texts: list[str] = [self.text]
-        reasonings: list[str] = [self.reasoning]
+        pieces: dict[tuple[int, str], list[str]] = {}
         for delta in deltas:
             match delta["type"]:
-                case "text":
-                    texts.append(delta["text"])
-                case "reasoning":
-                    reasonings.append(delta["text"])
+                case "text" | "reasoning":
+                    number = delta.get("choice", 0)
+                    pieces.setdefault((number, delta["type"]), []).append(delta["text"])
+                    self._choice(number).logprobs += delta.get("logprobs", ())
+                case "finish" if "choice" in delta:
+                    self._choice(delta["choice"]).finish_reason = delta["reason"]
                 case "finish":
                     self.finish_reason = delta["reason"]
                 case "usage":
@@ -65,8 +78,24 @@ class Answer:
                 case "error":
                     self.error = delta["error"]
                     self.error_status = delta["status"]
-        self.text = "".join(texts)
-        self.reasoning = "".join(reasonings)
+        for (number, said), texts in pieces.items():
+            choice = self._choice(number)
+            setattr(choice, said, "".join([getattr(choice, said), *texts]))
+
+    @property
+    def text(self) -> str:
+        """Of the first choice."""
+        return self.choices[0].text
+
+    def _choice(self, number: int) -> Choice:
+        while len(self.choices) <= number:
+            self.choices.append(Choice())
+        return self.choices[number]
+
+
+def choices_of(request: Any) -> int:
+    """How many answers a stored request wants; 1 when it is not there any more."""
+    return int(request.get("choices", 1)) if isinstance(request, dict) else 1
 
 
 def new_seed() -> int:
@@ -79,6 +108,7 @@ async def start_generation(
     messages: Sequence[dict[str, Any]],
     media: Sequence[StoredMedia],
     sampling: Sampling,
+    choices: int = 1,
     origin: str = "chat",
     request_id: str = "",
     session_id: str | None = None,
@@ -87,13 +117,18 @@ async def start_generation(
 ) -> ChatSession:
     """Open a session for these messages and send it to the workers; with a known id, the session that has it.
 
+    It gives ``choices`` answers. The first is the one that it would give alone, the next draw with the next seeds.
     Raises ``Conflict`` when the id belongs to another request and ``Unavailable`` when the queue is full.
     """
     try:
         session, _ = await in_db(
             actions.open_session,
             session_id=session_id,
-            request={"messages": list(messages), "sampling": dataclasses.asdict(sampling)},
+            request={
+                "messages": list(messages),
+                "sampling": dataclasses.asdict(sampling),
+                **({"choices": choices} if choices > 1 else {}),
+            },
             request_digest=request_digest,
             model=settings.SERVED_MODEL_NAME,
             origin=origin,

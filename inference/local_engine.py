@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import queue
 import threading
@@ -18,6 +19,7 @@ from inference.engine.progress import Progress
 from inference.engine.types import GenerationRequest, Sampling, Video
 from inference.engine_source import SourceListener
 from inference.engine_start import start_engine
+from inference.generations import choices_of
 from inference.media.images import decode_image
 from inference.media.videos import sample_video
 from sessions_app.models import ChatSession, Chunk
@@ -100,8 +102,8 @@ class LocalEngine:
     def fingerprint(self) -> dict[str, Any]:
         return self._fingerprint
 
-    def submit(self, session: ChatSession) -> Handle:
-        return self._engine.submit(generation_request(session))
+    def submit(self, session: ChatSession) -> list[Handle]:
+        return [self._engine.submit(request) for request in generation_requests(session)]
 
     def stop(self, timeout_seconds: float) -> bool:
         return self._engine.stop(timeout_seconds)
@@ -110,8 +112,11 @@ class LocalEngine:
         return self._engine.stats()
 
 
-def generation_request(session: ChatSession) -> GenerationRequest:
-    """The stored request with its media decoded again from the stored bytes, and the tokens that are committed."""
+def generation_requests(session: ChatSession) -> list[GenerationRequest]:
+    """The stored request with its media decoded again from the stored bytes, and the tokens that are committed.
+
+    One for each answer that it wants. An answer that is complete is asked for too: the engine sees that it has ended.
+    """
     images: list[Image.Image] = []
     videos: list[Video] = []
     for media in session.media.all():
@@ -120,10 +125,15 @@ def generation_request(session: ChatSession) -> GenerationRequest:
             images.append(decode_image(data, param=None))
         else:
             videos.append(sample_video(data, max_frames=settings.MAX_VIDEO_FRAMES, param=None))
-    return GenerationRequest(
-        messages=session.request["messages"],
-        sampling=Sampling.from_json(session.request["sampling"]),
-        images=images,
-        videos=videos,
-        resume_ids=Chunk.objects.token_ids_of(session.pk) if session.next_index > 1 else (),
-    )
+    sampling = Sampling.from_json(session.request["sampling"])
+    committed = Chunk.objects.token_ids_by_choice(session.pk) if session.next_index > 1 else {}
+    return [
+        GenerationRequest(
+            messages=session.request["messages"],
+            sampling=dataclasses.replace(sampling, seed=sampling.seed + choice),
+            images=images,
+            videos=videos,
+            resume_ids=committed.get(choice, ()),
+        )
+        for choice in range(choices_of(session.request))
+    ]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from django.db import InterfaceError, OperationalError
 
 from inference.chunk_writer import Run
 from inference.engine.errors import EngineError, EngineStopped, InvalidPrompt, InvalidSampling, PromptTooLong
+from inference.engine.handle import Handle, merged
 from inference.engine.types import Finish
 from inference.errors import ApiError
 from inference.refusals import refuse_session
@@ -46,10 +48,10 @@ def run_session(session_id: str, worker: Worker) -> None:
 
 def _run_claimed(session: ChatSession, worker: Worker) -> None:
     log.info("session %s: attempt %d begins at chunk %d", session.pk, session.attempt, session.next_index)
-    handle = None
+    handles: list[Handle] = []
 
     def stop() -> None:
-        if handle is not None:
+        for handle in list(handles):
             handle.cancel()
 
     run = worker.writer.open(session.pk, session.attempt, session.next_index, stop)
@@ -59,16 +61,18 @@ def _run_claimed(session: ChatSession, worker: Worker) -> None:
         if error := _splice_error(session, worker):
             _close(run, Closing(error=error))
             return
-        handle = worker.engine.submit(session)
+        handles += worker.engine.submit(session)
         # From here on this thread holds no connection: the writer has its own.
         release_connections()
         if run.is_cancelled or run.is_lost:
-            handle.cancel()
-        for item in handle:
+            stop()
+        finishes: dict[int, Finish] = {}
+        for choice, item in merged(handles):
             if isinstance(item, Finish):
-                _finish(run, item, worker)
+                finishes[choice] = item
             else:
-                run.add(item)
+                run.add(item, choice)
+        _finish(run, [finishes[choice] for choice in sorted(finishes)], worker)
     except EngineStopped:
         _hand_back(run, worker)
     except (PromptTooLong, InvalidPrompt, InvalidSampling) as exc:
@@ -85,6 +89,7 @@ def _run_claimed(session: ChatSession, worker: Worker) -> None:
         log.exception("session %s failed", session.pk)
         _close(run, Closing(error=_server_error("The generation failed. The log of the worker has the details.")))
     finally:
+        stop()  # of several choices, those that still run when another has failed
         worker.writer.forget(run)
         release_connections()
 
@@ -105,17 +110,21 @@ def _splice_error(session: ChatSession, worker: Worker) -> dict[str, Any] | None
     )
 
 
-def _finish(run: Run, finish: Finish, worker: Worker) -> None:
-    if finish.reason == "cancelled" and not run.is_cancelled:
+def _finish(run: Run, finishes: Sequence[Finish], worker: Worker) -> None:
+    """Close the session: ``finishes`` are those of all its choices."""
+    reasons = [finish.reason for finish in finishes]
+    if "cancelled" in reasons and not run.is_cancelled:
         _hand_back(run, worker)  # stopped from inside: lost, or draining
         return
     _close(
         run,
         Closing(
-            reason=finish.reason,
-            prompt_tokens=finish.prompt_tokens,
-            completion_tokens=finish.completion_tokens,
-            reasoning_tokens=finish.reasoning_tokens,
+            reason=next(reason for reason in ("cancelled", "length", "stop") if reason in reasons),
+            reasons=tuple(reasons) if len(reasons) > 1 else (),
+            # All have the same prompt; one that was cancelled before it was read knows of none.
+            prompt_tokens=max(finish.prompt_tokens for finish in finishes),
+            completion_tokens=sum(finish.completion_tokens for finish in finishes),
+            reasoning_tokens=sum(finish.reasoning_tokens for finish in finishes),
         ),
     )
 

@@ -57,6 +57,8 @@ class Closing:
     """How a session ends. With an error it fails; without one it ends for ``reason``."""
 
     reason: str = "stop"
+    #: the reason of each answer, where the session gives several at once; ``reason`` stands for all of them then
+    reasons: tuple[str, ...] = ()
     prompt_tokens: int = 0
     completion_tokens: int = 0
     reasoning_tokens: int = 0
@@ -74,8 +76,11 @@ class Closing:
         """The last chunks of the stream: exactly one of them is terminal."""
         if self.error is not None:
             return [{"type": "error", "error": self.error, "status": self.error_status}]
+        finishes: list[Delta] = [
+            {"type": "finish", "choice": choice, "reason": reason} for choice, reason in enumerate(self.reasons)
+        ]
         return [
-            {"type": "finish", "reason": self.reason},
+            *(finishes or [{"type": "finish", "reason": self.reason}]),
             {
                 "type": "usage",
                 "prompt_tokens": self.prompt_tokens,

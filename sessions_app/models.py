@@ -22,8 +22,13 @@ def new_session_id() -> str:
 class Delta(TypedDict, total=False):
     """What one chunk adds, in no API's words. ``type`` says which other members there are.
 
+    A session that gives several answers at once has ``choice``, the number of the answer, in text, reasoning and
+    finish. Left out it is the first; a finish without it ends them all.
+
     - ``start``: the session is open. Always chunk 0, written with the session.
-    - ``text`` and ``reasoning``: ``text``, the next characters of the answer or of the thinking before it.
+    - ``text`` and ``reasoning``: ``text``, the next characters of the answer or of the thinking before it. Where asked
+      for also ``logprobs``, one for each token of the chunk: ``token`` (text), ``bytes`` (a list of numbers, or None),
+      ``logprob``, and ``top``, a list of such without ``top``.
     - ``finish``: ``reason``, one of stop, length, cancelled.
     - ``usage``: ``prompt_tokens``, ``completion_tokens``, ``reasoning_tokens``.
     - ``end``: terminal, after finish and usage.
@@ -32,6 +37,8 @@ class Delta(TypedDict, total=False):
 
     type: str
     text: str
+    choice: int
+    logprobs: list[dict[str, Any]]
     reason: str
     prompt_tokens: int
     completion_tokens: int

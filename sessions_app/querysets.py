@@ -57,6 +57,14 @@ class ChunkQuerySet(models.QuerySet["Chunk"]):
         """In order, those that follow ``index``."""
         return self.filter(session_id=session_id, index__gt=index).order_by("index")
 
+    def token_ids_by_choice(self, session_id: str) -> dict[int, list[int]]:
+        """Every committed token of each of the session's answers, in order."""
+        rows = self.filter(session_id=session_id).order_by("index").values_list("delta__choice", "token_ids")
+        by_choice: dict[int, list[int]] = {}
+        for choice, token_ids in rows:
+            by_choice.setdefault(choice or 0, []).extend(token_ids)
+        return by_choice
+
     def token_ids_of(self, session_id: str) -> list[int]:
         """Every committed token of the session, in order."""
         lists = self.filter(session_id=session_id).order_by("index").values_list("token_ids", flat=True)

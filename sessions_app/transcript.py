@@ -19,6 +19,8 @@ class Answer:
 
     reasoning: str = ""
     text: str = ""
+    #: the texts of the second answer and the next, where the session gives several
+    others: list[str] = dataclasses.field(default_factory=list)
     #: index of the last chunk read; -1 when there is none
     last_index: int = -1
     is_ended: bool = False
@@ -57,14 +59,19 @@ def assemble(rows: Iterable[tuple[int, Delta]]) -> Answer:
     """Put together (index, delta) pairs that come in order."""
     answer = Answer()
     pieces: dict[str, list[str]] = {"reasoning": [], "text": []}
+    others: dict[int, list[str]] = {}
     for index, delta in rows:
         answer.last_index = index
-        if delta["type"] in pieces:
+        if delta["type"] == "text" and (number := delta.get("choice", 0)):
+            more = others.setdefault(number, [])
+            more.append(delta["text"])
+        elif delta["type"] in pieces and not delta.get("choice"):
             pieces[delta["type"]].append(delta["text"])
         elif delta["type"] in TERMINAL_DELTAS:
             answer.is_ended = True
     answer.reasoning = "".join(pieces["reasoning"])
     answer.text = "".join(pieces["text"])
+    answer.others = ["".join(others[number]) for number in sorted(others)]
     return answer
 
 

@@ -124,6 +124,7 @@ async def _open(payload: ChatCompletionRequest) -> ChatSession:
         messages=conversation.messages,
         media=media,
         sampling=payload.sampling(seed=generations.new_seed()),
+        choices=payload.n or 1,
         session_id=payload.session_id,
         request_digest=payload.digest(),
         request_id=current_request_id(),

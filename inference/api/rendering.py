@@ -6,9 +6,10 @@ Everything is a function of the session and the chunk alone, so a resumed stream
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
-from inference.generations import Answer
+from inference.generations import Answer, Choice, choices_of
 from sessions_app.models import ChatSession, Delta
 from sessions_app.wakeups import StreamChunk
 
@@ -20,9 +21,8 @@ _encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 def render_completion(session: ChatSession, answer: Answer) -> dict[str, Any]:
     """``chat.completion``, for a session that did not fail."""
-    message: dict[str, Any] = {"role": "assistant", "content": answer.text, "refusal": None}
-    if answer.reasoning:
-        message |= _reasoning(answer.reasoning)
+    said = [*answer.choices, *(Choice() for _ in range(choices_of(session.request) - len(answer.choices)))]
+    reasons = [choice.finish_reason or answer.finish_reason for choice in said]
     usage = {
         "type": "usage",
         "prompt_tokens": answer.prompt_tokens,
@@ -30,11 +30,19 @@ def render_completion(session: ChatSession, answer: Answer) -> dict[str, Any]:
         "reasoning_tokens": answer.reasoning_tokens,
     }
     body = _envelope(session, "chat.completion") | {
-        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": _wire(answer.finish_reason)}],
+        "choices": [
+            {
+                "index": index,
+                "message": _message(choice),
+                "logprobs": _logprobs(choice.logprobs),
+                "finish_reason": _wire(reason),
+            }
+            for index, (choice, reason) in enumerate(zip(said, reasons, strict=True))
+        ],
         "usage": _usage(usage),  # type: ignore[arg-type]
         "session_id": session.pk,
     }
-    return body | ({"session_state": "cancelled"} if answer.finish_reason == "cancelled" else {})
+    return body | ({"session_state": "cancelled"} if "cancelled" in reasons else {})
 
 
 class ChunkRenderer:
@@ -43,23 +51,28 @@ class ChunkRenderer:
     def __init__(self, session: ChatSession, *, include_usage: bool) -> None:
         self._envelope = _envelope(session, "chat.completion.chunk")
         self._include_usage = include_usage
-        # Nearly every chunk is a text, and all but the text is the same in each: it is encoded once. In what follows
-        # the envelope no other string is empty.
-        self._around_text = self._choice({"content": ""}).rsplit('""', 1)
-        self._around_reasoning = self._choice(_reasoning("")).rsplit('""', 2)
+        self._all = range(choices_of(session.request))
+        # Nearly every chunk is a text of the first choice, and all but the text is the same in each: it is encoded
+        # once. In what follows the envelope no other string is empty.
+        self._around_text = self._choices([0], {"content": ""}).rsplit('""', 1)
+        self._around_reasoning = self._choices([0], _reasoning("")).rsplit('""', 2)
 
     def __call__(self, chunk: StreamChunk) -> str | None:
         delta = chunk.delta
         match delta["type"]:
             case "start":
-                return self._choice({"role": "assistant", "content": ""})
+                return self._choices(self._all, {"role": "assistant", "content": ""})
+            case "text" | "reasoning" as kind if "choice" in delta or "logprobs" in delta:
+                said: dict[str, Any] = {"content": delta["text"]} if kind == "text" else _reasoning(delta["text"])
+                return self._choices([delta.get("choice", 0)], said, logprobs=_logprobs(delta.get("logprobs")))
             case "text":
                 return _json(delta["text"]).join(self._around_text)
             case "reasoning":
                 return _json(delta["text"]).join(self._around_reasoning)
             case "finish":
-                marks = {"session_state": "cancelled"} if delta["reason"] == "cancelled" else {}
-                return self._choice({}, finish_reason=_wire(delta["reason"]), **marks)
+                marks: dict[str, Any] = {"session_state": "cancelled"} if delta["reason"] == "cancelled" else {}
+                ended = [delta["choice"]] if "choice" in delta else self._all
+                return self._choices(ended, {}, finish_reason=_wire(delta["reason"]), **marks)
             case "usage":
                 return _json(self._envelope | {"choices": [], "usage": _usage(delta)}) if self._include_usage else None
             case "end":
@@ -68,10 +81,18 @@ class ChunkRenderer:
                 return _json({"error": delta["error"]})
         return None
 
-    def _choice(self, delta: dict[str, Any], finish_reason: str | None = None, **extra: Any) -> str:
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+    def _choices(
+        self,
+        indexes: Iterable[int],
+        delta: dict[str, Any],
+        *,
+        logprobs: dict[str, Any] | None = None,
+        finish_reason: str | None = None,
+        **extra: Any,
+    ) -> str:
+        said = {"delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}
         usage = {"usage": None} if self._include_usage else {}
-        return _json(self._envelope | {"choices": [choice]} | usage | extra)
+        return _json(self._envelope | {"choices": [{"index": index} | said for index in indexes]} | usage | extra)
 
 
 def _envelope(session: ChatSession, kind: str) -> dict[str, Any]:
@@ -81,6 +102,23 @@ def _envelope(session: ChatSession, kind: str) -> dict[str, Any]:
         "created": int(session.created_at.timestamp()),
         "model": session.model,
     }
+
+
+def _message(choice: Choice) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": "assistant", "content": choice.text, "refusal": None}
+    return message | (_reasoning(choice.reasoning) if choice.reasoning else {})
+
+
+def _logprobs(tokens: Iterable[dict[str, Any]] | None) -> dict[str, Any] | None:
+    """Of every token, reasoning and the one that ended the answer included, as vLLM has it."""
+    content = [
+        _likelihood(token) | {"top_logprobs": [_likelihood(other) for other in token["top"]]} for token in tokens or ()
+    ]
+    return {"content": content, "refusal": None} if content else None
+
+
+def _likelihood(token: dict[str, Any]) -> dict[str, Any]:
+    return {name: token[name] for name in ("token", "logprob", "bytes")}
 
 
 def _reasoning(text: str) -> dict[str, str]:

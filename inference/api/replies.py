@@ -31,10 +31,33 @@ class AnswerMessage(Schema):
     reasoning: str | None = Field(None, description="The same as reasoning_content: clients read one or the other.")
 
 
+class Likelihood(Schema):
+    """A token, and the natural logarithm of the probability that the model itself gave it."""
+
+    token: str = Field(description="Its text; U+FFFD for bytes that are no character by themselves.")
+    logprob: float = Field(description="Before bias, penalties, temperature and cuts. At least -9999.")
+    bytes: list[int] | None = Field(
+        description="null for a token that is never text, such as the one that ends a turn."
+    )
+
+
+class TokenLikelihood(Likelihood):
+    """A token of the answer."""
+
+    top_logprobs: list[Likelihood] = Field(description="The likeliest in its place, the likeliest first.")
+
+
+class Logprobs(Schema):
+    content: list[TokenLikelihood] = Field(
+        description="Of every token that was generated, reasoning and the one that ended the answer included."
+    )
+    refusal: None = None
+
+
 class AnswerChoice(Schema):
-    index: Literal[0]
+    index: int
     message: AnswerMessage
-    logprobs: None = None
+    logprobs: Logprobs | None = Field(None, description="With `logprobs: true`.")
     finish_reason: Literal["stop", "length"] = Field(
         description="stop: the model or a stop text ended it, or it was cancelled. length: max_tokens are used up."
     )
@@ -48,7 +71,7 @@ class Usage(Schema):
     """Counted in tokens."""
 
     prompt_tokens: int = Field(description="The conversation, its images and videos included.")
-    completion_tokens: int = Field(description="What was generated, reasoning included.")
+    completion_tokens: int = Field(description="What was generated, reasoning and every choice included.")
     total_tokens: int
     completion_tokens_details: CompletionTokensDetails
 
@@ -60,7 +83,7 @@ class ChatCompletion(Schema):
     object: Literal["chat.completion"]
     created: int = Field(description="When the session was opened: seconds since 1970, UTC.")
     model: str
-    choices: list[AnswerChoice] = Field(description="One.")
+    choices: list[AnswerChoice] = Field(description="As many as `n` asked for.")
     usage: Usage
     session_id: str = Field(description="Also in the header X-Session-ID.")
     session_state: Literal["cancelled"] | None = Field(None, description="Only there when the answer was cancelled.")

@@ -7,7 +7,7 @@ import json
 from typing import Annotated, Any
 
 from django.conf import settings
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, field_validator
 
 from inference.engine.types import Sampling
 from inference.errors import InvalidRequest, UnsupportedParameter
@@ -16,19 +16,18 @@ from sessions_app.sse import SESSION_ID
 
 MAX_STOP_STRINGS = 4
 MAX_STOP_LENGTH = 200
+MAX_STOP_TOKENS = 64
+MAX_BIASED_TOKENS = 1024
+MAX_TOP_LOGPROBS = 20
+#: top_k and token ids: more than any vocabulary has, and no more than the engine's tensors hold
+MAX_TOKEN_ID = 2**31 - 1
 #: OpenAI parameters that change the answer and are not served here, with the values that ask for nothing
 REFUSED_UNLESS: dict[str, tuple[Any, ...]] = {
-    "n": (None, 1),
     "tools": (None, []),
     "tool_choice": (None, "none", "auto"),
     "functions": (None, []),
     "function_call": (None, "none", "auto"),
-    "logprobs": (None, False),
-    "top_logprobs": (None, 0),
     "response_format": (None, {"type": "text"}),
-    "presence_penalty": (None, 0),
-    "frequency_penalty": (None, 0),
-    "logit_bias": (None, {}),
     "audio": (None,),
     "modalities": (None, ["text"]),
     "prediction": (None,),
@@ -59,7 +58,7 @@ class StreamOptions(BaseModel):
 
 # pydantic's own base, not ninja's: the latter reads through attributes and loses the fields that are not declared.
 class ChatCompletionRequest(BaseModel):
-    """OpenAI's chat request, with ``session_id``, ``min_tokens`` and ``ignore_eos`` beside it."""
+    """OpenAI's chat request, with vLLM's sampling parameters and ``session_id`` beside it."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -89,6 +88,31 @@ class ChatCompletionRequest(BaseModel):
         description="Above 0, up to 1: choose only among the likeliest tokens that together have this probability. "
         "Default 1, all of them.",
     )
+    top_k: Annotated[StrictInt, Field(ge=-1, le=MAX_TOKEN_ID)] | None = Field(
+        None, description="Choose only among so many of the likeliest tokens. -1, 0 or nothing: all of them."
+    )
+    min_p: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = Field(
+        None,
+        description="0 to 1: choose only among tokens that have at least this part of the likeliest one's probability. "
+        "Default 0, all of them.",
+    )
+    presence_penalty: Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False)] | None = Field(
+        None,
+        description="-2 to 2: taken from the logit of every token that the answer has had already. Default 0.",
+    )
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False)] | None = Field(
+        None, description="-2 to 2: taken from a token's logit for each time that the answer has had it. Default 0."
+    )
+    repetition_penalty: Annotated[float, Field(ge=0.01, le=100, allow_inf_nan=False)] | None = Field(
+        None,
+        description="0.01 to 100; above 1 makes every token less likely that prompt or answer have had: "
+        "a logit above 0 is divided by it, one below 0 multiplied. Default 1.",
+    )
+    logit_bias: dict[StrictStr, Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]] | None = Field(
+        None,
+        description="Token ids, as strings, with -100 to 100 that is added to their logits. "
+        f"At most {MAX_BIASED_TOKENS}. An id that the model does not have is refused.",
+    )
     seed: Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)] | None = Field(
         None,
         description="A whole number of 64 bits: the same request with the same seed draws the same. Else by chance.",
@@ -98,11 +122,31 @@ class ChatCompletionRequest(BaseModel):
         description=f"A text, or up to {MAX_STOP_STRINGS}, of 1 to {MAX_STOP_LENGTH} characters each. "
         "The answer ends before the first of them that comes up.",
     )
+    stop_token_ids: list[Annotated[StrictInt, Field(ge=0, le=MAX_TOKEN_ID)]] | None = Field(
+        None,
+        max_length=MAX_STOP_TOKENS,
+        description=f"Up to {MAX_STOP_TOKENS} token ids that end the answer, also with ignore_eos. "
+        "They are not part of the text. An id that the model does not have is refused.",
+    )
     min_tokens: Annotated[StrictInt, Field(ge=0)] | None = Field(
         None, description="Tokens before which the answer does not end by itself; not above max_tokens. Default 0."
     )
     ignore_eos: StrictBool | None = Field(
         None, description="true: go on when the model says that it has finished, up to max_tokens. For measurements."
+    )
+    logprobs: StrictBool | None = Field(
+        None,
+        description="true: say of every token how likely the model itself found it: before bias, penalties, "
+        "temperature and cuts.",
+    )
+    top_logprobs: Annotated[StrictInt, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = Field(
+        None,
+        description=f"With logprobs: so many of the likeliest tokens in each place too, at most {MAX_TOP_LOGPROBS}.",
+    )
+    n: Annotated[StrictInt, Field(ge=1)] | None = Field(
+        None,
+        description=f"So many answers at once, at most {settings.MAX_CHOICES} on this server. Default 1. "
+        "The first is the one that n: 1 gives with the same seed.",
     )
     session_id: Annotated[StrictStr, Field(pattern=rf"^{SESSION_ID.pattern}$")] | None = Field(
         None,
@@ -110,6 +154,13 @@ class ChatCompletionRequest(BaseModel):
         f"Up to {SESSION_ID_MAX_LENGTH} letters, digits, `_`, `.` and `-`; the first a letter, a digit or `_`. Whoever "
         "knows it can read and cancel the session. Left out, the server makes one: see the header X-Session-ID.",
     )
+
+    @field_validator("logprobs", mode="before")
+    @classmethod
+    def _is_no_count(cls, value: Any) -> Any:
+        if isinstance(value, int) and not isinstance(value, bool):
+            raise ValueError("true or false in a chat; how many alternatives is said in top_logprobs")
+        return value
 
     @property
     def include_usage(self) -> bool:
@@ -140,6 +191,18 @@ class ChatCompletionRequest(BaseModel):
         if not all(_is_storable(stop) for stop in stops):
             raise InvalidRequest("stop holds a NUL character or half of a surrogate pair.", param="stop")
 
+        if self.top_logprobs and not self.logprobs:
+            raise InvalidRequest("top_logprobs needs logprobs: true.", param="top_logprobs")
+        if (self.n or 1) > settings.MAX_CHOICES:
+            raise InvalidRequest(
+                f"n is too large: this server gives at most {settings.MAX_CHOICES} answers at once.", param="n"
+            )
+        biases = self.logit_bias or {}
+        if len(biases) > MAX_BIASED_TOKENS or not all(_is_token_id(token) for token in biases):
+            raise InvalidRequest(
+                f'logit_bias takes up to {MAX_BIASED_TOKENS} token ids, written like "1234".', param="logit_bias"
+            )
+
     def sampling(self, *, seed: int) -> Sampling:
         """How to sample: the request's words, this server's defaults for the rest, ``seed`` where it names none."""
         return Sampling(
@@ -150,6 +213,14 @@ class ChatCompletionRequest(BaseModel):
             stop=self._stops(),
             min_tokens=self.min_tokens or 0,
             ignore_eos=bool(self.ignore_eos),
+            top_k=max(self.top_k or 0, 0),
+            min_p=self.min_p or 0.0,
+            presence_penalty=self.presence_penalty or 0.0,
+            frequency_penalty=self.frequency_penalty or 0.0,
+            repetition_penalty=1.0 if self.repetition_penalty is None else self.repetition_penalty,
+            logit_bias=tuple((int(token), bias) for token, bias in (self.logit_bias or {}).items()),
+            stop_token_ids=tuple(self.stop_token_ids or ()),
+            logprobs=(self.top_logprobs or 0) if self.logprobs else None,
         )
 
     def digest(self) -> str:
@@ -162,6 +233,11 @@ class ChatCompletionRequest(BaseModel):
 
     def _stops(self) -> tuple[str, ...]:
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
+
+
+def _is_token_id(text: str) -> bool:
+    """One way to write each, so that none comes twice."""
+    return text.isascii() and text.isdigit() and len(text) <= 10 and str(int(text)) == text
 
 
 def _is_storable(text: str) -> bool:

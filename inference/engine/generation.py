@@ -14,6 +14,8 @@ from inference.engine.types import Delta, Finish, FinishReason, GenerationReques
 from inference.engine.vocabulary import Vocabulary
 
 _arrivals = itertools.count()
+#: for a token that the model rules out, as OpenAI has it: JSON knows no infinity
+LEAST_LOGPROB = -9999.0
 
 
 class Generation:
@@ -116,9 +118,11 @@ class Generation:
 
     def _likelihood(self, token: int, logprob: float) -> Likelihood:
         known = self._vocabulary.token_bytes
-        name = self._vocabulary.special_names.get(token)
+        name = self._vocabulary.names.get(token)
         raw = known[token] if name is None and token < len(known) else None
-        return Likelihood(token, name or (raw or b"").decode(errors="replace"), raw, logprob)
+        # No model means U+0000, and PostgreSQL cannot store it.
+        text = name or (raw or b"").decode(errors="replace").replace("\0", "\ufffd")
+        return Likelihood(token, text, raw, max(LEAST_LOGPROB, logprob))
 
 
 def _check_token_ids(sampling: Sampling, known: int) -> None:

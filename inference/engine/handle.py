@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 from inference.engine.errors import EngineError
 from inference.engine.types import Delta, Finish
+
+
+class _Items(Protocol):
+    """Where a handle puts what its generation gives."""
+
+    def put(self, item: Delta | Finish | EngineError, /) -> None: ...
 
 
 class Handle:
@@ -20,6 +28,7 @@ class Handle:
     def __init__(self, on_close: Callable[[Handle], None], *, resumed_tokens: int = 0) -> None:
         self._on_close = on_close
         self._items: queue.SimpleQueue[Delta | Finish | EngineError] = queue.SimpleQueue()
+        self._receiver: _Items = self._items
         self._lock = threading.Lock()
         self._closed = False
         self._drained = False
@@ -52,6 +61,13 @@ class Handle:
             self._close(item)
         self._on_close(self)
 
+    def send_to(self, receiver: _Items) -> None:
+        """Give ``receiver`` everything that was not read yet and all that follows; do not iterate any more."""
+        with self._lock:
+            while not self._items.empty():
+                receiver.put(self._items.get())
+            self._receiver = receiver
+
     @property
     def closed(self) -> bool:
         """Whether the generation has ended, so that the engine need not go on with it."""
@@ -69,7 +85,7 @@ class Handle:
             if not self._closed:
                 self._completion_tokens += len(delta.token_ids)
                 self._reasoning_tokens = reasoning_tokens
-                self._items.put(delta)
+                self._receiver.put(delta)
 
     def finish(self, item: Finish | EngineError) -> None:
         """For the engine: the end; the first end counts."""
@@ -81,4 +97,32 @@ class Handle:
 
     def _close(self, item: Finish | EngineError) -> None:
         self._closed = True
-        self._items.put(item)
+        self._receiver.put(item)
+
+
+@dataclass(frozen=True, slots=True)
+class _Tagged:
+    """Puts everything into one queue, with a number that says whose it is."""
+
+    number: int
+    items: queue.SimpleQueue[tuple[int, Delta | Finish | EngineError]]
+
+    def put(self, item: Delta | Finish | EngineError, /) -> None:
+        self.items.put((self.number, item))
+
+
+def merged(handles: Sequence[Handle]) -> Iterator[tuple[int, Delta | Finish]]:
+    """What the generations give, as it comes, with the place of the handle it is of. Ends when all have ended.
+
+    Raises the first EngineError of any; the others go on, and are the caller's to cancel.
+    """
+    items: queue.SimpleQueue[tuple[int, Delta | Finish | EngineError]] = queue.SimpleQueue()
+    for number, handle in enumerate(handles):
+        handle.send_to(_Tagged(number, items))
+    running = len(handles)
+    while running:
+        number, item = items.get()
+        if isinstance(item, EngineError):
+            raise item
+        running -= isinstance(item, Finish)
+        yield number, item

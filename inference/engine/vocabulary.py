@@ -7,6 +7,8 @@ from typing import Any
 
 from inference.engine.errors import LoadError
 
+_TAGS = ("<think>", "</think>")
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Vocabulary:
@@ -19,8 +21,8 @@ class Vocabulary:
     think_end: int | None
     #: ids that stand for a piece of an image or video in a prompt; a generated one could not be read again
     placeholders: tuple[int, ...]
-    #: what special tokens are called, such as <|im_end|>
-    special_names: dict[int, str] = field(default_factory=dict)
+    #: what tokens are called that are never text: the special ones and the two tags
+    names: dict[int, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, tokenizer: Any) -> Vocabulary:
@@ -42,9 +44,9 @@ class Vocabulary:
         ids = {entry.content: token_id for token_id, entry in added.items()}
         return cls(
             token_bytes=tuple(token_bytes),
-            special_names={token_id: entry.content for token_id, entry in added.items() if entry.special},
-            think_start=ids.get("<think>"),
-            think_end=ids.get("</think>"),
+            names={i: entry.content for i, entry in added.items() if entry.special or entry.content in _TAGS},
+            think_start=ids.get(_TAGS[0]),
+            think_end=ids.get(_TAGS[1]),
             placeholders=tuple(ids[t] for t in ("<|image_pad|>", "<|video_pad|>") if t in ids),
         )
 

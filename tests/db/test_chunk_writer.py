@@ -13,6 +13,7 @@ from django.db import DataError, InterfaceError, OperationalError
 from inference import chunk_writer
 from inference.chunk_writer import ChunkWriter, Run
 from inference.engine.types import Delta as EngineDelta
+from inference.engine.types import Likelihood, TokenLogprobs
 from sessions_app import actions
 from sessions_app.actions import Append, Closing
 from sessions_app.models import ChatSession, Chunk
@@ -186,6 +187,72 @@ def test_reasoning_and_text_are_chunks_of_their_own(worker: Worker) -> None:
     kinds = [kind for kind, _, _ in said]
     assert kinds == [*sorted(kinds[:-3]), "finish", "usage", "end"]
     assert Chunk.objects.token_ids_of(run.session_id) == [1, 2, 3]
+
+
+def told(token: str, *others: str) -> TokenLogprobs:
+    def likelihood(text: str) -> Likelihood:
+        return Likelihood(ord(text), text, text.encode(), -0.5)
+
+    return TokenLogprobs(likelihood(token), tuple(likelihood(other) for other in others))
+
+
+def test_logprobs_go_with_the_tokens_that_a_chunks_text_is_made_of(worker: Worker, database: Database) -> None:
+    run = worker.begin()
+    database.may_commit.clear()
+    run.add(EngineDelta((72,), reasoning="H", logprobs=(told("H"),)))
+    run.add(EngineDelta((97,), logprobs=(told("a", "b"),)))
+    run.add(EngineDelta((108,), text="al", logprobs=(told("l"),)))
+    run.add(EngineDelta((111,), text="o", logprobs=(told("o"),)))
+    run.add(EngineDelta((0,), logprobs=(TokenLogprobs(Likelihood(0, "<end>", None, -1.0)),)))
+    database.may_commit.set()
+    finish(run)
+    rows = list(Chunk.objects.after(run.session_id, 0).values_list("delta", "token_ids"))
+    for delta, token_ids in rows[:-3]:
+        assert len(delta["logprobs"]) == len(token_ids)
+    every = [entry for delta, _ in rows for entry in delta.get("logprobs", ())]
+    assert [entry["token"] for entry in every] == ["H", "a", "l", "o", "<end>"]
+    assert every[1] == {
+        "token": "a",
+        "bytes": [97],
+        "logprob": -0.5,
+        "top": [{"token": "b", "bytes": [98], "logprob": -0.5}],
+    }
+    assert every[-1] == {"token": "<end>", "bytes": None, "logprob": -1.0, "top": []}
+    assert "".join(delta["text"] for delta, _ in rows if delta["type"] == "text") == "alo"
+
+
+def test_without_logprobs_a_chunk_says_nothing_of_them(worker: Worker) -> None:
+    run = worker.begin()
+    say(run, "a")
+    finish(run)
+    assert Chunk.objects.get(session_id=run.session_id, index=1).delta == {"type": "text", "text": "a"}
+
+
+def test_choices_share_a_session_and_keep_their_texts_and_tokens_apart(worker: Worker, database: Database) -> None:
+    run = worker.begin()
+    say(run, "x")
+    until(lambda: log_of(run))
+    database.may_commit.clear()
+    for number in range(6):
+        for choice in range(3):
+            run.add(EngineDelta((10 * choice + number,), text=str(choice)), choice)
+    run.add(EngineDelta((99,)), 2)
+    database.may_commit.set()
+    reasons = ("stop", "length", "stop")
+    finish(run, Closing(reason="length", reasons=reasons, prompt_tokens=4, completion_tokens=20))
+    rows = list(Chunk.objects.after(run.session_id, 0).values_list("delta", flat=True))
+    for choice in range(3):
+        said = [d["text"] for d in rows if d["type"] == "text" and d.get("choice", 0) == choice]
+        assert "".join(said) == ("x" if choice == 0 else "") + 6 * str(choice)
+        # What waits together is one chunk of each choice, however the choices take turns.
+        assert len(said) <= 4
+    assert Chunk.objects.token_ids_by_choice(run.session_id) == {
+        0: [120, 0, 1, 2, 3, 4, 5],
+        1: [10, 11, 12, 13, 14, 15],
+        2: [20, 21, 22, 23, 24, 25, 99],
+    }
+    assert rows[-5:-2] == [{"type": "finish", "choice": n, "reason": reason} for n, reason in enumerate(reasons)]
+    assert [d["type"] for d in rows[-2:]] == ["usage", "end"]
 
 
 def test_tokens_without_text_wait_for_the_text_that_they_are_part_of(worker: Worker) -> None:

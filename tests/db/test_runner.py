@@ -9,7 +9,7 @@ import pytest
 from django.db import OperationalError
 
 from inference import runner
-from inference.local_engine import generation_request
+from inference.local_engine import generation_requests
 from inference.models import ModelWorker
 from inference.worker import Worker
 from sessions_app import actions
@@ -28,7 +28,7 @@ class NoEngine:
     fingerprint: dict[str, Any] = {"revision": "this"}
 
     def submit(self, session: ChatSession) -> Any:
-        raise AssertionError(f"no session of these tests comes so far: {generation_request(session)}")
+        raise AssertionError(f"no session of these tests comes so far: {generation_requests(session)}")
 
     def stop(self, timeout_seconds: float) -> bool:
         return True

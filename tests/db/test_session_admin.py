@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from sessions_app import actions, figures, sweeper
-from sessions_app.models import ChatSession, Chunk, SessionMedia
+from sessions_app.models import ChatSession, Chunk, Delta, SessionMedia
 from tests.db.session_states import claimed, completed, failed, open_session, png, reasoning, say, text
 
 pytestmark = pytest.mark.django_db
@@ -256,6 +256,14 @@ def test_the_detail_page_shows_facts_and_transcript(operator: Client) -> None:
     assert f'<img src="{media_url(session)}"' in page
     assert "&quot;seed&quot;: 42" in page
     assert 'id="session-live"' not in page
+
+
+def test_the_detail_page_shows_every_answer_of_a_session(operator: Client) -> None:
+    session = claimed(open_session())
+    second: Delta = {"type": "text", "text": "A red cup.", "choice": 1}
+    say(session, text("A blue "), second, text("plate."), {**second, "text": " Or two."})
+    page = read(operator, detail(session))
+    assert "A blue plate." in page and "A red cup. Or two." in page
 
 
 def test_model_output_and_requests_are_shown_as_text_and_never_as_markup(operator: Client) -> None:

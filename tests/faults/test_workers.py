@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import signal
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+from httpx_sse import ServerSentEvent
 
 from tests.faults.conftest import FaultyStack
 from tests.faults.reader import Reader
@@ -61,6 +63,32 @@ def test_a_killed_workers_sessions_go_on_with_the_same_texts(stack: FaultyStack)
     assert stack.query("SELECT DISTINCT attempt FROM sessions_app_chatsession WHERE id IN ('greedy', 'looking')") == [
         (2,)
     ]
+
+
+def texts_by_choice(events: list[ServerSentEvent]) -> dict[int, str]:
+    texts: dict[int, str] = {}
+    for event in events:
+        for choice in [] if event.data == "[DONE]" else json.loads(event.data)["choices"]:
+            texts[choice["index"]] = texts.get(choice["index"], "") + (choice["delta"].get("content") or "")
+    return texts
+
+
+def test_every_answer_of_a_killed_workers_session_goes_on_with_the_same_text(stack: FaultyStack) -> None:
+    fields: dict[str, Any] = {**SAMPLED, "n": 3, "presence_penalty": 0.5, "frequency_penalty": 0.1, "logprobs": True}
+    with stack.client() as http:
+        expected = texts_by_choice(read_stream(http, long_question(**fields)))
+    reader = Reader([stack.base_url], long_question(session_id="several", **fields))
+    wait_for(lambda: has_chunks(stack, "several", 20))
+    stack.processes.pop("worker").kill()
+    stack.start_worker("second")
+    events = reader.wait()
+    assert texts_by_choice(events) == expected
+    assert len(set(expected.values())) == 3
+    assert one(stack, "SELECT attempt FROM sessions_app_chatsession WHERE id = 'several'") == 2
+    usage = json.loads(events[-2].data)["usage"]
+    assert usage["completion_tokens"] == 3 * 900
+    told = [c["logprobs"] for e in events[:-1] for c in json.loads(e.data)["choices"] if c["logprobs"]]
+    assert sum(len(logprobs["content"]) for logprobs in told) == 3 * 900
 
 
 def test_a_worker_that_was_frozen_past_its_lease_writes_nothing_afterwards(stack: FaultyStack) -> None:

@@ -37,6 +37,20 @@ def test_a_cancelled_run_ends_with_a_final_chunk_and_done(server: Stack, http: h
     assert asked_at  # the bound of 500 ms is measured by benchmarks.latency, not asserted on a busy machine
 
 
+def test_cancelling_ends_every_answer(server: Stack, http: httpx.Client, session_id: str) -> None:
+    with http.stream("POST", "/v1/chat/completions", json=long_question(session_id=session_id, n=3)) as response:
+        stream = events_of(response)
+        for _ in range(5):
+            next(stream)
+        with server.client() as other:
+            other.post(f"/v1/cancel/{session_id}")
+        rest = [json.loads(event.data) for event in stream if event.data != "[DONE]"]
+    ended = [chunk for chunk in rest if any(choice["finish_reason"] for choice in chunk["choices"])]
+    assert [choice["index"] for chunk in ended for choice in chunk["choices"]] == [0, 1, 2]
+    assert {chunk["session_state"] for chunk in ended} == {"cancelled"}
+    assert state_of(server, session_id) == "cancelled"
+
+
 def test_cancelling_again_or_after_the_end_changes_nothing(server: Stack, http: httpx.Client, session_id: str) -> None:
     read_stream(http, QUESTION | {"session_id": session_id, "max_tokens": 3, "ignore_eos": True})
     for _ in range(2):

@@ -80,6 +80,162 @@ def test_generation_ends_before_a_stop_string(client: openai.OpenAI) -> None:
     assert stopped.message.content == text[: text.index(stop)]
 
 
+def bytes_of(tokens: list[Any]) -> bytes:
+    return b"".join(bytes(token.bytes or ()) for token in tokens)
+
+
+def test_logprobs_of_a_whole_answer_are_those_of_its_text(client: openai.OpenAI) -> None:
+    answer = client.chat.completions.create(
+        model="tiny",
+        messages=HELLO,
+        max_tokens=15,
+        temperature=1,
+        seed=3,
+        logprobs=True,
+        top_logprobs=3,
+        extra_body={"ignore_eos": True},
+    )
+    [choice] = answer.choices
+    assert choice.logprobs is not None and choice.logprobs.content is not None
+    assert bytes_of(choice.logprobs.content).decode(errors="replace") == choice.message.content
+    assert answer.usage is not None and len(choice.logprobs.content) == answer.usage.completion_tokens == 15
+    for token in choice.logprobs.content:
+        likeliest = [other.logprob for other in token.top_logprobs]
+        assert len(likeliest) == 3 and likeliest == sorted(likeliest, reverse=True)
+        assert token.logprob <= likeliest[0] <= 0
+
+
+def test_a_streams_chunks_have_the_logprobs_of_their_own_text(client: openai.OpenAI) -> None:
+    asked: dict[str, Any] = {
+        "model": "tiny",
+        "messages": HELLO,
+        "max_tokens": 60,
+        "temperature": 1,
+        "seed": 4,
+        "logprobs": True,
+        "top_logprobs": 1,
+        "extra_body": {"ignore_eos": True},
+    }
+    whole = client.chat.completions.create(**asked).choices[0].logprobs
+    seen: list[Any] = []
+    for chunk in client.chat.completions.create(**asked, stream=True):
+        [choice] = chunk.choices
+        if choice.logprobs is not None:
+            content = choice.logprobs.content or []
+            assert bytes_of(content).decode(errors="replace") == choice.delta.content
+            seen += content
+        else:
+            assert not choice.delta.content
+    assert whole is not None and whole.content is not None
+    assert [token.token for token in seen] == [token.token for token in whole.content]
+    # The same place in another batch may differ in the last bits.
+    for token, known in zip(seen, whole.content, strict=True):
+        assert token.logprob == pytest.approx(known.logprob, abs=1e-4)
+
+
+def test_a_bias_of_a_hundred_decides_and_one_of_minus_a_hundred_rules_out(client: openai.OpenAI) -> None:
+    def tokens(**fields: Any) -> list[str]:
+        answer = client.chat.completions.create(
+            model="tiny",
+            messages=HELLO,
+            max_tokens=6,
+            temperature=0,
+            logprobs=True,
+            **fields,
+            extra_body={"ignore_eos": True},
+        )
+        logprobs = answer.choices[0].logprobs
+        assert logprobs is not None and logprobs.content is not None
+        return [token.token for token in logprobs.content]
+
+    # The first 256 tokens of the tiny model's tokenizer are single bytes, in the order of their printed forms.
+    assert tokens(logit_bias={"32": 100}) == ["A"] * 6
+    assert tokens(logit_bias={"32": 100}, frequency_penalty=2) == ["A"] * 6
+    assert "A" not in tokens(logit_bias={"32": -100})
+
+
+def test_a_frequency_penalty_makes_an_answer_repeat_itself_less(client: openai.OpenAI) -> None:
+    def different(**fields: Any) -> int:
+        answer = client.chat.completions.create(
+            model="tiny",
+            messages=HELLO,
+            max_tokens=60,
+            temperature=0,
+            logprobs=True,
+            extra_body={"ignore_eos": True, "logit_bias": {"32": 7, "33": 6, "34": 5}},
+            **fields,
+        )
+        logprobs = answer.choices[0].logprobs
+        assert logprobs is not None and logprobs.content is not None
+        return len({token.token for token in logprobs.content})
+
+    assert different(frequency_penalty=2) > different()
+
+
+def test_a_stop_token_ends_the_answer_and_is_not_in_it(client: openai.OpenAI) -> None:
+    answer = client.chat.completions.create(
+        model="tiny",
+        messages=HELLO,
+        max_tokens=40,
+        temperature=0,
+        logit_bias={"32": 100},
+        extra_body={"ignore_eos": True, "stop_token_ids": [32], "min_tokens": 0},
+    )
+    assert answer.choices[0].finish_reason == "stop"
+    assert answer.choices[0].message.content == ""
+    assert answer.usage is not None and answer.usage.completion_tokens == 1
+
+
+def test_a_token_that_the_model_does_not_have_is_refused(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError, match="99999999") as refused:
+        client.chat.completions.create(model="tiny", messages=HELLO, max_tokens=5, logit_bias={"99999999": 1})
+    assert refused.value.param == "logit_bias"
+
+
+def test_several_answers_come_whole_and_the_first_is_the_one_alone(client: openai.OpenAI) -> None:
+    asked: dict[str, Any] = {
+        "model": "tiny",
+        "messages": HELLO,
+        "max_tokens": 20,
+        "temperature": 1,
+        "extra_body": {"ignore_eos": True},
+    }
+    alone = client.chat.completions.create(**asked, seed=5)
+    several = client.chat.completions.create(**asked, seed=5, n=3)
+    assert [choice.index for choice in several.choices] == [0, 1, 2]
+    assert several.choices[0].message.content == alone.choices[0].message.content
+    assert len({choice.message.content for choice in several.choices}) == 3
+    assert {choice.finish_reason for choice in several.choices} == {"length"}
+    assert alone.usage is not None and several.usage is not None
+    assert several.usage.prompt_tokens == alone.usage.prompt_tokens
+    assert several.usage.completion_tokens == 60
+
+
+def test_several_answers_are_streamed_by_their_index(client: openai.OpenAI) -> None:
+    asked: dict[str, Any] = {
+        "model": "tiny",
+        "messages": HELLO,
+        "max_tokens": 400,
+        "temperature": 1,
+        "seed": 6,
+        "n": 3,
+        "logprobs": True,
+        # They end at different times, and none by its length: the package's helper makes an error of that.
+        "extra_body": {"stop_token_ids": list(range(60))},
+    }
+    whole = client.chat.completions.create(**asked)
+    with client.chat.completions.stream(**asked) as stream:
+        final = stream.get_final_completion()
+    assert [choice.index for choice in final.choices] == [0, 1, 2]
+    assert len({len(choice.message.content or "") for choice in final.choices}) > 1
+    for streamed, known in zip(final.choices, whole.choices, strict=True):
+        assert streamed.message.content == known.message.content
+        assert streamed.finish_reason == known.finish_reason
+        assert streamed.logprobs is not None and streamed.logprobs.content is not None
+        assert known.logprobs is not None and known.logprobs.content is not None
+        assert [t.token for t in streamed.logprobs.content] == [t.token for t in known.logprobs.content]
+
+
 def test_an_image_part_is_seen(client: openai.OpenAI) -> None:
     def tokens_and_text(colour: tuple[int, int, int]) -> tuple[int, str | None]:
         image = base64.b64encode(image_bytes((96, 64), color=colour)).decode()
@@ -119,8 +275,8 @@ def test_an_unknown_model_is_a_not_found_error_with_openais_code(client: openai.
 
 def test_a_parameter_that_is_not_honoured_is_refused_by_name(client: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError) as refused:
-        client.chat.completions.create(model="tiny", messages=HELLO, n=2)
-    assert refused.value.param == "n"
+        client.chat.completions.create(model="tiny", messages=HELLO, prediction={"type": "content", "content": "x"})
+    assert refused.value.param == "prediction"
     assert refused.value.code == "unsupported_parameter"
 
 

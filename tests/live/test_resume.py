@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import httpx
 import pytest
@@ -23,9 +24,9 @@ from tests.live.stack import EmbeddedStack, Stack
 from tests.live.waiting import wait_for
 
 
-def finished_session(http: httpx.Client) -> tuple[str, list[bytes], bytes]:
+def finished_session(http: httpx.Client, **fields: Any) -> tuple[str, list[bytes], bytes]:
     """A finished session: its id, its events as bytes, and the whole stream."""
-    whole = read_bytes(http, QUESTION | {"max_tokens": 200, "ignore_eos": True})
+    whole = read_bytes(http, QUESTION | {"max_tokens": 200, "ignore_eos": True} | fields)
     events = [event + b"\n\n" for event in whole.split(b"\n\n") if event]
     session_id = events[0].split(b"id: ")[1].split(b":")[0].decode()
     return session_id, events, whole
@@ -38,8 +39,9 @@ def test_every_event_has_its_session_and_index_without_gaps(http: httpx.Client) 
     assert events[-1].data == "[DONE]"
 
 
-def test_a_finished_stream_resumed_at_every_index_has_the_same_bytes(http: httpx.Client) -> None:
-    session_id, events, whole = finished_session(http)
+@pytest.mark.parametrize("fields", [{}, {"logprobs": True, "top_logprobs": 2, "n": 2, "max_tokens": 60}], ids=["", "n"])
+def test_a_finished_stream_resumed_at_every_index_has_the_same_bytes(http: httpx.Client, fields: Any) -> None:
+    session_id, events, whole = finished_session(http, **fields)
     assert len(events) > 5
     offset = 0
     for event in events:
@@ -49,8 +51,11 @@ def test_a_finished_stream_resumed_at_every_index_has_the_same_bytes(http: httpx
         assert resumed == whole[offset:]
 
 
-def test_a_running_stream_resumed_at_every_index_has_the_same_bytes(server: Stack, http: httpx.Client) -> None:
-    body = long_question(max_tokens=600)
+@pytest.mark.parametrize("fields", [{}, {"logprobs": True, "top_logprobs": 2, "n": 3}], ids=["", "n"])
+def test_a_running_stream_resumed_at_every_index_has_the_same_bytes(
+    server: Stack, http: httpx.Client, fields: Any
+) -> None:
+    body = long_question(max_tokens=600, **fields)
     whole = bytearray()
     resumed: dict[int, bytes] = {}
     threads: list[threading.Thread] = []

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from inference.engine.engine import Engine
-from inference.engine.errors import EngineError, EngineStopped, InvalidPrompt, PromptTooLong
+from inference.engine.errors import EngineError, EngineStopped, InvalidPrompt, InvalidSampling, PromptTooLong
+from inference.engine.handle import merged
 from inference.engine.types import Delta, Finish, GenerationRequest, Sampling, Video
 
 LONG: dict[str, Any] = {"max_tokens": 3000, "ignore_eos": True}
@@ -260,3 +261,29 @@ def test_many_threads_that_submit_and_cancel_leave_no_handle_hanging(
     wait_until(lambda: engine.stats().running == 0 and engine.stats().cache_bytes == 0)
     assert engine.stats().waiting == 0
     assert not engine._open
+
+
+def test_several_generations_are_read_as_one_in_the_order_in_which_they_speak(
+    start_engine: Any, make_request: Any, collect: Any
+) -> None:
+    engine = start_engine(max_batch_size=2)
+    requests = [make_request(max_tokens=n, temperature=1.0, seed=n, ignore_eos=True) for n in (30, 3, 12)]
+    apart = [collect(engine.submit(request)) for request in requests]
+    handles = [engine.submit(request) for request in requests]
+    first = next(handles[0])
+    together = list(merged(handles))
+    for number, alone in enumerate(apart):
+        items = [item for of, item in together if of == number]
+        assert [first, *items][number > 0 :] == [*alone.deltas, alone.finish]
+    # The third waits for a place, and nobody waits for the third.
+    ends = [number for number, item in together if isinstance(item, Finish)]
+    assert ends[0] == 1
+
+
+def test_of_several_generations_the_first_that_fails_is_heard(start_engine: Any, make_request: Any) -> None:
+    engine = start_engine()
+    handles = [engine.submit(make_request(**LONG)), engine.submit(make_request(stop_token_ids=(10**6,)))]
+    with pytest.raises(InvalidSampling):
+        list(merged(handles))
+    assert not handles[0].closed
+    handles[0].cancel()

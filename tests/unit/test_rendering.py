@@ -11,7 +11,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from inference.api import replies
 from inference.api.rendering import DONE, ChunkRenderer, render_completion
-from inference.generations import Answer
+from inference.generations import Answer, Choice
 from sessions_app.models import ChatSession, Delta
 from sessions_app.wakeups import StreamChunk
 
@@ -25,14 +25,27 @@ EVERY_DELTA: list[Delta] = [
     USAGE,
     {"type": "end"},
 ]
+TOLD: list[dict[str, Any]] = [
+    {
+        "token": "y",
+        "bytes": [121],
+        "logprob": -0.5,
+        "top": [
+            {"token": "y", "bytes": [121], "logprob": -0.5},
+            {"token": "<|im_end|>", "bytes": None, "logprob": -1.5},
+        ],
+    },
+    {"token": "a", "bytes": [97], "logprob": -9999.0, "top": []},
+]
 
 
-def a_session() -> ChatSession:
-    return ChatSession(id="sess_x", model="tiny", created_at=CREATED)
+def a_session(choices: int = 1) -> ChatSession:
+    request = {"messages": [], "choices": choices} if choices > 1 else {"messages": []}
+    return ChatSession(id="sess_x", model="tiny", created_at=CREATED, request=request)
 
 
-def rendered(delta: Delta, *, include_usage: bool = False) -> str | None:
-    return ChunkRenderer(a_session(), include_usage=include_usage)(StreamChunk(3, delta))
+def rendered(delta: Delta, *, include_usage: bool = False, choices: int = 1) -> str | None:
+    return ChunkRenderer(a_session(choices), include_usage=include_usage)(StreamChunk(3, delta))
 
 
 def chunk_of(delta: Delta, *, include_usage: bool = False) -> dict[str, Any]:
@@ -151,14 +164,14 @@ def test_a_whole_answer_is_a_chat_completion() -> None:
 
 
 def test_a_whole_answer_without_reasoning_has_no_such_member() -> None:
-    said = Answer(text="ya", finish_reason="length")
+    said = Answer([Choice("ya")], finish_reason="length")
     body = render_completion(a_session(), said)
     assert "reasoning" not in body["choices"][0]["message"]
     assert body["choices"][0]["finish_reason"] == "length"
 
 
 def test_a_whole_cancelled_answer_keeps_what_was_said() -> None:
-    body = render_completion(a_session(), Answer(text="sebagi", finish_reason="cancelled"))
+    body = render_completion(a_session(), Answer([Choice("sebagi")], finish_reason="cancelled"))
     assert body["choices"][0]["message"]["content"] == "sebagi"
     assert body["choices"][0]["finish_reason"] == "stop"
     assert body["session_state"] == "cancelled"
@@ -175,11 +188,103 @@ def test_an_answer_read_in_batches_is_the_answer_read_at_once() -> None:
 
 @pytest.mark.parametrize("reason", ["stop", "length", "cancelled"])
 @pytest.mark.parametrize("reasoning", ["", "hm"])
-def test_the_whole_answer_is_as_the_api_pages_describe_it(reason: str, reasoning: str) -> None:
+@pytest.mark.parametrize("logprobs", [[], TOLD])
+def test_the_whole_answer_is_as_the_api_pages_describe_it(
+    reason: str, reasoning: str, logprobs: list[dict[str, Any]]
+) -> None:
     answer = Answer(
-        text="ya", reasoning=reasoning, finish_reason=reason, prompt_tokens=7, completion_tokens=5, reasoning_tokens=2
+        [Choice("ya", reasoning, logprobs)],
+        finish_reason=reason,
+        prompt_tokens=7,
+        completion_tokens=5,
+        reasoning_tokens=2,
     )
     body = render_completion(a_session(), answer)
     described = replies.ChatCompletion.model_validate(body)
     # Both ways: nothing that is sent is undescribed, and nothing described is sent otherwise.
     assert described.model_dump(mode="json", exclude_unset=True) == body
+
+
+# --- logprobs ---
+
+
+@pytest.mark.parametrize("kind", ["text", "reasoning"])
+def test_logprobs_stand_beside_the_text_that_they_are_of(kind: str) -> None:
+    choice = choice_of({"type": kind, "text": "ya", "logprobs": TOLD})
+    assert choice["delta"] == choice_of({"type": kind, "text": "ya"})["delta"]
+    assert choice["logprobs"]["refusal"] is None
+    first, second = choice["logprobs"]["content"]
+    assert (first["token"], first["bytes"], first["logprob"]) == ("y", [121], -0.5)
+    assert first["top_logprobs"][1] == {"token": "<|im_end|>", "bytes": None, "logprob": -1.5}
+    assert (second["logprob"], second["top_logprobs"]) == (-9999.0, [])
+
+
+def test_chunks_without_tokens_have_null_logprobs() -> None:
+    for delta in EVERY_DELTA[:4]:
+        assert choice_of(delta)["logprobs"] is None
+
+
+def test_a_whole_answer_has_the_logprobs_of_all_its_chunks() -> None:
+    said = Answer()
+    said.add([{"type": "reasoning", "text": "hm", "logprobs": TOLD[:1]}])
+    said.add([{"type": "text", "text": "ya", "logprobs": TOLD[1:]}, {"type": "finish", "reason": "stop"}])
+    body = render_completion(a_session(), said)
+    ChatCompletion.model_validate(body, strict=True)
+    assert [token["token"] for token in body["choices"][0]["logprobs"]["content"]] == ["y", "a"]
+
+
+# --- several answers ---
+
+TWO: list[Delta] = [
+    {"type": "start"},
+    {"type": "text", "text": "a"},
+    {"type": "text", "text": "b", "choice": 1},
+    {"type": "reasoning", "text": "hm", "choice": 1},
+    {"type": "finish", "choice": 0, "reason": "stop"},
+    {"type": "finish", "choice": 1, "reason": "length"},
+    USAGE,
+    {"type": "end"},
+]
+
+
+def test_every_choice_of_a_stream_has_its_index_and_its_end() -> None:
+    chunks = [json.loads(rendered(delta, choices=2) or "{}") for delta in TWO[:6]]
+    for chunk in chunks:
+        ChatCompletionChunk.model_validate(chunk, strict=True)
+    seen = [[(c["index"], c["delta"], c["finish_reason"]) for c in chunk["choices"]] for chunk in chunks]
+    role = {"role": "assistant", "content": ""}
+    assert seen == [
+        [(0, role, None), (1, role, None)],
+        [(0, {"content": "a"}, None)],
+        [(1, {"content": "b"}, None)],
+        [(1, {"reasoning_content": "hm", "reasoning": "hm"}, None)],
+        [(0, {}, "stop")],
+        [(1, {}, "length")],
+    ]
+
+
+def test_an_end_without_a_choice_ends_all() -> None:
+    chunk = json.loads(rendered({"type": "finish", "reason": "cancelled"}, choices=3) or "{}")
+    assert [(c["index"], c["finish_reason"]) for c in chunk["choices"]] == [(0, "stop"), (1, "stop"), (2, "stop")]
+    assert chunk["session_state"] == "cancelled"
+
+
+def test_a_whole_answer_has_every_choice() -> None:
+    said = Answer()
+    for delta in TWO:
+        said.add([delta])
+    body = render_completion(a_session(2), said)
+    ChatCompletion.model_validate(body, strict=True)
+    assert replies.ChatCompletion.model_validate(body).model_dump(mode="json", exclude_unset=True) == body
+    first, second = body["choices"]
+    assert (first["index"], first["message"]["content"], first["finish_reason"]) == (0, "a", "stop")
+    assert (second["index"], second["message"]["content"], second["finish_reason"]) == (1, "b", "length")
+    assert second["message"]["reasoning_content"] == "hm" and "reasoning" not in first["message"]
+
+
+def test_a_choice_that_was_cancelled_before_its_first_word_is_there() -> None:
+    said = Answer()
+    said.add([{"type": "text", "text": "a"}, {"type": "finish", "reason": "cancelled"}])
+    body = render_completion(a_session(2), said)
+    assert [(c["message"]["content"], c["finish_reason"]) for c in body["choices"]] == [("a", "stop"), ("", "stop")]
+    assert body["session_state"] == "cancelled"

@@ -10,6 +10,7 @@ from django.conf import settings as django_settings
 from pytest_django import Settings
 
 from inference.api.schemas import ChatCompletionRequest
+from inference.engine.types import Sampling
 from inference.errors import InvalidRequest, UnsupportedParameter
 
 HALO: dict[str, Any] = {"messages": [{"role": "user", "content": "Halo"}]}
@@ -28,17 +29,11 @@ def checked(**fields: Any) -> ChatCompletionRequest:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("n", 2),
         ("tools", [{"type": "function"}]),
         ("tool_choice", "required"),
         ("functions", [{"name": "f"}]),
         ("function_call", {"name": "f"}),
-        ("logprobs", True),
-        ("top_logprobs", 5),
         ("response_format", {"type": "json_schema"}),
-        ("presence_penalty", 0.1),
-        ("frequency_penalty", -0.1),
-        ("logit_bias", {"50256": -100}),
         ("audio", {"voice": "alloy"}),
         ("modalities", ["text", "audio"]),
         ("prediction", {"type": "content"}),
@@ -96,6 +91,34 @@ def test_values_that_ask_for_nothing_pass(fields: dict[str, Any]) -> None:
         ("session_id", ".a"),
         ("session_id", "-a"),
         ("model", 3),
+        ("top_k", -2),
+        ("top_k", 1.0),
+        ("top_k", 10**300),
+        ("min_p", -0.1),
+        ("min_p", 1.1),
+        ("presence_penalty", 2.1),
+        ("presence_penalty", -2.1),
+        ("frequency_penalty", 2.1),
+        ("frequency_penalty", float("nan")),
+        ("repetition_penalty", 0),
+        ("repetition_penalty", -1),
+        ("repetition_penalty", float("inf")),
+        ("logit_bias", {"5": 101}),
+        ("logit_bias", {"5": -101}),
+        ("logit_bias", {5: 1}),
+        ("logit_bias", [5]),
+        ("stop_token_ids", ["5"]),
+        ("stop_token_ids", [-1]),
+        ("stop_token_ids", [2**40]),
+        ("stop_token_ids", list(range(65))),
+        ("logprobs", 5),
+        ("logprobs", 1),
+        ("logprobs", "true"),
+        ("top_logprobs", 21),
+        ("top_logprobs", -1),
+        ("top_logprobs", True),
+        ("n", 0),
+        ("n", 1.0),
         ("stop", [1]),
         ("messages", "Halo"),
     ],
@@ -122,6 +145,17 @@ def test_a_value_of_a_wrong_kind_or_range_names_its_field(name: str, value: obje
         ({"stop": "x" * 201}, "stop"),
         ({"stop": "a\0b"}, "stop"),
         ({"stop": ["a", "\0"]}, "stop"),
+        ({"top_logprobs": 1}, "top_logprobs"),
+        ({"logprobs": False, "top_logprobs": 1}, "top_logprobs"),
+        ({"logit_bias": {"a": 1}}, "logit_bias"),
+        ({"logit_bias": {"-1": 1}}, "logit_bias"),
+        ({"logit_bias": {"07": 1}}, "logit_bias"),
+        ({"logit_bias": {"²": 1}}, "logit_bias"),
+        ({"logit_bias": {"": 1}}, "logit_bias"),
+        ({"logit_bias": {"9" * 5000: 1}}, "logit_bias"),
+        ({"logit_bias": {str(n): 1 for n in range(1025)}}, "logit_bias"),
+        ({"n": 9}, "n"),
+        ({"n": 10**300}, "n"),
     ],
 )
 def test_fields_that_cannot_be_honoured_together_are_named(fields: dict[str, Any], param: str) -> None:
@@ -151,6 +185,8 @@ def test_what_a_request_does_not_say_the_server_does() -> None:
     assert sampling.temperature == django_settings.TEMPERATURE
     assert (sampling.top_p, sampling.seed, sampling.stop) == (1.0, 77, ())
     assert (sampling.min_tokens, sampling.ignore_eos) == (0, False)
+    # What nobody asked for is off.
+    assert sampling == Sampling(max_tokens=sampling.max_tokens, temperature=sampling.temperature, seed=77)
 
 
 def test_what_a_request_says_is_done() -> None:
@@ -159,6 +195,50 @@ def test_what_a_request_says_is_done() -> None:
     ).sampling(seed=77)
     assert (sampling.max_tokens, sampling.temperature, sampling.top_p, sampling.seed) == (9, 0, 0.5, 0)
     assert (sampling.stop, sampling.min_tokens, sampling.ignore_eos) == (("x",), 2, True)
+
+
+def test_what_a_request_says_of_its_tokens_is_done() -> None:
+    sampling = checked(
+        top_k=5,
+        min_p=0.1,
+        presence_penalty=-2,
+        frequency_penalty=2,
+        repetition_penalty=1.2,
+        logit_bias={"0": -100, "151643": 2.5},
+        stop_token_ids=[7, 9],
+        logprobs=True,
+        top_logprobs=20,
+    ).sampling(seed=1)
+    assert (sampling.top_k, sampling.min_p, sampling.repetition_penalty) == (5, 0.1, 1.2)
+    assert (sampling.presence_penalty, sampling.frequency_penalty) == (-2, 2)
+    assert (sampling.logit_bias, sampling.stop_token_ids) == (((0, -100), (151643, 2.5)), (7, 9))
+    assert sampling.logprobs == 20
+
+
+@pytest.mark.parametrize(
+    ("fields", "top_k", "logprobs"),
+    [
+        ({"top_k": -1}, 0, None),
+        ({"top_k": 0}, 0, None),
+        ({"logprobs": True}, 0, 0),
+        ({"logprobs": False, "top_logprobs": 0}, 0, None),
+    ],
+)
+def test_what_is_off_and_what_is_nought(fields: dict[str, Any], top_k: int, logprobs: int | None) -> None:
+    sampling = checked(**fields).sampling(seed=1)
+    assert (sampling.top_k, sampling.logprobs) == (top_k, logprobs)
+
+
+def test_the_count_that_completions_have_for_logprobs_is_refused_with_the_way_chat_says_it() -> None:
+    with pytest.raises(pydantic.ValidationError, match="top_logprobs"):
+        asked(logprobs=5)
+
+
+def test_the_limit_on_choices_is_a_setting(settings: Settings) -> None:
+    settings.MAX_CHOICES = 3
+    assert checked(n=3).n == 3
+    with pytest.raises(InvalidRequest, match="at most 3"):
+        checked(n=4)
 
 
 @pytest.mark.parametrize(
@@ -199,6 +279,17 @@ def test_anything_that_may_change_the_answer_makes_another_request() -> None:
         {"stop": ["a", "b"]},
         {"min_tokens": 1},
         {"ignore_eos": True},
+        {"top_k": 5},
+        {"min_p": 0.1},
+        {"presence_penalty": 1},
+        {"frequency_penalty": 1},
+        {"repetition_penalty": 1.5},
+        {"logit_bias": {"5": 1}},
+        {"logit_bias": {"6": 1}},
+        {"stop_token_ids": [5]},
+        {"logprobs": True},
+        {"logprobs": True, "top_logprobs": 2},
+        {"n": 2},
         {"model": "tiny"},
         {"some_extension": 1},
     ]

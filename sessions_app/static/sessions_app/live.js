@@ -80,6 +80,9 @@
         let text = "";
         let reasoning = "";
         for (const {delta} of chunks) {
+            if (delta.choice) {
+                continue;  // the second answer and the next are shown when the page is loaded
+            }
             if (delta.type === "text") {
                 text += delta.text;
             } else if (delta.type === "reasoning") {
