@@ -26,6 +26,8 @@ class _Graph:
     inputs: torch.Tensor
     #: [rows, vocabulary], written by every replay
     logits: torch.Tensor
+    #: a graph knows addresses only: what it reads besides must not be freed before it
+    read: tuple[torch.Tensor, ...]
 
 
 class GraphedSteps:
@@ -81,12 +83,12 @@ class GraphedSteps:
 
     def _record(self, inputs: torch.Tensor, rows: int, span: int) -> _Graph:
         ids, places, deltas = inputs
-        unseen = torch.arange(span, device=inputs.device)
+        every_place = torch.arange(span, device=inputs.device)
         step = self._cache.step
         step.rows, step.positions, step.span = torch.arange(rows, device=inputs.device), places, span
 
         def take() -> torch.Tensor:
-            return self._step(ids, places + deltas, unseen > places[:, None])
+            return self._step(ids, places + deltas, every_place > places[:, None])
 
         # Libraries set themselves up in the first calls, which must not be recorded.
         side = torch.cuda.Stream()
@@ -103,4 +105,4 @@ class GraphedSteps:
         difference = ((logits - expected).abs().max() / expected.std()).item()
         if not difference <= _TOLERANCE:
             raise RuntimeError(f"a replayed step differs from the recorded one by {difference:.2g}")
-        return _Graph(graph, inputs, logits)
+        return _Graph(graph, inputs, logits, (step.rows, every_place))
