@@ -95,13 +95,16 @@ class Run:
         with self._writer.changed:
             if self._closing is not None:
                 return  # the writer has ended it
+            had_pending = self.has_pending
             held = self._held.setdefault(choice, _Tokens())
             held.ids += delta.token_ids
             held.logprobs += map(_stored, delta.logprobs)
             for kind, text in (("reasoning", delta.reasoning), ("text", delta.text)):
                 if text:
                     self._add_piece(kind, text, choice)
-            self._writer.changed.notify()
+            # Of what comes later the writer need not be told: it is at a commit, or waits for the time of the next.
+            if not had_pending and self.has_pending:
+                self._writer.changed.notify_all()
 
     def close(self, closing: Closing) -> None:
         """End the session with its pending pieces, in one transaction; ``done`` tells when."""

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import F
 from django.db.models.functions import Coalesce
 from django.utils import timezone
@@ -24,6 +24,14 @@ from sessions_app.models import ChatSession, Chunk, Delta, Presence, SessionMedi
 from sessions_app.wakeups import StreamChunk, Wakeup
 
 START: Delta = {"type": "start"}
+
+#: ``held_by`` and an update, written out: this runs for every session at every commit, and to compile it anew each time
+#: took more of the worker's interpreter than all else that the writer does, beside a model that wants the same one
+ADVANCE = """
+UPDATE sessions_app_chatsession
+SET next_index = next_index + %s, lease_expires_at = %s, first_token_at = COALESCE(first_token_at, %s)
+WHERE id = %s AND state = 'running' AND attempt = %s AND next_index = %s
+"""
 
 
 class SessionConflict(Exception):
@@ -229,14 +237,17 @@ def append(appends: Iterable[Append]) -> set[str]:
 def _append_one(item: Append, now: datetime.datetime) -> list[Chunk] | None:
     """Move the session's row; its new chunks, or None when the writer has lost it."""
     pieces = list(item.pieces)
-    columns: dict[str, Any] = {"lease_expires_at": _lease_end(now)}
-    if any(piece.token_ids for piece in pieces):
-        columns["first_token_at"] = Coalesce("first_token_at", now)
-    if item.closing is not None:
+    first_token_at = now if any(piece.token_ids for piece in pieces) else None
+    if item.closing is None:
+        moved = _advance(item, len(pieces), first_token_at, _lease_end(now))
+    else:
         pieces += [Piece(delta) for delta in item.closing.deltas()]
-        columns |= item.closing.columns()
-    held = ChatSession.objects.held_by(item.attempt).filter(pk=item.session_id, next_index=item.index)
-    if not held.update(next_index=F("next_index") + len(pieces), **columns):
+        columns = item.closing.columns()
+        if first_token_at is not None:
+            columns["first_token_at"] = Coalesce("first_token_at", first_token_at)
+        held = ChatSession.objects.held_by(item.attempt).filter(pk=item.session_id, next_index=item.index)
+        moved = held.update(next_index=F("next_index") + len(pieces), **columns)
+    if not moved:
         return None
     return [
         Chunk(
@@ -248,6 +259,19 @@ def _append_one(item: Append, now: datetime.datetime) -> list[Chunk] | None:
         )
         for offset, piece in enumerate(pieces)
     ]
+
+
+def _advance(
+    item: Append, count: int, first_token_at: datetime.datetime | None, lease_expires_at: datetime.datetime
+) -> int:
+    """The rows that this moved: 1, or 0 when the writer has lost the session."""
+    adapt = connection.ops.adapt_datetimefield_value
+    with connection.cursor() as cursor:
+        cursor.execute(
+            ADVANCE,
+            [count, adapt(lease_expires_at), adapt(first_token_at), item.session_id, item.attempt, item.index],
+        )
+        return cursor.rowcount
 
 
 def cancel_requested_among(session_ids: Iterable[str]) -> set[str]:
