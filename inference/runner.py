@@ -49,7 +49,12 @@ def _run_claimed(session: ChatSession, worker: Worker) -> None:
     handle = None
 
     def stop() -> None:
-        if handle is not None:
+        if handle is None:
+            return
+        if run.is_lost:
+            # Nobody wants it cancelled: another worker goes on with it.
+            handle.finish(EngineStopped())
+        else:
             handle.cancel()
 
     run = worker.writer.open(session.pk, session.attempt, session.next_index, stop)
@@ -63,7 +68,7 @@ def _run_claimed(session: ChatSession, worker: Worker) -> None:
         # From here on this thread holds no connection: the writer has its own.
         release_connections()
         if run.is_cancelled or run.is_lost:
-            handle.cancel()
+            stop()
         for item in handle:
             if isinstance(item, Finish):
                 _finish(run, item, worker)
