@@ -164,7 +164,18 @@ MAX_QUEUED_SESSIONS = env.integer("MAX_QUEUED_SESSIONS", 1000, minimum=1)
 
 # --- Model and generation -------------------------------------------------------------------------------------------
 
+INFERENCE_ENGINE = env.text("INFERENCE_ENGINE", "local")
+UPSTREAM_BASE_URL = env.text("UPSTREAM_BASE_URL")
+UPSTREAM_API_KEY = env.text("UPSTREAM_API_KEY")
+UPSTREAM_MODEL = env.text("UPSTREAM_MODEL")
+UPSTREAM_RESUME = env.text("UPSTREAM_RESUME", "auto")
+UPSTREAM_CONNECT_SECONDS = env.number("UPSTREAM_CONNECT_SECONDS", 10, minimum=0.1)
+UPSTREAM_TIMEOUT_SECONDS = env.number("UPSTREAM_TIMEOUT_SECONDS", 300, minimum=0.1)
+UPSTREAM_RETRY_SECONDS = env.number("UPSTREAM_RETRY_SECONDS", 60, minimum=0)
 MODEL_REPO_ID = env.text("MODEL_REPO_ID", "Qwen/Qwen3-VL-2B-Thinking")
+if INFERENCE_ENGINE == "openai":
+    # No model is loaded here; the upstream's is the one that requests may name.
+    MODEL_REPO_ID = UPSTREAM_MODEL or "upstream"
 SERVED_MODEL_NAME = env.text("SERVED_MODEL_NAME") or (
     Path(MODEL_REPO_ID).name if Path(MODEL_REPO_ID).exists() or MODEL_REPO_ID.startswith((".", "/")) else MODEL_REPO_ID
 )

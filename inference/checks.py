@@ -15,6 +15,8 @@ from django.core import checks
 BASE64_RATIO = 4 / 3
 #: what a model can be spread over or put on; torch itself, which a web process does without, looks whether it is there
 DEVICE_MAPS = re.compile(r"auto|balanced|balanced_low_0|sequential|cpu|mps|(cuda|xpu|npu|hpu|mlu|musa)(:\d+)?")
+#: as httpx takes it
+UPSTREAM_URL = re.compile(r"https?://[^\s/?#]+[^\s?#]*")
 
 
 @checks.register()
@@ -51,6 +53,7 @@ def check_inference_settings(app_configs: Sequence[AppConfig] | None, **kwargs: 
                 f"QUANTIZATION is {settings.QUANTIZATION!r}.", hint="Use none, 8bit or 4bit.", id="inference.E005"
             )
         )
+    found += _check_upstream()
     if not DEVICE_MAPS.fullmatch(settings.DEVICE_MAP):
         found.append(
             checks.Error(
@@ -65,6 +68,35 @@ def check_inference_settings(app_configs: Sequence[AppConfig] | None, **kwargs: 
                 f"MAX_TOKENS ({settings.MAX_TOKENS}) is above MAX_TOKENS_LIMIT ({settings.MAX_TOKENS_LIMIT}).",
                 hint="MAX_TOKENS is what a request gets that names none; it cannot be above the most one may ask for.",
                 id="inference.E003",
+            )
+        )
+    return found
+
+
+def _check_upstream() -> list[checks.CheckMessage]:
+    found: list[checks.CheckMessage] = []
+    if settings.INFERENCE_ENGINE not in {"local", "openai"}:
+        found.append(
+            checks.Error(
+                f"INFERENCE_ENGINE is {settings.INFERENCE_ENGINE!r}.",
+                hint="Use local for a model in the worker, or openai for an upstream server.",
+                id="inference.E006",
+            )
+        )
+    if settings.INFERENCE_ENGINE == "openai" and not UPSTREAM_URL.fullmatch(settings.UPSTREAM_BASE_URL):
+        found.append(
+            checks.Error(
+                "INFERENCE_ENGINE is openai, and UPSTREAM_BASE_URL is not the address of an API.",
+                hint="Set UPSTREAM_BASE_URL to the upstream's API with its /v1, such as http://gpu.internal:8000/v1.",
+                id="inference.E007",
+            )
+        )
+    if settings.UPSTREAM_RESUME not in {"auto", "session", "prefix", "none"}:
+        found.append(
+            checks.Error(
+                f"UPSTREAM_RESUME is {settings.UPSTREAM_RESUME!r}.",
+                hint="Use auto, session, prefix or none.",
+                id="inference.E008",
             )
         )
     return found

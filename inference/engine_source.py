@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from django.conf import settings
+
 from inference.engine.handle import Handle
 from sessions_app.models import ChatSession
 
@@ -57,6 +59,10 @@ class EngineSource(Protocol):
 def engine_source() -> EngineSource:
     """The one that ``INFERENCE_ENGINE`` names."""
     # Imported only here: the one needs torch, and the other is there for processes that have none.
+    if settings.INFERENCE_ENGINE == "openai":
+        from inference.upstream.source import UpstreamSource
+
+        return UpstreamSource()
     from inference.local_engine import LocalSource
 
     return LocalSource()

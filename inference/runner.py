@@ -52,7 +52,11 @@ def _run_claimed(session: ChatSession, worker: Worker) -> None:
 
     def stop() -> None:
         for handle in list(handles):
-            handle.cancel()
+            if run.is_lost:
+                # Nobody wants it cancelled: another worker goes on with it.
+                handle.finish(EngineStopped())
+            else:
+                handle.cancel()
 
     run = worker.writer.open(session.pk, session.attempt, session.next_index, stop)
     try:

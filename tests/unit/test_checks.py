@@ -39,6 +39,10 @@ def test_the_defaults_have_nothing_wrong(monkeypatch: pytest.MonkeyPatch, databa
         ({"MEDIA_LOCAL_ROOT": "no/such/folder"}, "inference.E001"),
         ({"TORCH_DTYPE": "float8"}, "inference.E002"),
         ({"QUANTIZATION": "int8"}, "inference.E005"),
+        ({"INFERENCE_ENGINE": "vllm"}, "inference.E006"),
+        ({"INFERENCE_ENGINE": "openai"}, "inference.E007"),
+        ({"INFERENCE_ENGINE": "openai", "UPSTREAM_BASE_URL": "gpu.internal:8000"}, "inference.E007"),
+        ({"UPSTREAM_RESUME": "maybe"}, "inference.E008"),
         ({"DEVICE_MAP": "gpu"}, "inference.E004"),
         ({"DEVICE_MAP": "auto:1"}, "inference.E004"),
         ({"DEVICE_MAP": ""}, "inference.E004"),
@@ -60,6 +64,7 @@ def test_a_setting_that_breaks_a_promise_is_found(
     [
         {"DATABASES": POSTGRESQL, "DB_POOL_SIZE": 6, "DB_THREADS": 4},
         {"DATABASES": POSTGRESQL, "REDIS_URL": "redis://127.0.0.1/15"},
+        {"INFERENCE_ENGINE": "openai", "UPSTREAM_BASE_URL": "http://gpu.internal:8000/v1"},
         {"SESSION_LEASE_SECONDS": 2.0, "CHUNK_COMMIT_SECONDS": 0.2},
         *({"DEVICE_MAP": name} for name in ("auto", "balanced", "sequential", "cpu", "cuda", "cuda:1", "mps", "xpu")),
     ],

@@ -1,0 +1,373 @@
+"""Forwarding to servers that are not like this one: vLLM's and SGLang's manners, and those of nobody in particular."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from inference.engine.errors import EngineStopped
+from inference.engine.types import Delta, Finish
+from inference.errors import ApiError
+from inference.upstream.call import UNKNOWN_TOKEN, calls_of, wire_sampling
+from inference.upstream.engine import UpstreamEngine
+from inference.upstream.target import NotReady, Resume, Target, find_target
+from sessions_app import actions
+from sessions_app.models import ChatSession
+from tests.db.session_states import claimed, png
+
+pytestmark = pytest.mark.django_db
+
+KEY = "sk-upstream-0123456789"
+DEADLINE_SECONDS = 20.0
+SAMPLING = {
+    "max_tokens": 10,
+    "temperature": 0.0,
+    "top_p": 1.0,
+    "seed": 5,
+    "stop": ["END"],
+    "min_tokens": 4,
+    "ignore_eos": False,
+}
+
+
+def chunk(text: str = "", *, finish: str | None = None, usage: tuple[int, int] | None = None, **delta: str) -> str:
+    body: dict[str, Any] = {"choices": [{"index": 0, "delta": {"content": text, **delta}, "finish_reason": finish}]}
+    if usage:
+        body["usage"] = {"prompt_tokens": usage[0], "completion_tokens": usage[1]}
+    return f"data: {json.dumps(body)}\n\n"
+
+
+DONE = "data: [DONE]\n\n"
+#: nothing more comes, and the connection stays
+SILENCE = "silence"
+
+
+class Scripted(ThreadingHTTPServer):
+    """Answers each request with the next of ``replies``; ``None`` among the events breaks the connection off."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Scribe)
+        self.replies: list[tuple[int, dict[str, str], list[str | None]]] = []
+        self.requests: list[dict[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
+        self.is_over = threading.Event()
+
+    def streams(self, *events: str | None) -> None:
+        self.replies.append((200, {"Content-Type": "text/event-stream"}, list(events)))
+
+    def refuses(self, status: int, error: object = None, **headers: str) -> None:
+        body = json.dumps({"error": error or {"message": "no"}})
+        self.replies.append((status, {"Content-Type": "application/json", **headers}, [body]))
+
+
+class Scribe(BaseHTTPRequestHandler):
+    server: Scripted
+
+    def do_GET(self) -> None:
+        self.reply()
+
+    def do_POST(self) -> None:
+        self.server.requests.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.server.headers.append(dict(self.headers))
+        self.reply()
+
+    def reply(self) -> None:
+        status, headers, events = self.server.replies.pop(0)
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        if None in events:
+            self.send_header("Content-Length", "1000000")
+        self.end_headers()
+        for event in events:
+            if event == SILENCE:
+                self.server.is_over.wait(DEADLINE_SECONDS)
+            elif event is not None:
+                self.wfile.write(event.encode())
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def upstream(settings: Any) -> Iterator[Scripted]:
+    server = Scripted()
+    settings.UPSTREAM_BASE_URL = f"http://127.0.0.1:{server.server_port}/v1"
+    settings.UPSTREAM_API_KEY = KEY
+    settings.UPSTREAM_RETRY_SECONDS = 10.0
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.is_over.set()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+    assert not server.replies, "it was asked less often than the test expects"
+
+
+@pytest.fixture
+def start_engine(upstream: Scripted) -> Iterator[Callable[..., UpstreamEngine]]:
+    engines = []
+
+    def start(resume: Resume) -> UpstreamEngine:
+        engine = UpstreamEngine()
+        engine.target = Target("the/model", resume)
+        engine.start()
+        engines.append(engine)
+        return engine
+
+    yield start
+    for engine in engines:
+        assert engine.stop(DEADLINE_SECONDS)
+
+
+def session_of(*pieces: actions.Piece, content: Any = "Apa kabar?", media: Any = ()) -> ChatSession:
+    """Claimed, with these pieces committed by an earlier attempt."""
+    session, _ = actions.open_session(
+        request={"messages": [{"role": "user", "content": content}], "sampling": SAMPLING},
+        request_digest="d",
+        model="front",
+        request_id="req-1",
+        media=media,
+    )
+    session = claimed(session)
+    assert not actions.append([actions.Append(session.pk, session.attempt, 1, pieces)])
+    session.refresh_from_db()
+    return session
+
+
+def said(text: str, tokens: int = 1, kind: str = "text") -> actions.Piece:
+    return actions.Piece({"type": kind, "text": text}, [UNKNOWN_TOKEN] * tokens)
+
+
+def collected(handles: Any) -> tuple[list[Delta], Finish]:
+    [handle] = handles
+    *deltas, finish = handle
+    return deltas, finish
+
+
+def text_of(deltas: list[Delta]) -> str:
+    return "".join(delta.text for delta in deltas)
+
+
+def test_the_request_has_openais_and_vllms_names(upstream: Scripted, start_engine: Any) -> None:
+    upstream.streams(chunk("Baik."), chunk(finish="stop"), DONE)
+    collected(start_engine("prefix").submit(session_of()))
+    assert upstream.requests == [
+        {
+            "model": "the/model",
+            "messages": [{"role": "user", "content": "Apa kabar?"}],
+            "stream": True,
+            "stream_options": {"include_usage": True, "continuous_usage_stats": True},
+            "max_tokens": 10,
+            "temperature": 0.0,
+            "top_p": 1.0,
+            "seed": 5,
+            "stop": ["END"],
+            "min_tokens": 4,
+        }
+    ]
+    assert upstream.headers[0]["Authorization"] == f"Bearer {KEY}"
+    assert upstream.headers[0]["X-Request-ID"] == "req-1"
+
+
+def test_a_sampling_field_that_is_new_goes_by_its_name_when_it_asks_for_something() -> None:
+    fields = {**SAMPLING, "top_k": 20, "logit_bias": {}, "stop_token_ids": [], "logprobs": None}
+    assert wire_sampling(fields) == wire_sampling(SAMPLING) | {"top_k": 20}
+
+
+def test_media_are_sent_as_the_bytes_that_came(upstream: Scripted, start_engine: Any) -> None:
+    picture = png()
+    content = [{"type": "text", "text": "Apa ini?"}, {"type": "image"}]
+    upstream.streams(chunk("Biru."), chunk(finish="stop"), DONE)
+    collected(start_engine("none").submit(session_of(content=content, media=[picture])))
+    url = f"data:image/png;base64,{base64.b64encode(picture.data).decode()}"
+    assert upstream.requests[0]["messages"] == [
+        {
+            "role": "user",
+            "content": [{"type": "text", "text": "Apa ini?"}, {"type": "image_url", "image_url": {"url": url}}],
+        }
+    ]
+
+
+def test_text_reasoning_and_usage_come_out_as_from_an_engine(upstream: Scripted, start_engine: Any) -> None:
+    upstream.streams(
+        chunk(reasoning_content="Hm."), chunk("Ba"), chunk("ik."), chunk(finish="length", usage=(7, 9)), DONE
+    )
+    deltas, finish = collected(start_engine("none").submit(session_of()))
+    assert ([delta.reasoning for delta in deltas], text_of(deltas)) == (["Hm.", "", ""], "Baik.")
+    assert all(delta.token_ids for delta in deltas)
+    assert (finish.reason, finish.prompt_tokens, finish.completion_tokens) == ("length", 7, 9)
+
+
+def test_a_busy_upstream_is_asked_again(upstream: Scripted, start_engine: Any) -> None:
+    upstream.refuses(429, **{"Retry-After": "0"})
+    upstream.refuses(503)
+    upstream.streams(chunk("Baik."), chunk(finish="stop"), DONE)
+    deltas, _ = collected(start_engine("none").submit(session_of()))
+    assert text_of(deltas) == "Baik."
+
+
+def test_one_that_stays_busy_fails_the_session_with_a_503(upstream: Scripted, start_engine: Any, settings: Any) -> None:
+    settings.UPSTREAM_RETRY_SECONDS = 0.0
+    upstream.refuses(429)
+    with pytest.raises(ApiError, match="has too many requests") as refusal:
+        collected(start_engine("none").submit(session_of()))
+    assert (refusal.value.status, refusal.value.code) == (503, "upstream_unavailable")
+
+
+def test_a_cut_stream_goes_on_behind_what_was_said(upstream: Scripted, start_engine: Any) -> None:
+    upstream.streams(chunk("Ba", usage=(7, 2)), chunk("ik ", usage=(7, 3)), None)
+    upstream.streams(chunk("saja", usage=(10, 1)), chunk(finish="stop", usage=(10, 2)), DONE)
+    deltas, finish = collected(start_engine("prefix").submit(session_of()))
+    assert text_of(deltas) == "Baik saja"
+    second = upstream.requests[1]
+    assert second["messages"][-1] == {"role": "assistant", "content": "Baik "}
+    assert (second["continue_final_message"], second["add_generation_prompt"]) == (True, False)
+    # Three of the ten tokens are used up, and of the four at least one is still to come.
+    assert (second["max_tokens"], second["min_tokens"]) == (7, 1)
+    assert (finish.prompt_tokens, finish.completion_tokens) == (7, 5)
+
+
+def test_an_earlier_workers_answer_goes_on_behind_what_is_committed(upstream: Scripted, start_engine: Any) -> None:
+    upstream.streams(chunk(" saja", usage=(9, 1)), chunk(finish="stop", usage=(9, 1)), DONE)
+    deltas, finish = collected(start_engine("prefix").submit(session_of(said("Ba"), said("ik", 2))))
+    assert text_of(deltas) == " saja"
+    assert upstream.requests[0]["messages"][-1] == {"role": "assistant", "content": "Baik"}
+    assert (upstream.requests[0]["max_tokens"], finish.completion_tokens) == (7, 4)
+
+
+def test_an_answer_that_has_its_length_already_only_ends(start_engine: Any) -> None:
+    deltas, finish = collected(start_engine("prefix").submit(session_of(said("Baik", 10))))
+    assert (deltas, finish.reason, finish.completion_tokens) == ([], "length", 10)
+
+
+@pytest.mark.parametrize(("resume", "kind"), [("none", "text"), ("prefix", "reasoning")])
+def test_what_cannot_go_on_fails_and_is_not_spliced(start_engine: Any, resume: Resume, kind: str) -> None:
+    with pytest.raises(ApiError, match="Send the request again under a new session_id") as refusal:
+        collected(start_engine(resume).submit(session_of(said("Baik", kind=kind))))
+    assert refusal.value.code == "upstream_cannot_resume"
+
+
+def test_a_cut_before_the_first_word_is_tried_again_anywhere(upstream: Scripted, start_engine: Any) -> None:
+    upstream.streams(None)
+    upstream.streams(chunk("Baik."), chunk(finish="stop"), DONE)
+    deltas, _ = collected(start_engine("none").submit(session_of()))
+    assert text_of(deltas) == "Baik."
+
+
+def test_a_stream_that_repeats_itself_is_delivered_once_and_compared(upstream: Scripted, start_engine: Any) -> None:
+    upstream.streams(chunk("Baik "), chunk("sa"), chunk("ja"), chunk(finish="stop"), DONE)
+    upstream.streams(chunk("Bagus "), None)
+    engine = start_engine("session")
+    session = session_of(said("Baik s"))
+    deltas, _ = collected(engine.submit(session))
+    assert text_of(deltas) == "aja"
+    with pytest.raises(ApiError, match="says something else now"):
+        collected(engine.submit(session))
+    first, second = (request["session_id"] for request in upstream.requests)
+    assert first == second
+    assert session.pk not in first
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "expected"),
+    [
+        (400, {"message": "too long", "param": "messages", "code": 400}, (400, "invalid_request", "too long")),
+        (401, {"message": f"wrong key {KEY}"}, (502, "upstream_refused", "refuses this server's key")),
+        (404, {"message": "no model"}, (502, "upstream_failed", "HTTP 404")),
+        (500, {"message": "a stack of ours"}, (502, "upstream_failed", "HTTP 500")),
+        (400, {"message": f"what is {KEY}"}, (400, "invalid_request", r"what is \*\*\*")),
+    ],
+)
+def test_refusals_become_errors_of_this_api(
+    upstream: Scripted, start_engine: Any, status: int, error: dict[str, Any], expected: tuple[int, str, str]
+) -> None:
+    upstream.refuses(status, error)
+    with pytest.raises(ApiError, match=expected[2]) as refusal:
+        collected(start_engine("none").submit(session_of()))
+    assert (refusal.value.status, refusal.value.code) == expected[:2]
+    assert KEY not in str(refusal.value)
+    assert "stack of ours" not in str(refusal.value)
+
+
+def test_an_error_within_the_stream_ends_it(upstream: Scripted, start_engine: Any) -> None:
+    upstream.streams(chunk("Ba"), f"data: {json.dumps({'error': {'message': 'inside', 'code': 500}})}\n\n")
+    [handle] = start_engine("prefix").submit(session_of())
+    assert next(handle).text == "Ba"
+    with pytest.raises(ApiError, match="failed while it answered") as refusal:
+        next(handle)
+    assert "inside" not in str(refusal.value)
+
+
+def test_events_that_are_no_json_are_said_to_be_so(upstream: Scripted, start_engine: Any) -> None:
+    upstream.streams("data: {broken\n\n")
+    with pytest.raises(ApiError, match="not JSON"):
+        collected(start_engine("none").submit(session_of()))
+
+
+def test_a_stopped_engine_ends_its_streams_and_takes_no_more(upstream: Scripted, start_engine: Any) -> None:
+    engine = start_engine("prefix")
+    upstream.streams(chunk("Ba"), chunk("ik"), SILENCE)
+    [handle] = engine.submit(session_of())
+    next(handle)
+    assert engine.stats().running == 1
+    assert engine.stop(DEADLINE_SECONDS)
+    with pytest.raises(EngineStopped):
+        collected([handle])
+    assert engine.stats().running == 0
+    with pytest.raises(EngineStopped):
+        engine.submit(session_of())
+
+
+@pytest.mark.parametrize(
+    ("owner", "resume"), [("vllm", "prefix"), ("sglang", "prefix"), ("sambung", "session"), ("openai", "none")]
+)
+def test_how_it_resumes_follows_from_what_it_calls_itself(
+    upstream: Scripted, start_engine: Any, owner: str, resume: Resume
+) -> None:
+    upstream.replies.append((200, {}, [json.dumps({"data": [{"id": "m", "owned_by": owner}]})]))
+    engine = start_engine("none")
+    assert looked_at(engine) == Target("m", resume)
+
+
+def test_the_setting_goes_before_what_it_calls_itself(upstream: Scripted, start_engine: Any, settings: Any) -> None:
+    settings.UPSTREAM_RESUME = "prefix"
+    upstream.replies.append((200, {}, [json.dumps({"data": [{"id": "m", "owned_by": "gateway"}]})]))
+    assert looked_at(start_engine("none")) == Target("m", "prefix")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "for_good"), [(401, "{}", True), (404, "", True), (503, "", False), (200, "<html>", True)]
+)
+def test_what_no_waiting_mends_is_told_apart(
+    upstream: Scripted, start_engine: Any, status: int, body: str, for_good: bool
+) -> None:
+    upstream.replies.append((status, {}, [body]))
+    with pytest.raises(NotReady) as refusal:
+        looked_at(start_engine("none"))
+    assert refusal.value.for_good is for_good
+
+
+def looked_at(engine: UpstreamEngine) -> Target:
+    found: list[Target] = []
+
+    async def look() -> None:
+        found.append(await find_target(engine.client))
+
+    engine.run(look()).result(DEADLINE_SECONDS)
+    return found[0]
+
+
+def test_two_sessions_never_share_an_upstream_session() -> None:
+    target = Target("m", "session")
+    first, second = (calls_of(session_of(), target)[0].upstream_id for _ in range(2))
+    assert first != second
