@@ -32,6 +32,20 @@ CHAT_EXAMPLES: dict[str, dict[str, Any]] = {
         "summary": "Text, streamed",
         "value": _ask("Apa kabar?", stream=True, stream_options={"include_usage": True}),
     },
+    "sampled": {
+        "summary": "Two answers, sampled with penalties, and how likely each token was",
+        "value": _ask(
+            "Apa kabar?",
+            n=2,
+            seed=7,
+            temperature=0.8,
+            top_k=40,
+            frequency_penalty=0.5,
+            logit_bias={"42": -100},
+            logprobs=True,
+            top_logprobs=2,
+        ),
+    },
     "image": {
         "summary": "An image",
         "value": _ask(_about("Gambar apa ini?", "image_url", f"data:image/png;base64,{_PNG}")),
@@ -68,6 +82,7 @@ EVENT_STREAM: dict[str, Any] = {
             "type": "string",
             "description": "Server-sent events. `id` is `session_id:index`; `data` is a `chat.completion.chunk` as "
             "OpenAI has it. The last event is `[DONE]` or, when the run failed, an object with `error`. "
+            "With `n` a chunk says in `choices` which answer it is of; the first is of all, and so may the last be. "
             "With `include_usage` an event with the token counts comes before `[DONE]`; without it the ids skip one. "
             "Lines that begin with `:` keep the connection open and say nothing.",
         },

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 
@@ -25,6 +25,8 @@ _SECOND_FACTOR = _signed(0x94D049BB133111EB)
 _PLACE_STEP = 0xD1342543DE82EF95
 #: small vocabularies are computed some places ahead, up to so many numbers: there the calls cost more than the numbers
 _AHEAD = 8192
+#: numbers at once on a CPU, so that what is between them and the start stays in its cache
+_AT_ONCE_ON_CPU = 1 << 18
 
 
 class Noise:
@@ -38,26 +40,36 @@ class Noise:
         self._offsets = torch.empty(0, dtype=torch.long, device=device)
         self._ahead: list[torch.Tensor] = []
 
-    def next(self, vocabulary_size: int) -> torch.Tensor:
-        """[rows, vocabulary], float64, all below 0. The same on every device but for the rounding of its logarithm.
+    def next(self, vocabulary_size: int) -> Iterator[tuple[slice, torch.Tensor]]:
+        """The next place of all rows, in parts: which rows, and their numbers. To be read to the end.
 
-        That of a token id does not depend on how many ids there are, nor that of a row on the other rows.
+        [rows, vocabulary], float64, all below 0. The same on every device but for the rounding of its logarithm. The
+        number of a token id does not depend on how many ids there are, nor that of a row on the other rows.
         """
-        if not self._ahead:
-            self._ahead = self._compute(vocabulary_size)
-        return self._ahead.pop()
-
-    def _compute(self, vocabulary_size: int) -> list[torch.Tensor]:
         if len(self._offsets) != vocabulary_size:
             ids = torch.arange(1, vocabulary_size + 1, device=self._states.device)
             self._offsets = ids.mul_(_signed(_TOKEN_STEP))
-        places = max(1, _AHEAD // (len(self._states) * vocabulary_size))
+        rows = len(self._states)
+        if rows * vocabulary_size <= _AHEAD:
+            if not self._ahead:
+                self._ahead = self._compute_ahead(_AHEAD // (rows * vocabulary_size))
+            yield slice(None), self._ahead.pop()
+            return
+        step = max(1, _AT_ONCE_ON_CPU // vocabulary_size) if self._states.device.type == "cpu" else rows
+        for start in range(0, rows, step):
+            part = slice(start, start + step)
+            yield part, self._numbers(self._states[part])
+        self._states = self._states + _signed(_PLACE_STEP)
+
+    def _compute_ahead(self, places: int) -> list[torch.Tensor]:
         states = torch.stack([self._states + _signed(place * _PLACE_STEP) for place in range(places)])
         self._states = self._states + _signed(places * _PLACE_STEP)
+        return list(self._numbers(states).unbind(0))[::-1]
+
+    def _numbers(self, states: torch.Tensor) -> torch.Tensor:
         # 52 bits, so that halfway between two of them is still a float64: neither 0 nor 1 comes up.
         bits = _mixed(states + self._offsets) >> 12
-        numbers = bits.double().mul_(2.0**-52).add_(0.5 + 2.0**-53).log_()
-        return list(numbers.unbind(0))[::-1]
+        return bits.double().mul_(2.0**-52).add_(0.5 + 2.0**-53).log_()
 
 
 def _start(seed: int) -> int:

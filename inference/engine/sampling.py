@@ -95,9 +95,12 @@ class Sampler:
         """
         maxima = logits.amax(dim=-1, keepdim=True)
         self._cuts.apply(logits, maxima)
-        # 1 / p up to a factor; inf for a token that is cut off, or so far behind that no draw could make up for it.
-        inverse = (maxima - logits).double().div_(self._temperatures).exp_()
-        return inverse.mul_(self._noise.next(logits.shape[1])).argmax(dim=-1)
+        chosen = []
+        for part, numbers in self._noise.next(logits.shape[1]):
+            # 1 / p up to a factor; inf for a token that is cut off, or so far behind that no draw makes up for it.
+            inverse = (maxima[part] - logits[part]).double().div_(self._temperatures[part]).exp_()
+            chosen.append(inverse.mul_(numbers).argmax(dim=-1))
+        return chosen[0] if len(chosen) == 1 else torch.cat(chosen)
 
     def _tell(self, raw: torch.Tensor, tokens: torch.Tensor) -> list[RawLogprobs]:
         chosen = raw.gather(1, tokens[self._told_rows].unsqueeze(1)).squeeze(1)
