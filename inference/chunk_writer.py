@@ -68,7 +68,7 @@ def _likelihood(likelihood: Likelihood) -> dict[str, Any]:
 
 
 class Run:
-    """One session as this worker writes it. Methods are called from the task's thread and from the writer's."""
+    """One session as this worker writes it. Called from the task's thread, the engine's and the writer's."""
 
     def __init__(
         self, writer: ChunkWriter, session_id: str, attempt: int, index: int, stop: Callable[[], None]
@@ -177,19 +177,23 @@ class Run:
         self._pieces = []
         self._held = {}
         self._closing = Closing(error=UNWRITABLE)
-        self._stop()
 
     def lose(self) -> None:
-        """Another worker owns the session now: nothing more is written, and the engine stops."""
+        """Another worker owns the session now: nothing more is written."""
         self.is_lost = True
         self._in_flight = False
         self.done.set()
+
+    # --- without it ---
+
+    def stop(self) -> None:
+        """Have the engine stop. It may wait in ``add`` for the writer's lock: whoever holds that lock must not call."""
         self._stop()
 
     def cancel(self) -> None:
         if not self.is_cancelled:
             self.is_cancelled = True
-            self._stop()
+            self.stop()
 
 
 class ChunkWriter(threading.Thread):
@@ -293,6 +297,9 @@ class ChunkWriter(threading.Thread):
                 else:
                     run.committed(item, now)
             self.changed.notify_all()
+        for run, item in work:
+            if item.session_id in lost:
+                run.stop()
 
     def _commit_apart(self, work: Sequence[tuple[Run, Append]], exc: Exception) -> None:
         """Something in the commit cannot be written, however often it is tried: no other session waits for it."""
@@ -305,6 +312,7 @@ class ChunkWriter(threading.Thread):
         with self.changed:
             run.refuse(item)
             self.changed.notify_all()
+        run.stop()
 
     def _look_for_cancels(self) -> None:
         now = time.monotonic()

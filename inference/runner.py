@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import queue
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,8 +11,8 @@ from django.db import InterfaceError, OperationalError
 
 from inference.chunk_writer import Run
 from inference.engine.errors import EngineError, EngineStopped, InvalidPrompt, InvalidSampling, PromptTooLong
-from inference.engine.handle import Handle, merged
-from inference.engine.types import Finish
+from inference.engine.handle import Handle
+from inference.engine.types import Delta, Finish
 from inference.errors import ApiError
 from inference.refusals import refuse_session
 from inference.worker import STOP_SECONDS, Worker
@@ -70,13 +71,7 @@ def _run_claimed(session: ChatSession, worker: Worker) -> None:
         release_connections()
         if run.is_cancelled or run.is_lost:
             stop()
-        finishes: dict[int, Finish] = {}
-        for choice, item in merged(handles):
-            if isinstance(item, Finish):
-                finishes[choice] = item
-            else:
-                run.add(item, choice)
-        _finish(run, [finishes[choice] for choice in sorted(finishes)], worker)
+        _finish(run, _ends_of(handles, run), worker)
     except EngineStopped:
         _hand_back(run, worker)
     except (PromptTooLong, InvalidPrompt, InvalidSampling) as exc:
@@ -96,6 +91,35 @@ def _run_claimed(session: ChatSession, worker: Worker) -> None:
         stop()  # of several choices, those that still run when another has failed
         worker.writer.forget(run)
         release_connections()
+
+
+class _Feed:
+    """Gives an answer's deltas to the writer at once, on the engine's thread: no other is woken for each token."""
+
+    def __init__(self, run: Run, choice: int, ends: queue.SimpleQueue[tuple[int, Finish | EngineError]]) -> None:
+        self._run = run
+        self._choice = choice
+        self._ends = ends
+
+    def put(self, item: Delta | Finish | EngineError, /) -> None:
+        if isinstance(item, Delta):
+            self._run.add(item, self._choice)
+        else:
+            self._ends.put((self._choice, item))
+
+
+def _ends_of(handles: Sequence[Handle], run: Run) -> list[Finish]:
+    """Wait until every answer has ended. Raises the first error of any."""
+    ends: queue.SimpleQueue[tuple[int, Finish | EngineError]] = queue.SimpleQueue()
+    for choice, handle in enumerate(handles):
+        handle.send_to(_Feed(run, choice, ends))
+    finishes: dict[int, Finish] = {}
+    while len(finishes) < len(handles):
+        choice, end = ends.get()
+        if isinstance(end, EngineError):
+            raise end
+        finishes[choice] = end
+    return [finishes[choice] for choice in range(len(handles))]
 
 
 def _splice_error(session: ChatSession, worker: Worker) -> dict[str, Any] | None:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from inference.engine.errors import EngineError
 from inference.engine.types import Delta, Finish
 
 
-class _Items(Protocol):
+class Receiver(Protocol):
     """Where a handle puts what its generation gives."""
 
-    def put(self, item: Delta | Finish | EngineError, /) -> None: ...
+    def put(self, item: Delta | Finish | EngineError, /) -> None:
+        """Called with the handle's lock held, on the thread that generates: it must be quick, and not raise."""
+        ...
 
 
 class Handle:
@@ -28,7 +29,7 @@ class Handle:
     def __init__(self, on_close: Callable[[Handle], None], *, resumed_tokens: int = 0) -> None:
         self._on_close = on_close
         self._items: queue.SimpleQueue[Delta | Finish | EngineError] = queue.SimpleQueue()
-        self._receiver: _Items = self._items
+        self._receiver: Receiver = self._items
         self._lock = threading.Lock()
         self._closed = False
         self._drained = False
@@ -61,7 +62,7 @@ class Handle:
             self._close(item)
         self._on_close(self)
 
-    def send_to(self, receiver: _Items) -> None:
+    def send_to(self, receiver: Receiver) -> None:
         """Give ``receiver`` everything that was not read yet and all that follows; do not iterate any more."""
         with self._lock:
             while not self._items.empty():
@@ -98,31 +99,3 @@ class Handle:
     def _close(self, item: Finish | EngineError) -> None:
         self._closed = True
         self._receiver.put(item)
-
-
-@dataclass(frozen=True, slots=True)
-class _Tagged:
-    """Puts everything into one queue, with a number that says whose it is."""
-
-    number: int
-    items: queue.SimpleQueue[tuple[int, Delta | Finish | EngineError]]
-
-    def put(self, item: Delta | Finish | EngineError, /) -> None:
-        self.items.put((self.number, item))
-
-
-def merged(handles: Sequence[Handle]) -> Iterator[tuple[int, Delta | Finish]]:
-    """What the generations give, as it comes, with the place of the handle it is of. Ends when all have ended.
-
-    Raises the first EngineError of any; the others go on, and are the caller's to cancel.
-    """
-    items: queue.SimpleQueue[tuple[int, Delta | Finish | EngineError]] = queue.SimpleQueue()
-    for number, handle in enumerate(handles):
-        handle.send_to(_Tagged(number, items))
-    running = len(handles)
-    while running:
-        number, item = items.get()
-        if isinstance(item, EngineError):
-            raise item
-        running -= isinstance(item, Finish)
-        yield number, item

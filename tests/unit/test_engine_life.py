@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import queue
 import random
 import threading
 from typing import Any
@@ -11,7 +12,6 @@ from PIL import Image
 
 from inference.engine.engine import Engine
 from inference.engine.errors import EngineError, EngineStopped, InvalidPrompt, InvalidSampling, PromptTooLong
-from inference.engine.handle import merged
 from inference.engine.types import Delta, Finish, GenerationRequest, Sampling, Video
 
 LONG: dict[str, Any] = {"max_tokens": 3000, "ignore_eos": True}
@@ -263,27 +263,23 @@ def test_many_threads_that_submit_and_cancel_leave_no_handle_hanging(
     assert not engine._open
 
 
-def test_several_generations_are_read_as_one_in_the_order_in_which_they_speak(
+def test_a_receiver_gets_what_was_not_read_and_all_that_follows(
     start_engine: Any, make_request: Any, collect: Any
 ) -> None:
-    engine = start_engine(max_batch_size=2)
-    requests = [make_request(max_tokens=n, temperature=1.0, seed=n, ignore_eos=True) for n in (30, 3, 12)]
-    apart = [collect(engine.submit(request)) for request in requests]
-    handles = [engine.submit(request) for request in requests]
-    first = next(handles[0])
-    together = list(merged(handles))
-    for number, alone in enumerate(apart):
-        items = [item for of, item in together if of == number]
-        assert [first, *items][number > 0 :] == [*alone.deltas, alone.finish]
-    # The third waits for a place, and nobody waits for the third.
-    ends = [number for number, item in together if isinstance(item, Finish)]
-    assert ends[0] == 1
-
-
-def test_of_several_generations_the_first_that_fails_is_heard(start_engine: Any, make_request: Any) -> None:
     engine = start_engine()
-    handles = [engine.submit(make_request(**LONG)), engine.submit(make_request(stop_token_ids=(10**6,)))]
-    with pytest.raises(InvalidSampling):
-        list(merged(handles))
-    assert not handles[0].closed
-    handles[0].cancel()
+    request = make_request(max_tokens=60, temperature=1.0, seed=1, ignore_eos=True)
+    alone = collect(engine.submit(request))
+    handle = engine.submit(request)
+    first = next(handle)
+    received: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    handle.send_to(received)
+    items = [first]
+    while not isinstance(items[-1], Finish):
+        items.append(received.get(timeout=60))
+    assert items == [*alone.deltas, alone.finish]
+
+
+def test_a_receiver_hears_of_a_failure(start_engine: Any, make_request: Any) -> None:
+    received: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    start_engine().submit(make_request(stop_token_ids=(10**6,))).send_to(received)
+    assert isinstance(received.get(timeout=60), InvalidSampling)
