@@ -40,6 +40,10 @@ def run_session(session_id: str, worker: Worker) -> None:
         if not refuse_session(session_id, worker.load_error):
             worker.strand(session_id)
         return
+    if not worker.settled.is_set():
+        # The model took too long, or is loaded again since.
+        worker.strand(session_id)
+        return
     session = actions.claim(session_id, worker=worker.name)
     if session is None:
         return

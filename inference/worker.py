@@ -117,9 +117,10 @@ class Worker:
 
     def engine_pending(self, progress: str) -> None:
         self._progress = progress[:255]
-        self.load_error = None
+        # In this order: whoever sees no error any more sees that nothing is settled.
         if not self.draining.is_set():
             self.settled.clear()
+        self.load_error = None
         if self.draining.is_set():
             # It began in between, and whoever waits must not wait for ever.
             self.settled.set()

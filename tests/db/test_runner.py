@@ -84,6 +84,15 @@ def test_while_another_worker_has_or_gets_the_model_a_session_waits_for_it(
     assert run(open_session(), worker) == State.QUEUED
 
 
+def test_a_model_that_is_loaded_again_meanwhile_is_waited_for(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "LOAD_WAIT_SECONDS", 0.01)
+    worker.engine_failed("out of memory")
+    worker.engine_pending("loading the weights: 1 of 2 (50%)")
+    session = open_session()
+    assert run(session, worker) == State.QUEUED
+    assert session.attempt == 0
+
+
 def test_what_was_cancelled_before_it_ran_is_not_claimed(worker: Worker) -> None:
     session = open_session()
     actions.request_cancel(session.pk)

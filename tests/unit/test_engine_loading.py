@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import re
 import shutil
@@ -17,6 +18,7 @@ import torch
 
 from inference.engine.errors import LoadError
 from inference.engine.loading import load_model
+from inference.engine.placement import parse_quantization
 from inference.engine.progress import Progress
 from inference.engine.tiny_model import CONTEXT_LENGTH
 from inference.engine.tiny_text_model import build_tiny_text_model
@@ -228,6 +230,14 @@ def test_a_device_that_is_not_here_is_named(tiny_model: Path, name: str) -> None
 def test_quantization_without_a_gpu_is_refused(tiny_model: Path, name: str) -> None:
     with pytest.raises(LoadError, match="needs an NVIDIA GPU"):
         load_model(str(tiny_model), device_map="cpu", quantization=name)
+
+
+def test_quantization_without_its_package_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As on a machine with a GPU where only the base is installed.
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(LoadError, match=r"pip install -r requirements/quantization\.txt"):
+        parse_quantization("8bit", placement="auto", dtype="auto")
 
 
 def test_an_unknown_quantization_is_refused(tiny_model: Path) -> None:
