@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import queue
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 from django.conf import settings
@@ -119,7 +120,7 @@ def generation_requests(session: ChatSession) -> list[GenerationRequest]:
     """
     images: list[Image.Image] = []
     videos: list[Video] = []
-    for media in session.media.all():
+    for media in session.media.all() if _has_media(session.request["messages"]) else ():
         data = bytes(media.data)
         if media.kind == "image":
             images.append(decode_image(data, param=None))
@@ -137,3 +138,8 @@ def generation_requests(session: ChatSession) -> list[GenerationRequest]:
         )
         for choice in range(choices_of(session.request))
     ]
+
+
+def _has_media(messages: Sequence[dict[str, Any]]) -> bool:
+    contents = (message["content"] for message in messages)
+    return any(part["type"] != "text" for content in contents if not isinstance(content, str) for part in content)

@@ -185,28 +185,28 @@ def claim(session_id: str, *, worker: str) -> ChatSession | None:
     A session that is queued, or running with a lapsed lease, can be claimed; of two claims at once one gets it. One
     that has lost ``SESSION_MAX_ATTEMPTS`` workers is left to the sweeper, which fails it.
     """
-    seen = ChatSession.objects.claimable().filter(pk=session_id).only("state", "attempt", "workers_lost").first()
-    if seen is None:
+    session = ChatSession.objects.claimable().filter(pk=session_id).first()
+    if session is None:
         return None
-    lost = seen.workers_lost + (seen.state == ChatSession.State.RUNNING)
+    seen_attempt, seen_state = session.attempt, session.state
+    lost = session.workers_lost + (seen_state == ChatSession.State.RUNNING)
     if lost >= settings.SESSION_MAX_ATTEMPTS:
         return None
     now = timezone.now()
+    # What was read above still holds when this succeeds: an append of the worker before would have renewed the lease.
+    session.state = ChatSession.State.RUNNING
+    session.attempt = seen_attempt + 1
+    session.workers_lost = lost
+    session.worker = worker
+    session.lease_expires_at = _lease_end(now)
+    session.started_at = session.started_at or now
+    names = ("state", "attempt", "workers_lost", "worker", "lease_expires_at", "started_at")
     claimed = (
         ChatSession.objects.claimable()
-        .filter(pk=session_id, attempt=seen.attempt, state=seen.state)
-        .update(
-            state=ChatSession.State.RUNNING,
-            attempt=seen.attempt + 1,
-            workers_lost=lost,
-            worker=worker,
-            lease_expires_at=_lease_end(now),
-            started_at=Coalesce("started_at", now),
-        )
+        .filter(pk=session_id, attempt=seen_attempt, state=seen_state)
+        .update(**{name: getattr(session, name) for name in names})
     )
-    if not claimed:
-        return None
-    return ChatSession.objects.held_by(seen.attempt + 1).filter(pk=session_id).first()
+    return session if claimed else None
 
 
 def append(appends: Iterable[Append]) -> set[str]:

@@ -108,8 +108,11 @@ class RedisTransport:
     async def receive(self, receiver: Receiver) -> None:
         while True:
             try:
-                # Each connection is this task's own: a client shared between event loops fails on the second.
-                async with redis.asyncio.Redis.from_url(self._url, socket_connect_timeout=2) as client:
+                # Each connection is this task's own: a client shared between event loops fails on the second. It does
+                # not tell Redis which library it is: to find that out takes longer than the whole subscription.
+                async with redis.asyncio.Redis.from_url(
+                    self._url, socket_connect_timeout=2, driver_info=None
+                ) as client:
                     async with client.pubsub(ignore_subscribe_messages=True) as subscription:
                         await subscription.subscribe(self.channel)
                         async for message in subscription.listen():

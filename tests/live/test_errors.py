@@ -70,8 +70,11 @@ def test_a_body_that_is_no_object_is_refused(http: httpx.Client, content: bytes)
         ({"stream": False, "stream_options": {"include_usage": True}}, "stream_options"),
         ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
         ({"response_format": {"type": "json_object"}}, "response_format"),
-        ({"logprobs": True}, "logprobs"),
-        ({"presence_penalty": 0.5}, "presence_penalty"),
+        ({"logprobs": 3}, "logprobs"),
+        ({"top_logprobs": 3}, "top_logprobs"),
+        ({"presence_penalty": 2.5}, "presence_penalty"),
+        ({"logit_bias": {"five": 1}}, "logit_bias"),
+        ({"n": 1000}, "n"),
     ],
 )
 def test_a_field_that_cannot_be_honoured_is_named(http: httpx.Client, fields: dict[str, object], param: str) -> None:
