@@ -25,12 +25,17 @@ from sessions_app.wakeups import StreamChunk, Wakeup
 
 START: Delta = {"type": "start"}
 
-#: ``held_by`` and an update, written out: this runs for every session at every commit, and to compile it anew each time
-#: took more of the worker's interpreter than all else that the writer does, beside a model that wants the same one
+#: ``held_by`` and an update for many sessions at once, written out: it runs at every commit, beside a model that wants
+#: the same interpreter, and an update for each session took more of it than all else that the writer does
 ADVANCE = """
+WITH item (session_id, held_attempt, expected_index, pieces, has_tokens) AS (VALUES {values})
 UPDATE sessions_app_chatsession
-SET next_index = next_index + %s, lease_expires_at = %s, first_token_at = COALESCE(first_token_at, %s)
-WHERE id = %s AND state = 'running' AND attempt = %s AND next_index = %s
+SET next_index = next_index + item.pieces,
+    lease_expires_at = %s,
+    first_token_at = CASE WHEN item.has_tokens = 1 THEN COALESCE(first_token_at, %s) ELSE first_token_at END
+FROM item
+WHERE id = item.session_id AND state = 'running' AND attempt = item.held_attempt AND next_index = item.expected_index
+RETURNING id
 """
 
 
@@ -120,6 +125,10 @@ class Append:
     index: int
     pieces: Sequence[Piece] = ()
     closing: Closing | None = None
+
+    @property
+    def has_tokens(self) -> bool:
+        return any(piece.token_ids for piece in self.pieces)
 
 
 def open_session(
@@ -212,21 +221,23 @@ def claim(session_id: str, *, worker: str) -> ChatSession | None:
 def append(appends: Iterable[Append]) -> set[str]:
     """Commit the appends of many sessions together, each one whole or not at all, and tell the listeners.
 
-    Returns the sessions that their writer has lost: another worker owns them, or they were closed meanwhile. The
-    sessions are locked in the order of their ids, so that two of these never wait for each other.
+    Returns the sessions that their writer has lost: another worker owns them, or they were closed meanwhile. Should the
+    locks of two transactions ever cross, the database ends one of them, and its writer tries again.
     """
     now = timezone.now()
+    items = sorted(appends, key=lambda item: item.session_id)
     lost: set[str] = set()
     chunks: list[Chunk] = []
     told: list[Wakeup] = []
     with transaction.atomic():
-        for item in sorted(appends, key=lambda item: item.session_id):
-            written = _append_one(item, now)
-            if written is None:
+        held = _advance([item for item in items if item.closing is None], now)
+        for item in items:
+            if item.closing is not None and _close(item, item.closing, now):
+                held.add(item.session_id)
+            if item.session_id not in held:
                 lost.add(item.session_id)
-                continue
-            chunks += written
-            if written:
+            elif written := _chunks_of(item, now):
+                chunks += written
                 told.append(_wakeup(item.session_id, written))
         Chunk.objects.bulk_create(chunks)
         if told:
@@ -234,21 +245,34 @@ def append(appends: Iterable[Append]) -> set[str]:
     return lost
 
 
-def _append_one(item: Append, now: datetime.datetime) -> list[Chunk] | None:
-    """Move the session's row; its new chunks, or None when the writer has lost it."""
-    pieces = list(item.pieces)
-    first_token_at = now if any(piece.token_ids for piece in pieces) else None
-    if item.closing is None:
-        moved = _advance(item, len(pieces), first_token_at, _lease_end(now))
-    else:
-        pieces += [Piece(delta) for delta in item.closing.deltas()]
-        columns = item.closing.columns()
-        if first_token_at is not None:
-            columns["first_token_at"] = Coalesce("first_token_at", first_token_at)
-        held = ChatSession.objects.held_by(item.attempt).filter(pk=item.session_id, next_index=item.index)
-        moved = held.update(next_index=F("next_index") + len(pieces), **columns)
-    if not moved:
-        return None
+def _advance(items: Sequence[Append], now: datetime.datetime) -> set[str]:
+    """Move the sessions' rows by their pieces, and renew the leases; the ids of those that their writer still holds."""
+    if not items:
+        return set()
+    adapt = connection.ops.adapt_datetimefield_value
+    values = [
+        value
+        for item in items
+        for value in (item.session_id, item.attempt, item.index, len(item.pieces), int(item.has_tokens))
+    ]
+    statement = ADVANCE.format(values=", ".join(["(%s, %s, %s, %s, %s)"] * len(items)))
+    with connection.cursor() as cursor:
+        cursor.execute(statement, [*values, adapt(_lease_end(now)), adapt(now)])
+        return {session_id for (session_id,) in cursor.fetchall()}
+
+
+def _close(item: Append, closing: Closing, now: datetime.datetime) -> bool:
+    """Move the session's row to its end, unless the writer has lost it."""
+    columns = closing.columns()
+    if item.has_tokens:
+        columns["first_token_at"] = Coalesce("first_token_at", now)
+    held = ChatSession.objects.held_by(item.attempt).filter(pk=item.session_id, next_index=item.index)
+    count = len(item.pieces) + len(closing.deltas())
+    return bool(held.update(next_index=F("next_index") + count, **columns))
+
+
+def _chunks_of(item: Append, now: datetime.datetime) -> list[Chunk]:
+    ends = [] if item.closing is None else [Piece(delta) for delta in item.closing.deltas()]
     return [
         Chunk(
             session_id=item.session_id,
@@ -257,21 +281,8 @@ def _append_one(item: Append, now: datetime.datetime) -> list[Chunk] | None:
             token_ids=list(piece.token_ids),
             created_at=now,
         )
-        for offset, piece in enumerate(pieces)
+        for offset, piece in enumerate([*item.pieces, *ends])
     ]
-
-
-def _advance(
-    item: Append, count: int, first_token_at: datetime.datetime | None, lease_expires_at: datetime.datetime
-) -> int:
-    """The rows that this moved: 1, or 0 when the writer has lost the session."""
-    adapt = connection.ops.adapt_datetimefield_value
-    with connection.cursor() as cursor:
-        cursor.execute(
-            ADVANCE,
-            [count, adapt(lease_expires_at), adapt(first_token_at), item.session_id, item.attempt, item.index],
-        )
-        return cursor.rowcount
 
 
 def cancel_requested_among(session_ids: Iterable[str]) -> set[str]:
