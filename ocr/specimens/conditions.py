@@ -62,22 +62,18 @@ def show(random: Random, condition: str, card: Image.Image, boxes: np.ndarray, s
     else:
         view = geometry.nudged(random, size) if random.random() < _NUDGED else geometry.filling(size)
     boxes = view.place_boxes(boxes, card.size)
-    picture = _lay(random, view, card)
+    picture = lay(random, view, card)
     if condition == "covered":
         hidden |= _cover(random, picture, boxes)
     hidden |= _outside(boxes, picture.size)
-    picture = _spoil(random, condition, picture)
+    picture = spoil(random, condition, picture)
     if condition == "quarter_turn":
         picture, boxes = geometry.quarter_turned(picture, boxes, random.randint(1, 3))
     return Shown(picture, boxes, hidden)
 
 
-def spoil_other(random: Random, picture: Image.Image) -> Image.Image:
-    """What happens to a picture that is no card."""
-    return _spoil(random, "flat", picture)
-
-
-def _lay(random: Random, view: View, card: Image.Image) -> Image.Image:
+def lay(random: Random, view: View, card: Image.Image) -> Image.Image:
+    """The card as ``view`` has it, on some soft ground."""
     if np.allclose(view.corners, geometry.filling(view.size).corners):
         return card.resize(view.size, Image.Resampling.BICUBIC)
     # Shrunk first: the mapping itself takes single points and would leave jagged letters.
@@ -87,8 +83,12 @@ def _lay(random: Random, view: View, card: Image.Image) -> Image.Image:
     return view.place(card, clouds(random, view.size, base, 25))
 
 
-def _spoil(random: Random, condition: str, picture: Image.Image) -> Image.Image:
-    scale = picture.width / 512
+def spoil(random: Random, condition: str, picture: Image.Image, *, letters_of: int | None = None) -> Image.Image:
+    """The picture with what ``condition`` does to its pixels, its geometry apart, and a little more that always happens.
+
+    Blur is measured by a card's width in pixels: the picture's own, or ``letters_of`` for a part of a card.
+    """
+    scale = (letters_of or picture.width) / 512
     if condition == "dim":
         picture = spoiling.dim(random, picture)
     elif condition == "blur":

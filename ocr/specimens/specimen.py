@@ -10,7 +10,7 @@ from PIL import Image
 
 from ocr.schema import FIELD_BY_PATH, KtpFields, as_contract, empty_values
 from ocr.specimens.card import draw_card
-from ocr.specimens.conditions import CONDITIONS, show, spoil_other
+from ocr.specimens.conditions import CONDITIONS, show, spoil
 from ocr.specimens.fonts import Faces, packaged_faces
 from ocr.specimens.holder import make_holder
 from ocr.specimens.layout import CARD_RATIO
@@ -71,7 +71,7 @@ def make_specimen(
     faces = faces or packaged_faces()
     size = (width, height or round(width / CARD_RATIO))
     if condition == "other":
-        picture = spoil_other(random, draw_other(random, faces, size))
+        picture = spoil(random, "flat", draw_other(random, faces, size))
         return Specimen(picture, condition, "other", as_contract({}), (), ())
 
     holder = make_holder(random)
