@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ocr.schema import FIELDS
 from training.examples import ALPHABET, COLUMNS, MOST_PLACES, ROWS
+from training.passes import attend
 
 GUIDED = "guided"
 #: nothing stands in most places, and to say so is easily learned
@@ -93,9 +94,7 @@ class Guide:
         if self._wanted is not None and module.layer_idx in self._layers:
             self._listen(query, key, scaling)
         # Padding stands at the end, where nothing looks back from.
-        out = F.scaled_dot_product_attention(
-            query, key, value, is_causal=query.shape[2] > 1, scale=scaling, enable_gqa=query.shape[1] != key.shape[1]
-        )
+        out = attend(query, key, value, causal=query.shape[2] > 1)
         return out.transpose(1, 2).contiguous(), None
 
     def _listen(self, query: Tensor, key: Tensor, scaling: float) -> None:
