@@ -24,7 +24,14 @@ class View:
         """``card`` laid upon ``ground``, which has the picture's size."""
         back = _mapping(self.corners, _rectangle(0, 0, *card.size))
         coefficients = (back / back[2, 2]).ravel()[:8].tolist()
-        laid = card.transform(self.size, Image.Transform.PERSPECTIVE, coefficients, Image.Resampling.BICUBIC)
+        # What lies beside the card mixes into its edge: let that have its colour.
+        laid = card.transform(
+            self.size,
+            Image.Transform.PERSPECTIVE,
+            coefficients,
+            Image.Resampling.BICUBIC,
+            fillcolor=card.getpixel((2, 2)),
+        )
         shape = Image.new("L", self.size, 0)
         ImageDraw.Draw(shape).polygon([tuple(corner) for corner in self.corners.tolist()], fill=255)
         return Image.composite(laid, ground, shape)
