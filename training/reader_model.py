@@ -133,8 +133,21 @@ def make_model(tokenizer: PreTrainedTokenizerFast, size: Size, *, seed: int) -> 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = Qwen3VLForConditionalGeneration(config).to(torch.float32)
-        # Places in the picture are told apart by the rotations alone at first, so that a letter is the same everywhere.
-        torch.nn.init.zeros_(model.model.visual.pos_embed.weight)
+        _initialise(model)
     eos_ids = [ids[END_OF_TURN], ids[END_OF_TEXT]]
     model.generation_config = GenerationConfig(eos_token_id=eos_ids, pad_token_id=ids[END_OF_TEXT], do_sample=False)
     return model
+
+
+@torch.no_grad()
+def _initialise(model: Any) -> None:
+    """Start with signals of size one: with the usual small weights, made for far wider layers, the eye sleeps long."""
+    for name, weight in model.named_parameters():
+        if weight.dim() > 1:
+            weight.normal_(0.0, weight[0].numel() ** -0.5)
+        if name.endswith(("attn.proj.weight", "mlp.linear_fc2.weight", "o_proj.weight", "down_proj.weight")):
+            weight.mul_(0.5)
+    model.model.language_model.embed_tokens.weight.normal_(0.0, 0.5)
+    model.lm_head.weight.mul_(0.3)
+    # Places in the picture are told apart by the rotations alone at first, so that a letter is the same everywhere.
+    model.model.visual.pos_embed.weight.zero_()

@@ -31,7 +31,7 @@ from training.text_prompts import PROMPTS
 
 #: seed of the cards that are never trained on
 HELD_OUT_SEED = 990_001
-LEARNING_RATE = 1e-3
+LEARNING_RATE = 2e-3
 WARM_UP_STEPS = 150
 #: share of letters on pages that the eye must get right before cards are read
 READS_FROM = 0.80
@@ -262,7 +262,7 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--size", choices=SIZES, default="small")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=60, help="stop after so long (default: 60)")
-    parser.add_argument("--batch", type=int, default=16, help="cards a step; twice as many pages (default: 16)")
+    parser.add_argument("--batch", type=int, default=8, help="cards a step; twice as many pages (default: 8)")
     parser.add_argument("--rate", type=float, default=LEARNING_RATE, help=f"learning rate (default: {LEARNING_RATE})")
     parser.add_argument("--repeats", type=int, default=1, help="times a drawn batch is used (default: 1)")
     parser.add_argument("--processes", type=int, default=max(1, (os.cpu_count() or 2) // 4), help="of each feed")
