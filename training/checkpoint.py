@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,12 +30,11 @@ class Progress:
 def save(folder: Path, *, size: str, seed: int, progress: Progress, parts: dict[str, Any]) -> Path:
     """Write ``parts`` (name to module, optimizer or state) and the progress; a crash leaves the old file."""
     state = {name: part.state_dict() for name, part in parts.items()}
-    state["progress"] = {name: getattr(progress, name) for name in Progress.__slots__}  # type: ignore[attr-defined]
+    state["progress"] = {name: getattr(progress, name) for name in Progress.__slots__}
     state |= {"size": size, "seed": seed}
     unfinished = folder / f"{FILE}.unfinished"
     torch.save(state, unfinished)
-    os.replace(unfinished, folder / FILE)
-    return folder / FILE
+    return unfinished.replace(folder / FILE)
 
 
 def load(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Turns specimens into arrays: pixels, answer tokens, and where in the picture each of them is printed. No torch here."""
+"""Turns specimens into arrays: pixels, answer tokens, and where in the picture each is printed. No torch here."""
 
 from __future__ import annotations
 

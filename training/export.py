@@ -14,7 +14,7 @@ from training.reader_model import SIZES, make_model, make_processor
 
 
 def export(source: Path, folder: Path) -> Path:
-    """Write the averaged weights of the checkpoint ``source`` (the file or its run's folder) in bfloat16, and return it.
+    """Write the averaged weights of ``source`` (a checkpoint or its run's folder) to ``folder`` in bfloat16; return it.
 
     The folder also says what it came from, in ``training.json``. Raises FileExistsError unless it is new or empty.
     """

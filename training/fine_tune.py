@@ -1,7 +1,7 @@
 """``python -m training.fine_tune CARDS FOLDER --base MODEL``: teach a released Qwen3-VL your own cards, by LoRA.
 
-CARDS is a folder with ``labels.jsonl`` as ``manage.py make_specimens`` writes it: specimens, or your own labelled cards.
-FOLDER gets the merged model, ready to serve.
+CARDS is a folder with ``labels.jsonl`` as ``manage.py make_specimens`` writes it: specimens, or your own labelled
+cards. FOLDER gets the merged model, ready to serve.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from inference.engine import torchvision_compat
 from ocr import prompt
 
 #: the linear layers that get adapters: attention and feed-forward of the text, and what brings pictures into it
-TARGETS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)|.*visual\.merger\.linear_fc[12]"
+TARGETS = (
+    r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)|.*visual\.merger\.linear_fc[12]"
+)
 
 
 def labelled(folder: Path) -> list[tuple[Path, str]]:
     """Image files and the answers to learn, of a folder with ``labels.jsonl``."""
     lines = (folder / "labels.jsonl").read_text(encoding="utf-8").splitlines()
     labels = [json.loads(line) for line in lines if line]
-    return [
-        (folder / label["file"], json.dumps(label["fields"], ensure_ascii=False, indent=2)) for label in labels
-    ]
+    return [(folder / label["file"], json.dumps(label["fields"], ensure_ascii=False, indent=2)) for label in labels]
 
 
 def example(processor: Any, file: Path, answer: str) -> dict[str, Tensor]:
@@ -41,9 +41,7 @@ def example(processor: Any, file: Path, answer: str) -> dict[str, Tensor]:
     messages = [
         {
             **message,
-            "content": [
-                {**part, "image": picture} if part["type"] == "image" else part for part in message["content"]
-            ],
+            "content": [{**part, "image": picture} if part["type"] == "image" else part for part in message["content"]],
         }
         for message in prompt.messages()
     ]

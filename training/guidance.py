@@ -1,8 +1,8 @@
 """What is asked of the reader beside the next token while it learns, and thrown away afterwards.
 
-Next-token loss alone finds no letters in a picture: nothing says where to look. The renderer knows where every character
-stands, so the eye is asked for the characters themselves, and one head of two text layers is pulled to the picture's
-token in which the character to be written is printed.
+Next-token loss alone finds no letters in a picture: nothing says where to look. The renderer knows where every
+character stands, so the eye is asked for the characters themselves, and one head of two text layers is pulled to the
+picture's token in which the character to be written is printed.
 """
 
 from __future__ import annotations
@@ -92,14 +92,12 @@ class Guide:
         **_: Any,
     ) -> tuple[Tensor, None]:
         if self._wanted is not None and module.layer_idx in self._layers:
-            self._listen(query, key, scaling)
+            self._listen(query, key, scaling, self._wanted)
         # Padding stands at the end, where nothing looks back from.
         out = attend(query, key, value, causal=query.shape[2] > 1)
         return out.transpose(1, 2).contiguous(), None
 
-    def _listen(self, query: Tensor, key: Tensor, scaling: float) -> None:
-        wanted = self._wanted
-        assert wanted is not None
+    def _listen(self, query: Tensor, key: Tensor, scaling: float, wanted: Tensor) -> None:
         steps = wanted.shape[1]
         scores = (query[:, 0, self._from : self._from + steps] @ key[:, 0].transpose(1, 2)).float() * scaling
         position = torch.arange(self._from, self._from + steps, device=scores.device)

@@ -6,6 +6,7 @@ single field may profit from a neighbour that would have been wrong. Report figu
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,7 +59,7 @@ def _add(total: Score, answer: np.ndarray, right: np.ndarray, pieces: set[int]) 
     length = int((answer >= 0).sum())
     starts = [i for i in range(length) if int(answer[i]) in pieces]
     # The piece behind a value counts too: a value that goes on too long is wrong.
-    fields = [bool(right[a + 1 : b + 1].all()) for a, b in zip(starts, starts[1:], strict=False)]
+    fields = [bool(right[a + 1 : b + 1].all()) for a, b in itertools.pairwise(starts)]
     total.cards += 1
     total.exact += bool(right[:length].all())
     total.fields += sum(fields)

@@ -157,7 +157,8 @@ class Trainer:
         return loss
 
     def _card_loss(self, batch: Batch, said: dict[str, float]) -> Tensor:
-        assert batch.answers is not None and batch.printed_in is not None
+        if batch.answers is None or batch.printed_in is None:
+            raise ValueError("Pages have no answers to learn.")
         size = (batch.pixels.shape[2], batch.pixels.shape[1])
         answers, printed_in = self._tensor(batch.answers), self._tensor(batch.printed_in)
         start = self._passes.picture_starts(size)
@@ -189,7 +190,10 @@ class Trainer:
         import dataclasses
 
         plan = dataclasses.replace(self._plan, seed=HELD_OUT_SEED, cards=16, fonts=())
-        return {"flat": [card_batch(plan, i, "flat") for i in range(2)], "all": [card_batch(plan, i) for i in range(2, 4)]}
+        return {
+            "flat": [card_batch(plan, i, "flat") for i in range(2)],
+            "all": [card_batch(plan, i) for i in range(2, 4)],
+        }
 
     def _save_and_score(self, held_out: dict[str, list[Batch]]) -> None:
         checkpoint.save(
@@ -205,7 +209,7 @@ class Trainer:
             },
         )
         if self.progress.reading:
-            shares = {}
+            shares: dict[str, float] = {}
             for name, batches in held_out.items():
                 with self._accelerator.autocast():
                     found = score(self._average_passes, batches, self._pieces).as_shares()

@@ -1,4 +1,7 @@
-"""What lies under and around the text: soft colours, waves, the marks that say specimen. Nothing imitates a real print."""
+"""What lies under and around the text: soft colours, waves, the marks that say specimen.
+
+Nothing imitates a real print.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +81,9 @@ def silhouette(image: Image.Image, random: Random, box: tuple[float, float, floa
     grey = (random.randint(110, 160),) * 3
     middle = (left + right) / 2
     draw.ellipse((middle - 0.22 * width, top + 0.15 * height, middle + 0.22 * width, top + 0.55 * height), fill=grey)
-    draw.pieslice((left + 0.08 * width, top + 0.58 * height, right - 0.08 * width, bottom + 0.4 * height), 180, 360, grey)
+    draw.pieslice(
+        (left + 0.08 * width, top + 0.58 * height, right - 0.08 * width, bottom + 0.4 * height), 180, 360, grey
+    )
 
 
 def scribble(image: Image.Image, random: Random, box: tuple[float, float, float, float]) -> None:

@@ -114,7 +114,11 @@ class _Pen:
         room = (layout.blood_label_x - 0.01 if path == "jenis_kelamin" else layout.value_x_max) - layout.value_x
         spacing = layout.value_spacing * layout.value_size * self._height
         rest = ""
-        if path == "tempat_lahir" and self._holder.values["tgl_lahir"] and place + len(text) == len(self._holder.values[path]):
+        if (
+            path == "tempat_lahir"
+            and self._holder.values["tgl_lahir"]
+            and place + len(text) == len(self._holder.values[path])
+        ):
             # One printed line holds two fields.
             rest = ", " + self._holder.values["tgl_lahir"]
         values = self._fitted(text + rest, values, room - len(text + rest) * spacing / self._width)

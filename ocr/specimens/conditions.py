@@ -55,7 +55,10 @@ class Shown:
 
 
 def show(random: Random, condition: str, card: Image.Image, boxes: np.ndarray, size: tuple[int, int]) -> Shown:
-    """The card, with its characters' ``boxes``, as a picture of ``size`` in ``condition``; quarter turns swap the size."""
+    """The card, with its characters' ``boxes``, as a picture of ``size`` in ``condition``.
+
+    Quarter turns swap the size's two sides, but for a half turn.
+    """
     hidden = np.zeros(len(boxes), dtype=bool)
     if condition in _VIEWS:
         view = _VIEWS[condition](random, size)
@@ -84,7 +87,7 @@ def lay(random: Random, view: View, card: Image.Image) -> Image.Image:
 
 
 def spoil(random: Random, condition: str, picture: Image.Image, *, letters_of: int | None = None) -> Image.Image:
-    """The picture with what ``condition`` does to its pixels, its geometry apart, and a little more that always happens.
+    """The picture with what ``condition`` does to its pixels, and a little more that always happens. No geometry.
 
     Blur is measured by a card's width in pixels: the picture's own, or ``letters_of`` for a part of a card.
     """

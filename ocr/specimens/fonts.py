@@ -45,8 +45,13 @@ _PACKAGED: tuple[tuple[str, str, tuple[float, ...], tuple[float, ...], int], ...
 )
 _NUMBER_PACKAGE = ("fontpkg_roboto_mono", "RobotoMono[wght].ttf", (600,))
 
-#: substrings of file names that Debian's font packages have (fonts-liberation2, fonts-dejavu-core, fonts-ocr-a, -b)
-_SYSTEM_REGULAR = ("LiberationSans-Regular", "LiberationSansNarrow-Regular", "DejaVuSansCondensed.ttf", "DejaVuSans.ttf")
+#: how file names begin that Debian's font packages have (fonts-liberation2, fonts-dejavu-core, fonts-ocr-a, -b)
+_SYSTEM_REGULAR = (
+    "LiberationSans-Regular",
+    "LiberationSansNarrow-Regular",
+    "DejaVuSansCondensed.ttf",
+    "DejaVuSans.ttf",
+)
 _SYSTEM_BOLD = ("LiberationSans-Bold.ttf", "LiberationSansNarrow-Bold.ttf", "DejaVuSansCondensed-Bold.ttf")
 _SYSTEM_NUMBER = ("OCRA.ttf", "OCRABold.ttf", "OCRB.otf", "DejaVuSansMono-Bold.ttf", "LiberationMono-Bold.ttf")
 

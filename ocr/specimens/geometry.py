@@ -105,7 +105,9 @@ def _turned(random: Random, size: tuple[int, int], *, degrees: float, scale: flo
     width, height = size
     angle = math.radians(degrees)
     turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
-    middle = np.array([width, height]) * (0.5 + np.array([random.uniform(-drift, drift), random.uniform(-drift, drift)]))
+    middle = np.array([width, height]) * (
+        0.5 + np.array([random.uniform(-drift, drift), random.uniform(-drift, drift)])
+    )
     half = _rectangle(-width / 2, -height / 2, width / 2, height / 2) * scale
     return View(size, half @ turn + middle)
 

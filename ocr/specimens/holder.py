@@ -62,7 +62,9 @@ def make_holder(random: Random) -> Holder:
             "jenis_kelamin": "PEREMPUAN" if female else "LAKI-LAKI",
             "agama": random.choice(lists.RELIGIONS),
             "status_perkawinan": random.choice(lists.MARITAL_STATUSES),
-            "pekerjaan": random.choice(lists.COMMON_OCCUPATIONS if random.random() < 0.4 else lists.OCCUPATIONS_IN_ORDER),
+            "pekerjaan": random.choice(
+                lists.COMMON_OCCUPATIONS if random.random() < 0.4 else lists.OCCUPATIONS_IN_ORDER
+            ),
             "kewarganegaraan": "WNI",
             "berlaku_hingga": "SEUMUR HIDUP" if random.random() < 0.7 else _date(_day(random, 2016, 2024)),
         }

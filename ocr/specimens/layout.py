@@ -11,7 +11,7 @@ CARD_RATIO = 85.60 / 53.98
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """One print run. x and widths are fractions of the card's width; y and heights of its height; y is a row's centre."""
+    """One print run. x and widths are parts of the card's width; y and heights of its height; y is a row's centre."""
 
     header_y: tuple[float, float]
     header_size: float

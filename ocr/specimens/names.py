@@ -11,9 +11,51 @@ _VOWELS = ("A", "I", "U", "E", "O", "AI", "AU", "IA")
 _VOWEL_WEIGHTS = (10, 7, 6, 5, 4, 0.7, 0.5, 0.7)
 _CODAS = ("", "N", "NG", "R", "S", "M", "T", "K", "L", "H", "P", "D", "F", "J", "X")
 _CODA_WEIGHTS = (14, 5, 2, 3, 3, 2, 2, 2, 2, 2, 1, 0.7, 0.3, 0.2, 0.2)
-_ENDINGS = ("WATI", "YANTO", "SARI", "WAN", "NINGSIH", "NTO", "DI", "YANI", "MAN", "TI", "SAH", "DIN", "RO", "FAN", "LIA")
-_PLACE_ENDINGS = ("REJO", "SARI", "JAYA", "MULYO", "AGUNG", "HARJO", "ASIH", "LAYA", "RAYA", "KERTO", "AN", "URIP", "BARU")
-_PLACE_BEGINNINGS = ("SUKA", "KARANG", "TANJUNG", "MEKAR", "SUMBER", "WONO", "BANJAR", "PASIR", "BATU", "MUARA", "KEDUNG")
+_ENDINGS = (
+    "WATI",
+    "YANTO",
+    "SARI",
+    "WAN",
+    "NINGSIH",
+    "NTO",
+    "DI",
+    "YANI",
+    "MAN",
+    "TI",
+    "SAH",
+    "DIN",
+    "RO",
+    "FAN",
+    "LIA",
+)
+_PLACE_ENDINGS = (
+    "REJO",
+    "SARI",
+    "JAYA",
+    "MULYO",
+    "AGUNG",
+    "HARJO",
+    "ASIH",
+    "LAYA",
+    "RAYA",
+    "KERTO",
+    "AN",
+    "URIP",
+    "BARU",
+)
+_PLACE_BEGINNINGS = (
+    "SUKA",
+    "KARANG",
+    "TANJUNG",
+    "MEKAR",
+    "SUMBER",
+    "WONO",
+    "BANJAR",
+    "PASIR",
+    "BATU",
+    "MUARA",
+    "KEDUNG",
+)
 _DIRECTIONS = ("BARAT", "TIMUR", "UTARA", "SELATAN", "TENGAH", "LOR", "KIDUL", "WETAN", "KULON", "HILIR", "HULU")
 _TITLES = ("S.KOM", "S.E", "S.PD", "S.H", "M.M", "S.SI", "S.T", "A.MD", "S.SOS", "SE", "ST", "M.SI")
 
@@ -29,7 +71,7 @@ def word(random: Random, shortest: int = 1, longest: int = 3) -> str:
 
 
 def person(random: Random, female: bool) -> str:
-    """A name of one to five words, now and then with an initial, an apostrophe or a title; no real person's but by chance."""
+    """A name of one to five words, now and then with an initial, an apostrophe or a title."""
     count = random.choices((1, 2, 3, 4, 5), (8, 45, 32, 12, 3))[0]
     words = []
     for _ in range(count):

@@ -59,9 +59,9 @@ def make_specimen(
 ) -> Specimen:
     """Specimen ``index`` of ``seed`` in ``condition``, or in one drawn by the weights of ``CONDITIONS``.
 
-    The picture is ``width`` pixels wide (high, after an odd number of quarter turns) and has a card's proportions unless
-    ``height`` is given. ``faces`` are what it is printed with, the packaged ones unless given. Raises KeyError for an
-    unknown condition.
+    The picture is ``width`` pixels wide (high, when it lies on its side) and has a card's proportions unless ``height``
+    is given. ``faces`` are what it is printed with, the packaged ones unless given. Raises KeyError for an unknown
+    condition.
     """
     # Of a text, because Random of an int loses the sign, and of a tuple depends on the process.
     random = Random(f"specimen/{seed}/{index}")  # noqa: S311

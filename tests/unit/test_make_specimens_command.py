@@ -37,9 +37,7 @@ def test_conditions_take_turns(tmp_path: Path) -> None:
 
 def test_the_files_do_not_depend_on_the_number_of_processes(tmp_path: Path) -> None:
     for processes in (1, 2):
-        call_command(
-            "make_specimens", tmp_path / str(processes), count=4, width=256, processes=processes, verbosity=0
-        )
+        call_command("make_specimens", tmp_path / str(processes), count=4, width=256, processes=processes, verbosity=0)
     files = sorted(path.name for path in (tmp_path / "1").iterdir())
     assert len(files) == 5
     assert all((tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes() for name in files)

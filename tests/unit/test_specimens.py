@@ -75,7 +75,7 @@ def test_characters_lie_in_the_picture(many: list[Specimen]) -> None:
         width, height = specimen.image.size
         for left, top, right, bottom in (character.box for character in specimen.characters):
             assert left < right and top < bottom
-            assert -8 < left and right < width + 8 and -8 < top and bottom < height + 8
+            assert left > -8 and right < width + 8 and top > -8 and bottom < height + 8
 
 
 @pytest.mark.parametrize("condition", ["flat", "tilted", "perspective", "quarter_turn", "framed"])
