@@ -55,7 +55,10 @@ class EyeQuestions(nn.Module):
 
 
 class Guide:
-    """Attention with an ear: in the guided layers it also says how far the first head looks from where it should."""
+    """Attention with an ear: in the guided layers it also says how far the first head looks from where it should.
+
+    One at a time in a process: Transformers knows it by a name, and the last one made answers to that.
+    """
 
     def __init__(self, model: Any, layers: tuple[int, ...]) -> None:
         # After the model, whose making declares what torchvision lacks; before that the import fails.
