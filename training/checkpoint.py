@@ -23,6 +23,8 @@ class Progress:
     seconds: float = 0.0
     #: the eye knows its letters well enough to read cards
     reading: bool = False
+    #: the step at which that was so
+    reading_since: int = 0
     #: moving mean of the share of letters that the eye gets right on pages
     eye: float = 0.0
 

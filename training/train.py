@@ -38,7 +38,7 @@ READS_FROM = 0.70
 #: of the averaged weights, which are what is exported; a late average does what a falling rate does
 AVERAGE = 0.998
 GUIDE_WEIGHT, LETTERS_WEIGHT, FIELDS_WEIGHT = 0.3, 0.5, 0.1
-PAGES_EVERY, TEXT_EVERY, LOG_EVERY = 2, 40, 20
+PAGES_EVERY, TEXT_EVERY, LOG_EVERY = 2, 8, 20
 
 
 class Trainer:
@@ -127,7 +127,8 @@ class Trainer:
     def _step(self, streams: dict[str, Iterator[tuple[Batch, bool]]]) -> dict[str, float]:
         progress = self.progress
         progress.step += 1
-        rate = self._options.rate * min(1.0, progress.step / WARM_UP_STEPS)
+        # The text begins from nothing when the eye already sees, and must not blind it again.
+        rate = self._options.rate * min(1.0, (progress.step - progress.reading_since) / WARM_UP_STEPS)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         said: dict[str, float] = {}
@@ -137,7 +138,8 @@ class Trainer:
             progress.page_batches += new
             self._accelerator.backward(self._page_loss(batch, said))
             progress.eye += 0.02 * (said["eye"] - progress.eye)
-            progress.reading |= progress.eye >= READS_FROM
+            if not progress.reading and progress.eye >= READS_FROM:
+                progress.reading, progress.reading_since = True, progress.step
         if progress.reading:
             batch, new = next(streams["cards"])
             progress.card_batches += new

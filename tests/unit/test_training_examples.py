@@ -95,7 +95,7 @@ def _in_order(specimen: Any) -> list[Character]:
 def test_pages_hold_many_more_letters_than_cards() -> None:
     pixels, marks = make_page(1, 1, packaged_faces(), (256, 160), 320)
     assert pixels.shape == (160, 256, 3)
-    inside = [mark for mark in marks if 0 < mark.box[0] and mark.box[2] < 256 and 0 < mark.box[1] and mark.box[3] < 160]
+    inside = [mark for mark in marks if mark.box[0] > 0 and mark.box[2] < 256 and mark.box[1] > 0 and mark.box[3] < 160]
     assert len(inside) > 100
 
 
