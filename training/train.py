@@ -34,8 +34,8 @@ from training.text_prompts import PROMPTS
 HELD_OUT_SEED = 990_001
 LEARNING_RATE = 2e-3
 WARM_UP_STEPS = 150
-#: share of letters on pages that the eye must get right before cards are read; one that is seen at the edge of its place
-#: and named in the next counts as wrong, so that a good eye gets some 80%
+#: share of letters on pages that the eye must get right before cards are read; one that is seen at the edge of its
+#: place and named in the next counts as wrong, so that a good eye gets some 80%
 READS_FROM = 0.55
 #: of the averaged weights, which are what is exported; a late average does what a falling rate does
 AVERAGE = 0.998
