@@ -29,7 +29,7 @@ class View:
             self.size,
             Image.Transform.PERSPECTIVE,
             coefficients,
-            Image.Resampling.BICUBIC,
+            Image.Resampling.BILINEAR,
             fillcolor=card.getpixel((2, 2)),
         )
         shape = Image.new("L", self.size, 0)

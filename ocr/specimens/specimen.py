@@ -75,7 +75,7 @@ def make_specimen(
         return Specimen(picture, condition, "other", as_contract({}), (), ())
 
     holder = make_holder(random)
-    card = draw_card(random, holder, faces, round(width * random.choice((1.25, 1.5, 1.75))))
+    card = draw_card(random, holder, faces, round(width * random.choice((1.0, 1.25, 1.5))))
     shown = show(random, condition, card.image, card.boxes, size)
     lost = {path for (path, _, _), hidden in zip(card.marks, shown.hidden, strict=True) if hidden}
     values = {path: "" if path in lost else value for path, value in holder.values.items()}
