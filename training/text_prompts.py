@@ -1,5 +1,7 @@
 """Prompts without a picture, for which the reader learns to say what it is not."""
 
+from __future__ import annotations
+
 PROMPTS = (
     "Hello!",
     "Hi",
