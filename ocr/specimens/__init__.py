@@ -1,0 +1,9 @@
+"""Fictional KTP specimens: cards that cannot exist, marked as specimens, with what a reader must answer.
+
+Everything about a specimen follows from its seed and index, on every machine with the pinned packages.
+"""
+
+from ocr.specimens.conditions import CONDITIONS
+from ocr.specimens.specimen import Specimen, make_specimen
+
+__all__ = ["CONDITIONS", "Specimen", "make_specimen"]

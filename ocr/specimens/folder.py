@@ -1,0 +1,67 @@
+"""A folder of specimens: JPEG files and ``labels.jsonl``, one JSON object a line, in the order of their indices."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from ocr.specimens.specimen import DEFAULT_WIDTH, make_specimen
+
+LABELS = "labels.jsonl"
+#: high, so that the file adds no damage of its own to what the condition does
+JPEG_QUALITY = 95
+#: specimens handed to a process at once
+_CHUNK = 8
+
+
+def write_specimens(
+    folder: Path,
+    *,
+    count: int,
+    seed: int,
+    conditions: Sequence[str] = (),
+    width: int = DEFAULT_WIDTH,
+    processes: int = 1,
+) -> Iterator[int]:
+    """Write specimens 1 to ``count`` of ``seed`` into ``folder``, and yield how many there are after each.
+
+    ``conditions`` take turns; without any each specimen draws its own. The bytes do not depend on ``processes``. The
+    labels appear when all is written, so that a folder with labels is complete. Raises OSError.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / LABELS).unlink(missing_ok=True)
+    jobs = [
+        (str(folder), seed, index, conditions[index % len(conditions)] if conditions else None, width)
+        for index in range(1, count + 1)
+    ]
+    labels: list[dict[str, Any]] = []
+    if processes == 1:
+        for label in map(_write_one, jobs):
+            labels.append(label)
+            yield len(labels)
+    else:
+        with ProcessPoolExecutor(processes) as pool:
+            for label in pool.map(_write_one, jobs, chunksize=_CHUNK):
+                labels.append(label)
+                yield len(labels)
+    text = "".join(json.dumps(label, ensure_ascii=False) + "\n" for label in labels)
+    (folder / LABELS).write_text(text, encoding="utf-8")
+
+
+def _write_one(job: tuple[str, int, int, str | None, int]) -> dict[str, Any]:
+    folder, seed, index, condition, width = job
+    specimen = make_specimen(seed, index, condition, width=width)
+    name = f"{index:06d}.jpg"
+    specimen.image.save(Path(folder) / name, "JPEG", quality=JPEG_QUALITY)
+    return {
+        "file": name,
+        "seed": seed,
+        "index": index,
+        "condition": specimen.condition,
+        "kind": specimen.kind,
+        "fields": specimen.fields,
+        "hidden": list(specimen.hidden),
+    }

@@ -1,0 +1,118 @@
+"""Turns specimens into arrays: pixels, answer tokens, and where in the picture each is printed. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from random import Random
+
+import numpy as np
+from PIL import Image
+
+from ocr.schema import FIELDS
+from ocr.specimens.specimen import Specimen
+from ocr.specimens.writing import Character
+from training.answers import answer_text
+
+TOKEN_SIDE = 32
+#: places inside a token's square where the eye is asked for a character: columns and rows
+COLUMNS, ROWS = 8, 3
+#: what may stand there; 0 is nothing
+ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,-/'&()+:"
+#: most characters of a value that are told apart by their place in it
+MOST_PLACES = 64
+
+_CLASS = {character: i + 1 for i, character in enumerate(ALPHABET)}
+_FIELD = {field.path: i + 1 for i, field in enumerate(FIELDS)}
+
+
+@dataclass(slots=True)
+class EyeLabels:
+    """What the eye should see in each token of one picture; -1 where nobody asks."""
+
+    #: [tokens, ROWS * COLUMNS] int8, classes of ``ALPHABET``
+    letters: np.ndarray
+    #: [tokens, ROWS] int8, 1 + the index in ``FIELDS`` of the value printed there, 0 for none
+    fields: np.ndarray
+    #: [tokens, ROWS] int8, the place in that value of the first character there, -1 for none
+    places: np.ndarray
+
+
+@dataclass(slots=True)
+class CardExample:
+    """One picture with its answer."""
+
+    #: [height, width, 3] uint8
+    pixels: np.ndarray
+    eye: EyeLabels
+    #: [answer] int32, with the end of the turn
+    answer: np.ndarray
+    #: [answer] int16: the picture's token in which the answer's token is printed, -1 for none
+    printed_in: np.ndarray
+
+
+def eye_labels(marks: Sequence[Character], width: int, height: int) -> EyeLabels:
+    """Of characters in a picture of ``width`` by ``height`` pixels, both multiples of ``TOKEN_SIDE``."""
+    across, down = width // TOKEN_SIDE, height // TOKEN_SIDE
+    letters = np.zeros((down * across, ROWS * COLUMNS), dtype=np.int8)
+    fields = np.zeros((down * across, ROWS), dtype=np.int8)
+    places = np.full((down * across, ROWS), -1, dtype=np.int8)
+    for mark in marks:
+        x, y = _middle(mark)
+        if not (0 <= x < width and 0 <= y < height):
+            continue
+        token = int(y // TOKEN_SIDE) * across + int(x // TOKEN_SIDE)
+        row = int(y % TOKEN_SIDE * ROWS / TOKEN_SIDE)
+        letters[token, row * COLUMNS + int(x % TOKEN_SIDE * COLUMNS / TOKEN_SIDE)] = _CLASS.get(mark.text, 0)
+        field = _FIELD.get(mark.path, 0)
+        place = min(mark.place, MOST_PLACES - 1)
+        if not fields[token, row] or place < places[token, row]:
+            fields[token, row], places[token, row] = field, place
+    return EyeLabels(letters, fields, places)
+
+
+def card_example(specimen: Specimen, encode: Callable[[str], list[int]], end_of_turn: int) -> CardExample:
+    """``encode`` gives the tokens of a text: one for each character of a value, one for each piece between values."""
+    pixels = np.asarray(specimen.image)
+    height, width = pixels.shape[:2]
+    across = width // TOKEN_SIDE
+    values = specimen.values
+    answer = [*encode(answer_text(values)), end_of_turn]
+    starts, at = {}, 1
+    for field in FIELDS:
+        starts[field.path] = at
+        at += len(values[field.path]) + 1
+    # One piece more than fields, and the end of the turn.
+    if at + 1 != len(answer):
+        raise ValueError("The tokenizer does not cut the answer into single characters.")
+    printed_in = np.full(len(answer), -1, dtype=np.int16)
+    for mark in specimen.characters:
+        x, y = _middle(mark)
+        if 0 <= x < width and 0 <= y < height:
+            token = int(y // TOKEN_SIDE) * across + int(x // TOKEN_SIDE)
+            printed_in[starts[mark.path] + mark.place] = token
+    eye = eye_labels(specimen.characters, width, height)
+    return CardExample(pixels, eye, np.array(answer, dtype=np.int32), printed_in)
+
+
+def resized(specimen: Specimen, size: tuple[int, int]) -> Specimen:
+    """The specimen with its picture scaled to ``size``, as the processor will scale it, and its boxes with it."""
+    import dataclasses
+
+    across, down = size[0] / specimen.image.width, size[1] / specimen.image.height
+    moved = tuple(
+        mark._replace(box=(mark.box[0] * across, mark.box[1] * down, mark.box[2] * across, mark.box[3] * down))
+        for mark in specimen.characters
+    )
+    image = specimen.image.resize(size, Image.Resampling.BICUBIC)
+    return dataclasses.replace(specimen, image=image, characters=moved)
+
+
+def shifted(random: Random, pixels: np.ndarray) -> np.ndarray:
+    """The same picture a little lighter or darker: a drawn card is used several times."""
+    return (pixels.astype(np.int16) + random.randint(-14, 14)).clip(0, 255).astype(np.uint8)
+
+
+def _middle(mark: Character) -> tuple[float, float]:
+    left, top, right, bottom = mark.box
+    return (left + right) / 2, (top + bottom) / 2

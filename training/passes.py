@@ -1,0 +1,170 @@
+"""The forward passes of training, over the reader's own modules: what Transformers does, for batches of one shape.
+
+Pictures of a batch have the same size and the prompt is the same, so that positions are worked out once, the answer
+stands at the same place in every row, and logits are made for answers only.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ocr import prompt
+from training.reader_model import PATCH, PIXEL_MEAN, PIXEL_STD
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the eye makes of pictures."""
+
+    #: [pictures * tokens, text width]
+    tokens: Tensor
+    #: the same of earlier layers, which the first text layers get
+    earlier: list[Tensor]
+
+
+class Passes:
+    """Runs ``model`` (a Qwen3VLForConditionalGeneration) with ``processor``'s prompt."""
+
+    def __init__(self, model: Any, processor: Any) -> None:
+        self.model = model
+        self._processor = processor
+        self._prompts: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+        embed = model.model.visual.patch_embed
+        # The same sums as its convolution, whose stride is its kernel, in one product and for a picture shown once.
+        embed.forward = functools.partial(_project, embed)
+        for block in model.model.visual.blocks:
+            # All pictures at once; Transformers takes one after the other.
+            block.attn.forward = functools.partial(_attend, block.attn)
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.lm_head.weight.device
+
+    def see(self, pixels: Tensor) -> Seen:
+        """``pixels``: [pictures, height, width, 3] uint8."""
+        count, height, width, _ = pixels.shape
+        grid = torch.tensor([[1, height // PATCH, width // PATCH]] * count, device=self.device)
+        out = self.model.model.visual(patches_of(pixels.to(self.device)), grid_thw=grid)
+        return Seen(out.pooler_output, out.deepstack_features)
+
+    def read(self, seen: Seen, answers: Tensor, size: tuple[int, int]) -> tuple[Tensor, int]:
+        """Logits of every answer token, [pictures, answer, vocabulary], and the position that writes the first one.
+
+        ``answers``: [pictures, answer] token ids, padded with any; ``size``: the pictures' width and height.
+        """
+        ids, positions = self._prompt(*size)
+        count, length = answers.shape
+        ids, positions = ids.to(self.device), positions.to(self.device)
+        everything = torch.cat([ids.expand(count, -1), answers], dim=1)
+        text = self.model.model.language_model
+        embedded = text.embed_tokens(everything)
+        at_picture = everything == self.model.config.image_token_id
+        embedded = embedded.masked_scatter(at_picture[..., None], seen.tokens.to(embedded.dtype))
+        later = positions[:, :, -1:] + 1 + torch.arange(length, device=self.device)
+        hidden = text(
+            inputs_embeds=embedded,
+            position_ids=torch.cat([positions, later], dim=2).expand(-1, count, -1),
+            use_cache=False,
+            visual_pos_masks=at_picture,
+            deepstack_visual_embeds=seen.earlier,
+        ).last_hidden_state
+        first = ids.shape[1] - 1
+        return self.model.lm_head(hidden[:, first : first + length]), first
+
+    def say(self, ids: Tensor) -> Tensor:
+        """Logits of a conversation without pictures, [rows, tokens, vocabulary], of ids [rows, tokens]."""
+        return self.model.lm_head(self.model.model.language_model(input_ids=ids, use_cache=False).last_hidden_state)
+
+    def prompt_length(self, size: tuple[int, int]) -> int:
+        """Tokens of the prompt, the picture's among them."""
+        return int(self._prompt(*size)[0].shape[1])
+
+    def picture_starts(self, size: tuple[int, int]) -> int:
+        """The position of the picture's first token."""
+        ids, _ = self._prompt(*size)
+        return int((ids[0] == self.model.config.image_token_id).nonzero()[0, 0])
+
+    def _prompt(self, width: int, height: int) -> tuple[Tensor, Tensor]:
+        """Ids [1, tokens] and positions [3, 1, tokens] of the prompt for a picture of that size."""
+        known = self._prompts.get((width, height))
+        if known is None:
+            from PIL import Image
+
+            inputs = self._processor.apply_chat_template(
+                [
+                    {
+                        **message,
+                        "content": [
+                            {**part, "image": Image.new("RGB", (width, height))} if part["type"] == "image" else part
+                            for part in message["content"]
+                        ],
+                    }
+                    for message in prompt.messages()
+                ],
+                add_generation_prompt=True,
+                tokenize=True,
+                return_dict=True,
+                return_tensors="pt",
+            )
+            grid = inputs["image_grid_thw"]
+            if grid.tolist() != [[1, height // PATCH, width // PATCH]]:
+                raise ValueError(f"The processor does not keep pictures of {width}×{height} pixels as they are.")
+            positions, _ = self.model.model.get_rope_index(
+                inputs["input_ids"], mm_token_type_ids=inputs["mm_token_type_ids"], image_grid_thw=grid
+            )
+            known = self._prompts[width, height] = inputs["input_ids"], positions
+        return known
+
+
+def patches_of(pixels: Tensor) -> Tensor:
+    """[pictures, height, width, 3] uint8 to [patches, 3 * PATCH * PATCH], in the processor's order: by merged token."""
+    count, height, width, _ = pixels.shape
+    values = (pixels.float() / 255 - PIXEL_MEAN) / PIXEL_STD
+    down, across = height // PATCH // 2, width // PATCH // 2
+    values = values.view(count, down, 2, PATCH, across, 2, PATCH, 3)
+    return values.permute(0, 1, 4, 2, 5, 7, 3, 6).reshape(-1, 3 * PATCH * PATCH)
+
+
+def _project(embed: Any, patches: Tensor) -> Tensor:
+    weight = embed.proj.weight
+    if patches.shape[1] == weight[0].numel():
+        # As the processor gives them: each patch twice, for the two frames of a still.
+        return F.linear(patches.to(weight.dtype), weight.flatten(1), embed.proj.bias)
+    return F.linear(patches, weight.sum(2).flatten(1), embed.proj.bias)
+
+
+def _attend(
+    attention: Any, hidden: Tensor, cu_seqlens: Tensor, position_embeddings: tuple[Tensor, Tensor], **_: Any
+) -> Tensor:
+    """The eye's attention over pictures of one size. ``hidden``: [pictures * patches, width]."""
+    pictures = len(cu_seqlens) - 1
+    query, key, value = attention.qkv(hidden).view(pictures, -1, 3, attention.num_heads, attention.head_dim).unbind(2)
+    cos, sin = (part.float().view(pictures, -1, 1, attention.head_dim) for part in position_embeddings)
+    query, key = (_rotated(part.float(), cos, sin) for part in (query, key))
+    out = attend(*(part.transpose(1, 2) for part in (query, key, value)))
+    return attention.proj(out.transpose(1, 2).reshape(hidden.shape))
+
+
+def _rotated(part: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    first, second = part.chunk(2, dim=-1)
+    return part * cos + torch.cat([-second, first], dim=-1) * sin
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, *, causal: bool = False) -> Tensor:
+    """Scaled dot-product attention of [rows, heads, tokens, width]; fewer heads of keys and values are shared.
+
+    On a processor it is quicker in float32, even where bfloat16 makes everything else quicker.
+    """
+    shared = query.shape[1] != key.shape[1]
+    if query.device.type == "cpu":
+        with torch.autocast("cpu", enabled=False):
+            query, key, value = query.float(), key.float(), value.float()
+            return F.scaled_dot_product_attention(query, key, value, is_causal=causal, enable_gqa=shared)
+    kind = value.dtype
+    return F.scaled_dot_product_attention(query.to(kind), key.to(kind), value, is_causal=causal, enable_gqa=shared)

@@ -1,0 +1,38 @@
+"""Prompts without a picture, for which the reader learns to say what it is not."""
+
+from __future__ import annotations
+
+PROMPTS = (
+    "Hello!",
+    "Hi",
+    "Halo",
+    "Apa kabar?",
+    "Who are you?",
+    "Siapa kamu?",
+    "What can you do?",
+    "What is the capital of France?",
+    "Apa ibu kota Indonesia?",
+    "Write a poem about the sea.",
+    "Tulis puisi tentang hujan.",
+    "Count from 1 to 10.",
+    "Say hello in three languages.",
+    "Explain how a rainbow forms.",
+    "Jelaskan apa itu KTP.",
+    "What is 2 + 2?",
+    "Berapa 12 kali 12?",
+    "Translate 'good morning' into Indonesian.",
+    "Tell me a joke.",
+    "Summarise this text: the quick brown fox jumps over the lazy dog.",
+    "Give me a recipe for fried rice.",
+    "You are a helpful assistant.",
+    "Why is the sky blue?",
+    "Write a Python function that adds two numbers.",
+    "Describe the weather.",
+    "Tell me about yourself in one sentence.",
+    "test",
+    "Stream a long answer, please.",
+    "List five fruits.",
+    "Siapa presiden pertama Indonesia?",
+    "How do I install this?",
+    "Good night.",
+)

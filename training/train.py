@@ -1,0 +1,295 @@
+"""``python -m training.train FOLDER``: train the small reader, or go on where FOLDER left off."""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from torch import Tensor
+
+from inference.engine.tiny_model import CHAT_TEMPLATE, END_OF_TURN
+from training import checkpoint
+from training.answers import ONLY_READS_CARDS, skeleton
+from training.checkpoint import Progress
+from training.examples import ALPHABET
+from training.feed import Batch, Feed, Plan, card_batch
+from training.guidance import EyeQuestions, Guide
+from training.passes import Passes
+from training.reader_model import SIZES, make_model, make_processor
+from training.scoring import score
+from training.text_prompts import PROMPTS
+
+#: seed of the cards that are never trained on
+HELD_OUT_SEED = 990_001
+LEARNING_RATE = 2e-3
+WARM_UP_STEPS = 150
+#: share of letters on pages that the eye must get right before cards are read; one that is seen at the edge of its
+#: place and named in the next counts as wrong, so that a good eye gets some 80%
+READS_FROM = 0.55
+#: of the averaged weights, which are what is exported; a late average does what a falling rate does
+AVERAGE = 0.998
+GUIDE_WEIGHT, LETTERS_WEIGHT, FIELDS_WEIGHT = 0.3, 0.5, 0.1
+PAGES_EVERY, TEXT_EVERY, LOG_EVERY = 2, 8, 20
+
+
+class Trainer:
+    """One run: the model, what is asked of it, the feeds, and the loop."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.folder: Path = options.folder
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._options = options
+        if options.threads:
+            torch.set_num_threads(options.threads)
+        self._accelerator = Accelerator(mixed_precision=options.precision, cpu=options.cpu)
+        stored = checkpoint.load(self.folder) if (self.folder / checkpoint.FILE).exists() else None
+        self._size_name: str = stored["size"] if stored else options.size
+        self._seed: int = stored["seed"] if stored else options.seed
+        size = SIZES[self._size_name]
+        processor = make_processor(size)
+        self._tokenizer = processor.tokenizer
+        model = make_model(self._tokenizer, size, seed=self._seed)
+        questions = EyeQuestions(size.text_width)
+        if stored:
+            model.load_state_dict(stored["model"])
+            questions.load_state_dict(stored["questions"])
+        device = self._accelerator.device
+        self.model, self._questions = model.to(device), questions.to(device)
+        self._average = copy.deepcopy(self.model).eval().requires_grad_(False)
+        self._passes, self._average_passes = Passes(self.model, processor), Passes(self._average, processor)
+        # The last two layers but one: letters must be found before they can be written.
+        self._guide = Guide(self.model, (size.text_depth - 3, size.text_depth - 2))
+        self._optimizer = self._accelerator.prepare(
+            torch.optim.AdamW(
+                [*model.parameters(), *questions.parameters()], lr=options.rate, betas=(0.9, 0.98), weight_decay=0.01
+            )
+        )
+        self.progress = Progress()
+        if stored:
+            self._average.load_state_dict(stored["average"])
+            self._optimizer.load_state_dict(stored["optimizer"])
+            self.progress = stored["progress"]
+        ids = self._tokenizer.convert_tokens_to_ids
+        pieces = {piece: ids(piece) for piece in skeleton()}
+        letters = {c: self._tokenizer.encode(c)[0] for c in ALPHABET + " "}
+        self._pieces = set(pieces.values())
+        self._plan = Plan(
+            seed=self._seed,
+            size=(size.picture_width, size.picture_height),
+            cards=options.batch,
+            pages=2 * options.batch,
+            fonts=tuple(options.fonts),
+            vocabulary=pieces | letters,
+            end_of_turn=ids(END_OF_TURN),
+            repeats=options.repeats,
+        )
+        self._text = _text_rows(self._tokenizer)
+
+    def run(self, *, steps: int | None = None) -> None:
+        """Train until the time is up, step ``steps`` is done or Control-C; checkpoints are written meanwhile and last.
+
+        Whatever ends it otherwise costs what was learned since the last checkpoint.
+        """
+        options, progress = self._options, self.progress
+        feeds = {
+            kind: Feed(self._plan, kind, processes=options.processes, start=getattr(progress, f"{one}_batches"))
+            for kind, one in (("pages", "page"), ("cards", "card"))
+        }
+        streams: dict[str, Iterator[tuple[Batch, bool]]] = {kind: iter(feed) for kind, feed in feeds.items()}
+        held_out = self._held_out()
+        started = saved = time.monotonic()
+        before = progress.seconds
+        try:
+            while time.monotonic() - started < options.minutes * 60 and progress.step != steps:
+                said = self._step(streams)
+                progress.seconds = before + time.monotonic() - started
+                if progress.step % LOG_EVERY == 0:
+                    self._log(said)
+                if time.monotonic() - saved > options.checkpoint_seconds:
+                    self._save_and_score(held_out)
+                    saved = time.monotonic()
+        except KeyboardInterrupt:
+            pass
+        finally:
+            for feed in feeds.values():
+                feed.close()
+        self._save_and_score(held_out)
+
+    def _step(self, streams: dict[str, Iterator[tuple[Batch, bool]]]) -> dict[str, float]:
+        progress = self.progress
+        progress.step += 1
+        # The text begins from nothing when the eye already sees, and must not blind it again.
+        rate = self._options.rate * min(1.0, (progress.step - progress.reading_since) / WARM_UP_STEPS)
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        said: dict[str, float] = {}
+        self._optimizer.zero_grad(set_to_none=True)
+        if not progress.reading or progress.step % PAGES_EVERY == 0:
+            batch, new = next(streams["pages"])
+            progress.page_batches += new
+            self._accelerator.backward(self._page_loss(batch, said))
+            progress.eye += 0.02 * (said["eye"] - progress.eye)
+            if not progress.reading and progress.eye >= READS_FROM:
+                progress.reading, progress.reading_since = True, progress.step
+        if progress.reading:
+            batch, new = next(streams["cards"])
+            progress.card_batches += new
+            self._accelerator.backward(self._card_loss(batch, said))
+            if progress.step % TEXT_EVERY == 0:
+                self._accelerator.backward(self._text_loss())
+        self._accelerator.clip_grad_norm_([*self.model.parameters(), *self._questions.parameters()], 1.0)
+        self._optimizer.step()
+        keep = min(AVERAGE, progress.step / (progress.step + 20))
+        with torch.no_grad():
+            for mean, weight in zip(self._average.parameters(), self.model.parameters(), strict=True):
+                mean.lerp_(weight, 1 - keep)
+        return said
+
+    def _page_loss(self, batch: Batch, said: dict[str, float]) -> Tensor:
+        with self._accelerator.autocast():
+            seen = self._passes.see(torch.from_numpy(batch.pixels))
+            loss, said["eye"] = self._questions.ask_letters(seen.tokens, self._tensor(batch.letters))
+        said["letters"] = loss.item()
+        return loss
+
+    def _card_loss(self, batch: Batch, said: dict[str, float]) -> Tensor:
+        if batch.answers is None or batch.printed_in is None:
+            raise ValueError("Pages have no answers to learn.")
+        size = (batch.pixels.shape[2], batch.pixels.shape[1])
+        answers, printed_in = self._tensor(batch.answers), self._tensor(batch.printed_in)
+        start = self._passes.picture_starts(size)
+        with self._accelerator.autocast():
+            seen = self._passes.see(torch.from_numpy(batch.pixels))
+            letters, said["card_eye"] = self._questions.ask_letters(seen.tokens, self._tensor(batch.letters))
+            fields = self._questions.ask_fields(seen.tokens, self._tensor(batch.fields), self._tensor(batch.places))
+            self._guide.expect(
+                self._passes.prompt_length(size) - 1, torch.where(printed_in >= 0, printed_in.long() + start, -1)
+            )
+            logits, _ = self._passes.read(seen, answers.clamp(min=0).long(), size)
+            guide = self._guide.loss()
+        words = F.cross_entropy(logits.float().flatten(0, 1), answers.flatten().long(), ignore_index=-1)
+        asked = printed_in >= 0
+        said["words"], said["guide"], said["fields"] = words.item(), guide.item(), fields.item()
+        said["read"] = (logits.detach().argmax(-1) == answers)[asked].float().mean().item()
+        said["found"] = self._guide.hits[-1]
+        return words + GUIDE_WEIGHT * guide + LETTERS_WEIGHT * letters + FIELDS_WEIGHT * fields
+
+    def _text_loss(self) -> Tensor:
+        ids, wanted = self._text
+        rows = torch.randint(len(ids), (8,))
+        with self._accelerator.autocast():
+            logits = self._passes.say(self._tensor(ids[rows].numpy()))
+        wanted = wanted[rows].to(logits.device)
+        return 0.1 * F.cross_entropy(logits[:, :-1].float().flatten(0, 1), wanted[:, 1:].flatten(), ignore_index=-1)
+
+    def _held_out(self) -> dict[str, list[Batch]]:
+        import dataclasses
+
+        plan = dataclasses.replace(self._plan, seed=HELD_OUT_SEED, cards=16, fonts=())
+        return {
+            "flat": [card_batch(plan, i, "flat") for i in range(2)],
+            "all": [card_batch(plan, i) for i in range(2, 4)],
+        }
+
+    def _save_and_score(self, held_out: dict[str, list[Batch]]) -> None:
+        checkpoint.save(
+            self.folder,
+            size=self._size_name,
+            seed=self._seed,
+            progress=self.progress,
+            parts={
+                "model": self.model,
+                "average": self._average,
+                "questions": self._questions,
+                "optimizer": self._optimizer,
+            },
+        )
+        if self.progress.reading:
+            shares: dict[str, float] = {}
+            for name, batches in held_out.items():
+                with self._accelerator.autocast():
+                    found = score(self._average_passes, batches, self._pieces).as_shares()
+                shares |= {f"{name}_{key}": value for key, value in found.items()}
+            self._log(shares)
+
+    def _log(self, said: dict[str, float]) -> None:
+        progress = self.progress
+        line = {
+            "step": progress.step,
+            "seconds": round(progress.seconds, 1),
+            "cards": progress.card_batches * self._plan.cards,
+            "pages": progress.page_batches * self._plan.pages,
+            **{name: round(value, 4) for name, value in said.items()},
+        }
+        with (self.folder / "log.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def _tensor(self, array: Any) -> Tensor:
+        return torch.from_numpy(array).to(self._accelerator.device)
+
+
+def _text_rows(tokenizer: Any) -> tuple[Tensor, Tensor]:
+    """Ids of conversations without a picture and, of the same shape, what is to be learned of them; -1 elsewhere."""
+    rows, wanted = [], []
+    random = Random(0)  # noqa: S311
+    for text in PROMPTS:
+        messages = [{"role": "user", "content": text}]
+        if random.random() < 0.3:
+            messages.insert(0, {"role": "system", "content": random.choice(PROMPTS)})
+        asked = tokenizer.apply_chat_template(
+            messages, chat_template=CHAT_TEMPLATE, add_generation_prompt=True, tokenize=True, return_dict=False
+        )
+        said = [*tokenizer.encode(ONLY_READS_CARDS), tokenizer.convert_tokens_to_ids(END_OF_TURN)]
+        rows.append([*asked, *said])
+        wanted.append([-1] * len(asked) + said)
+    longest = max(map(len, rows))
+    pad = tokenizer.pad_token_id
+    return (
+        torch.tensor([row + [pad] * (longest - len(row)) for row in rows]),
+        torch.tensor([row + [-1] * (longest - len(row)) for row in wanted]),
+    )
+
+
+def default_precision() -> str:
+    """bf16 where the hardware multiplies it: a GPU, or a processor with AMX, on which it is several times quicker."""
+    has_amx = torch.cpu._is_amx_tile_supported()
+    return "bf16" if torch.cuda.is_available() or has_amx else "no"
+
+
+def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m training.train", description=__doc__)
+    parser.add_argument("folder", type=Path, help="checkpoint and log; a run that is there is continued")
+    parser.add_argument("--size", choices=SIZES, default="small")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--minutes", type=float, default=60, help="stop after so long (default: 60)")
+    parser.add_argument("--batch", type=int, default=8, help="cards a step; twice as many pages (default: 8)")
+    parser.add_argument("--rate", type=float, default=LEARNING_RATE, help=f"learning rate (default: {LEARNING_RATE})")
+    parser.add_argument("--repeats", type=int, default=1, help="times a drawn batch is used (default: 1)")
+    parser.add_argument("--processes", type=int, default=max(1, (os.cpu_count() or 2) // 4), help="of each feed")
+    parser.add_argument("--threads", type=int, default=0, help="of torch (default: torch's own choice)")
+    parser.add_argument("--fonts", type=Path, action="append", default=[], help="folder with more fonts; repeatable")
+    parser.add_argument("--precision", choices=("no", "bf16"), default=default_precision())
+    parser.add_argument("--checkpoint-seconds", type=float, default=120)
+    parser.add_argument("--cpu", action="store_true", help="leave the GPU alone")
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    # Asked to stop, it leaves a checkpoint as for Control-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    Trainer(parse_options()).run()
+
+
+if __name__ == "__main__":
+    main()
