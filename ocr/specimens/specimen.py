@@ -8,7 +8,7 @@ from typing import Literal
 
 from PIL import Image
 
-from ocr.schema import FIELD_BY_PATH, KtpFields, as_contract, empty_values
+from ocr.schema import FIELD_BY_PATH, KtpFields, as_contract, from_contract
 from ocr.specimens.card import draw_card
 from ocr.specimens.conditions import CONDITIONS, show, spoil
 from ocr.specimens.fonts import Faces, packaged_faces
@@ -39,13 +39,7 @@ class Specimen:
     @property
     def values(self) -> dict[str, str]:
         """``fields`` flat, keyed by ``Field.path``."""
-        flat = empty_values()
-        for key, value in self.fields.items():
-            if isinstance(value, dict):
-                flat |= {f"{key}.{part}": text for part, text in value.items()}
-            else:
-                flat[key] = str(value)
-        return flat
+        return from_contract(self.fields)
 
 
 def make_specimen(
