@@ -196,6 +196,7 @@ PREFIX_CACHE = env.flag("PREFIX_CACHE", default=True)
 MEDIA_CACHE_MB = env.integer("MEDIA_CACHE_MB", 256, minimum=0)
 PREFILL_CHUNK_TOKENS = env.integer("PREFILL_CHUNK_TOKENS", 512, minimum=16)
 CUDA_GRAPHS = env.flag("CUDA_GRAPHS", default=True)
+TORCH_COMPILE = env.flag("TORCH_COMPILE")
 WORKER_HEARTBEAT_SECONDS = env.number("WORKER_HEARTBEAT_SECONDS", 3, minimum=0.1)
 
 # --- Media ----------------------------------------------------------------------------------------------------------

@@ -34,6 +34,7 @@ def start_engine(on_progress: Callable[[Progress], None]) -> tuple[LoadedModel, 
         media_cache_bytes=settings.MEDIA_CACHE_MB * 2**20,
         prefill_chunk_tokens=settings.PREFILL_CHUNK_TOKENS,
         cuda_graphs=settings.CUDA_GRAPHS,
+        compile_step=settings.TORCH_COMPILE,
         torch_threads=settings.TORCH_THREADS or None,
     )
     engine.start()

@@ -36,10 +36,17 @@ class Batch:
         chunk_tokens: int,
         media_cache_bytes: int,
         cuda_graphs: bool,
+        compile_step: bool,
     ) -> None:
         self._loaded = loaded
         self._max_rows = max_rows
-        self._runner = ModelRunner(loaded, max_rows=max_rows, max_tokens=budget.running_tokens, cuda_graphs=cuda_graphs)
+        self._runner = ModelRunner(
+            loaded,
+            max_rows=max_rows,
+            max_tokens=budget.running_tokens,
+            cuda_graphs=cuda_graphs,
+            compile_step=compile_step,
+        )
         self._prefixes = PrefixCache(max_tokens=budget.prefix_tokens)
         self._encoder = MediaEncoder(loaded.model, max_bytes=media_cache_bytes)
         self._prefiller = Prefiller(loaded, prefixes=self._prefixes, encoder=self._encoder, chunk_tokens=chunk_tokens)

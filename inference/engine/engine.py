@@ -68,6 +68,7 @@ class Engine:
         prefill_chunk_tokens: int = 512,
         media_cache_bytes: int = 2**28,
         cuda_graphs: bool = True,
+        compile_step: bool = False,
         torch_threads: int | None = None,
     ) -> None:
         """``max_context_tokens`` narrows the model's own limit of prompt and answer together.
@@ -75,7 +76,7 @@ class Engine:
         ``kv_cache_bytes`` bounds the keys and values, of running rows and known prefixes together; None takes a share
         of the free memory. ``prefill_chunk_tokens`` bounds what is read of prompts between two decode steps, and so
         how long the running rows wait. ``media_cache_bytes`` bounds the images and frames that are kept encoded.
-        ``cuda_graphs`` replays decode steps on an NVIDIA GPU.
+        ``cuda_graphs`` replays decode steps on an NVIDIA GPU; ``compile_step`` has torch compile them.
         ``torch_threads`` sets torch's number of threads for the whole process; None leaves it alone. Raises LoadError
         when the model cannot be batched or no memory is left for it.
         """
@@ -110,6 +111,7 @@ class Engine:
             chunk_tokens=prefill_chunk_tokens,
             media_cache_bytes=media_cache_bytes,
             cuda_graphs=cuda_graphs,
+            compile_step=compile_step,
         )
 
     def start(self) -> None:

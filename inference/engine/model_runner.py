@@ -30,9 +30,18 @@ class ModelRunner:
     belongs to whatever request ran last.
     """
 
-    def __init__(self, loaded: LoadedModel, *, max_rows: int, max_tokens: int, cuda_graphs: bool = True) -> None:
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        *,
+        max_rows: int,
+        max_tokens: int,
+        cuda_graphs: bool = True,
+        compile_step: bool = False,
+    ) -> None:
         """``max_tokens`` bounds the cache, rows times length; ``cuda_graphs`` matters on an NVIDIA GPU only.
 
+        ``compile_step`` has torch compile the fused step, which takes a minute at the start and needs a C++ compiler.
         Raises LoadError for a model that cannot be batched.
         """
         self._decoder: Any = loaded.model.get_decoder()
@@ -52,10 +61,14 @@ class ModelRunner:
             fused = FusedDecoder(loaded.model, self.cache)
         except (ValueError, AttributeError) as reason:
             logger.info("the model decodes through its own layers: %s", reason)
-        else:
-            if self._agrees(fused.step, loaded.model.dtype, fused.head_size, max_rows):
-                self._step = fused.step
-                self._graphs = GraphedSteps(fused.step, self.cache) if graphed else None
+            return
+        # One compilation for all numbers of rows and spans; CUDA graphs record what it makes.
+        steps = [torch.compile(fused.step, dynamic=True)] if compile_step else []
+        for step in (*steps, fused.step):
+            if self._agrees(step, loaded.model.dtype, fused.head_size, max_rows):
+                self._step = step
+                self._graphs = GraphedSteps(step, self.cache) if graphed else None
+                return
 
     def decode(self, tokens: Sequence[int], lengths: Sequence[int], rope_deltas: Sequence[int]) -> torch.Tensor:
         """One step for rows 0 … n-1 and the logits of their next tokens, [n, vocabulary].
@@ -91,25 +104,33 @@ class ModelRunner:
         return self._head(output[:, -1]).to(self.device)
 
     def _agrees(self, step: _StepFunction, dtype: torch.dtype, head_size: int, max_rows: int) -> bool:
-        """Take one step both ways: a model may look like the ones that are known and compute differently."""
+        """Take one step both ways: a model may look like the ones that are known and compute differently.
+
+        False, too, when torch cannot compile the step here.
+        """
         config = self._decoder.config
         lengths, logits = (9, 5)[:max_rows], []
-        with torch.inference_mode():
-            for taken in (step, self._step_through_layers):
-                generator = torch.Generator().manual_seed(0)
-                for row, length in enumerate(lengths):
-                    shape = (config.num_hidden_layers, 1, 2 * config.num_key_value_heads, length, head_size)
-                    states = torch.randn(shape, generator=generator).to(self.device, dtype)
-                    self.cache.insert(row, list(states), max(lengths))
-                ids, positions = torch.tensor([(3, 7)[:max_rows], lengths], device=self.device)
-                self.cache.enter_step(len(lengths), positions, max(lengths))
-                unseen = self._first_places(max(lengths) + 1) > positions[:, None]
-                logits.append(taken(ids, positions, unseen).float())
-                self.cache.release()
+        try:
+            with torch.inference_mode():
+                for taken in (step, self._step_through_layers):
+                    generator = torch.Generator().manual_seed(0)
+                    for row, length in enumerate(lengths):
+                        shape = (config.num_hidden_layers, 1, 2 * config.num_key_value_heads, length, head_size)
+                        states = torch.randn(shape, generator=generator).to(self.device, dtype)
+                        self.cache.insert(row, list(states), max(lengths))
+                    ids, positions = torch.tensor([(3, 7)[:max_rows], lengths], device=self.device)
+                    self.cache.enter_step(len(lengths), positions, max(lengths))
+                    unseen = self._first_places(max(lengths) + 1) > positions[:, None]
+                    logits.append(taken(ids, positions, unseen).float())
+                    self.cache.release()
+        except RuntimeError as error:
+            logger.warning("a decode step cannot be taken: %s", str(error).strip().splitlines()[0])
+            self.cache.release()
+            return False
         difference = ((logits[0] - logits[1]).abs().max() / logits[1].std()).item()
         if difference <= _TOLERANCE.get(dtype, 0.1):
             return True
-        logger.warning("the fused decode step differs by %.2g: the model's own layers are used", difference)
+        logger.warning("a decode step differs by %.2g from that of the model's own layers, and is not used", difference)
         return False
 
     def _first_places(self, count: int) -> torch.Tensor:

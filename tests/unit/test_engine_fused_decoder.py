@@ -7,6 +7,7 @@ import pytest
 import torch
 import transformers
 
+from inference.engine import torchvision_compat
 from inference.engine.errors import LoadError
 from inference.engine.model_runner import ModelRunner
 
@@ -22,6 +23,7 @@ COMMON: dict[str, Any] = {
 
 
 def runner_of(kind: str, *, dtype: torch.dtype = torch.float32, **config: Any) -> ModelRunner:
+    torchvision_compat.declare_missing_operators()
     torch.manual_seed(1)
     settings = getattr(transformers, f"{kind}Config")(**{**COMMON, **config})
     model = transformers.AutoModelForCausalLM.from_config(settings).to(dtype).eval()
