@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import logging
 import queue
 import threading
@@ -116,12 +117,15 @@ class LocalEngine:
 def generation_requests(session: ChatSession) -> list[GenerationRequest]:
     """The stored request with its media decoded again from the stored bytes, and the tokens that are committed.
 
-    One for each answer that it wants. An answer that is complete is asked for too: the engine sees that it has ended.
+    One for each answer that the session wants. An answer that is complete is asked for too: the engine sees that it has
+    ended. Raises EngineError when the bytes are not those that came: another attempt would see another picture.
     """
     images: list[Image.Image] = []
     videos: list[Video] = []
     for media in session.media.all() if _has_media(session.request["messages"]) else ():
         data = bytes(media.data)
+        if hashlib.sha256(data).hexdigest() != media.sha256:
+            raise EngineError(f"The {media.kind} that was stored with this request is not the one that was sent.")
         if media.kind == "image":
             images.append(decode_image(data, param=None))
         else:

@@ -9,12 +9,13 @@ import pytest
 from django.db import OperationalError
 
 from inference import runner
+from inference.engine.errors import EngineError
 from inference.local_engine import generation_requests
 from inference.models import ModelWorker
 from inference.worker import Worker
 from sessions_app import actions
 from sessions_app.models import ChatSession, Chunk
-from tests.db.session_states import claimed, open_session
+from tests.db.session_states import claimed, open_session, png
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -129,3 +130,14 @@ def test_weights_that_differ_do_not_go_on_with_a_text(worker: Worker) -> None:
     assert run(session, worker) == State.FAILED
     assert session.error is not None
     assert "differs in" in session.error["message"]
+
+
+def test_an_attempt_that_would_see_another_picture_is_refused() -> None:
+    content = [{"type": "text", "text": "Apa ini?"}, {"type": "image"}]
+    request = {"messages": [{"role": "user", "content": content}], "sampling": {"max_tokens": 5}}
+    session = open_session(request=request, media=[png()])
+    [asked] = generation_requests(session)
+    assert len(asked.images) == 1
+    session.media.update(data=b"another")
+    with pytest.raises(EngineError, match="not the one that was sent"):
+        generation_requests(session)
