@@ -10,23 +10,7 @@ from typing import Any
 from PIL import Image, ImageDraw
 
 from ocr.schema import FIELDS, as_contract, empty_values
-
-CARD: dict[str, str] = {
-    "nik": "3171990101900001",
-    "nama": "SPECIMENTO UJIBACA",
-    "tempat_lahir": "KOTA KARANGAN",
-    "tgl_lahir": "01-01-1990",
-    "jenis_kelamin": "LAKI-LAKI",
-    "alamat.name": "JL. MAWAR KHAYALAN NO. 7",
-    "alamat.rt_rw": "003/004",
-    "alamat.kel_desa": "MEKAR KHAYALI",
-    "alamat.kecamatan": "TANAH KHAYALI",
-    "agama": "HINDU",
-    "status_perkawinan": "KAWIN",
-    "pekerjaan": "KARYAWAN SWASTA",
-    "kewarganegaraan": "WNI",
-    "berlaku_hingga": "SEUMUR HIDUP",
-}
+from tests.ktp_card import CARD
 
 
 def label(file: str = "000001.jpg", *, hidden: Sequence[str] = (), **changes: Any) -> dict[str, Any]:

@@ -12,23 +12,8 @@ from ocr.extraction import complete_extraction
 from ocr.models import KtpExtraction, KtpImage
 from ocr.schema import as_contract
 from sessions_app import actions
+from tests.ktp_card import CARD
 
-CARD = {
-    "nik": "3171990101900001",
-    "nama": "SPECIMENTO UJIBACA",
-    "tempat_lahir": "KOTA KARANGAN",
-    "tgl_lahir": "01-01-1990",
-    "jenis_kelamin": "LAKI-LAKI",
-    "alamat.name": "JL. MAWAR KHAYALAN NO. 7",
-    "alamat.rt_rw": "003/004",
-    "alamat.kel_desa": "MEKAR KHAYALI",
-    "alamat.kecamatan": "TANAH KHAYALI",
-    "agama": "HINDU",
-    "status_perkawinan": "KAWIN",
-    "pekerjaan": "KARYAWAN SWASTA",
-    "kewarganegaraan": "WNI",
-    "berlaku_hingga": "SEUMUR HIDUP",
-}
 CARD_JSON = json.dumps(as_contract(CARD))
 FLAGGED_JSON = json.dumps(as_contract({**CARD, "nik": "3171990201900001"}))
 

@@ -7,7 +7,8 @@ from django.contrib.auth.models import Permission
 
 from ocr.models import KtpExtraction
 from ocr.schema import FIELDS
-from tests.db.ktp_cards import CARD, CARD_JSON, FLAGGED_JSON, answer, read_extraction, reading_extraction
+from tests.db.ktp_cards import CARD_JSON, FLAGGED_JSON, answer, read_extraction, reading_extraction
+from tests.ktp_card import CARD
 
 pytestmark = pytest.mark.django_db
 

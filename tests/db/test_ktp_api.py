@@ -11,7 +11,8 @@ from inference.models import ModelWorker
 from ocr.models import KtpExtraction
 from ocr.schema import FIELDS, as_contract
 from sessions_app.models import ChatSession
-from tests.db.ktp_cards import CARD, CARD_JSON, FLAGGED_JSON, answer, specimen
+from tests.db.ktp_cards import CARD_JSON, FLAGGED_JSON, answer, specimen
+from tests.ktp_card import CARD
 
 # The operation is async and its database work runs on other threads.
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -11,7 +11,8 @@ from ocr.models import KtpExtraction, KtpImage
 from ocr.schema import empty_values
 from sessions_app import actions, sweeper
 from sessions_app.models import ChatSession
-from tests.db.ktp_cards import CARD, CARD_JSON, FLAGGED_JSON, answer, read_extraction, reading_extraction
+from tests.db.ktp_cards import CARD_JSON, FLAGGED_JSON, answer, read_extraction, reading_extraction
+from tests.ktp_card import CARD
 
 pytestmark = pytest.mark.django_db
 

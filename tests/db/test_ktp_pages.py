@@ -12,7 +12,8 @@ from PIL import Image
 from inference.models import ModelWorker
 from ocr.models import KtpExtraction, KtpImage
 from sessions_app.models import ChatSession, SessionMedia
-from tests.db.ktp_cards import CARD, CARD_JSON, FLAGGED_JSON, answer, read_extraction, reading_extraction, specimen
+from tests.db.ktp_cards import CARD_JSON, FLAGGED_JSON, answer, read_extraction, reading_extraction, specimen
+from tests.ktp_card import CARD
 
 # The upload is an async view whose database work runs on other threads, so nothing may hide in a transaction.
 pytestmark = pytest.mark.django_db(transaction=True)

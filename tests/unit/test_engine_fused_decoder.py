@@ -9,6 +9,7 @@ import transformers
 
 from inference.engine import torchvision_compat
 from inference.engine.errors import LoadError
+from inference.engine.fused_decoder import FusedDecoder
 from inference.engine.model_runner import ModelRunner
 
 COMMON: dict[str, Any] = {
@@ -22,13 +23,15 @@ COMMON: dict[str, Any] = {
 }
 
 
-def runner_of(kind: str, *, dtype: torch.dtype = torch.float32, **config: Any) -> ModelRunner:
+def runner_of(
+    kind: str, *, dtype: torch.dtype = torch.float32, compile_step: bool = False, **config: Any
+) -> ModelRunner:
     torchvision_compat.declare_missing_operators()
     torch.manual_seed(1)
     settings = getattr(transformers, f"{kind}Config")(**{**COMMON, **config})
     model = transformers.AutoModelForCausalLM.from_config(settings).to(dtype).eval()
     loaded: Any = SimpleNamespace(model=model, has_media=False, device=torch.device("cpu"))
-    return ModelRunner(loaded, max_rows=4, max_tokens=1000)
+    return ModelRunner(loaded, max_rows=4, max_tokens=1000, compile_step=compile_step)
 
 
 def is_fused(runner: ModelRunner) -> bool:
@@ -86,3 +89,18 @@ def test_the_weights_are_held_once() -> None:
     runner = runner_of("Qwen3", head_dim=16)
     attention = runner._decoder.layers[0].self_attn
     assert attention.q_proj.weight.untyped_storage().data_ptr() == attention.v_proj.weight.untyped_storage().data_ptr()
+
+
+# torch's compiler imports what torch itself has deprecated.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_where_torch_cannot_compile_the_step_is_taken_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from torch._inductor import config as inductor
+
+    monkeypatch.setattr(inductor.cpp, "cxx", (None, "no-such-compiler"))
+    monkeypatch.setattr(inductor, "force_disable_caches", True)
+    runner = runner_of("Llama", compile_step=True)
+    assert is_fused(runner)
+    assert getattr(runner._step, "__func__", None) is FusedDecoder.step
+    assert "cannot be taken" in caplog.text

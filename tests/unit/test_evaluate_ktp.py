@@ -14,7 +14,8 @@ from ocr.evaluation.asking import ask_all
 from ocr.evaluation.readers import ReaderUnusable
 from ocr.evaluation.results import Answer
 from ocr.evaluation.specimens import read_folder
-from tests.labelled_cards import CARD, label, other_label, write_folder
+from tests.ktp_card import CARD
+from tests.labelled_cards import label, other_label, write_folder
 
 
 @pytest.fixture

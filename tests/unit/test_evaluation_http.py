@@ -13,7 +13,7 @@ import pytest
 from ocr.evaluation.readers import HttpReader, ReaderUnusable
 from ocr.problems import Problem
 from ocr.schema import as_contract, empty_values
-from tests.labelled_cards import CARD
+from tests.ktp_card import CARD
 
 READY = {"ok": True, "modelReady": True, "modelId": "tiny", "error": None}
 LOADING = {"ok": True, "modelReady": False, "modelId": "tiny", "error": None, "progress": "loading the weights"}

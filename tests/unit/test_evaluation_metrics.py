@@ -13,7 +13,7 @@ from ocr.evaluation.specimens import Specimen
 from ocr.extraction import judge_answer
 from ocr.problems import Problem
 from ocr.schema import FIELDS, empty_values
-from tests.labelled_cards import CARD
+from tests.ktp_card import CARD
 
 #: characters printed on ``CARD``, in the order of its fields
 CARD_CHARACTERS = 16 + 18 + 13 + 10 + 9 + 24 + 7 + 13 + 13 + 5 + 5 + 15 + 3 + 12

@@ -15,7 +15,7 @@ from ocr.evaluation.results import Answer, Result, failed_answer
 from ocr.evaluation.specimens import Specimen
 from ocr.problems import Problem
 from ocr.schema import empty_values
-from tests.labelled_cards import CARD
+from tests.ktp_card import CARD
 
 
 def read_card(file: str, condition: str = "flat", *, is_synthetic: bool = True, **wrong: str) -> Result:

@@ -10,7 +10,8 @@ import pytest
 
 from ocr.evaluation.specimens import BrokenFolder, read_folder
 from ocr.schema import as_contract, from_contract
-from tests.labelled_cards import CARD, label, other_label, write_folder, write_labels
+from tests.ktp_card import CARD
+from tests.labelled_cards import label, other_label, write_folder, write_labels
 
 
 def test_labels_become_specimens_in_their_order(tmp_path: Path) -> None:

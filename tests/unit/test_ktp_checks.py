@@ -9,25 +9,10 @@ from ocr.problem_texts import TEXTS
 from ocr.problems import Problem, from_dict, is_flagged
 from ocr.schema import empty_values
 from ocr.vocabularies import OCCUPATIONS, PROVINCE_CODES
+from tests.ktp_card import CARD as CITIZEN
 
 TODAY = datetime.date(2026, 8, 17)
 
-CITIZEN = {
-    "nik": "3171990101900001",
-    "nama": "SPECIMENTO UJIBACA",
-    "tempat_lahir": "KOTA KARANGAN",
-    "tgl_lahir": "01-01-1990",
-    "jenis_kelamin": "LAKI-LAKI",
-    "alamat.name": "JL. MAWAR KHAYALAN NO. 7",
-    "alamat.rt_rw": "003/004",
-    "alamat.kel_desa": "MEKAR KHAYALI",
-    "alamat.kecamatan": "TANAH KHAYALI",
-    "agama": "HINDU",
-    "status_perkawinan": "KAWIN",
-    "pekerjaan": "KARYAWAN SWASTA",
-    "kewarganegaraan": "WNI",
-    "berlaku_hingga": "SEUMUR HIDUP",
-}
 FOREIGNER = {
     **CITIZEN,
     "jenis_kelamin": "MALE",

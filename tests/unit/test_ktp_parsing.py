@@ -8,23 +8,8 @@ from ocr import lenient_json
 from ocr.parsing import MAX_ANSWER_CHARS, parse_answer, storable
 from ocr.prompt import EXAMPLE, EXAMPLE_JSON
 from ocr.schema import FIELDS, MAX_VALUE_CHARS, as_contract, empty_values
+from tests.ktp_card import CARD
 
-CARD = {
-    "nik": "3171990101900001",
-    "nama": "SPECIMENTO UJIBACA",
-    "tempat_lahir": "KOTA KARANGAN",
-    "tgl_lahir": "01-01-1990",
-    "jenis_kelamin": "LAKI-LAKI",
-    "alamat.name": "JL. MAWAR KHAYALAN NO. 7",
-    "alamat.rt_rw": "003/004",
-    "alamat.kel_desa": "MEKAR KHAYALI",
-    "alamat.kecamatan": "TANAH KHAYALI",
-    "agama": "HINDU",
-    "status_perkawinan": "KAWIN",
-    "pekerjaan": "KARYAWAN SWASTA",
-    "kewarganegaraan": "WNI",
-    "berlaku_hingga": "SEUMUR HIDUP",
-}
 CARD_JSON = json.dumps(as_contract(CARD), indent=2)
 
 
