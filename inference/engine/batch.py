@@ -88,7 +88,12 @@ class Batch:
 
     def admit(self, generation: Generation) -> None:
         """Take it in; it is read by the next units of ``prefill``."""
-        prefill = self._prefiller.begin(generation.whole_prompt())
+        try:
+            prefill = self._prefiller.begin(generation.whole_prompt())
+        except Exception as error:
+            logger.exception("request not admitted", extra={"action": "prefill_failed"})
+            generation.handle.finish(caused_by(error, "The model failed to read the prompt."))
+            return
         self.prompt_tokens += len(prefill.prompt.ids)
         self.reused_tokens += prefill.reused_tokens
         self._reading.append((generation, prefill))
@@ -113,8 +118,15 @@ class Batch:
         for generation, (states, _), token, logprobs in zip(read, done, sampled.tokens, sampled.logprobs, strict=True):
             self._keep_prefix(generation, states)
             generation.accept(token, logprobs)
-            if not generation.handle.closed:
+            if generation.handle.closed:
+                continue
+            try:
                 self._join(generation, states)
+            except Exception as error:
+                logger.exception("no room for a row", extra={"action": "prefill_failed"})
+                generation.handle.finish(caused_by(error, "The model failed to read the prompt."))
+                # The layers of the cache may have been laid anew for some and not for others.
+                self._fail_rows(error)
 
     def decode(self) -> None:
         """One token for every row."""
@@ -131,10 +143,7 @@ class Batch:
             sampled = self._sampler.sample(logits)
         except Exception as error:
             logger.exception("decode step failed", extra={"action": "decode_failed", "rows": len(rows)})
-            self._rows, self._sampler = [], None
-            self._runner.cache.release()
-            for generation in rows:
-                generation.handle.finish(caused_by(error, "The model failed while it generated."))
+            self._fail_rows(error)
             return
         self.decode_steps += 1
         self.generated_tokens += len(rows)
@@ -163,7 +172,21 @@ class Batch:
 
     def _keep_prefix(self, generation: Generation, states: list[torch.Tensor]) -> None:
         keys = generation.keys()[: states[0].shape[2]]
-        self._prefixes.store(block_digests(keys), [layer[0] for layer in states])
+        self._store(block_digests(keys), [layer[0] for layer in states])
+
+    def _store(self, digests: list[bytes], states: list[torch.Tensor]) -> None:
+        try:
+            self._prefixes.store(digests, states)
+        except RuntimeError:
+            # Nobody's answer hangs on it; it is memory that is wanting.
+            logger.exception("prefix not kept", extra={"action": "prefix_failed"})
+            self._prefixes.clear()
+
+    def _fail_rows(self, error: Exception) -> None:
+        rows, self._rows, self._sampler = self._rows, [], None
+        self._runner.cache.release(whole=True)
+        for generation in rows:
+            generation.handle.finish(caused_by(error, "The model failed while it generated."))
 
     def _join(self, generation: Generation, states: list[torch.Tensor]) -> None:
         tokens = states[0].shape[2]
@@ -198,7 +221,7 @@ class Batch:
         """Keep the row's blocks for whoever begins alike; the last row moves into the hole."""
         leaving, cache = self._rows[row], self._runner.cache
         digests = block_digests(leaving.keys()[: leaving.cached])
-        self._prefixes.store(digests, cache.row(row, 0, leaving.cached))
+        self._store(digests, cache.row(row, 0, leaving.cached))
         last = self._rows.pop()
         if row < len(self._rows):
             cache.move(len(self._rows), row, last.cached)

@@ -139,10 +139,11 @@ class SlotCache:
         """Positions ``start`` to ``end`` of a row, [2 x heads, end - start, head size] a layer; views."""
         return [layer.states[row, :, start:end] for layer in self.layers]
 
-    def release(self) -> None:
-        """Give the memory back, unless this cache is steady; nothing is in use."""
-        if self._steady:
+    def release(self, *, whole: bool = False) -> None:
+        """Give the memory back; a steady cache does so only if ``whole``. Nothing is in use."""
+        if self._steady and not whole:
             return
+        self.layout += 1
         self._rows = self._length = 0
         for layer in self.layers:
             layer.states = torch.empty(0)

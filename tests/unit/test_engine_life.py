@@ -187,6 +187,28 @@ def test_a_failed_step_fails_the_requests_in_it_and_the_engine_goes_on(
     assert collect(engine.submit(make_request())).ids == whole.ids
 
 
+def test_a_row_that_finds_no_memory_fails_and_the_engine_goes_on(
+    start_engine: Any, make_request: Any, collect: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = start_engine()
+    whole = collect(engine.submit(make_request()))
+    cache = engine._batch._runner.cache
+
+    def fail(*_: Any) -> None:
+        monkeypatch.undo()
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(cache.layers[2], "resize", fail)
+    with pytest.raises(EngineError, match="failed to read the prompt"):
+        list(engine.submit(make_request()))
+    monkeypatch.setattr(engine._batch._prefixes, "store", fail)
+    assert collect(engine.submit(make_request())).ids == whole.ids
+    monkeypatch.setattr(engine._batch._prefixes, "load", fail)
+    with pytest.raises(EngineError, match="failed to read the prompt"):
+        list(engine.submit(make_request()))
+    assert collect(engine.submit(make_request())).ids == whole.ids
+
+
 def test_stopping_ends_every_handle(start_engine: Any, make_request: Any) -> None:
     engine = start_engine(max_batch_size=2)
     handles = [engine.submit(make_request(kind, **LONG)) for kind in ["text", "image", "video", "text", "video"]]
