@@ -14,13 +14,16 @@ from ocr.specimens.specimen import Specimen
 from ocr.specimens.writing import Character
 from training.answers import answer_text
 
-TOKEN_SIDE = 32
+#: pixels of a side of the square that becomes one token of the prompt
+TOKEN_SIDE = 16
 #: places inside a token's square where the eye is asked for a character: columns and rows
-COLUMNS, ROWS = 8, 3
+COLUMNS, ROWS = 4, 2
 #: what may stand there; 0 is nothing
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,-/'&()+:"
 #: most characters of a value that are told apart by their place in it
 MOST_PLACES = 64
+#: pixels by which a drawn picture is moved for another use
+MOST_MOVED = 8
 
 _CLASS = {character: i + 1 for i, character in enumerate(ALPHABET)}
 _FIELD = {field.path: i + 1 for i, field in enumerate(FIELDS)}
@@ -95,22 +98,31 @@ def card_example(specimen: Specimen, encode: Callable[[str], list[int]], end_of_
     return CardExample(pixels, eye, np.array(answer, dtype=np.int32), printed_in)
 
 
-def resized(specimen: Specimen, size: tuple[int, int]) -> Specimen:
-    """The specimen with its picture scaled to ``size``, as the processor will scale it, and its boxes with it."""
+def moved(random: Random, specimen: Specimen) -> Specimen:
+    """The same specimen some pixels away and a little lighter or darker: every letter falls differently on the tokens.
+
+    What can be seen of a value stays in the picture.
+    """
     import dataclasses
 
-    across, down = size[0] / specimen.image.width, size[1] / specimen.image.height
-    moved = tuple(
-        mark._replace(box=(mark.box[0] * across, mark.box[1] * down, mark.box[2] * across, mark.box[3] * down))
+    width, height = specimen.image.size
+    right = _shift(random, [(mark.box[0], mark.box[2]) for mark in specimen.characters], width)
+    down = _shift(random, [(mark.box[1], mark.box[3]) for mark in specimen.characters], height)
+    pixels = np.pad(np.asarray(specimen.image), ((MOST_MOVED, MOST_MOVED), (MOST_MOVED, MOST_MOVED), (0, 0)), "edge")
+    top, left = MOST_MOVED - down, MOST_MOVED - right
+    pixels = pixels[top : top + height, left : left + width].astype(np.int16) + random.randint(-14, 14)
+    marks = tuple(
+        mark._replace(box=(mark.box[0] + right, mark.box[1] + down, mark.box[2] + right, mark.box[3] + down))
         for mark in specimen.characters
     )
-    image = specimen.image.resize(size, Image.Resampling.BICUBIC)
-    return dataclasses.replace(specimen, image=image, characters=moved)
+    return dataclasses.replace(specimen, image=Image.fromarray(pixels.clip(0, 255).astype(np.uint8)), characters=marks)
 
 
-def shifted(random: Random, pixels: np.ndarray) -> np.ndarray:
-    """The same picture a little lighter or darker: a drawn card is used several times."""
-    return (pixels.astype(np.int16) + random.randint(-14, 14)).clip(0, 255).astype(np.uint8)
+def _shift(random: Random, spans: Sequence[tuple[float, float]], side: int) -> int:
+    """Pixels to move by, such that no span that is inside 0 to ``side`` leaves it."""
+    low = max([-MOST_MOVED, *(-int(start) for start, _ in spans)]) if spans else -MOST_MOVED
+    high = min([MOST_MOVED, *(int(side - end) for _, end in spans)]) if spans else MOST_MOVED
+    return random.randint(min(low, 0), max(high, 0))
 
 
 def _middle(mark: Character) -> tuple[float, float]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from queue import Full
+from queue import Empty, Full
 from random import Random
 from typing import Any
 
@@ -15,17 +17,23 @@ import numpy as np
 
 from ocr.specimens.conditions import CONDITIONS
 from ocr.specimens.fonts import Faces, faces_with, packaged_faces
-from ocr.specimens.specimen import make_specimen
-from training.examples import CardExample, EyeLabels, card_example, eye_labels, shifted
+from ocr.specimens.specimen import Specimen, make_specimen
+from ocr.specimens.writing import Character
+from training.examples import MOST_MOVED, TOKEN_SIDE, EyeLabels, card_example, eye_labels, moved
 from training.pages import make_page
 
 #: batches that wait ready for each process
 AHEAD = 4
+#: to draw a batch, on a machine that is busy with everything else
+LONGEST_SECONDS = 120
 #: pages are a part of a card's size: attention over a picture costs the square of its pixels
 PAGE_SHARE = 2
+#: share of batches of cards whose pictures have not quite a card's proportions
+STRETCHED = 0.3
+_STRETCHES = (0.91, 0.95, 1.03, 1.06)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Plan:
     """What to draw."""
 
@@ -39,7 +47,7 @@ class Plan:
     #: the token of every character and of every piece between values, and of the end of the turn
     vocabulary: dict[str, int]
     end_of_turn: int
-    #: times each drawn batch is used, a little lighter or darker
+    #: batches made of the same drawn pictures, moved by some pixels
     repeats: int
 
 
@@ -63,19 +71,11 @@ def read_plan_faces(plan: Plan) -> Faces:
 
 def card_batch(plan: Plan, index: int, condition: str | None = None) -> Batch:
     """Batch ``index`` of cards: the same on every call."""
-    faces = read_plan_faces(plan)
-    width, height = plan.size
-    random = Random(f"turns/{plan.seed}/{index}")  # noqa: S311
-    # All of a batch have one shape: quarter turns come in batches of their own, as often as among single cards.
-    turned = condition is None and random.random() < CONDITIONS["quarter_turn"] / sum(CONDITIONS.values()) * 1.5
-    examples: list[CardExample] = []
-    number = index * plan.cards * 4
-    while len(examples) < plan.cards:
-        asked = "quarter_turn" if turned else condition
-        specimen = make_specimen(plan.seed, number, asked, width=width, height=height, faces=faces)
-        number += 1
-        if (specimen.image.size != (width, height)) == turned:
-            examples.append(card_example(specimen, lambda text: encode(plan.vocabulary, text), plan.end_of_turn))
+    specimens = _drawn_cards(plan, index // plan.repeats, condition)
+    if index % plan.repeats:
+        random = Random(f"moved/{plan.seed}/{index}")  # noqa: S311
+        specimens = [moved(random, specimen) for specimen in specimens]
+    examples = [card_example(one, lambda text: encode(plan.vocabulary, text), plan.end_of_turn) for one in specimens]
     longest = max(len(example.answer) for example in examples)
     batch = _stack([(example.pixels, example.eye) for example in examples])
     batch.answers = np.full((len(examples), longest), -1, dtype=np.int32)
@@ -86,15 +86,51 @@ def card_batch(plan: Plan, index: int, condition: str | None = None) -> Batch:
     return batch
 
 
+@functools.lru_cache(maxsize=1)
+def _drawn_cards(plan: Plan, group: int, condition: str | None) -> list[Specimen]:
+    faces = read_plan_faces(plan)
+    random = Random(f"shapes/{plan.seed}/{group}")  # noqa: S311
+    # All of a batch have one shape: quarter turns come in batches of their own, as often as among single cards.
+    turned = condition is None and random.random() < CONDITIONS["quarter_turn"] / sum(CONDITIONS.values()) * 1.5
+    width, height = plan.size
+    if condition is None and random.random() < STRETCHED:
+        # Cut a little out of proportion: the processor makes about as many tokens of it, in another shape.
+        by = random.choice(_STRETCHES)
+        width, height = (TOKEN_SIDE * round(side / TOKEN_SIDE) for side in (width * by, height / by))
+    specimens: list[Specimen] = []
+    number = group * plan.cards * 4
+    while len(specimens) < plan.cards:
+        asked = "quarter_turn" if turned else condition
+        specimen = make_specimen(plan.seed, number, asked, width=width, height=height, faces=faces)
+        number += 1
+        if (specimen.image.size != (width, height)) == turned:
+            specimens.append(specimen)
+    return specimens
+
+
 def page_batch(plan: Plan, index: int) -> Batch:
     """Batch ``index`` of pages of text."""
-    faces = read_plan_faces(plan)
     width, height = plan.size[0] // PAGE_SHARE, plan.size[1] // PAGE_SHARE
+    random = Random(f"moved/{plan.seed}/{index}")  # noqa: S311
     pictures = []
-    for number in range(index * plan.pages, (index + 1) * plan.pages):
-        pixels, marks = make_page(plan.seed, number, faces, (width, height), plan.size[1])
-        pictures.append((pixels, eye_labels(marks, width, height)))
+    for pixels, marks in _drawn_pages(plan, index // plan.repeats):
+        # A window of the page, another one each time.
+        left, top = random.randint(0, 2 * MOST_MOVED), random.randint(0, 2 * MOST_MOVED)
+        window = pixels[top : top + height, left : left + width].astype(np.int16) + random.randint(-14, 14)
+        inside = [
+            mark._replace(box=(mark.box[0] - left, mark.box[1] - top, mark.box[2] - left, mark.box[3] - top))
+            for mark in marks
+        ]
+        pictures.append((window.clip(0, 255).astype(np.uint8), eye_labels(inside, width, height)))
     return _stack(pictures)
+
+
+@functools.lru_cache(maxsize=1)
+def _drawn_pages(plan: Plan, group: int) -> list[tuple[np.ndarray, list[Character]]]:
+    faces = read_plan_faces(plan)
+    size = (plan.size[0] // PAGE_SHARE + 2 * MOST_MOVED, plan.size[1] // PAGE_SHARE + 2 * MOST_MOVED)
+    numbers = range(group * plan.pages, (group + 1) * plan.pages)
+    return [make_page(plan.seed, number, faces, size, plan.size[1]) for number in numbers]
 
 
 def _stack(pictures: list[tuple[np.ndarray, EyeLabels]]) -> Batch:
@@ -118,45 +154,54 @@ def encode(vocabulary: dict[str, int], text: str) -> list[int]:
 
 
 class Feed:
-    """Batches of one kind, drawn by ``processes`` processes, from batch ``start`` on."""
+    """Batches of one kind, drawn by ``processes`` processes, after ``done`` that were taken by an earlier start.
 
-    def __init__(self, plan: Plan, kind: str, *, processes: int, start: int) -> None:
+    ``share`` is which of how many trainers this is for: each gets batches of its own.
+    """
+
+    def __init__(
+        self, plan: Plan, kind: str, *, processes: int, done: int = 0, share: tuple[int, int] = (0, 1)
+    ) -> None:
         context = multiprocessing.get_context("spawn")
         self._queues = [context.Queue(AHEAD) for _ in range(processes)]
-        self._plan = plan
+        trainer, trainers = share
+        step = processes * trainers
+        # A process draws whole groups: batches made of the same pictures.
+        first = -(-done // (processes * plan.repeats)) * step + trainer * processes
         self._processes = [
-            context.Process(target=_draw, args=(plan, kind, start + i, processes, queue), daemon=True)
+            context.Process(target=_draw, args=(plan, kind, first + i, step, queue), daemon=True)
             for i, queue in enumerate(self._queues)
         ]
         for process in self._processes:
             process.start()
 
-    def __iter__(self) -> Iterator[tuple[Batch, bool]]:
-        """Endless: batches in the order of their numbers, and whether the batch is new."""
+    def __iter__(self) -> Iterator[Batch]:
+        """Endless: one batch of each process in turn. Raises RuntimeError when none is drawn any more."""
         while True:
             for queue in self._queues:
-                batch = queue.get()
-                random = Random(0)  # noqa: S311
-                for again in range(self._plan.repeats):
-                    if again:
-                        batch.pixels = shifted(random, batch.pixels)
-                    yield batch, not again
+                try:
+                    yield queue.get(timeout=LONGEST_SECONDS)
+                except Empty:
+                    raise RuntimeError(f"No batch was drawn for {LONGEST_SECONDS} seconds.") from None
 
     def close(self) -> None:
         for process in self._processes:
             process.terminate()
 
 
-def _draw(plan: Plan, kind: str, start: int, step: int, queue: Any) -> None:
+def _draw(plan: Plan, kind: str, group: int, step: int, queue: Any) -> None:
+    # Control-C goes to the trainer, which needs batches until it has ended its step.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = os.getppid()
-    index = start
+    draw = card_batch if kind == "cards" else page_batch
     while os.getppid() == parent:
-        batch = card_batch(plan, index) if kind == "cards" else page_batch(plan, index)
-        index += step
-        # Not for ever: a trainer that was killed takes no more, and its processes must not stay behind.
-        while os.getppid() == parent:
-            try:
-                queue.put(batch, timeout=5)
-                break
-            except Full:
-                continue
+        for again in range(plan.repeats):
+            batch = draw(plan, group * plan.repeats + again)
+            # Not for ever: a trainer that was killed takes no more, and its processes must not stay behind.
+            while os.getppid() == parent:
+                try:
+                    queue.put(batch, timeout=5)
+                    break
+                except Full:
+                    continue
+        group += step

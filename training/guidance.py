@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ocr.schema import FIELDS
+from training.attention import attend
 from training.examples import ALPHABET, COLUMNS, MOST_PLACES, ROWS
-from training.passes import attend
 
 GUIDED = "guided"
 #: nothing stands in most places, and to say so is easily learned
@@ -41,8 +41,8 @@ class EyeQuestions(nn.Module):
         weight = torch.ones(len(ALPHABET) + 1, device=seen.device)
         weight[0] = _NOTHING_WEIGHT
         printed = wanted > 0
-        right = (answers.detach()[printed].argmax(-1) == wanted[printed]).float().mean().item()
-        return F.cross_entropy(answers, wanted, weight=weight), right
+        right = (answers.detach()[printed].argmax(-1) == wanted[printed]).sum().item()
+        return F.cross_entropy(answers, wanted, weight=weight), right / max(1, int(printed.sum()))
 
     def ask_fields(self, seen: Tensor, fields: Tensor, places: Tensor) -> Tensor:
         """The loss of telling which value is printed there, and which of its characters comes first.
@@ -50,8 +50,10 @@ class EyeQuestions(nn.Module):
         ``fields`` and ``places``: [tokens, ROWS], as in ``EyeLabels``.
         """
         loss = F.cross_entropy(self.fields(seen).float().view(-1, len(FIELDS) + 1), fields.reshape(-1).long())
-        answers = self.places(seen).float().view(-1, MOST_PLACES)
-        return loss + F.cross_entropy(answers, places.reshape(-1).long(), ignore_index=-1)
+        answers, wanted = self.places(seen).float().view(-1, MOST_PLACES), places.reshape(-1).long()
+        # A batch may hold nothing but pictures of something else: then the sum is over none, and the mean would be NaN.
+        wrong = F.cross_entropy(answers, wanted, ignore_index=-1, reduction="sum")
+        return loss + wrong / (wanted >= 0).sum().clamp(min=1)
 
 
 class Guide:
@@ -107,5 +109,6 @@ class Guide:
         later = torch.arange(scores.shape[2], device=scores.device)[None] > position[:, None]
         shares = scores.masked_fill(later, float("-inf")).log_softmax(-1)
         asked = wanted >= 0
-        self._losses.append(-shares.gather(2, wanted.clamp(min=0)[..., None])[..., 0][asked].mean())
-        self.hits.append((shares.detach().argmax(-1) == wanted)[asked].float().mean().item())
+        count = asked.sum().clamp(min=1)
+        self._losses.append(-shares.gather(2, wanted.clamp(min=0)[..., None])[..., 0][asked].sum() / count)
+        self.hits.append(((shares.detach().argmax(-1) == wanted)[asked].sum() / count).item())

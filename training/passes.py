@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ocr import prompt
+from training.attention import attend
 from training.reader_model import PATCH, PIXEL_MEAN, PIXEL_STD
 
 
@@ -123,12 +124,11 @@ class Passes:
 
 
 def patches_of(pixels: Tensor) -> Tensor:
-    """[pictures, height, width, 3] uint8 to [patches, 3 * PATCH * PATCH], in the processor's order: by merged token."""
+    """[pictures, height, width, 3] uint8 to [patches, 3 * PATCH * PATCH], in the processor's order."""
     count, height, width, _ = pixels.shape
     values = (pixels.float() / 255 - PIXEL_MEAN) / PIXEL_STD
-    down, across = height // PATCH // 2, width // PATCH // 2
-    values = values.view(count, down, 2, PATCH, across, 2, PATCH, 3)
-    return values.permute(0, 1, 4, 2, 5, 7, 3, 6).reshape(-1, 3 * PATCH * PATCH)
+    values = values.view(count, height // PATCH, PATCH, width // PATCH, PATCH, 3)
+    return values.permute(0, 1, 3, 5, 2, 4).reshape(-1, 3 * PATCH * PATCH)
 
 
 def _project(embed: Any, patches: Tensor) -> Tensor:
@@ -154,17 +154,3 @@ def _attend(
 def _rotated(part: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     first, second = part.chunk(2, dim=-1)
     return part * cos + torch.cat([-second, first], dim=-1) * sin
-
-
-def attend(query: Tensor, key: Tensor, value: Tensor, *, causal: bool = False) -> Tensor:
-    """Scaled dot-product attention of [rows, heads, tokens, width]; fewer heads of keys and values are shared.
-
-    On a processor it is quicker in float32, even where bfloat16 makes everything else quicker.
-    """
-    shared = query.shape[1] != key.shape[1]
-    if query.device.type == "cpu":
-        with torch.autocast("cpu", enabled=False):
-            query, key, value = query.float(), key.float(), value.float()
-            return F.scaled_dot_product_attention(query, key, value, is_causal=causal, enable_gqa=shared)
-    kind = value.dtype
-    return F.scaled_dot_product_attention(query.to(kind), key.to(kind), value, is_causal=causal, enable_gqa=shared)

@@ -7,13 +7,19 @@ from typing import TYPE_CHECKING
 
 from tokenizers import AddedToken, Tokenizer, models, trainers
 
-from inference.engine.tiny_model import CORPUS, END_OF_TEXT, END_OF_TURN, MARKUP_TOKENS, SPECIAL_TOKENS
+from inference.engine.tiny_model import (
+    CONTEXT_LENGTH,
+    CORPUS,
+    END_OF_TEXT,
+    END_OF_TURN,
+    MARKUP_TOKENS,
+    SPECIAL_TOKENS,
+)
 from training.answers import ONLY_READS_CARDS, prompt_pieces, skeleton
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-CONTEXT_LENGTH = 2048
 #: bytes, and what is merged of lower-case words
 _BPE_TOKENS = 400
 

@@ -25,6 +25,7 @@ from training.checkpoint import Progress
 from training.examples import ALPHABET
 from training.feed import Batch, Feed, Plan, card_batch
 from training.guidance import EyeQuestions, Guide
+from training.optimizers import Optimizer
 from training.passes import Passes
 from training.reader_model import SIZES, make_model, make_processor
 from training.scoring import score
@@ -32,15 +33,17 @@ from training.text_prompts import PROMPTS
 
 #: seed of the cards that are never trained on
 HELD_OUT_SEED = 990_001
-LEARNING_RATE = 2e-3
+LEARNING_RATE = 4e-3
 WARM_UP_STEPS = 150
+#: the last part of the run, in which the rate falls to nothing
+FALLS_FOR = 0.4
 #: share of letters on pages that the eye must get right before cards are read; one that is seen at the edge of its
 #: place and named in the next counts as wrong, so that a good eye gets some 80%
-READS_FROM = 0.55
+READS_FROM = 0.6
 #: of the averaged weights, which are what is exported; a late average does what a falling rate does
 AVERAGE = 0.998
 GUIDE_WEIGHT, LETTERS_WEIGHT, FIELDS_WEIGHT = 0.3, 0.5, 0.1
-PAGES_EVERY, TEXT_EVERY, LOG_EVERY = 2, 8, 20
+PAGES_EVERY, TEXT_EVERY, LOG_EVERY = 1, 8, 20
 
 
 class Trainer:
@@ -70,11 +73,7 @@ class Trainer:
         self._passes, self._average_passes = Passes(self.model, processor), Passes(self._average, processor)
         # The last two layers but one: letters must be found before they can be written.
         self._guide = Guide(self.model, (size.text_depth - 3, size.text_depth - 2))
-        self._optimizer = self._accelerator.prepare(
-            torch.optim.AdamW(
-                [*model.parameters(), *questions.parameters()], lr=options.rate, betas=(0.9, 0.98), weight_decay=0.01
-            )
-        )
+        self._optimizer = Optimizer((self.model, self._questions), rate=options.rate)
         self.progress = Progress()
         if stored:
             self._average.load_state_dict(stored["average"])
@@ -95,66 +94,105 @@ class Trainer:
             repeats=options.repeats,
         )
         self._text = _text_rows(self._tokenizer)
+        self._stopped = False
 
     def run(self, *, steps: int | None = None) -> None:
-        """Train until the time is up, step ``steps`` is done or Control-C; checkpoints are written meanwhile and last.
+        """Train until the time is up, step ``steps`` is done or ``stop``; checkpoints are written meanwhile and last.
 
         Whatever ends it otherwise costs what was learned since the last checkpoint.
         """
         options, progress = self._options, self.progress
         feeds = {
-            kind: Feed(self._plan, kind, processes=options.processes, start=getattr(progress, f"{one}_batches"))
+            kind: Feed(
+                self._plan,
+                kind,
+                processes=options.processes,
+                done=getattr(progress, f"{one}_batches"),
+                share=(self._accelerator.process_index, self._accelerator.num_processes),
+            )
             for kind, one in (("pages", "page"), ("cards", "card"))
         }
-        streams: dict[str, Iterator[tuple[Batch, bool]]] = {kind: iter(feed) for kind, feed in feeds.items()}
+        streams: dict[str, Iterator[Batch]] = {kind: iter(feed) for kind, feed in feeds.items()}
         held_out = self._held_out()
-        started = saved = time.monotonic()
-        before = progress.seconds
+        saved = progress.seconds
+        last = time.monotonic()
         try:
-            while time.monotonic() - started < options.minutes * 60 and progress.step != steps:
+            while progress.seconds < options.minutes * 60 and progress.step != steps:
                 said = self._step(streams)
-                progress.seconds = before + time.monotonic() - started
+                now = time.monotonic()
+                said = self._agreed({"seconds": now - last, "stopped": float(self._stopped)} | said)
+                progress.seconds += said.pop("seconds")
+                last = now
+                self._consider_reading(said)
+                if said.pop("stopped"):
+                    break
                 if progress.step % LOG_EVERY == 0:
                     self._log(said)
-                if time.monotonic() - saved > options.checkpoint_seconds:
+                if progress.seconds - saved > options.checkpoint_seconds:
                     self._save_and_score(held_out)
-                    saved = time.monotonic()
-        except KeyboardInterrupt:
-            pass
+                    saved = progress.seconds
         finally:
             for feed in feeds.values():
                 feed.close()
         self._save_and_score(held_out)
 
-    def _step(self, streams: dict[str, Iterator[tuple[Batch, bool]]]) -> dict[str, float]:
+    def stop(self, *_: Any) -> None:
+        """Ask ``run`` to end after the step that it is at. Of any thread, and a signal handler too."""
+        self._stopped = True
+
+    def _step(self, streams: dict[str, Iterator[Batch]]) -> dict[str, float]:
         progress = self.progress
         progress.step += 1
         # The text begins from nothing when the eye already sees, and must not blind it again.
-        rate = self._options.rate * min(1.0, (progress.step - progress.reading_since) / WARM_UP_STEPS)
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
+        warm = min(1.0, (progress.step - progress.reading_since) / WARM_UP_STEPS)
+        left = 1 - progress.seconds / 60 / self._options.minutes
+        self._optimizer.set_rate(self._options.rate * min(warm, max(left / FALLS_FOR, 0.01)))
         said: dict[str, float] = {}
-        self._optimizer.zero_grad(set_to_none=True)
+        self._optimizer.zero_grad()
         if not progress.reading or progress.step % PAGES_EVERY == 0:
-            batch, new = next(streams["pages"])
-            progress.page_batches += new
+            batch = next(streams["pages"])
+            progress.page_batches += 1
             self._accelerator.backward(self._page_loss(batch, said))
-            progress.eye += 0.02 * (said["eye"] - progress.eye)
-            if not progress.reading and progress.eye >= READS_FROM:
-                progress.reading, progress.reading_since = True, progress.step
         if progress.reading:
-            batch, new = next(streams["cards"])
-            progress.card_batches += new
+            batch = next(streams["cards"])
+            progress.card_batches += 1
             self._accelerator.backward(self._card_loss(batch, said))
             if progress.step % TEXT_EVERY == 0:
                 self._accelerator.backward(self._text_loss())
-        self._accelerator.clip_grad_norm_([*self.model.parameters(), *self._questions.parameters()], 1.0)
+        self._share_gradients()
+        torch.nn.utils.clip_grad_norm_(self._optimizer.weights, 1.0)
         self._optimizer.step()
         keep = min(AVERAGE, progress.step / (progress.step + 20))
         with torch.no_grad():
             for mean, weight in zip(self._average.parameters(), self.model.parameters(), strict=True):
                 mean.lerp_(weight, 1 - keep)
         return said
+
+    def _agreed(self, said: dict[str, float]) -> dict[str, float]:
+        """The mean of what all processes say, so that all come to the same decisions."""
+        if self._accelerator.num_processes == 1:
+            return said
+        values = torch.tensor(list(said.values()), dtype=torch.float64, device=self._accelerator.device)
+        torch.distributed.all_reduce(values)
+        return dict(zip(said, (values / self._accelerator.num_processes).tolist(), strict=True))
+
+    def _consider_reading(self, said: dict[str, float]) -> None:
+        progress = self.progress
+        if "eye" in said:
+            progress.eye += 0.02 * (said["eye"] - progress.eye)
+        if not progress.reading and progress.eye >= READS_FROM:
+            progress.reading, progress.reading_since = True, progress.step
+
+    def _share_gradients(self) -> None:
+        """Give every process the mean of all processes' gradients: each has seen other cards."""
+        if self._accelerator.num_processes == 1:
+            return
+        given = [weight.grad for weight in self._optimizer.weights if weight.grad is not None]
+        flat = torch.cat([gradient.flatten() for gradient in given])
+        torch.distributed.all_reduce(flat)
+        flat /= self._accelerator.num_processes
+        for gradient, mean in zip(given, flat.split([gradient.numel() for gradient in given]), strict=True):
+            gradient.copy_(mean.view_as(gradient))
 
     def _page_loss(self, batch: Batch, said: dict[str, float]) -> Tensor:
         with self._accelerator.autocast():
@@ -181,7 +219,7 @@ class Trainer:
         words = F.cross_entropy(logits.float().flatten(0, 1), answers.flatten().long(), ignore_index=-1)
         asked = printed_in >= 0
         said["words"], said["guide"], said["fields"] = words.item(), guide.item(), fields.item()
-        said["read"] = (logits.detach().argmax(-1) == answers)[asked].float().mean().item()
+        said["read"] = ((logits.detach().argmax(-1) == answers)[asked].sum() / asked.sum().clamp(min=1)).item()
         said["found"] = self._guide.hits[-1]
         return words + GUIDE_WEIGHT * guide + LETTERS_WEIGHT * letters + FIELDS_WEIGHT * fields
 
@@ -196,13 +234,15 @@ class Trainer:
     def _held_out(self) -> dict[str, list[Batch]]:
         import dataclasses
 
-        plan = dataclasses.replace(self._plan, seed=HELD_OUT_SEED, cards=16, fonts=())
+        plan = dataclasses.replace(self._plan, seed=HELD_OUT_SEED, cards=16, fonts=(), repeats=1)
         return {
             "flat": [card_batch(plan, i, "flat") for i in range(2)],
             "all": [card_batch(plan, i) for i in range(2, 4)],
         }
 
     def _save_and_score(self, held_out: dict[str, list[Batch]]) -> None:
+        if not self._accelerator.is_main_process:
+            return
         checkpoint.save(
             self.folder,
             size=self._size_name,
@@ -224,12 +264,14 @@ class Trainer:
             self._log(shares)
 
     def _log(self, said: dict[str, float]) -> None:
-        progress = self.progress
+        if not self._accelerator.is_main_process:
+            return
+        progress, trainers = self.progress, self._accelerator.num_processes
         line = {
             "step": progress.step,
             "seconds": round(progress.seconds, 1),
-            "cards": progress.card_batches * self._plan.cards,
-            "pages": progress.page_batches * self._plan.pages,
+            "cards": progress.card_batches * self._plan.cards * trainers,
+            "pages": progress.page_batches * self._plan.pages * trainers,
             **{name: round(value, 4) for name, value in said.items()},
         }
         with (self.folder / "log.jsonl").open("a") as file:
@@ -262,9 +304,9 @@ def _text_rows(tokenizer: Any) -> tuple[Tensor, Tensor]:
 
 
 def default_precision() -> str:
-    """bf16 where the hardware multiplies it: a GPU, or a processor with AMX, on which it is several times quicker."""
-    has_amx = torch.cpu._is_amx_tile_supported()
-    return "bf16" if torch.cuda.is_available() or has_amx else "no"
+    """bf16 where the hardware multiplies it, and is much quicker: a GPU, a processor with AMX or AVX-512 BF16."""
+    on_processor = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return "bf16" if torch.cuda.is_available() or on_processor else "no"
 
 
 def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -272,10 +314,15 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("folder", type=Path, help="checkpoint and log; a run that is there is continued")
     parser.add_argument("--size", choices=SIZES, default="small")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--minutes", type=float, default=60, help="stop after so long (default: 60)")
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=60,
+        help="of training in all, over all starts; the rate falls towards the end (default: 60)",
+    )
     parser.add_argument("--batch", type=int, default=8, help="cards a step; twice as many pages (default: 8)")
     parser.add_argument("--rate", type=float, default=LEARNING_RATE, help=f"learning rate (default: {LEARNING_RATE})")
-    parser.add_argument("--repeats", type=int, default=1, help="times a drawn batch is used (default: 1)")
+    parser.add_argument("--repeats", type=int, default=1, help="batches of a drawn one (default: 1)")
     parser.add_argument("--processes", type=int, default=max(1, (os.cpu_count() or 2) // 4), help="of each feed")
     parser.add_argument("--threads", type=int, default=0, help="of torch (default: torch's own choice)")
     parser.add_argument("--fonts", type=Path, action="append", default=[], help="folder with more fonts; repeatable")
@@ -286,9 +333,10 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def main() -> None:
-    # Asked to stop, it leaves a checkpoint as for Control-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    Trainer(parse_options()).run()
+    trainer = Trainer(parse_options())
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, trainer.stop)
+    trainer.run()
 
 
 if __name__ == "__main__":

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,8 +18,15 @@ import torch
 from ocr import prompt
 from ocr.specimens import make_specimen
 from ocr.specimens.folder import write_specimens
+from tests.live.waiting import wait_for
 from training import checkpoint
 from training.train import Trainer, parse_options
+
+ROOT = Path(__file__).parents[2]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
+TRAIN = ["-m", "training.train"]
+OPTIONS = ["--size=tiny", "--batch=2", "--precision=no", "--cpu", "--processes=1"]
+ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +42,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _options(folder: Path) -> Any:
-    return parse_options([str(folder), "--size=tiny", "--batch=2", "--precision=no", "--cpu", "--processes=1"])
+    return parse_options([str(folder), *OPTIONS])
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +56,40 @@ def test_a_stopped_run_goes_on_where_it_was(run: Path) -> None:
     state = checkpoint.load(run)
     assert state["progress"].step == 6
     assert state["progress"].card_batches == 6
-    assert state["progress"].page_batches == 3
+    assert state["progress"].page_batches == 6
     trainer = Trainer(_options(run))
     stored = state["model"]["lm_head.weight"]
     assert torch.equal(trainer.model.lm_head.weight.detach().cpu(), stored)
     assert not torch.equal(state["average"]["lm_head.weight"], stored)
+
+
+def test_two_trainers_share_one_run(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    before = checkpoint.load(run)["progress"]
+    minutes = before.seconds / 60 + 0.1
+    command = [*TORCHRUN, "--nproc-per-node=2", *TRAIN, str(tmp_path / "run"), *OPTIONS, f"--minutes={minutes}"]
+    done = subprocess.run(command, cwd=ROOT, env=ONE_THREAD, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    state = checkpoint.load(tmp_path / "run")
+    steps = state["progress"].step - before.step
+    assert steps > 0
+    assert state["progress"].card_batches == before.card_batches + steps
+    last = json.loads((tmp_path / "run" / "log.jsonl").read_text().splitlines()[-1])
+    # Both have had batches of two at each of these steps.
+    assert last["cards"] == state["progress"].card_batches * 2 * 2
+    assert all(weight.isfinite().all() for weight in state["model"].values())
+
+
+def test_a_run_that_is_told_to_stop_leaves_a_checkpoint(tmp_path: Path) -> None:
+    process = subprocess.Popen([sys.executable, *TRAIN, str(tmp_path), *OPTIONS], cwd=ROOT, env=ONE_THREAD)
+    try:
+        wait_for(lambda: (tmp_path / "log.jsonl").exists(), seconds=240)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=120) == 0
+    finally:
+        process.kill()
+        process.wait()
+    assert checkpoint.load(tmp_path)["progress"].step >= 20
 
 
 def test_a_run_says_how_well_held_out_cards_are_read(run: Path) -> None:
@@ -83,7 +124,7 @@ def test_an_exported_reader_is_served_by_the_engine(exported: Path, collect: Cal
     finally:
         assert engine.stop(timeout_seconds=20)
     assert answer.finish.completion_tokens == 12
-    assert answer.finish.prompt_tokens < 200
+    assert answer.finish.prompt_tokens < 700
 
 
 def test_an_export_says_what_it_came_from(exported: Path) -> None:
