@@ -66,13 +66,15 @@ def integer(name: str, default: int, *, minimum: int | None = None, maximum: int
     return value
 
 
-def number(name: str, default: float, *, minimum: float | None = None) -> float:
+def number(name: str, default: float, *, minimum: float | None = None, maximum: float | None = None) -> float:
     # Not environ's float, which drops what is no digit: 15s would be 15, and 1e3 thirteen.
     value = float(_read(name, lambda: float(_env.str(name, default=str(default))), "a number"))
     if not math.isfinite(value):
         raise ImproperlyConfigured(f"{name} must be a finite number; it is {value}.")
     if minimum is not None and value < minimum:
         raise ImproperlyConfigured(f"{name} must be {minimum:g} or more; it is {value:g}.")
+    if maximum is not None and value > maximum:
+        raise ImproperlyConfigured(f"{name} must be {maximum:g} or less; it is {value:g}.")
     return value
 
 

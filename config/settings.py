@@ -223,6 +223,7 @@ MEDIA_ALLOW_PRIVATE_HOSTS = env.flag("MEDIA_ALLOW_PRIVATE_HOSTS")
 ANSWER_TIMEOUT_SECONDS = env.number("ANSWER_TIMEOUT_SECONDS", 600, minimum=1)
 OCR_TIMEOUT_SECONDS = env.number("OCR_TIMEOUT_SECONDS", 120, minimum=1)
 OCR_MAX_TOKENS = env.integer("OCR_MAX_TOKENS", 4096, minimum=16)
+OCR_DOUBT_BELOW = env.number("OCR_DOUBT_BELOW", 0.9, minimum=0, maximum=1)
 
 # --- Who may call ---------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import pathlib
 import uuid
+from collections.abc import Sequence
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -18,10 +19,10 @@ from django.db import transaction
 from inference import generations
 from inference.engine.types import Sampling
 from inference.media.threads import in_thread
-from ocr import card_image, prompt
+from ocr import card_image, doubt, prompt
 from ocr.checks import run_checks
 from ocr.models import FILE_NAME_MAX_CHARS, KtpExtraction, KtpImage
-from ocr.parsing import PARSER_CODES, UNREADABLE_CODES, Reading, clean, parse_answer, storable
+from ocr.parsing import ANSWER_CODES, UNREADABLE_CODES, Reading, clean, parse_answer, storable
 from ocr.problems import Problem
 from ocr.schema import FIELDS
 from sessions_app.db import in_db
@@ -70,15 +71,19 @@ async def _store_and_send(
 
 
 def sampling() -> Sampling:
-    """How a card is read: the likeliest token each time, ``OCR_MAX_TOKENS`` at most."""
-    return Sampling(max_tokens=settings.OCR_MAX_TOKENS, temperature=0.0)
+    """How a card is read: the likeliest token each time and how likely it was, ``OCR_MAX_TOKENS`` at most."""
+    return Sampling(max_tokens=settings.OCR_MAX_TOKENS, temperature=0.0, logprobs=0)
 
 
-def judge_answer(text: str, *, finish_reason: str) -> Reading:
-    """The reading in the model's answer, with what the parser noted and what the checks say of the values."""
+def judge_answer(text: str, *, finish_reason: str, tokens: Sequence[doubt.Token] = ()) -> Reading:
+    """The reading in the model's answer, with what the parser noted and what the checks say of the values.
+
+    ``tokens`` are those of the answer; without them nothing is said of the model's doubts.
+    """
     reading = parse_answer(text, finish_reason=finish_reason)
+    doubted = doubt.check(reading.values, tokens, below=settings.OCR_DOUBT_BELOW)
     checked = _without_repeats(run_checks(reading.values), reading.problems)
-    return Reading(reading.values, (*reading.problems, *checked))
+    return Reading(reading.values, (*reading.problems, *doubted, *checked))
 
 
 def _store(image: card_image.CardImage, file_name: str, user: User | None) -> KtpExtraction:
@@ -127,7 +132,8 @@ def complete_extraction(pk: uuid.UUID) -> KtpExtraction:
         # Finished, yet no end in its chunks: they expired before anybody looked.
         extraction.mark_failed("session_lost")
     else:
-        reading = judge_answer(answer.text, finish_reason=answer.finish_reason)
+        tokens = doubt.stored_tokens(answer.choices[0].logprobs)
+        reading = judge_answer(answer.text, finish_reason=answer.finish_reason, tokens=tokens)
         extraction.mark_read(values=reading.values, raw_answer=storable(answer.text), found=reading.problems)
     log.info("extraction %s is %s", extraction.pk, extraction.state, extra={"action": "ktp_completed"})
     return extraction
@@ -136,7 +142,7 @@ def complete_extraction(pk: uuid.UUID) -> KtpExtraction:
 def recheck(extraction: KtpExtraction) -> None:
     """Judge the values anew after a person has corrected them.
 
-    What the parser noted stays for the fields that still are as the model gave them; a corrected field is judged by the
+    What the answer itself gave rise to stays for the fields that still are as the model gave them; a corrected field is judged by the
     checks alone.
     """
     values = extraction.values
@@ -145,7 +151,7 @@ def recheck(extraction: KtpExtraction) -> None:
     noted = [
         problem
         for problem in extraction.problem_list
-        if problem.code in PARSER_CODES and problem.field not in corrected
+        if problem.code in ANSWER_CODES and problem.field not in corrected
     ]
     extraction.correct_problems([*noted, *_without_repeats(checked, noted)])
 

@@ -28,8 +28,8 @@ _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f\ufffe\uffff\u200b-\u200f\u2
 #: answers that hold no reading at all
 UNREADABLE_CODES = frozenset({"no_answer", "not_json", "wrong_shape"})
 
-#: what only the parser can say; the checks cannot find it again in the values
-PARSER_CODES = UNREADABLE_CODES | {
+#: what only the model's answer can say; the checks cannot find it again in the values
+ANSWER_CODES = UNREADABLE_CODES | {
     "repaired",
     "truncated",
     "several_answers",
@@ -40,6 +40,7 @@ PARSER_CODES = UNREADABLE_CODES | {
     "example_leak",
     "conflicting_values",
     "other_key",
+    "uncertain",
 }
 
 

@@ -61,6 +61,10 @@ TEXTS: dict[str, Text] = {
         "Model memberi dua nilai berbeda untuk kolom ini.", "The model gave two different values for this field."
     ),
     "other_key": Text("Model memakai nama kolom lain.", "The model used another name for this field."),
+    "uncertain": Text(
+        "Model tidak yakin akan nilai ini. Bandingkan dengan gambar.",
+        "The model is not sure of this value. Compare it with the picture.",
+    ),
     # Presence.
     "empty": Text("Tidak terbaca.", "Could not be read."),
     # NIK.

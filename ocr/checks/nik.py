@@ -48,7 +48,10 @@ def _check_date_and_gender(nik: str, values: Mapping[str, str]) -> Iterator[Prob
         return
     birth = printed.date_parts(values.get("tgl_lahir", ""))
     if birth is not None and printed.real_date(*birth) and (day, month, year) != (birth[0], birth[1], birth[2] % 100):
+        # Either may be the misread one.
         yield Problem("nik", "nik_birth_date_differs")
+        yield Problem("tgl_lahir", "nik_birth_date_differs")
     gender = printed.words(values.get("jenis_kelamin", ""))
     if gender in (MALE if is_woman else FEMALE):
         yield Problem("nik", "nik_gender_differs")
+        yield Problem("jenis_kelamin", "nik_gender_differs")

@@ -72,6 +72,8 @@ class Figures:
     nik_digits: Rate
     #: of all fields
     wrong_unflagged: Rate
+    #: of the right fields, those that a person is sent to look at all the same: what doubting costs
+    right_flagged: Rate
     #: of the hidden fields
     invented: Rate
     #: of the other pictures
@@ -105,6 +107,7 @@ def figures(results: Sequence[Result]) -> Figures:
         nik_exact=Rate(sum("nik" not in card.wrong for card in nik_seen), len(nik_seen)),
         nik_digits=Rate(sum(map(_right_digits, nik_seen)), NIK_DIGITS * len(nik_seen)),
         wrong_unflagged=Rate(sum(len(card.wrong_and_unflagged) for card in cards), fields),
+        right_flagged=Rate(sum(len(card.right_and_flagged) for card in cards), fields - sum(map(len, wrong))),
         invented=Rate(
             sum(len(card.invented) for card in cards),
             sum(len(card.specimen.hidden) for card in cards),

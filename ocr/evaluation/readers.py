@@ -13,7 +13,7 @@ from inference.engine.errors import EngineError, EngineStopped
 from inference.engine.types import Delta, GenerationRequest
 from inference.errors import ApiError
 from inference.media.images import decode_image
-from ocr import card_image, prompt
+from ocr import card_image, doubt, prompt
 from ocr.evaluation.results import Answer, failed_answer
 from ocr.extraction import judge_answer, sampling
 from ocr.problems import from_dict
@@ -61,31 +61,36 @@ class EngineReader:
     def read(self, data: bytes, file_name: str) -> Answer:
         started = time.perf_counter()
         try:
-            text, finish_reason = ask(self._engine, data)
+            text, finish_reason, tokens = ask(self._engine, data)
         except EngineStopped as exc:
             raise ReaderUnusable(str(exc)) from exc
         except (ApiError, EngineError) as exc:
             return failed_answer(str(exc), seconds=time.perf_counter() - started)
-        reading = judge_answer(text, finish_reason=finish_reason)
+        reading = judge_answer(text, finish_reason=finish_reason, tokens=tokens)
         return Answer(reading.values, reading.problems, time.perf_counter() - started)
 
     def close(self) -> None:
         self._engine.stop()
 
 
-def ask(engine: Engine, data: bytes) -> tuple[str, str]:
-    """The model's words on one picture, thoughts left out, and why they ended. Raises ``ApiError``, ``EngineError``."""
+def ask(engine: Engine, data: bytes) -> tuple[str, str, list[doubt.Token]]:
+    """The model's words on one picture, thoughts left out, why they ended, and all its tokens.
+
+    Raises ``ApiError``, ``EngineError``.
+    """
     # What is stored for a worker is the prepared picture, encoded; it decodes that again.
     picture = decode_image(card_image.prepare(data).data, param="image")
     request = GenerationRequest(messages=prompt.messages(), sampling=sampling(), images=[picture])
     texts: list[str] = []
+    tokens: list[doubt.Token] = []
     finish_reason = ""
     for item in engine.submit(request):
         if isinstance(item, Delta):
             texts.append(item.text)
+            tokens += [doubt.Token(told.chosen.raw or b"", told.chosen.logprob) for told in item.logprobs]
         else:
             finish_reason = item.reason
-    return "".join(texts), finish_reason
+    return "".join(texts), finish_reason, tokens
 
 
 class HttpReader:

@@ -19,6 +19,7 @@ RATES: dict[str, str] = {
     "nik_exact": "NIK exact",
     "nik_digits": "NIK digits right",
     "wrong_unflagged": "Wrong and unflagged",
+    "right_flagged": "Right and flagged",
     "invented": "Invented where hidden",
     "rejected": "Other pictures rejected",
 }

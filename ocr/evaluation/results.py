@@ -58,6 +58,11 @@ class Result:
         return [path for path in self.wrong if self.answer.values[path] and path not in flagged]
 
     @property
+    def right_and_flagged(self) -> list[str]:
+        """Fields that are as printed and that a person is told to look at."""
+        return sorted(self.answer.flagged.difference(self.wrong))
+
+    @property
     def invented(self) -> list[str]:
         """Hidden fields that were given a value all the same."""
         return [field.path for field in FIELDS if field.path in self.specimen.hidden and self.answer.values[field.path]]

@@ -43,13 +43,29 @@ def reading_extraction(user=None) -> KtpExtraction:
 
 
 def answer(
-    session_id: str | None, text: str, *, reasoning: str = "", reason: str = "stop", error=None, status=500
+    session_id: str | None,
+    text: str,
+    *,
+    reasoning: str = "",
+    reason: str = "stop",
+    error=None,
+    status=500,
+    doubted: str = "",
 ) -> None:
-    """Run the session as a worker would, to this end."""
+    """Run the session as a worker would, to this end. The model was not sure of the part ``doubted``."""
     session = actions.claim(session_id or "", worker="test")
     assert session is not None
     pieces = [actions.Piece({"type": "reasoning", "text": reasoning})] if reasoning else []
-    pieces += [actions.Piece({"type": "text", "text": part}, [7]) for part in (text[:9], text[9:]) if part]
+    at = text.index(doubted)
+    logprobs = [
+        {"token": letter, "bytes": list(letter.encode()), "logprob": -1.0 if at <= i < at + len(doubted) else 0.0}
+        for i, letter in enumerate(text)
+    ]
+    pieces += [
+        actions.Piece({"type": "text", "text": text[part], "logprobs": logprobs[part]}, [7])
+        for part in (slice(9), slice(9, None))
+        if text[part]
+    ]
     closing = actions.Closing(reason=reason, prompt_tokens=9, completion_tokens=2, error=error, error_status=status)
     lost = actions.append(
         [actions.Append(session.pk, session.attempt, session.next_index, pieces=pieces, closing=closing)]
@@ -57,8 +73,8 @@ def answer(
     assert not lost
 
 
-def read_extraction(user=None, text: str = CARD_JSON) -> KtpExtraction:
-    """An extraction that the model has read."""
+def read_extraction(user=None, text: str = CARD_JSON, *, doubted: str = "") -> KtpExtraction:
+    """An extraction that the model has read, not sure of the part ``doubted`` of its answer."""
     extraction = reading_extraction(user)
-    answer(extraction.session_id, text)
+    answer(extraction.session_id, text, doubted=doubted)
     return complete_extraction(extraction.pk)

@@ -43,6 +43,21 @@ def test_a_finished_sessions_answer_becomes_the_reading():
     assert extraction.seconds >= 0
 
 
+def test_a_value_that_the_model_was_not_sure_of_is_flagged_until_it_is_corrected():
+    extraction = read_extraction(doubted=CARD["nama"][:3])
+
+    assert extraction.values == CARD
+    assert extraction.flagged
+    assert [problem["field"] for problem in extraction.problems if problem["code"] == "uncertain"] == ["nama"]
+
+    extraction.agama = "KRISTEN"
+    recheck(extraction)
+    assert "uncertain" in codes(extraction)
+    extraction.nama = "LAIN SEKALI"
+    recheck(extraction)
+    assert "uncertain" not in codes(extraction)
+
+
 def test_thinking_is_no_part_of_the_reading():
     extraction = reading_extraction()
     answer(extraction.session_id, CARD_JSON, reasoning='{"nik": "1111111111111111"}')

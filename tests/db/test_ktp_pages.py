@@ -216,7 +216,8 @@ def test_problems_stand_at_their_fields_in_words(clerks_browser, clerk):
 
     rows = {row.field.path: row for row in page.context["rows"]}
     assert [problem.code for problem in rows["nik"].problems] == ["nik_unused_district", "nik_birth_date_differs"]
-    assert rows["nik"].worst == "warning"
+    assert [problem.code for problem in rows["tgl_lahir"].problems] == ["nik_birth_date_differs"]
+    assert rows["nik"].worst == rows["tgl_lahir"].worst == "warning"
     assert "berbeda dari yang tercetak" in page.text and "differs from the printed one" in page.text
 
 

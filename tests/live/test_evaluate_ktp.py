@@ -67,7 +67,7 @@ def test_in_this_process_the_model_says_what_it_says_through_the_api(
     _, engine = start_engine(lambda stage: None)
     try:
         for picture in cards.glob("*.[jp][pn]g"):
-            text, _ = ask(engine, picture.read_bytes())
+            text, _, _ = ask(engine, picture.read_bytes())
             [[said]] = embedded_server.query(
                 "SELECT raw_answer FROM ocr_ktpextraction WHERE file_name = ?", picture.name
             )

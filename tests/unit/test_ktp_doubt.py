@@ -1,0 +1,88 @@
+"""A value that the model was not sure of is flagged."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from ocr.doubt import Token, check, least_probabilities, stored_tokens
+from ocr.extraction import judge_answer
+from ocr.prompt import EXAMPLE
+from ocr.schema import empty_values
+from training.answers import answer_text
+
+
+def letters(text: str, doubts: dict[int, float] | None = None) -> list[Token]:
+    """One token a byte, certain but at the offsets of ``doubts``, which have those probabilities."""
+    probabilities = doubts or {}
+    return [Token(bytes([byte]), math.log(probabilities.get(i, 1.0))) for i, byte in enumerate(text.encode())]
+
+
+def test_the_least_likely_character_of_a_value_counts() -> None:
+    text = '{"nik": "3171", "nama": "BUDI"}'
+    at = text.index("3171")
+    found = least_probabilities(letters(text, {at + 1: 0.7, at + 2: 0.4}))
+    assert found == {"nik": pytest.approx(0.4), "nama": 1.0}
+
+
+def test_the_end_of_a_value_can_be_doubted_and_its_key_cannot() -> None:
+    text = '{"nama": "BUDI"}'
+    closing = text.rindex('"')
+    assert least_probabilities(letters(text, {closing: 0.3})) == {"nama": pytest.approx(0.3)}
+    assert least_probabilities(letters(text, {2: 0.3, closing + 1: 0.3})) == {"nama": 1.0}
+
+
+def test_a_token_that_reaches_into_a_value_counts_for_it() -> None:
+    tokens = [Token(b'{"nama": "BU', math.log(0.5)), Token(b'DI", "nik": "3', math.log(0.8)), Token(b'1"}', 0.0)]
+    assert least_probabilities(tokens) == {"nama": pytest.approx(0.5), "nik": pytest.approx(0.8)}
+
+
+def test_the_nested_address_is_found_by_its_own_names() -> None:
+    text = answer_text(EXAMPLE)
+    at = text.index(EXAMPLE["alamat.name"])
+    found = least_probabilities(letters(text, {at: 0.25}))
+    assert set(found) == set(EXAMPLE)
+    assert [path for path, probability in found.items() if probability < 1] == ["alamat.name"]
+
+
+def test_of_several_answers_the_least_certain_counts() -> None:
+    text = '{"nik": "1"} {"nik": "2"}'
+    assert least_probabilities(letters(text, {text.index("1"): 0.2})) == {"nik": pytest.approx(0.2)}
+
+
+def test_escapes_and_quotes_do_not_end_a_value() -> None:
+    text = r'{"nama": "A \"B\" \\", "nik": "1"}'
+    found = least_probabilities(letters(text, {text.index("B"): 0.6}))
+    assert found == {"nama": pytest.approx(0.6), "nik": 1.0}
+
+
+def test_only_values_below_the_limit_are_flagged_and_empty_ones_never() -> None:
+    text = '{"nik": "3171", "nama": "", "agama": "ISLAM"}'
+    values = empty_values() | {"nik": "3171", "agama": "ISLAM"}
+    tokens = letters(text, {text.index("3171"): 0.89, text.index('"",') + 1: 0.1, text.index("ISLAM"): 0.91})
+    assert [(problem.field, problem.code) for problem in check(values, tokens, below=0.9)] == [("nik", "uncertain")]
+    assert check(values, tokens, below=0) == []
+
+
+def test_tokens_that_are_never_text_take_no_room() -> None:
+    stored = [
+        {"token": "<|im_start|>", "bytes": None, "logprob": -3.0, "top": []},
+        {"token": '{"nik": "', "bytes": list(b'{"nik": "'), "logprob": 0.0, "top": []},
+        {"token": '1"}', "bytes": list(b'1"}'), "logprob": -0.1, "top": []},
+    ]
+    assert least_probabilities(stored_tokens(stored)) == {"nik": pytest.approx(math.exp(-0.1))}
+
+
+def test_a_reading_without_probabilities_says_nothing_of_doubts() -> None:
+    reading = judge_answer(answer_text(EXAMPLE | {"nik": "3171994101900001"}), finish_reason="stop")
+    assert not [problem for problem in reading.problems if problem.code == "uncertain"]
+
+
+def test_a_doubtful_value_is_kept_as_it_was_read() -> None:
+    values = EXAMPLE | {"nik": "3171994101900001", "nama": "SPECIMENTA UJIBACA"}
+    text = answer_text(values)
+    tokens = letters(text, {text.index("SPECIMENTA"): 0.5})
+    reading = judge_answer(text, finish_reason="stop", tokens=tokens)
+    assert reading.values["nama"] == "SPECIMENTA UJIBACA"
+    assert [problem.field for problem in reading.problems if problem.code == "uncertain"] == ["nama"]
