@@ -14,7 +14,9 @@ from random import Random
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
+from ocr.specimens import geometry
 from ocr.specimens.conditions import CONDITIONS
 from ocr.specimens.fonts import Faces, faces_with, packaged_faces
 from ocr.specimens.specimen import Specimen, make_specimen
@@ -30,6 +32,8 @@ LONGEST_SECONDS = 120
 PAGE_SHARE = 2
 #: share of batches of cards whose pictures have not quite a card's proportions
 STRETCHED = 0.3
+#: share of batches of pages that are turned by a quarter or more
+TURNED_PAGES = 0.12
 _STRETCHES = (0.91, 0.95, 1.03, 1.06)
 
 
@@ -109,12 +113,12 @@ def _drawn_cards(plan: Plan, group: int, condition: str | None) -> list[Specimen
 
 
 def page_batch(plan: Plan, index: int) -> Batch:
-    """Batch ``index`` of pages of text."""
-    width, height = plan.size[0] // PAGE_SHARE, plan.size[1] // PAGE_SHARE
+    """Batch ``index`` of pages of text; some lie on their side or upside down, as cards do."""
     random = Random(f"moved/{plan.seed}/{index}")  # noqa: S311
     pictures = []
     for pixels, marks in _drawn_pages(plan, index // plan.repeats):
         # A window of the page, another one each time.
+        height, width = (side - 2 * MOST_MOVED for side in pixels.shape[:2])
         left, top = random.randint(0, 2 * MOST_MOVED), random.randint(0, 2 * MOST_MOVED)
         window = pixels[top : top + height, left : left + width].astype(np.int16) + random.randint(-14, 14)
         inside = [
@@ -130,7 +134,17 @@ def _drawn_pages(plan: Plan, group: int) -> list[tuple[np.ndarray, list[Characte
     faces = read_plan_faces(plan)
     size = (plan.size[0] // PAGE_SHARE + 2 * MOST_MOVED, plan.size[1] // PAGE_SHARE + 2 * MOST_MOVED)
     numbers = range(group * plan.pages, (group + 1) * plan.pages)
-    return [make_page(plan.seed, number, faces, size, plan.size[1]) for number in numbers]
+    random = Random(f"turns/{plan.seed}/{group}")  # noqa: S311
+    turns = random.randint(1, 3) if random.random() < TURNED_PAGES else 0
+    return [_turned(make_page(plan.seed, number, faces, size, plan.size[1]), turns) for number in numbers]
+
+
+def _turned(page: tuple[np.ndarray, list[Character]], turns: int) -> tuple[np.ndarray, list[Character]]:
+    pixels, marks = page
+    boxes = np.array([mark.box for mark in marks])
+    picture, boxes = geometry.quarter_turned(Image.fromarray(pixels), boxes, turns)
+    turned = [mark._replace(box=tuple(box)) for mark, box in zip(marks, boxes.tolist(), strict=True)]
+    return np.asarray(picture), turned
 
 
 def _stack(pictures: list[tuple[np.ndarray, EyeLabels]]) -> Batch:

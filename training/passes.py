@@ -28,6 +28,10 @@ class Seen:
     #: the same of earlier layers, which the first text layers get
     earlier: list[Tensor]
 
+    def first(self, tokens: int) -> Seen:
+        """The first ``tokens`` tokens, as things that are given: nothing is learned through them."""
+        return Seen(self.tokens[:tokens].detach(), [layer[:tokens].detach() for layer in self.earlier])
+
 
 class Passes:
     """Runs ``model`` (a Qwen3VLForConditionalGeneration) with ``processor``'s prompt."""
@@ -35,7 +39,7 @@ class Passes:
     def __init__(self, model: Any, processor: Any) -> None:
         self.model = model
         self._processor = processor
-        self._prompts: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+        self._prompts: dict[tuple[int, int, str], tuple[Tensor, Tensor]] = {}
         embed = model.model.visual.patch_embed
         # The same sums as its convolution, whose stride is its kernel, in one product and for a picture shown once.
         embed.forward = functools.partial(_project, embed)
@@ -54,12 +58,13 @@ class Passes:
         out = self.model.model.visual(patches_of(pixels.to(self.device)), grid_thw=grid)
         return Seen(out.pooler_output, out.deepstack_features)
 
-    def read(self, seen: Seen, answers: Tensor, size: tuple[int, int]) -> tuple[Tensor, int]:
+    def read(self, seen: Seen, answers: Tensor, size: tuple[int, int], *, asked: str = "") -> tuple[Tensor, int]:
         """Logits of every answer token, [pictures, answer, vocabulary], and the position that writes the first one.
 
-        ``answers``: [pictures, answer] token ids, padded with any; ``size``: the pictures' width and height.
+        ``answers``: [pictures, answer] token ids, padded with any; ``size``: the pictures' width and height; ``asked``:
+        what is said of the picture, the prompt of ``/ktp-ocr/`` unless given.
         """
-        ids, positions = self._prompt(*size)
+        ids, positions = self._prompt(*size, asked)
         count, length = answers.shape
         ids, positions = ids.to(self.device), positions.to(self.device)
         everything = torch.cat([ids.expand(count, -1), answers], dim=1)
@@ -91,9 +96,9 @@ class Passes:
         ids, _ = self._prompt(*size)
         return int((ids[0] == self.model.config.image_token_id).nonzero()[0, 0])
 
-    def _prompt(self, width: int, height: int) -> tuple[Tensor, Tensor]:
+    def _prompt(self, width: int, height: int, asked: str = "") -> tuple[Tensor, Tensor]:
         """Ids [1, tokens] and positions [3, 1, tokens] of the prompt for a picture of that size."""
-        known = self._prompts.get((width, height))
+        known = self._prompts.get((width, height, asked))
         if known is None:
             from PIL import Image
 
@@ -106,7 +111,7 @@ class Passes:
                             for part in message["content"]
                         ],
                     }
-                    for message in prompt.messages()
+                    for message in (_picture_and(asked) if asked else prompt.messages())
                 ],
                 add_generation_prompt=True,
                 tokenize=True,
@@ -119,8 +124,12 @@ class Passes:
             positions, _ = self.model.model.get_rope_index(
                 inputs["input_ids"], mm_token_type_ids=inputs["mm_token_type_ids"], image_grid_thw=grid
             )
-            known = self._prompts[width, height] = inputs["input_ids"], positions
+            known = self._prompts[width, height, asked] = inputs["input_ids"], positions
         return known
+
+
+def _picture_and(text: str) -> list[dict[str, Any]]:
+    return [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]}]
 
 
 def patches_of(pixels: Tensor) -> Tensor:

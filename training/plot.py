@@ -21,18 +21,25 @@ PLOTS: tuple[tuple[str, dict[str, str]], ...] = (
 )
 
 
-def read_log(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+def read_log(log: Path) -> list[dict[str, Any]]:
+    """The lines of a run's log. What a start logged behind its last checkpoint, and the next one again, comes once."""
+    lines: list[dict[str, Any]] = []
+    for text in log.read_text().splitlines():
+        line = json.loads(text)
+        while lines and lines[-1]["step"] > line["step"]:
+            lines.pop()
+        lines.append(line)
+    return lines
 
 
-def plot(run: Path, file: Path) -> None:
-    """Draw the log of ``run`` into ``file``, whose ending says the format."""
+def plot(log: Path, file: Path) -> None:
+    """Draw a run's ``log`` into ``file``, whose ending says the format."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    lines = read_log(run)
+    lines = read_log(log)
     figure, axes = pyplot.subplots(len(PLOTS), 1, figsize=(8, 10), sharex=True)
     for axis, (title, curves) in zip(axes, PLOTS, strict=True):
         for key, label in curves.items():
@@ -54,4 +61,4 @@ if __name__ == "__main__":
     parser.add_argument("run", type=Path)
     parser.add_argument("file", type=Path)
     options = parser.parse_args()
-    plot(options.run, options.file)
+    plot(options.run / "log.jsonl", options.file)

@@ -1,4 +1,4 @@
-"""Prompts without a picture, for which the reader learns to say what it is not."""
+"""Prompts that do not ask for a card, with a picture or without, for which the reader learns to say what it is not."""
 
 from __future__ import annotations
 
@@ -35,4 +35,10 @@ PROMPTS = (
     "Siapa presiden pertama Indonesia?",
     "How do I install this?",
     "Good night.",
+    "What is in this picture?",
+    "Gambar apa ini?",
+    "Describe this image.",
+    "Apa yang terjadi?",
+    "Apa ini?",
+    "Read the text in the image.",
 )
