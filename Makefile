@@ -26,17 +26,17 @@ $(VENV)/dev: requirements/dev.txt requirements/base.txt | $(VENV)/base
 $(DEMO)/.env: | $(VENV)/base
 	@mkdir -p $(DEMO)
 	@umask 077; $(PY) -c 'import secrets; print("SECRET_KEY=" + secrets.token_urlsafe(50))' > $@
-	@printf 'SESSIONS_DB_PATH=$(DEMO)/sessions.db\nMODEL_REPO_ID=$(DEMO)/tiny-model\nSERVED_MODEL_NAME=tiny-model\nOCR_MAX_TOKENS=300\nTORCH_THREADS=1\n' >> $@
+	@printf 'SESSIONS_DB_PATH=$(DEMO)/sessions.db\nMODEL_REPO_ID=models/ktp-reader\nSERVED_MODEL_NAME=ktp-reader\nOCR_MAX_TOKENS=500\nTORCH_DTYPE=float32\nTORCH_THREADS=1\n' >> $@
 
 .env: | $(VENV)/base
 	@umask 077; sed "s|^SECRET_KEY=.*|SECRET_KEY=$$($(PY) -c 'import secrets; print(secrets.token_urlsafe(50))')|" .env.example > $@
 	@echo 'Made .env from .env.example. Look at it: the model, the device and the limits are set there.'
 
-demo: $(VENV)/base $(DEMO)/.env  ## Try it: small local model, SQLite, one process, nothing downloaded from a model hub
+demo: $(VENV)/base $(DEMO)/.env  ## Try it: a small reader of specimens, SQLite, one process, nothing downloaded from a model hub
 	@ENV_FILE=$(DEMO)/.env exec $(PY) manage.py demo
 
 demo-password:  ## Set another password for the demo's admin
-	@test -d $(DEMO)/tiny-model || { echo 'There is no demo yet. Start it once first: make demo' >&2; exit 1; }
+	@test -f $(DEMO)/sessions.db || { echo 'There is no demo yet. Start it once first: make demo' >&2; exit 1; }
 	@ENV_FILE=$(DEMO)/.env $(PY) manage.py changepassword admin
 
 serve: $(VENV)/base .env  ## Serve with your own .env
@@ -59,5 +59,5 @@ format: $(VENV)/dev  ## Put the code into shape
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
-clean:  ## Remove what the demo made (its database and its model)
+clean:  ## Remove what the demo made (its database and its settings)
 	rm -rf $(DEMO)

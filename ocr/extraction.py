@@ -142,8 +142,8 @@ def complete_extraction(pk: uuid.UUID) -> KtpExtraction:
 def recheck(extraction: KtpExtraction) -> None:
     """Judge the values anew after a person has corrected them.
 
-    What the answer itself gave rise to stays for the fields that still are as the model gave them; a corrected field is judged by the
-    checks alone.
+    What the answer itself gave rise to stays for the fields that still are as the model gave them; a corrected field
+    is judged by the checks alone.
     """
     values = extraction.values
     checked = run_checks(values)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -14,25 +13,24 @@ from django.core.management.base import BaseCommand, CommandError
 from inference.management.database import open_database
 
 ADMIN_NAME = "admin"
+READER = "models/ktp-reader"
 
 
 class Command(BaseCommand):
     help = (
-        "Migrate, build the small local model, create an admin user (its password is printed once), and serve. "
-        "Nothing is downloaded. What was made before is kept."
+        "Migrate, create an admin user (its password is printed once), and serve the small reader that the repository "
+        "brings. Nothing is downloaded. What was made before is kept."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if not Path(settings.MODEL_REPO_ID).is_absolute() and "/" in settings.MODEL_REPO_ID:
-            folder = settings.BASE_DIR / settings.MODEL_REPO_ID
-        else:
-            folder = Path(settings.MODEL_REPO_ID)
-        if settings.BASE_DIR not in folder.resolve().parents:
-            raise CommandError("The demo builds its own model: set MODEL_REPO_ID to a folder inside this checkout.")
+        folder = settings.BASE_DIR / settings.MODEL_REPO_ID
+        if not (folder / "config.json").is_file():
+            raise CommandError(
+                f"MODEL_REPO_ID is {settings.MODEL_REPO_ID!r}, and no model is in that folder. The demo needs a local "
+                f"one: {READER} comes with the repository. Any other model: make serve."
+            )
         open_database()
         call_command("migrate", interactive=False, verbosity=0)
-        # Quiet: a model that is there already is no news.
-        call_command("build_tiny_model", str(folder), verbosity=0)
         call_command("serve", no_migrate=True, extra=self._admin_lines())
 
     def _admin_lines(self) -> str:
