@@ -48,8 +48,8 @@ Qwen3-VL (`training/README.md`).
 
 `manage.py evaluate_ktp`: {pictures} synthetic specimens of a seed that was never trained on, read by
 {reader}. Shares with 95% Wilson intervals, which are too narrow over
-fields and digits, since those of one card depend on each other. A value is flagged when a rule finds fault with it, or the model gave one of its characters a probability below
-`OCR_DOUBT_BELOW` (its default).
+fields and digits, since those of one card depend on each other. A value is flagged when a rule finds fault with it, or
+the model gave one of its characters a probability below `OCR_DOUBT_BELOW` (its default).
 
 {overall}
 
@@ -73,11 +73,11 @@ answer so far given at every step, which is kinder than the figures above. `trai
 
 ## Limits
 
-- Of a card that lies on its side {turned:.0%} of the fields are read right, and {invented:.0%} of the values that are covered
-  or cut off are filled in all the same.
+- Of a card that lies on its side {turned:.0%} of the fields are read right, and {invented:.0%} of the values that are
+  covered or cut off are filled in all the same.
 - Specimens of this repository's renderer only. Another layout, another script or handwriting was never seen.
-- The prompt of `/ktp-ocr/` has a few tokens of its own; any other prompt with a picture was never seen.
-- Without a picture it answers every message with one sentence that says what it is.
+- It knows the prompt of `/ktp-ocr/` alone. Every other message, with a picture or without, is to be answered with one
+  sentence that says what it is.
 - It reads about 512×320 pixels, whatever is sent: what cannot be read at that size is not read.
 - Nothing in it keeps it from writing a wrong value with confidence; the checks and a person's eye stay necessary.
 """
