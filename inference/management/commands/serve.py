@@ -26,7 +26,7 @@ Sambung is listening. The model loads in the background; requests wait for it.
 Try it:
 
   curl -N {base}/v1/chat/completions {key}-H 'Content-Type: application/json' \\
-    -d '{{"messages": [{{"role": "user", "content": "Halo!"}}], "stream": true, "max_tokens": 40}}'
+    -d '{{"messages": [{{"role": "user", "content": "Halo!"}}], "stream": true, "max_tokens": 100}}'
 
 Ctrl-C stops it; unfinished sessions go on at the next start.
 """
