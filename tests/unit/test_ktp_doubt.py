@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 
@@ -66,7 +67,7 @@ def test_only_values_below_the_limit_are_flagged_and_empty_ones_never() -> None:
 
 
 def test_tokens_that_are_never_text_take_no_room() -> None:
-    stored = [
+    stored: list[dict[str, Any]] = [
         {"token": "<|im_start|>", "bytes": None, "logprob": -3.0, "top": []},
         {"token": '{"nik": "', "bytes": list(b'{"nik": "'), "logprob": 0.0, "top": []},
         {"token": '1"}', "bytes": list(b'1"}'), "logprob": -0.1, "top": []},
