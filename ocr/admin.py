@@ -91,8 +91,9 @@ class KtpExtractionAdmin(admin.ModelAdmin[KtpExtraction]):
 
     @admin.display(description="Problems")
     def problem_count(self, obj: KtpExtraction) -> str:
-        grave = sum(problem.severity != "info" for problem in obj.problem_list)
-        return f"{grave} to check" if grave else "–"
+        # One place to look at, however many rules point to it.
+        places = {problem.field for problem in obj.problem_list if problem.severity != "info"}
+        return f"{len(places)} to check" if places else "–"
 
     @admin.action(description="Approve selected readings without problems", permissions=["review"])
     def approve_selected(self, request: HttpRequest, queryset: QuerySet[KtpExtraction]) -> None:

@@ -50,7 +50,8 @@ def test_the_list_masks_people_and_counts_what_to_check(desk):
 
     assert "317199••••••0001" in page and "S•••••••••" in page
     assert CARD["nik"] not in page and CARD["nama"] not in page
-    assert "1 to check" in page
+    # The number and the birth date that it contradicts.
+    assert "2 to check" in page
 
 
 def test_the_list_never_loads_an_image(desk, django_assert_max_num_queries):
