@@ -12,18 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ocr.evaluation.report import RATES
 from training.plot import plot, read_log
 
-FIGURES = {
-    "card_exact": "Card exact",
-    "field_exact": "Field exact",
-    "nik_exact": "NIK exact",
-    "nik_digits": "NIK digits right",
-    "wrong_unflagged": "Wrong and unflagged",
-    "right_flagged": "Right and flagged",
-    "invented": "Invented where hidden",
-    "rejected": "Other pictures rejected",
-}
+#: of ``RATES``, those of the table by condition
 BY_CONDITION = ("field_exact", "nik_exact", "nik_digits", "wrong_unflagged")
 
 TEXT = """\
@@ -123,14 +115,14 @@ def write(folder: Path, *, command: str) -> None:
 def _overall(found: dict[str, Any]) -> Iterator[str]:
     yield "| | share | 95% | of |"
     yield "|---|---|---|---|"
-    for name, label in FIGURES.items():
+    for name, label in RATES.items():
         rate = found[name]
         if rate["of"]:
             yield f"| {label} | {rate['share']:.1%} | {_interval(rate)} | {rate['hits']} of {rate['of']} |"
 
 
 def _by_condition(groups: dict[str, Any]) -> Iterator[str]:
-    yield "| condition | n | " + " | ".join(FIGURES[name].lower() for name in BY_CONDITION) + " |"
+    yield "| condition | n | " + " | ".join(RATES[name].lower() for name in BY_CONDITION) + " |"
     yield "|---" * (2 + len(BY_CONDITION)) + "|"
     for condition, found in groups.items():
         if found["cards"]:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from training.model_card import FIGURES
+from ocr.evaluation.report import RATES
 
 READER = Path(__file__).parents[2] / "models" / "ktp-reader"
 MOST_BYTES = 25 * 10**6
@@ -23,13 +23,13 @@ def test_the_weights_are_small_and_in_bfloat16() -> None:
     assert all(tensor.isfinite().all() for tensor in weights.values())
 
 
-@pytest.mark.parametrize("figure", FIGURES)
+@pytest.mark.parametrize("figure", RATES)
 def test_the_model_card_shows_what_was_measured(figure: str) -> None:
     evaluation = json.loads((READER / "evaluation.json").read_text())
     assert evaluation["complete"] and evaluation["planned"] == 500 and evaluation["kind"] == "synthetic specimens"
     rate = evaluation["all"][figure]
     low, high = 100 * rate["low"], 100 * rate["high"]
-    line = f"| {FIGURES[figure]} | {rate['share']:.1%} | {low:.1f}–{high:.1f} | {rate['hits']} of {rate['of']} |"
+    line = f"| {RATES[figure]} | {rate['share']:.1%} | {low:.1f}–{high:.1f} | {rate['hits']} of {rate['of']} |"
     assert line in (READER / "README.md").read_text().splitlines()
 
 
