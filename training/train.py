@@ -18,9 +18,9 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor
 
-from inference.engine.tiny_model import CHAT_TEMPLATE, END_OF_TURN
+from inference.engine.tiny_model import END_OF_TURN
 from training import checkpoint
-from training.answers import ONLY_READS_CARDS, skeleton
+from training.answers import skeleton
 from training.checkpoint import Progress
 from training.examples import ALPHABET, TOKEN_SIDE
 from training.feed import Batch, Feed, Plan, card_batch
@@ -29,7 +29,7 @@ from training.optimizers import Optimizer
 from training.passes import Passes, Seen
 from training.reader_model import SIZES, make_model, make_processor
 from training.scoring import score
-from training.text_prompts import PROMPTS
+from training.text_prompts import PROMPTS, text_rows, what_it_is
 
 #: seed of the cards that are never trained on
 HELD_OUT_SEED = 990_001
@@ -94,8 +94,8 @@ class Trainer:
             end_of_turn=ids(END_OF_TURN),
             repeats=options.repeats,
         )
-        self._text = _text_rows(self._tokenizer)
-        self._said = torch.tensor(_what_it_is(self._tokenizer))
+        self._text = text_rows(self._tokenizer)
+        self._said = torch.tensor(what_it_is(self._tokenizer))
         self._stopped = False
 
     def run(self, *, steps: int | None = None) -> None:
@@ -286,32 +286,6 @@ class Trainer:
 
     def _tensor(self, array: Any) -> Tensor:
         return torch.from_numpy(array).to(self._accelerator.device)
-
-
-def _text_rows(tokenizer: Any) -> tuple[Tensor, Tensor]:
-    """Ids of conversations without a picture and, of the same shape, what is to be learned of them; -1 elsewhere."""
-    rows, wanted = [], []
-    random = Random(0)  # noqa: S311
-    for text in PROMPTS:
-        messages = [{"role": "user", "content": text}]
-        if random.random() < 0.3:
-            messages.insert(0, {"role": "system", "content": random.choice(PROMPTS)})
-        asked = tokenizer.apply_chat_template(
-            messages, chat_template=CHAT_TEMPLATE, add_generation_prompt=True, tokenize=True, return_dict=False
-        )
-        said = _what_it_is(tokenizer)
-        rows.append([*asked, *said])
-        wanted.append([-1] * len(asked) + said)
-    longest = max(map(len, rows))
-    pad = tokenizer.pad_token_id
-    return (
-        torch.tensor([row + [pad] * (longest - len(row)) for row in rows]),
-        torch.tensor([row + [-1] * (longest - len(row)) for row in wanted]),
-    )
-
-
-def _what_it_is(tokenizer: Any) -> list[int]:
-    return [*tokenizer.encode(ONLY_READS_CARDS), tokenizer.convert_tokens_to_ids(END_OF_TURN)]
 
 
 def default_precision() -> str:
