@@ -71,8 +71,10 @@ async def _store_and_send(
 
 
 def sampling() -> Sampling:
-    """How a card is read: the likeliest token each time and how likely it was, ``OCR_MAX_TOKENS`` at most."""
-    return Sampling(max_tokens=settings.OCR_MAX_TOKENS, temperature=0.0, logprobs=0)
+    """How a card is read: the likeliest token each time, ``OCR_MAX_TOKENS`` at most, and how likely each was."""
+    # Not every upstream gives probabilities; whoever has one that refuses them turns the doubts off.
+    logprobs = 0 if settings.OCR_DOUBT_BELOW else None
+    return Sampling(max_tokens=settings.OCR_MAX_TOKENS, temperature=0.0, logprobs=logprobs)
 
 
 def judge_answer(text: str, *, finish_reason: str, tokens: Sequence[doubt.Token] = ()) -> Reading:

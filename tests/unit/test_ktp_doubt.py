@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ocr.doubt import Token, check, least_probabilities, stored_tokens
-from ocr.extraction import judge_answer
+from ocr.extraction import judge_answer, sampling
 from ocr.prompt import EXAMPLE
 from ocr.schema import empty_values
 from training.answers import answer_text
@@ -87,3 +87,9 @@ def test_a_doubtful_value_is_kept_as_it_was_read() -> None:
     reading = judge_answer(text, finish_reason="stop", tokens=tokens)
     assert reading.values["nama"] == "SPECIMENTA UJIBACA"
     assert [problem.field for problem in reading.problems if problem.code == "uncertain"] == ["nama"]
+
+
+def test_probabilities_are_asked_for_only_where_they_are_used(settings: Any) -> None:
+    assert sampling().logprobs == 0
+    settings.OCR_DOUBT_BELOW = 0
+    assert sampling().logprobs is None
