@@ -2,7 +2,8 @@
 
 Daphne writes into Twisted's buffer without looking, so one stalled reader of a long replay would have all of it in
 memory. Twisted tells a producer when the buffer is full and when it has drained; here ``send`` waits in between, which
-stops the view's generator at its ``yield``. A reader that stays stalled is cut loose: it can resume.
+stops the view's generator at its ``yield``, or the live view's follower. A reader that stays stalled is cut loose: it
+can resume.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 from channels.routing import get_default_application
 from daphne.endpoints import build_endpoint_description_strings
 from daphne.server import Server
+from daphne.ws_protocol import WebSocketProtocol
 from django.conf import settings
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
@@ -54,33 +56,43 @@ class Gate:
 
 
 class BackpressureServer(Server):
-    """Sends the body of a streamed response no faster than its reader takes it."""
+    """Sends a streamed response or a WebSocket's messages no faster than the reader takes them."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        #: of the responses that stream, by Daphne's request
+    def __init__(self, *args: Any, on_ready: Callable[[], None], **kwargs: Any) -> None:
+        super().__init__(*args, ready_callable=self._get_ready, **kwargs)
+        self._on_ready = on_ready
+        #: of what streams, by Daphne's request or WebSocket
         self._gates: dict[Any, Gate] = {}
 
+    def _get_ready(self) -> None:
+        # A reader answers a close when it has taken all that was sent before. Where it needs longer than autobahn's one
+        # second for that, the connection would be cut, and the end lost.
+        self.ws_factory.setProtocolOptions(closeHandshakeTimeout=settings.STALLED_READER_SECONDS)
+        self._on_ready()
+
     async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
-        if message["type"] != "http.response.body":
-            await super().handle_reply(protocol, message)
-            return
-        if message.get("more_body", False):
-            gate = self._gate_of(protocol)
-            await super().handle_reply(protocol, message)
-            if gate is not None and not gate.opened.is_set():
-                await self._wait_for_reader(protocol, gate)
-        else:
-            if (gate := self._gates.pop(protocol, None)) is not None:
-                # Twisted refuses to finish a request that has a producer.
-                gate.stopProducing()
-                protocol.unregisterProducer()
-            await super().handle_reply(protocol, message)
+        match message:
+            case {"type": "http.response.body", "more_body": True} | {"type": "websocket.send"}:
+                gate = self._gate_of(protocol)
+                await super().handle_reply(protocol, message)
+                if gate is not None and not gate.opened.is_set():
+                    await self._wait_for_reader(protocol, gate)
+            case {"type": "http.response.body" | "websocket.close"}:
+                if (gate := self._gates.pop(protocol, None)) is not None:
+                    # Twisted refuses to finish a request that has a producer.
+                    gate.stopProducing()
+                    protocol.unregisterProducer()
+                await super().handle_reply(protocol, message)
+            case _:
+                await super().handle_reply(protocol, message)
 
     def _gate_of(self, protocol: Any) -> Gate | None:
         """None when the connection is gone."""
-        if protocol not in self._gates and not protocol.finished and protocol.channel is not None:
+        if protocol not in self._gates and _is_open(protocol):
             self._gates[protocol] = Gate()
+            if isinstance(protocol, WebSocketProtocol):
+                # Twisted's HTTP channel holds the place since before the upgrade.
+                protocol.unregisterProducer()
             protocol.registerProducer(self._gates[protocol], True)
         return self._gates.get(protocol)
 
@@ -120,6 +132,12 @@ class BackpressureServer(Server):
         super().application_checker()
 
 
+def _is_open(protocol: Any) -> bool:
+    if isinstance(protocol, WebSocketProtocol):
+        return bool(protocol.state == protocol.STATE_OPEN)
+    return not protocol.finished and protocol.channel is not None
+
+
 def _unsent_bytes(transport: Any) -> int:
     """What waits for this reader, in Twisted's buffer and the system's. While the application waits it only shrinks."""
     waiting: int = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
@@ -139,7 +157,7 @@ def run_web_server(*, host: str, port: int, on_ready: Callable[[], None]) -> Non
     BackpressureServer(
         application=get_default_application(),
         endpoints=build_endpoint_description_strings(host=host, port=port),
-        ready_callable=on_ready,
+        on_ready=on_ready,
         application_close_timeout=CLOSE_SECONDS,
         server_name="sambung",
         verbosity=0,

@@ -29,6 +29,11 @@ async def application(scope, receive, send):
     if scope["type"] == "websocket":
         await receive()
         await send({"type": "websocket.accept"})
+        if scope["path"] == "/large":
+            for number in range(1000):
+                await send({"type": "websocket.send", "bytes": bytes(65536)})
+                sent += 65536
+            await send({"type": "websocket.close"})
         while (message := await receive())["type"] == "websocket.receive":
             await send({"type": "websocket.send", "text": message["text"]})
         return
@@ -47,6 +52,7 @@ async def application(scope, receive, send):
 server = BackpressureServer(
     application=application,
     endpoints=build_endpoint_description_strings(host="127.0.0.1", port=int(sys.argv[1])),
+    on_ready=lambda: None,
     verbosity=0,
 )
 server.run()
@@ -57,6 +63,7 @@ UPGRADE = (
     b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 )
+LARGE_UPGRADE = UPGRADE.replace(b"GET / ", b"GET /large ")
 
 
 @pytest.fixture(scope="module")
@@ -94,12 +101,12 @@ def figures(http: httpx.Client) -> tuple[int, int, int]:
     return gates, connections, sent
 
 
-def stall(port: int) -> socket.socket:
+def stall(port: int, request: bytes = REQUEST) -> socket.socket:
     """A client that asks for the large answer and does not read it."""
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     client.connect(("127.0.0.1", port))
-    client.sendall(REQUEST)
+    client.sendall(request)
     return client
 
 
@@ -152,7 +159,7 @@ def test_an_answer_that_an_error_broke_off_ends_as_broken_and_is_forgotten(http:
     assert figures(http)[:2] == (0, 1)
 
 
-def test_websockets_go_on_as_they_were(port: int, http: httpx.Client) -> None:
+def test_a_websocket_says_and_hears_and_leaves_no_gate(port: int, http: httpx.Client) -> None:
     with socket.create_connection(("127.0.0.1", port), STOP_SECONDS) as client, client.makefile("rb") as received:
         client.sendall(UPGRADE)
         while received.readline().strip():
@@ -161,4 +168,25 @@ def test_websockets_go_on_as_they_were(port: int, http: httpx.Client) -> None:
             # A text frame with a mask of zeros, which leaves the text as it is.
             client.sendall(bytes((0x81, 0x80 | len(text), 0, 0, 0, 0)) + text)
             assert received.read(2 + len(text)) == bytes((0x81, len(text))) + text
-        assert figures(http)[0] == 0
+    wait_for(lambda: figures(http)[:2] == (0, 1))
+
+
+def test_a_websocket_whose_reader_does_not_read_waits_and_is_cut_loose(port: int, http: httpx.Client) -> None:
+    before = figures(http)[2]
+    with stall(port, LARGE_UPGRADE):
+        wait_for(lambda: figures(http)[0] == 1)
+        assert figures(http)[2] - before < LARGE_BYTES // 2
+        wait_for(lambda: figures(http)[:2] == (0, 1))
+
+
+def test_a_websocket_whose_reader_reads_gets_all_of_it_and_the_close(port: int, http: httpx.Client) -> None:
+    with socket.create_connection(("127.0.0.1", port), STOP_SECONDS) as client, client.makefile("rb") as received:
+        client.sendall(LARGE_UPGRADE)
+        while received.readline().strip():
+            pass
+        for _ in range(1000):
+            # A binary frame whose length comes in eight bytes.
+            assert received.read(10) == bytes((0x82, 127)) + (65536).to_bytes(8, "big")
+            assert len(received.read(65536)) == 65536
+        assert received.read(4) == bytes((0x88, 2)) + (1000).to_bytes(2, "big")
+    wait_for(lambda: figures(http)[:2] == (0, 1))

@@ -1,4 +1,4 @@
-"""The admin's live view over a real socket: a page that is left is no error."""
+"""The admin's live view over a real socket: a page that is left is no error, and a slow one gets the end."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import contextlib
 import os
 import socket
 import struct
+import time
 
 from tests.live.stack import EmbeddedStack
 
@@ -88,3 +89,12 @@ def test_a_page_left_while_chunks_flow_is_no_error(embedded_server: EmbeddedStac
     log = embedded_server.logs()[before:]
     assert "Traceback" not in log
     assert "the live view" not in log
+
+
+def test_a_page_that_reads_late_still_gets_the_end(embedded_server: EmbeddedStack) -> None:
+    session_id = long_session(embedded_server)
+    with contextlib.closing(open_view(embedded_server, session_id, staff_cookie(embedded_server))) as late:
+        read_until(late, b'"index"')
+        # Meanwhile the server says all it has, and that it closes.
+        time.sleep(6)
+        read_until(late, b'"final": true')
