@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from django.conf import settings
 
+from inference import readiness
 from inference.engine.types import Sampling
 from inference.errors import Conflict, Gone, Unavailable
 from sessions_app import actions
@@ -118,11 +119,12 @@ async def start_generation(
     """Open a session for these messages and send it to the workers; with a known id, the session that has it.
 
     It gives ``choices`` answers. The first is the one that it would give alone, the next draw with the next seeds.
-    Raises ``Conflict`` when the id belongs to another request and ``Unavailable`` when the queue is full.
+    Raises ``Conflict`` when the id belongs to another request and ``Unavailable`` when the queue is full or no worker
+    could load the model.
     """
     try:
-        session, _ = await in_db(
-            actions.open_session,
+        session = await in_db(
+            _open_session,
             session_id=session_id,
             request={
                 "messages": list(messages),
@@ -147,6 +149,12 @@ async def start_generation(
     return session
 
 
+def _open_session(**columns: Any) -> ChatSession:
+    readiness.refuse_if_failed(readiness.read_model_health())
+    session, _ = actions.open_session(**columns)
+    return session
+
+
 def session_conflict(session_id: str) -> Conflict:
     return Conflict(
         f"The session {session_id} was opened with a different request. Use another session_id, or none.",
@@ -163,23 +171,21 @@ def session_gone(session_id: str, *, param: str = "session_id") -> Gone:
     )
 
 
-async def wait_for_answer(session_id: str, *, timeout_seconds: float) -> Answer | None:
+async def wait_for_answer(session: ChatSession, *, timeout_seconds: float) -> Answer | None:
     """Listen until the session ends; None when that takes longer. The session goes on either way.
 
-    Raises ``Gone`` when the stream expires meanwhile.
+    The row of ``session`` was read for this request. Raises ``Gone`` when the stream expires meanwhile.
     """
     answer = Answer()
+    chunks = hub().follow(session.pk, -1, idle_seconds=settings.KEEPALIVE_SECONDS, is_new=session.is_new)
     try:
-        async with (
-            asyncio.timeout(timeout_seconds),
-            contextlib.aclosing(hub().follow(session_id, -1, idle_seconds=settings.KEEPALIVE_SECONDS)) as batches,
-        ):
+        async with asyncio.timeout(timeout_seconds), contextlib.aclosing(chunks) as batches:
             async for batch in batches:
                 answer.add(chunk.delta for chunk in batch)
     except TimeoutError:
         return None
     except SessionGone as exc:
-        raise session_gone(session_id) from exc
+        raise session_gone(session.pk) from exc
     return answer
 
 

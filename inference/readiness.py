@@ -56,8 +56,12 @@ def model_failed_error(reason: str) -> dict[str, str | None]:
 
 
 async def check_model_available() -> None:
+    """Raises as ``refuse_if_failed``; for what is done before a session is opened, which looks by itself."""
+    refuse_if_failed(await in_db(read_model_health))
+
+
+def refuse_if_failed(health: ModelHealth) -> None:
     """Raises ``Unavailable`` (503) with the load error when every live worker failed to load the model."""
-    health = await in_db(read_model_health)
     if health.has_failed:
         error = model_failed_error(health.error or "")
         raise Unavailable(str(error["message"]), code="model_not_loaded", headers={"Retry-After": "30"})

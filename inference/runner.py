@@ -44,7 +44,7 @@ def run_session(session_id: str, worker: Worker) -> None:
         # The model took too long, or is loaded again since.
         worker.strand(session_id)
         return
-    session = actions.claim(session_id, worker=worker.name)
+    session = actions.claim(session_id, worker=worker.name, fingerprint=worker.engine.fingerprint)
     if session is None:
         return
     with request_id_scope(session.request_id):
@@ -127,12 +127,9 @@ def _ends_of(handles: Sequence[Handle], run: Run) -> list[Finish]:
 
 
 def _splice_error(session: ChatSession, worker: Worker) -> dict[str, Any] | None:
-    """Refuse to go on with a text that other weights began; note this worker's when it is the first."""
+    """Refuse to go on with a text that other weights began. One without a fingerprint has nothing to compare."""
     mine = worker.engine.fingerprint
-    if not session.fingerprint:
-        actions.record_fingerprint(session.pk, session.attempt, mine)
-        return None
-    if session.next_index <= 1 or session.fingerprint == mine:
+    if session.fingerprint in (mine, {}):
         return None
     names = mine.keys() | session.fingerprint.keys()
     differing = ", ".join(sorted(name for name in names if session.fingerprint.get(name) != mine.get(name)))

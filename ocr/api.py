@@ -18,6 +18,7 @@ from ocr.extraction import complete_extraction, start_extraction
 from ocr.models import KtpExtraction
 from ocr.schema import as_contract
 from sessions_app.db import in_db
+from sessions_app.models import ChatSession
 from sessions_app.request_id import current_request_id
 
 router = Router(tags=["ktp"])
@@ -104,20 +105,20 @@ async def read_ktp(
         file_name=image.name or "",
         request_id=current_request_id(),
     )
-    session_id = cast("str", extraction.session_id)  # what was started has a session
-    response.headers["X-Session-ID"] = session_id
-    answer = await wait_for_answer(session_id, timeout_seconds=settings.OCR_TIMEOUT_SECONDS)
+    session = cast("ChatSession", extraction.session)  # what was started has one
+    response.headers["X-Session-ID"] = session.pk
+    answer = await wait_for_answer(session, timeout_seconds=settings.OCR_TIMEOUT_SECONDS)
     if answer is None:
         raise ReadingTimeout(
             f"The card was not read within {settings.OCR_TIMEOUT_SECONDS:g} seconds. The reading goes on and will be "
-            f"kept as extraction {extraction.pk}, session {session_id}.",
-            headers={"X-Session-ID": session_id},
+            f"kept as extraction {extraction.pk}, session {session.pk}.",
+            headers={"X-Session-ID": session.pk},
         )
     extraction = await in_db(complete_extraction, extraction.pk)
     if answer.error is not None and answer.error_status == Unavailable.status:
         # No model was there to read it, which is not the same as a card that cannot be read.
         raise Unavailable(
-            str(answer.error.get("message")), code=answer.error.get("code"), headers={"X-Session-ID": session_id}
+            str(answer.error.get("message")), code=answer.error.get("code"), headers={"X-Session-ID": session.pk}
         )
     return render(extraction)
 

@@ -20,10 +20,8 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from sessions_app import queue, wakeups
-from sessions_app.models import ChatSession, Chunk, Delta, Presence, SessionMedia, new_session_id
+from sessions_app.models import START, ChatSession, Chunk, Delta, Presence, SessionMedia
 from sessions_app.wakeups import StreamChunk, Wakeup
-
-START: Delta = {"type": "start"}
 
 #: ``held_by`` and an update for many sessions at once, written out: it runs at every commit, beside a model that wants
 #: the same interpreter, and an update for each session took more of it than all else that the writer does
@@ -36,6 +34,22 @@ SET next_index = next_index + item.pieces,
 FROM item
 WHERE id = item.session_id AND state = 'running' AND attempt = item.held_attempt AND next_index = item.expected_index
 RETURNING id
+"""
+
+#: ``claimable`` and the claim in one statement: a request waits for it, and what is read apart may have changed
+CLAIM = """
+UPDATE sessions_app_chatsession
+SET state = 'running',
+    attempt = attempt + 1,
+    workers_lost = workers_lost + CASE WHEN state = 'running' THEN 1 ELSE 0 END,
+    worker = %(worker)s,
+    lease_expires_at = %(lease_end)s,
+    started_at = COALESCE(started_at, %(now)s),
+    fingerprint = CASE WHEN next_index <= 1 THEN %(fingerprint)s ELSE fingerprint END
+WHERE id = %(id)s
+    AND (state = 'queued' OR (state = 'running' AND lease_expires_at < %(now)s))
+    AND workers_lost + CASE WHEN state = 'running' THEN 1 ELSE 0 END < %(max_attempts)s
+RETURNING *
 """
 
 
@@ -149,38 +163,42 @@ def open_session(
     ``QueueFull`` when too many wait.
     """
     now = timezone.now()
+    columns: dict[str, Any] = {
+        "request": request,
+        "request_digest": request_digest,
+        "model": model,
+        "origin": origin,
+        "request_id": request_id,
+        "created_at": now,
+        "enqueued_at": now,
+        "next_index": 1,
+    }
     with transaction.atomic():
-        session, created = ChatSession.objects.get_or_create(
-            id=session_id or new_session_id(),
-            defaults={
-                "request": request,
-                "request_digest": request_digest,
-                "model": model,
-                "origin": origin,
-                "request_id": request_id,
-                "created_at": now,
-                "enqueued_at": now,
-                "next_index": 1,
-            },
-        )
-        if not created:
-            if session.request_digest != request_digest:
-                raise SessionConflict(session.id)
-            return session, False
+        if session_id is None:
+            # Nobody else can have this id: it need not be looked for.
+            session = ChatSession(**columns)
+            session.save(force_insert=True)
+        else:
+            session, created = ChatSession.objects.get_or_create(id=session_id, defaults=columns)
+            if not created:
+                if session.request_digest != request_digest:
+                    raise SessionConflict(session.id)
+                return session, False
         if ChatSession.objects.queued().count() > settings.MAX_QUEUED_SESSIONS:
             raise QueueFull
-        SessionMedia.objects.bulk_create(
-            SessionMedia(
-                session=session,
-                position=position,
-                kind=item.kind,
-                content_type=item.content_type,
-                sha256=item.sha256,
-                size=len(item.data),
-                data=item.data,
+        if media:
+            SessionMedia.objects.bulk_create(
+                SessionMedia(
+                    session=session,
+                    position=position,
+                    kind=item.kind,
+                    content_type=item.content_type,
+                    sha256=item.sha256,
+                    size=len(item.data),
+                    data=item.data,
+                )
+                for position, item in enumerate(media)
             )
-            for position, item in enumerate(media)
-        )
         Chunk.objects.create(session=session, index=0, delta=START, created_at=now)
         if needs_listener:
             Presence.objects.create(session=session, seen_at=now)
@@ -188,34 +206,24 @@ def open_session(
     return session, True
 
 
-def claim(session_id: str, *, worker: str) -> ChatSession | None:
+def claim(session_id: str, *, worker: str, fingerprint: dict[str, Any] | None = None) -> ChatSession | None:
     """Take the session for this worker, with a new fencing token and a lease; None when it is not to be had.
 
     A session that is queued, or running with a lapsed lease, can be claimed; of two claims at once one gets it. One
-    that has lost ``SESSION_MAX_ATTEMPTS`` workers is left to the sweeper, which fails it.
+    that has lost ``SESSION_MAX_ATTEMPTS`` workers is left to the sweeper, which fails it. ``fingerprint`` is noted
+    while nothing is said: what a later attempt must have in common with this one.
     """
-    session = ChatSession.objects.claimable().filter(pk=session_id).first()
-    if session is None:
-        return None
-    seen_attempt, seen_state = session.attempt, session.state
-    lost = session.workers_lost + (seen_state == ChatSession.State.RUNNING)
-    if lost >= settings.SESSION_MAX_ATTEMPTS:
-        return None
     now = timezone.now()
-    # What was read above still holds when this succeeds: an append of the worker before would have renewed the lease.
-    session.state = ChatSession.State.RUNNING
-    session.attempt = seen_attempt + 1
-    session.workers_lost = lost
-    session.worker = worker
-    session.lease_expires_at = _lease_end(now)
-    session.started_at = session.started_at or now
-    names = ("state", "attempt", "workers_lost", "worker", "lease_expires_at", "started_at")
-    claimed = (
-        ChatSession.objects.claimable()
-        .filter(pk=session_id, attempt=seen_attempt, state=seen_state)
-        .update(**{name: getattr(session, name) for name in names})
-    )
-    return session if claimed else None
+    adapt = connection.ops.adapt_datetimefield_value
+    values = {
+        "id": session_id,
+        "now": adapt(now),
+        "worker": worker,
+        "lease_end": adapt(_lease_end(now)),
+        "fingerprint": connection.ops.adapt_json_value(fingerprint or {}, None),
+        "max_attempts": settings.SESSION_MAX_ATTEMPTS,
+    }
+    return next(iter(ChatSession.objects.raw(CLAIM, values)), None)
 
 
 def append(appends: Iterable[Append]) -> set[str]:
@@ -289,11 +297,6 @@ def cancel_requested_among(session_ids: Iterable[str]) -> set[str]:
     """Those of the running sessions that somebody wants cancelled."""
     wanted = ChatSession.objects.running().filter(pk__in=list(session_ids), cancel_requested_at__isnull=False)
     return set(wanted.values_list("pk", flat=True))
-
-
-def record_fingerprint(session_id: str, attempt: int, fingerprint: dict[str, Any]) -> bool:
-    """Note what a later attempt must have in common with this one; False when the session is lost."""
-    return bool(ChatSession.objects.held_by(attempt).filter(pk=session_id).update(fingerprint=fingerprint))
 
 
 def release(session_id: str, attempt: int, *, only_lapsed: bool = False) -> bool:

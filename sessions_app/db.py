@@ -13,7 +13,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
-from asgiref.sync import SyncToAsync
 from django.conf import settings
 from django.db import connections
 
@@ -49,15 +48,3 @@ def release_connections() -> None:
         if connection.in_atomic_block or connection.vendor == "sqlite":
             continue
         connection.close()
-
-
-def release_request_thread() -> None:
-    """Let go of the thread that Django started for this request's signals, before a stream keeps it for its life.
-
-    asgiref keeps it in ``SyncToAsync.context_to_thread_executor``, which is private; a test watches that this works.
-    Whatever needs a thread after the stream gets a new one.
-    """
-    context = SyncToAsync.thread_sensitive_context.get(None)
-    executor = SyncToAsync.context_to_thread_executor.pop(context, None) if context else None
-    if executor is not None:
-        executor.shutdown(wait=False)

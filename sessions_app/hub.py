@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import weakref
+from collections import OrderedDict
 from collections.abc import AsyncGenerator, Iterable, Sequence
 
 from django.conf import settings
@@ -18,7 +19,7 @@ from django.utils import timezone
 
 from sessions_app import wakeups
 from sessions_app.db import in_db
-from sessions_app.models import TERMINAL_DELTAS, ChatSession, Chunk, Presence
+from sessions_app.models import START, TERMINAL_DELTAS, ChatSession, Chunk, Presence
 from sessions_app.wakeups import StreamChunk, Wakeup
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,11 @@ log = logging.getLogger(__name__)
 PAGE_CHUNKS = 1000
 #: committed chunks kept for a listener that is slow to take them; beyond, it reads them again
 BUFFER_CHUNKS = 500
+#: how long it goes on hearing wake-ups with nobody listening: to subscribe anew costs the next stream milliseconds
+LINGER_SECONDS = 30.0
+#: of so many sessions, those told of last, the last index is remembered
+TOLD_SESSIONS = 1000
+FIRST_CHUNK = StreamChunk(0, START)
 
 
 class SessionGone(Exception):
@@ -77,28 +83,38 @@ class Listener:
 
 
 class Hub:
-    """The listeners of one event loop. It runs its two tasks only while somebody listens."""
+    """The listeners of one event loop. It runs its two tasks while somebody listens, and a little longer."""
 
     def __init__(self) -> None:
         self._listeners: dict[str, set[Listener]] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._end: asyncio.TimerHandle | None = None
+        self._hears = False
+        #: session → last index told, the oldest first: for a listener that comes just after
+        self._told: OrderedDict[str, int] = OrderedDict()
 
     @property
     def open_streams(self) -> int:
         return sum(len(listeners) for listeners in self._listeners.values())
 
-    async def follow(self, session_id: str, after: int, *, idle_seconds: float) -> AsyncGenerator[list[StreamChunk]]:
+    async def follow(
+        self, session_id: str, after: int, *, idle_seconds: float, is_new: bool = False
+    ) -> AsyncGenerator[list[StreamChunk]]:
         """The session's chunks after the index ``after``, in batches, to the terminal one.
 
         Yields an empty batch when nothing came for ``idle_seconds``. Raises ``SessionGone`` when the chunks were
-        removed. Closing the iterator costs nothing: the session goes on.
+        removed. Closing the iterator costs nothing: the session goes on. Of a session that ``is_new``, the caller has
+        seen just now that it had its first chunk only, which need not be read then.
         """
         listener = Listener(after)
         self._listeners.setdefault(session_id, set()).add(listener)
+        # Listening comes before reading: what is committed between the two is heard.
+        must_read = not (is_new and self._hears and self._tasks)
         self._ensure_running()
         try:
-            # Listening comes before reading: what is committed between the two is heard.
-            must_read = True
+            if not must_read:
+                listener.hear(0, [FIRST_CHUNK])
+                listener.hear(self._told.get(session_id, 0))
             while True:
                 if must_read:
                     try:
@@ -147,16 +163,23 @@ class Hub:
         listeners.discard(listener)
         if not listeners:
             del self._listeners[session_id]
-        if not self._listeners:
-            for task in self._tasks:
-                task.cancel()
-            self._tasks.clear()
+        if not self._listeners and self._tasks:
+            self._end = asyncio.get_running_loop().call_later(LINGER_SECONDS, self._stop)
+
+    def _stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        self._tasks.clear()
+        self._hears = False
+        self._told.clear()
 
     def _ensure_running(self) -> None:
+        if self._end is not None:
+            self._end.cancel()
+            self._end = None
         # Neither ends by itself; should one have failed, the next listener starts both again.
         if not self._tasks or any(task.done() for task in self._tasks):
-            for task in self._tasks:
-                task.cancel()
+            self._stop()
             loop = asyncio.get_running_loop()
             self._tasks = [
                 loop.create_task(wakeups.transport().receive(self.hear), name="hub wake-ups"),
@@ -165,9 +188,14 @@ class Hub:
 
     def hear(self, heard: Sequence[Wakeup]) -> None:
         """On the hub's loop: what a transport received."""
+        self._hears = True
         for wakeup in heard:
+            self._told[wakeup.session_id] = wakeup.last_index
+            self._told.move_to_end(wakeup.session_id)
             for listener in self._listeners.get(wakeup.session_id, ()):
                 listener.hear(wakeup.last_index, wakeup.chunks)
+        while len(self._told) > TOLD_SESSIONS:
+            self._told.popitem(last=False)
 
     async def _poll(self) -> None:
         """Find what no wake-up told, and write down which sessions have listeners here."""
@@ -176,6 +204,8 @@ class Hub:
         while True:
             await asyncio.sleep(settings.HUB_POLL_SECONDS)
             session_ids = sorted(self._listeners)
+            if not session_ids:
+                continue
             try:
                 last_indexes = await in_db(read_last_indexes, session_ids)
                 if loop.time() >= presence_due:

@@ -47,6 +47,8 @@ class Delta(TypedDict, total=False):
     status: int
 
 
+#: chunk 0 of every session, written with it
+START: Delta = {"type": "start"}
 TERMINAL_DELTAS = frozenset({"end", "error"})
 
 
@@ -121,6 +123,11 @@ class ChatSession(models.Model):
 
     def __str__(self) -> str:
         return self.id
+
+    @property
+    def is_new(self) -> bool:
+        """Nothing was said yet: the only chunk is the first."""
+        return self.next_index == 1
 
     @property
     def is_finished(self) -> bool:

@@ -10,8 +10,8 @@ from django.conf import settings
 from django.http import StreamingHttpResponse
 
 from sessions_app import sse
-from sessions_app.db import release_request_thread
 from sessions_app.hub import SessionGone, hub
+from sessions_app.models import ChatSession
 from sessions_app.wakeups import StreamChunk
 
 log = logging.getLogger(__name__)
@@ -24,24 +24,23 @@ class TooManyStreams(Exception):
     """``MAX_OPEN_STREAMS`` are open in this process."""
 
 
-def stream_session(session_id: str, *, after: int, render: Render) -> StreamingHttpResponse:
+def stream_session(session: ChatSession, *, after: int, render: Render) -> StreamingHttpResponse:
     """The events of the session that follow the index ``after`` (-1: all), up to and with the terminal one.
 
-    Raises ``TooManyStreams``.
+    The row of ``session`` was read for this request. Raises ``TooManyStreams``.
     """
     if hub().open_streams >= settings.MAX_OPEN_STREAMS:
         raise TooManyStreams
-    response = StreamingHttpResponse(_events(session_id, after, render), content_type=sse.CONTENT_TYPE)
-    response.headers["X-Session-ID"] = session_id
+    response = StreamingHttpResponse(_events(session, after, render), content_type=sse.CONTENT_TYPE)
+    response.headers["X-Session-ID"] = session.pk
     response.headers["Cache-Control"] = "no-cache, no-transform"
     # nginx holds a response back until its buffer is full, unless told not to.
     response.headers["X-Accel-Buffering"] = "no"
     return response
 
 
-async def _events(session_id: str, after: int, render: Render) -> AsyncIterator[bytes]:
-    release_request_thread()
-    chunks = hub().follow(session_id, after, idle_seconds=settings.KEEPALIVE_SECONDS)
+async def _events(session: ChatSession, after: int, render: Render) -> AsyncIterator[bytes]:
+    chunks = hub().follow(session.pk, after, idle_seconds=settings.KEEPALIVE_SECONDS, is_new=session.is_new)
     async with contextlib.aclosing(chunks):
         try:
             async for batch in chunks:
@@ -50,11 +49,11 @@ async def _events(session_id: str, after: int, render: Render) -> AsyncIterator[
                     continue
                 # One write for the whole batch: an event at a time costs forty times as much in replay.
                 events = b"".join(
-                    sse.encode_event(data, session_id=session_id, index=chunk.index)
+                    sse.encode_event(data, session_id=session.pk, index=chunk.index)
                     for chunk in batch
                     if (data := render(chunk)) is not None
                 )
                 if events:
                     yield events
         except SessionGone:
-            log.info("session %s expired while it was read", session_id)
+            log.info("session %s expired while it was read", session.pk)

@@ -47,7 +47,7 @@ class Wakeup(NamedTuple):
     chunks: tuple[StreamChunk, ...] = ()
 
 
-#: called on the subscriber's event loop
+#: called on the subscriber's event loop; with nothing when it begins to hear
 Receiver = Callable[[Sequence[Wakeup]], None]
 
 
@@ -79,6 +79,7 @@ class InProcessTransport:
     async def receive(self, receiver: Receiver) -> None:
         with self._lock:
             self._receivers[receiver] = asyncio.get_running_loop()
+        receiver([])
         try:
             await asyncio.Event().wait()
         finally:
@@ -115,6 +116,7 @@ class RedisTransport:
                 ) as client:
                     async with client.pubsub(ignore_subscribe_messages=True) as subscription:
                         await subscription.subscribe(self.channel)
+                        receiver([])
                         async for message in subscription.listen():
                             if (heard := _decode_or_none(message["data"])) is not None:
                                 receiver(heard)

@@ -115,10 +115,12 @@ def check_model_name(name: str | None) -> None:
 
 
 async def _open(payload: ChatCompletionRequest) -> ChatSession:
-    await check_model_available()
     if payload.messages is None:
         raise InvalidRequest("messages is missing.", param="messages")
     conversation = parse_messages([message.model_dump(exclude_unset=True) for message in payload.messages])
+    if conversation.sources:
+        # Nothing is fetched for a model that is not there.
+        await check_model_available()
     media = await load_all(conversation.sources)
     return await generations.start_generation(
         messages=conversation.messages,

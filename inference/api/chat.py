@@ -113,7 +113,7 @@ def _stream(session: ChatSession, after: int, *, include_usage: bool) -> HttpRes
     if is_at_end(session, after):
         return HttpResponse(status=204, headers={"X-Session-ID": session.pk})
     try:
-        return stream_session(session.pk, after=after, render=ChunkRenderer(session, include_usage=include_usage))
+        return stream_session(session, after=after, render=ChunkRenderer(session, include_usage=include_usage))
     except TooManyStreams as exc:
         raise Unavailable(
             f"{settings.MAX_OPEN_STREAMS} streams are open here already. Come back with Last-Event-ID in a moment.",
@@ -124,7 +124,7 @@ def _stream(session: ChatSession, after: int, *, include_usage: bool) -> HttpRes
 
 async def _whole(session: ChatSession) -> JsonResponse:
     named = {"X-Session-ID": session.pk}
-    answer = await wait_for_answer(session.pk, timeout_seconds=settings.ANSWER_TIMEOUT_SECONDS)
+    answer = await wait_for_answer(session, timeout_seconds=settings.ANSWER_TIMEOUT_SECONDS)
     if answer is None:
         raise TimedOut(
             f"The answer took longer than {settings.ANSWER_TIMEOUT_SECONDS:g} seconds. The session goes on: "

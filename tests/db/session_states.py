@@ -31,8 +31,8 @@ def png(content_type: str = "image/png") -> NewMedia:
     return NewMedia("image", content_type, hashlib.sha256(TINY_PNG).hexdigest(), TINY_PNG)
 
 
-def claimed(session: ChatSession) -> ChatSession:
-    running = actions.claim(session.pk, worker=WORKER)
+def claimed(session: ChatSession, **noted: Any) -> ChatSession:
+    running = actions.claim(session.pk, worker=WORKER, fingerprint=noted)
     assert running is not None
     return running
 

@@ -90,6 +90,20 @@ def no_polls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings, "HUB_POLL_SECONDS", 1000.0)
 
 
+@pytest.fixture
+def pages_read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The sessions that were read from the database, once for each time."""
+    read: list[str] = []
+
+    def counted(session_id: str, after: int) -> list[StreamChunk]:
+        read.append(session_id)
+        return read_page(session_id, after)
+
+    read_page = hub.read_page
+    monkeypatch.setattr(hub, "read_page", counted)
+    return read
+
+
 def run(main: Callable[[], Awaitable[T]]) -> T:
     async def within_deadline() -> T:
         async with asyncio.timeout(DEADLINE_SECONDS):
@@ -211,16 +225,8 @@ def test_wake_ups_in_another_order_change_nothing(
 
 
 def test_committed_chunks_are_sent_without_being_read_again(
-    use_transport: Callable[[wakeups.Transport], None], no_polls: None, monkeypatch: pytest.MonkeyPatch
+    use_transport: Callable[[wakeups.Transport], None], no_polls: None, pages_read: list[str]
 ) -> None:
-    reads: list[int] = []
-
-    def counted(session_id: str, after: int) -> list[StreamChunk]:
-        reads.append(after)
-        return read_page(session_id, after)
-
-    read_page = hub.read_page
-    monkeypatch.setattr(hub, "read_page", counted)
     session = claimed(open_session())
 
     async def main() -> None:
@@ -232,7 +238,67 @@ def test_committed_chunks_are_sent_without_being_read_again(
         assert await following == list(range(1, last + 1))
 
     run(main)
-    assert reads == [-1]
+    assert pages_read == [session.pk]
+
+
+async def hearing() -> Hub:
+    """A hub that hears wake-ups already."""
+    shared = Hub()
+    other = follow(await in_db(open_session), at=shared)
+    await anext(other)
+    await until(lambda: wakeups.transport()._receivers)  # type: ignore[attr-defined]
+    await other.aclose()  # type: ignore[attr-defined]
+    return shared
+
+
+def follow_new(session: ChatSession, shared: Hub) -> AsyncIterator[list[StreamChunk]]:
+    return shared.follow(session.pk, -1, idle_seconds=NEVER_IDLE, is_new=session.is_new)
+
+
+def test_a_new_session_is_not_read_where_wake_ups_are_heard(
+    use_transport: Callable[[wakeups.Transport], None], no_polls: None, pages_read: list[str]
+) -> None:
+    async def main() -> None:
+        shared = await hearing()
+        session = await in_db(open_session)
+        following = asyncio.create_task(collect(follow_new(session, shared)))
+        await until(lambda: shared.open_streams)
+        last = await in_db(write_all, await in_db(claimed, session), 10)
+        assert await following == list(range(last + 1))
+        assert session.pk not in pages_read
+
+    run(main)
+
+
+@pytest.mark.parametrize("commits", [0, 3])
+def test_what_a_new_session_said_before_its_listener_came_is_not_lost(
+    use_transport: Callable[[wakeups.Transport], None], no_polls: None, commits: int
+) -> None:
+    async def main() -> None:
+        shared = await hearing()
+        session = await in_db(open_session)
+        # Committed and told between the opening and the listening, the end included.
+        last = await in_db(write_all, await in_db(claimed, session), commits)
+        await asyncio.sleep(0.05)
+        assert await collect(follow_new(session, shared)) == list(range(last + 1))
+
+    run(main)
+
+
+def test_a_new_session_is_read_where_no_wake_up_would_have_been_heard(
+    use_transport: Callable[[wakeups.Transport], None], no_polls: None
+) -> None:
+    session = open_session()
+    last = write_all(claimed(session), 3)
+    assert run(lambda: collect(follow_new(session, Hub()))) == list(range(last + 1))
+
+
+def test_of_many_sessions_told_of_the_latest_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "TOLD_SESSIONS", 3)
+    shared = Hub()
+    for n in (*range(5), 3):
+        shared.hear([Wakeup(f"s{n}", n)])
+    assert dict(shared._told) == {"s2": 2, "s4": 4, "s3": 3}
 
 
 def test_late_listeners_get_it_all(use_transport: Callable[[wakeups.Transport], None]) -> None:
@@ -376,7 +442,8 @@ def test_a_stream_never_goes_on_behind_chunks_that_were_removed() -> None:
     run(main)
 
 
-def test_the_hub_works_only_while_somebody_listens() -> None:
+def test_the_hub_works_while_somebody_listens_and_a_little_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "LINGER_SECONDS", 0.05)
     session = claimed(open_session())
 
     async def main() -> None:
@@ -393,6 +460,26 @@ def test_the_hub_works_only_while_somebody_listens() -> None:
             await second.aclose()  # type: ignore[attr-defined]
             assert shared.open_streams == 0
             await until(lambda: asyncio.all_tasks() == before)
+
+    run(main)
+
+
+def test_the_next_listener_finds_the_hub_still_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "LINGER_SECONDS", 0.05)
+    session = claimed(open_session())
+
+    async def main() -> None:
+        shared = Hub()
+        first = follow(session, at=shared)
+        await anext(first)
+        tasks = list(shared._tasks)
+        await first.aclose()  # type: ignore[attr-defined]
+        second = follow(session, at=shared)
+        await anext(second)
+        await asyncio.sleep(0.1)
+        assert shared._tasks == tasks
+        assert not any(task.done() for task in tasks)
+        await second.aclose()  # type: ignore[attr-defined]
 
     run(main)
 

@@ -15,7 +15,7 @@ from inference.models import ModelWorker
 from inference.worker import Worker
 from sessions_app import actions
 from sessions_app.models import ChatSession, Chunk
-from tests.db.session_states import claimed, open_session, png
+from tests.db.session_states import claimed, open_session, png, say, text
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -104,14 +104,17 @@ def test_what_was_cancelled_before_it_ran_is_not_claimed(worker: Worker) -> None
 def test_a_database_that_fails_while_it_is_read_costs_a_session_its_lease_and_not_its_life(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def away(*args: object) -> bool:
+    def away(*args: object) -> dict[int, list[int]]:
         raise OperationalError("server closed the connection")
 
-    monkeypatch.setattr(actions, "record_fingerprint", away)
-    session = open_session()
+    monkeypatch.setattr(Chunk.objects, "token_ids_by_choice", away)
+    request = {"messages": [{"role": "user", "content": "Apa ini?"}], "sampling": {"max_tokens": 5}}
+    session = claimed(open_session(request=request), **NoEngine.fingerprint)
+    say(session, text("Sebuah"))
+    actions.release(session.pk, 1)
     assert run(session, worker) == State.RUNNING
-    assert session.attempt == 1
-    assert Chunk.objects.filter(session=session).count() == 1
+    assert session.attempt == 2
+    assert Chunk.objects.filter(session=session).count() == 2
 
 
 def test_a_request_that_cannot_be_read_fails_without_a_word_of_the_inside(worker: Worker) -> None:
@@ -123,8 +126,7 @@ def test_a_request_that_cannot_be_read_fails_without_a_word_of_the_inside(worker
 
 
 def test_weights_that_differ_do_not_go_on_with_a_text(worker: Worker) -> None:
-    session = claimed(open_session())
-    actions.record_fingerprint(session.pk, 1, {"revision": "other", "video_frames": 1})
+    session = claimed(open_session(), revision="other", video_frames=1)
     assert not actions.append([actions.Append(session.pk, 1, 1, [actions.Piece({"type": "text", "text": "a"}, [1])])])
     actions.release(session.pk, 1)
     assert run(session, worker) == State.FAILED

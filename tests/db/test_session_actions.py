@@ -213,6 +213,25 @@ def test_the_number_rises_with_every_claim() -> None:
         lapse(session)
 
 
+def test_a_claim_notes_its_fingerprint_until_something_is_said() -> None:
+    session = claimed(open_session(), revision="a")
+    assert session.fingerprint == {"revision": "a"}
+    lapse(session)
+    assert claimed(session, revision="b").fingerprint == {"revision": "b"}
+    say(session, text("Sebuah"))
+    lapse(session)
+    assert claimed(session, revision="c").fingerprint == {"revision": "b"}
+
+
+def test_one_that_has_lost_too_many_workers_is_left_alone(settings: Any) -> None:
+    settings.SESSION_MAX_ATTEMPTS = 2
+    session = claimed(open_session())
+    lapse(session)
+    assert claimed(session).workers_lost == 1
+    lapse(session)
+    assert actions.claim(session.pk, worker="w3") is None
+
+
 # --- append ---
 
 
@@ -476,14 +495,6 @@ def test_what_somebody_runs_or_has_ended_is_not_failed() -> None:
         assert not actions.fail(session.pk, error=ERROR)
         check_log(session)
     assert not actions.fail("none", error=ERROR)
-
-
-def test_a_fingerprint_is_noted_by_the_holder_alone() -> None:
-    session = claimed(open_session())
-    assert actions.record_fingerprint(session.pk, 1, {"revision": "a"})
-    assert not actions.record_fingerprint(session.pk, 2, {"revision": "b"})
-    session.refresh_from_db()
-    assert session.fingerprint == {"revision": "a"}
 
 
 # --- all of it at the same time ---

@@ -1,0 +1,50 @@
+"""On the paths of the API, what Django would send to a thread runs where the request runs."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+from asgiref.sync import sync_to_async
+
+from config.asgi import API_VIEWS
+from config.on_the_loop import without_threads
+
+
+def thread_of_request(path: str, *, work: Any = threading.get_ident) -> Any:
+    """What ``work`` gives in a request for ``path``, called as Django calls its middleware."""
+    given: list[Any] = []
+
+    async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        given.append(await sync_to_async(work, thread_sensitive=True)())
+
+    asyncio.run(without_threads(application, for_path=API_VIEWS.match)({"path": path}, None, None))
+    return given[0]
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/cancel/a", "/ktp-ocr", "/ktp-ocr/", "/health"])
+def test_a_request_to_the_api_has_no_thread_of_its_own(path: str) -> None:
+    assert thread_of_request(path) == threading.get_ident()
+
+
+@pytest.mark.parametrize("path", ["/", "/admin/", "/ocr/", "/openapi.json", "/docs", "/v1", "/healthy", "/a/v1/models"])
+def test_a_page_has_one_as_django_gives_it(path: str) -> None:
+    assert thread_of_request(path) != threading.get_ident()
+
+
+def test_an_error_comes_through() -> None:
+    def fail() -> None:
+        raise ValueError("as it was")
+
+    with pytest.raises(ValueError, match="as it was"):
+        thread_of_request("/v1/models", work=fail)
+
+
+def test_a_query_that_strays_in_is_refused() -> None:
+    from django.core.exceptions import SynchronousOnlyOperation
+    from django.utils.asyncio import async_unsafe
+
+    with pytest.raises(SynchronousOnlyOperation):
+        thread_of_request("/v1/models", work=async_unsafe(lambda: None))
