@@ -1,7 +1,8 @@
 """What serving costs: the same load over HTTP, embedded and scaled, beside the engine in this process.
 
 It starts servers of its own with the small local model, on this machine, and stops them. PostgreSQL is that of
-``TESTS_POSTGRES_URL``; Redis is started on a free port. Engine and servers take turns within a round:
+``TESTS_POSTGRES_URL``; Redis is started on a free port. Engine and servers take turns within a round. Several streams
+arrive in the same millisecond, and then, measured apart, one after the other:
 
     python -m benchmarks.serve
     python -m benchmarks.serve --streams 1,8,16 --rounds 3 --json
@@ -23,11 +24,12 @@ import torch
 
 from benchmarks.engine.contestants import EngineContestant
 from benchmarks.engine.questions import ask
-from benchmarks.serve.report import SETTINGS, figures, table
+from benchmarks.serve.report import SETTINGS, Cell, figures, table
 from benchmarks.serve.servers import Server, start_embedded, start_scaled
 from inference.engine.engine import Engine
 from inference.engine.loading import load_model
 from inference.engine.tiny_model import build_tiny_model
+from inference.engine.types import GenerationRequest
 
 IMAGE_SIZE = (256, 192)
 WARM_UP_TOKENS = 32
@@ -67,10 +69,13 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m benchmarks.serve", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--streams", type=numbers, default="1,8", help="streams at once (default 1,8)")
+    parser.add_argument(
+        "--every-ms", type=float, default=100, help="between two arrivals that are not at once (default 100)"
+    )
     parser.add_argument("--tokens", type=int, default=512, help="that each stream generates (default 512)")
     parser.add_argument("--media", choices=("text", "image"), default="text", help="text or image (default text)")
     parser.add_argument("--rounds", type=int, default=5, help="how often each is measured (default 5)")
-    parser.add_argument("--minutes", type=float, default=2.5, help="after which no round is begun (default 2.5)")
+    parser.add_argument("--minutes", type=float, default=4, help="after which no round is begun (default 4)")
     parser.add_argument("--json", action="store_true", help="print JSON, not a table")
     return parser.parse_args(arguments)
 
@@ -84,28 +89,34 @@ def numbers(text: str) -> list[int]:
 
 def measure(
     contestants: Sequence[EngineContestant | Server], options: argparse.Namespace, deadline: float
-) -> dict[tuple[str, int], list[dict[str, Any]]]:
-    """Contestant and streams → what each round found."""
-    runs: dict[tuple[str, int], list[dict[str, Any]]] = {}
+) -> dict[Cell, list[dict[str, Any]]]:
+    """What each round found."""
+    runs: dict[Cell, list[dict[str, Any]]] = {}
     draw = 0
     for streams in options.streams:
-        for number in range(options.rounds + 1):
-            if number > 1 and time.monotonic() > deadline:
-                break
-            draw += 1
-            # What a process loads and connects for its first streams is nobody's speed.
-            tokens = options.tokens if number else WARM_UP_TOKENS
-            requests = ask(options.media, streams, tokens=tokens, draw=draw, image_size=IMAGE_SIZE)
-            turn = number % len(contestants)
-            for contestant in [*contestants[turn:], *contestants[:turn]]:
-                if isinstance(contestant, Server):
-                    found = contestant.run(requests)
-                else:
-                    run = contestant.run(requests, [0.0] * streams)
-                    found = {"rate": run.rate, "first_seconds": list(run.first_token_seconds), "cores": {}}
-                if number:
-                    runs.setdefault((contestant.name, streams), []).append(found)
+        for every_ms in (0.0, options.every_ms) if streams > 1 else (0.0,):
+            for number in range(options.rounds + 1):
+                if number > 1 and time.monotonic() > deadline:
+                    break
+                draw += 1
+                # What a process loads and connects for its first streams is nobody's speed.
+                tokens = options.tokens if number else WARM_UP_TOKENS
+                requests = ask(options.media, streams, tokens=tokens, draw=draw, image_size=IMAGE_SIZE)
+                turn = number % len(contestants)
+                for contestant in [*contestants[turn:], *contestants[:turn]]:
+                    found = run_one(contestant, requests, every_ms / 1000)
+                    if number:
+                        runs.setdefault(Cell(contestant.name, streams, every_ms), []).append(found)
     return runs
+
+
+def run_one(
+    contestant: EngineContestant | Server, requests: Sequence[GenerationRequest], every_seconds: float
+) -> dict[str, Any]:
+    if isinstance(contestant, Server):
+        return contestant.run(requests, every_seconds=every_seconds)
+    run = contestant.run(requests, [number * every_seconds for number in range(len(requests))])
+    return {"rate": run.rate, "first_seconds": list(run.first_token_seconds), "cores": {}}
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""The clients, in a process of their own: all requests at once, and when each had its first text and its end.
+"""The clients, in a process of their own: when each had its first text and its end.
 
-python -m benchmarks.serve.clients PORT < bodies.json
+python -m benchmarks.serve.clients PORT SECONDS_BETWEEN_ARRIVALS < bodies.json
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from tests.live.stack import ROOT
 FIRST_TEXT = 1
 
 
-def run_clients(port: int, bodies: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def run_clients(port: int, bodies: Sequence[dict[str, Any]], *, every_seconds: float) -> dict[str, Any]:
     """Stream the answers to ``bodies``: seconds from the first request to the last end, to each first text, of CPU."""
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.serve.clients", str(port)],
+        [sys.executable, "-m", "benchmarks.serve.clients", str(port), str(every_seconds)],
         cwd=ROOT,
         input=json.dumps(bodies),
         capture_output=True,
@@ -36,8 +36,8 @@ def run_clients(port: int, bodies: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
-async def stream(port: int, bodies: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    listeners: list[Listener] = await listen(port, [asking(body) for body in bodies])
+async def stream(port: int, bodies: Sequence[dict[str, Any]], every_seconds: float) -> dict[str, Any]:
+    listeners = await asyncio.gather(*(later(port, body, n * every_seconds) for n, body in enumerate(bodies)))
     await all_ended(listeners)
     used = resource.getrusage(resource.RUSAGE_SELF)
     return {
@@ -48,5 +48,11 @@ async def stream(port: int, bodies: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+async def later(port: int, body: dict[str, Any], seconds: float) -> Listener:
+    await asyncio.sleep(seconds)
+    [listener] = await listen(port, [asking(body)])
+    return listener
+
+
 if __name__ == "__main__":
-    print(json.dumps(asyncio.run(stream(int(sys.argv[1]), json.load(sys.stdin)))))
+    print(json.dumps(asyncio.run(stream(int(sys.argv[1]), json.load(sys.stdin), float(sys.argv[2])))))

@@ -22,11 +22,12 @@ class Server:
         self.name = name
         self._stack = stack
 
-    def run(self, requests: Sequence[GenerationRequest]) -> dict[str, Any]:
+    def run(self, requests: Sequence[GenerationRequest], *, every_seconds: float) -> dict[str, Any]:
         """Stream all answers; raises RuntimeError when one is not whole."""
         tokens = sum(request.sampling.max_tokens for request in requests)
         before, cpu_before = self._generated(), self._cpu()
-        found = run_clients(self._stack.port, bodies(requests, temperature=0, ignore_eos=True))
+        asked = bodies(requests, temperature=0, ignore_eos=True)
+        found = run_clients(self._stack.port, asked, every_seconds=every_seconds)
         cpu = {name: seconds - cpu_before[name] for name, seconds in self._cpu().items()}
         if self._generated() - before != tokens:
             raise RuntimeError(f"{self.name}: not all answers are whole:\n{self._stack.logs()[-3000:]}")
