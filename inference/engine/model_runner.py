@@ -16,8 +16,9 @@ from inference.engine.loading import LoadedModel
 
 logger = logging.getLogger(__name__)
 
-#: largest difference of logits, relative to their spread, between the fused step and the model's own layers
-_TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3, torch.float16: 0.05, torch.bfloat16: 0.1}
+#: root mean square of the differences between the logits of the fused step and of the model's own layers, relative to
+#: their spread. In bfloat16 rounding gives 0.02, and 0.06 where training has made the weights sharp
+_TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-3, torch.float16: 0.02, torch.bfloat16: 0.08}
 
 #: ids, rotary positions and unseen places to logits (``FusedDecoder.step``)
 _StepFunction = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor]
@@ -127,8 +128,8 @@ class ModelRunner:
             logger.warning("a decode step cannot be taken: %s", str(error).strip().splitlines()[0])
             self.cache.release()
             return False
-        difference = ((logits[0] - logits[1]).abs().max() / logits[1].std()).item()
-        if difference <= _TOLERANCE.get(dtype, 0.1):
+        difference = ((logits[0] - logits[1]).square().mean().sqrt() / logits[1].std()).item()
+        if difference <= _TOLERANCE.get(dtype, 0.08):
             return True
         logger.warning("a decode step differs by %.2g from that of the model's own layers, and is not used", difference)
         return False

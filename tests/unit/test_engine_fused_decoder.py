@@ -72,12 +72,14 @@ def test_a_step_gives_the_logits_of_the_models_own_layers(kind: str, config: Any
         ("Llama", {"hidden_act": "gelu"}),
         ("Llama", {"attention_bias": True}),
         ("Llama", {"rope_parameters": {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 10_000.0}}),
-        # It looks like the others and multiplies what they do not.
-        ("Granite", {"residual_multiplier": 0.3, "attention_multiplier": 0.3536}),
+        ("Granite", {"attention_multiplier": 0.3}),
+        # It looks like the others and multiplies what they do not: only its logits tell.
+        ("Granite", {"residual_multiplier": 0.8, "attention_multiplier": 8**-0.5}),
     ],
 )
-def test_a_model_of_another_make_decodes_through_its_own_layers(kind: str, config: Any) -> None:
-    assert not is_fused(runner_of(kind, **config))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+def test_a_model_of_another_make_decodes_through_its_own_layers(kind: str, config: Any, dtype: torch.dtype) -> None:
+    assert not is_fused(runner_of(kind, dtype=dtype, **config))
 
 
 def test_a_model_that_attends_to_a_window_is_refused() -> None:
