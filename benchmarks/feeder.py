@@ -20,13 +20,13 @@ from django.db import transaction
 
 django.setup()
 
-from sessions_app import actions, wakeups  # noqa: E402  (models need the settings)
+from sessions_app import actions, opening, wakeups  # noqa: E402  (models need the settings)
 
 
 def open_sessions(names: Iterable[str]) -> None:
     """Open and claim them, so that they run and this process is their worker."""
     for name in names:
-        actions.open_session(session_id=name, request={}, request_digest="", model="none", needs_listener=False)
+        opening.open_session(session_id=name, request={}, request_digest="", model="none", needs_listener=False)
         actions.claim(name, worker="feeder")
 
 

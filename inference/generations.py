@@ -14,7 +14,7 @@ from django.conf import settings
 from inference import readiness
 from inference.engine.types import Sampling
 from inference.errors import Conflict, Gone, Unavailable
-from sessions_app import actions
+from sessions_app import opening
 from sessions_app.db import in_db
 from sessions_app.hub import SessionGone, hub
 from sessions_app.models import ChatSession, Chunk, Delta
@@ -135,12 +135,12 @@ async def start_generation(
             model=settings.SERVED_MODEL_NAME,
             origin=origin,
             request_id=request_id,
-            media=[actions.NewMedia(item.kind, item.content_type, item.sha256, item.data) for item in media],
+            media=[opening.NewMedia(item.kind, item.content_type, item.sha256, item.data) for item in media],
             needs_listener=needs_listener,
         )
-    except actions.SessionConflict as exc:
+    except opening.SessionConflict as exc:
         raise session_conflict(str(exc)) from exc
-    except actions.QueueFull as exc:
+    except opening.QueueFull as exc:
         raise Unavailable(
             f"{settings.MAX_QUEUED_SESSIONS} requests are waiting already. Try again in a moment.",
             code="queue_full",
@@ -151,7 +151,7 @@ async def start_generation(
 
 def _open_session(**columns: Any) -> ChatSession:
     readiness.refuse_if_failed(readiness.read_model_health())
-    session, _ = actions.open_session(**columns)
+    session, _ = opening.open_session(**columns)
     return session
 
 

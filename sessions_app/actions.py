@@ -1,4 +1,4 @@
-"""Everything that moves a session: open, claim, append, close, release, cancel. Each is one transaction.
+"""Everything that moves a session that is open: claim, append, close, release, cancel. Each is one transaction.
 
 The fencing rule lives here. A claim raises ``attempt``; an append names the attempt it writes for and the index it
 expects, and its first statement is an UPDATE conditional on both. No row changed means that the writer has lost the
@@ -20,7 +20,7 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from sessions_app import queue, wakeups
-from sessions_app.models import START, ChatSession, Chunk, Delta, Presence, SessionMedia
+from sessions_app.models import ChatSession, Chunk, Delta
 from sessions_app.wakeups import StreamChunk, Wakeup
 
 #: ``held_by`` and an update for many sessions at once, written out: it runs at every commit, beside a model that wants
@@ -51,24 +51,6 @@ WHERE id = %(id)s
     AND workers_lost + CASE WHEN state = 'running' THEN 1 ELSE 0 END < %(max_attempts)s
 RETURNING *
 """
-
-
-class SessionConflict(Exception):
-    """The id belongs to a session that was opened with a different request."""
-
-
-class QueueFull(Exception):
-    """``MAX_QUEUED_SESSIONS`` wait already."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class NewMedia:
-    """An image or video to store with a new session."""
-
-    kind: str
-    content_type: str
-    sha256: str
-    data: bytes
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -143,67 +125,6 @@ class Append:
     @property
     def has_tokens(self) -> bool:
         return any(piece.token_ids for piece in self.pieces)
-
-
-def open_session(
-    *,
-    session_id: str | None = None,
-    request: dict[str, Any],
-    request_digest: str,
-    model: str,
-    origin: str = "chat",
-    request_id: str = "",
-    media: Sequence[NewMedia] = (),
-    needs_listener: bool = True,
-) -> tuple[ChatSession, bool]:
-    """The session of this id, and whether it is new. A new one is sent to the workers when it is committed.
-
-    One that ``needs_listener`` is cancelled when nobody has listened for ``CANCEL_AFTER_DISCONNECT_SECONDS``; another
-    is, once somebody has listened and left. Raises ``SessionConflict`` when the id was opened with another request,
-    ``QueueFull`` when too many wait.
-    """
-    now = timezone.now()
-    columns: dict[str, Any] = {
-        "request": request,
-        "request_digest": request_digest,
-        "model": model,
-        "origin": origin,
-        "request_id": request_id,
-        "created_at": now,
-        "enqueued_at": now,
-        "next_index": 1,
-    }
-    with transaction.atomic():
-        if session_id is None:
-            # Nobody else can have this id: it need not be looked for.
-            session = ChatSession(**columns)
-            session.save(force_insert=True)
-        else:
-            session, created = ChatSession.objects.get_or_create(id=session_id, defaults=columns)
-            if not created:
-                if session.request_digest != request_digest:
-                    raise SessionConflict(session.id)
-                return session, False
-        if ChatSession.objects.queued().count() > settings.MAX_QUEUED_SESSIONS:
-            raise QueueFull
-        if media:
-            SessionMedia.objects.bulk_create(
-                SessionMedia(
-                    session=session,
-                    position=position,
-                    kind=item.kind,
-                    content_type=item.content_type,
-                    sha256=item.sha256,
-                    size=len(item.data),
-                    data=item.data,
-                )
-                for position, item in enumerate(media)
-            )
-        Chunk.objects.create(session=session, index=0, delta=START, created_at=now)
-        if needs_listener:
-            Presence.objects.create(session=session, seen_at=now)
-        transaction.on_commit(functools.partial(queue.send, session.id))
-    return session, True
 
 
 def claim(session_id: str, *, worker: str, fingerprint: dict[str, Any] | None = None) -> ChatSession | None:

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ocr.extraction import complete_extraction
 from ocr.models import KtpExtraction, KtpImage
 from ocr.schema import as_contract
-from sessions_app import actions
+from sessions_app import actions, opening
 from tests.ktp_card import CARD
 
 CARD_JSON = json.dumps(as_contract(CARD))
@@ -34,7 +34,7 @@ def reading_extraction(user=None) -> KtpExtraction:
     """An extraction whose session waits for a worker."""
     data = specimen()
     with transaction.atomic():
-        session, _ = actions.open_session(request={}, request_digest="", model="tiny", origin="ocr")
+        session, _ = opening.open_session(request={}, request_digest="", model="tiny", origin="ocr")
         extraction = KtpExtraction.objects.create(session=session, uploaded_by=user, model="tiny")
         KtpImage.objects.create(
             extraction=extraction, content_type="image/jpeg", sha256="0" * 64, width=856, height=540, data=data

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from sessions_app import actions
-from sessions_app.actions import Append, Closing, NewMedia, Piece
+from sessions_app import actions, opening
+from sessions_app.actions import Append, Closing, Piece
 from sessions_app.models import ChatSession, Delta
+from sessions_app.opening import NewMedia
 
 WORKER = "gpu-host:4711:abc"
 #: one white pixel
@@ -21,7 +22,7 @@ def open_session(text: str = "What is this?", *, media: list[NewMedia] | None = 
     media = media or []
     content = [{"type": "text", "text": text}, *({"type": item.kind} for item in media)]
     request = {"messages": [{"role": "user", "content": content}], "sampling": {"seed": 42}}
-    session, _ = actions.open_session(
+    session, _ = opening.open_session(
         **{"request": request, "request_digest": "digest", "model": "tiny", "media": media, **columns}
     )
     return session

@@ -14,9 +14,10 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from config.celery_app import app as celery_app
-from sessions_app import actions, queue, wakeups
-from sessions_app.actions import Append, Closing, Piece, QueueFull, SessionConflict
+from sessions_app import actions, opening, queue, wakeups
+from sessions_app.actions import Append, Closing, Piece
 from sessions_app.models import ChatSession, Chunk, Presence, SessionMedia
+from sessions_app.opening import QueueFull, SessionConflict
 from sessions_app.wakeups import Wakeup
 from tests.db.session_states import WORKER, claimed, completed, open_session, png, say, text
 from tests.db.threads import at_once, times
@@ -98,8 +99,8 @@ def test_ids_of_ours_cannot_be_guessed(sent: list[str]) -> None:
 
 
 def test_opening_again_with_the_same_request_gives_the_same_session(sent: list[str]) -> None:
-    first, is_new = actions.open_session(session_id="a", request={"x": 1}, request_digest="d", model="tiny")
-    again, is_new_again = actions.open_session(session_id="a", request={"x": 2}, request_digest="d", model="tiny")
+    first, is_new = opening.open_session(session_id="a", request={"x": 1}, request_digest="d", model="tiny")
+    again, is_new_again = opening.open_session(session_id="a", request={"x": 2}, request_digest="d", model="tiny")
     assert (is_new, is_new_again) == (True, False)
     assert again.pk == first.pk
     assert again.request == {"x": 1}
@@ -154,7 +155,7 @@ def test_a_full_queue_takes_no_more_but_knows_its_own(sent: list[str], monkeypat
 
 def test_of_many_that_open_one_id_at_once_one_is_new(sent: list[str]) -> None:
     def one() -> bool:
-        return actions.open_session(session_id="a", request={}, request_digest="d", model="tiny")[1]
+        return opening.open_session(session_id="a", request={}, request_digest="d", model="tiny")[1]
 
     assert sorted(at_once(*times(one, 6))) == [False] * 5 + [True]
     assert sent == ["a"]

@@ -12,7 +12,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from sessions_app import actions, figures, sweeper
+from sessions_app import actions, figures, opening, sweeper
 from sessions_app.models import ChatSession, Chunk, Delta, SessionMedia
 from tests.db.session_states import claimed, completed, failed, open_session, png, reasoning, say, text
 
@@ -336,7 +336,7 @@ def test_the_transcript_of_a_long_answer_takes_one_query_for_its_chunks(viewer: 
 
 
 def test_each_image_and_video_part_shows_the_media_at_its_place(operator: Client) -> None:
-    video = actions.NewMedia("video", "video/mp4", "0" * 64, b"not really a video")
+    video = opening.NewMedia("video", "video/mp4", "0" * 64, b"not really a video")
     session = completed(media=[png(), video, png()])
     shown = re.findall(r'<(img|video) src="([^"]+)"', read(operator, detail(session)))
     assert shown == [("img", media_url(session)), ("video", media_url(session, 1)), ("img", media_url(session, 2))]

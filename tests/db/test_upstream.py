@@ -17,7 +17,7 @@ from inference.errors import ApiError
 from inference.upstream.call import UNKNOWN_TOKEN, calls_of, wire_sampling
 from inference.upstream.engine import UpstreamEngine
 from inference.upstream.target import NotReady, Resume, Target, find_target
-from sessions_app import actions
+from sessions_app import actions, opening
 from sessions_app.models import ChatSession
 from tests.db.session_states import claimed, png
 
@@ -131,7 +131,7 @@ def start_engine(upstream: Scripted) -> Iterator[Callable[..., UpstreamEngine]]:
 
 def session_of(*pieces: actions.Piece, content: Any = "Apa kabar?", media: Any = ()) -> ChatSession:
     """Claimed, with these pieces committed by an earlier attempt."""
-    session, _ = actions.open_session(
+    session, _ = opening.open_session(
         request={"messages": [{"role": "user", "content": content}], "sampling": SAMPLING},
         request_digest="d",
         model="front",

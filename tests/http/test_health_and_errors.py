@@ -18,7 +18,7 @@ from django.utils import timezone
 from inference import readiness
 from inference.api.error_rendering import as_api_error
 from inference.models import MISSED_HEARTBEATS, ModelWorker
-from sessions_app import actions
+from sessions_app import actions, opening
 from sessions_app.actions import Closing
 from sessions_app.db import in_db
 from sessions_app.models import ChatSession
@@ -266,7 +266,7 @@ def test_a_malformed_cursor_in_the_query_is_refused_on_post_too(cursor: str) -> 
 
 
 def test_the_cursor_in_the_header_wins_over_the_query() -> None:
-    session, _ = actions.open_session(request={}, request_digest="", model="tiny")
+    session, _ = opening.open_session(request={}, request_digest="", model="tiny")
     actions.fail(session.pk, error=readiness.model_failed_error("x"))
     end = f"{session.pk}:{ChatSession.objects.get(pk=session.pk).next_index - 1}"
     path = f"/v1/sessions/{session.pk}/events"
@@ -277,7 +277,7 @@ def test_the_cursor_in_the_header_wins_over_the_query() -> None:
 
 
 def test_an_expired_session_is_gone_everywhere() -> None:
-    session, _ = actions.open_session(request={}, request_digest="", model="tiny")
+    session, _ = opening.open_session(request={}, request_digest="", model="tiny")
     actions.fail(session.pk, error=readiness.model_failed_error("x"))
     ChatSession.objects.update(expired_at=timezone.now())
     assert error_of(get(f"/v1/sessions/{session.pk}/events"), 410)["code"] == "session_expired"
