@@ -20,7 +20,7 @@ from django.db import transaction
 
 django.setup()
 
-from sessions_app import actions, opening, wakeups  # noqa: E402  (models need the settings)
+from sessions_app import actions, appending, opening, wakeups  # noqa: E402  (models need the settings)
 
 
 def open_sessions(names: Iterable[str]) -> None:
@@ -34,30 +34,30 @@ def fill(name: str, events: int) -> None:
     """One finished session with so many events."""
     open_sessions([name])
     pieces = [
-        actions.Piece({"type": "text", "text": f" kata{number % 1000}"}, [number]) for number in range(events - 4)
+        appending.Piece({"type": "text", "text": f" kata{number % 1000}"}, [number]) for number in range(events - 4)
     ]
-    actions.append([actions.Append(name, 1, 1, pieces, actions.Closing(completion_tokens=len(pieces)))])
+    appending.append([appending.Append(name, 1, 1, pieces, appending.Closing(completion_tokens=len(pieces)))])
 
 
 def feed(names: list[str], *, rate: float, seconds: float) -> list[float]:
     """A chunk for every session, ``rate`` times a second, then its end; when each was committed (Unix time)."""
     committed: list[float] = []
-    piece = actions.Piece({"type": "text", "text": " kata"}, [7])
+    piece = appending.Piece({"type": "text", "text": " kata"}, [7])
     wakeups.publish([])  # connects to Redis: once a process, and no stream's latency
     started = time.time()
     for tick in range(round(rate * seconds)):
         time.sleep(max(0.0, started + tick / rate - time.time()))
-        commit([actions.Append(name, 1, 1 + tick, [piece]) for name in names], committed)
+        commit([appending.Append(name, 1, 1 + tick, [piece]) for name in names], committed)
     end = len(committed) + 1
-    commit([actions.Append(name, 1, end, (), actions.Closing(completion_tokens=end - 1)) for name in names], [])
+    commit([appending.Append(name, 1, end, (), appending.Closing(completion_tokens=end - 1)) for name in names], [])
     return committed
 
 
-def commit(appends: list[actions.Append], committed: list[float]) -> None:
+def commit(appends: list[appending.Append], committed: list[float]) -> None:
     with transaction.atomic():
         # Before those of append: the wake-ups are published after this.
         transaction.on_commit(lambda: committed.append(time.time()))
-        if lost := actions.append(appends):
+        if lost := appending.append(appends):
             raise RuntimeError(f"lost {len(lost)} sessions; is another worker at them?")
 
 

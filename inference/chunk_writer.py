@@ -20,8 +20,8 @@ from django.db import InterfaceError, OperationalError
 
 from inference.engine.types import Delta as EngineDelta
 from inference.engine.types import Likelihood, TokenLogprobs
-from sessions_app import actions
-from sessions_app.actions import Append, Closing, Piece
+from sessions_app import actions, appending
+from sessions_app.appending import Append, Closing, Piece
 from sessions_app.db import release_connections
 from sessions_app.models import Delta
 
@@ -275,7 +275,7 @@ class ChunkWriter(threading.Thread):
 
     def _commit(self, work: Sequence[tuple[Run, Append]]) -> None:
         try:
-            lost = actions.append(item for _, item in work)
+            lost = appending.append(item for _, item in work)
         except (OperationalError, InterfaceError) as exc:
             log.warning("%d sessions could not be committed and wait: %s", len(work), exc)
             with self.changed:

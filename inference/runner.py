@@ -17,7 +17,7 @@ from inference.errors import ApiError
 from inference.refusals import refuse_session
 from inference.worker import STOP_SECONDS, Worker
 from sessions_app import actions
-from sessions_app.actions import Closing
+from sessions_app.appending import Closing
 from sessions_app.db import release_connections
 from sessions_app.models import ChatSession
 from sessions_app.request_id import request_id_scope

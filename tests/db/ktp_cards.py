@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ocr.extraction import complete_extraction
 from ocr.models import KtpExtraction, KtpImage
 from ocr.schema import as_contract
-from sessions_app import actions, opening
+from sessions_app import actions, appending, opening
 from tests.ktp_card import CARD
 
 CARD_JSON = json.dumps(as_contract(CARD))
@@ -55,20 +55,20 @@ def answer(
     """Run the session as a worker would, to this end. The model was not sure of the part ``doubted``."""
     session = actions.claim(session_id or "", worker="test")
     assert session is not None
-    pieces = [actions.Piece({"type": "reasoning", "text": reasoning})] if reasoning else []
+    pieces = [appending.Piece({"type": "reasoning", "text": reasoning})] if reasoning else []
     at = text.index(doubted)
     logprobs = [
         {"token": letter, "bytes": list(letter.encode()), "logprob": -1.0 if at <= i < at + len(doubted) else 0.0}
         for i, letter in enumerate(text)
     ]
     pieces += [
-        actions.Piece({"type": "text", "text": text[part], "logprobs": logprobs[part]}, [7])
+        appending.Piece({"type": "text", "text": text[part], "logprobs": logprobs[part]}, [7])
         for part in (slice(9), slice(9, None))
         if text[part]
     ]
-    closing = actions.Closing(reason=reason, prompt_tokens=9, completion_tokens=2, error=error, error_status=status)
-    lost = actions.append(
-        [actions.Append(session.pk, session.attempt, session.next_index, pieces=pieces, closing=closing)]
+    closing = appending.Closing(reason=reason, prompt_tokens=9, completion_tokens=2, error=error, error_status=status)
+    lost = appending.append(
+        [appending.Append(session.pk, session.attempt, session.next_index, pieces=pieces, closing=closing)]
     )
     assert not lost
 

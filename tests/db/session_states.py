@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from sessions_app import actions, opening
-from sessions_app.actions import Append, Closing, Piece
+from sessions_app import actions, appending, opening
+from sessions_app.appending import Append, Closing, Piece
 from sessions_app.models import ChatSession, Delta
 from sessions_app.opening import NewMedia
 
@@ -42,7 +42,7 @@ def say(session: ChatSession, *deltas: Delta, closing: Closing | None = None) ->
     """What the session's worker would commit next, a token for each delta."""
     session.refresh_from_db(fields=["attempt", "next_index"])
     pieces = [Piece(delta, [7]) for delta in deltas]
-    assert not actions.append([Append(session.pk, session.attempt, session.next_index, pieces, closing)])
+    assert not appending.append([Append(session.pk, session.attempt, session.next_index, pieces, closing)])
 
 
 def text(value: str) -> Delta:

@@ -14,8 +14,8 @@ from inference import chunk_writer
 from inference.chunk_writer import ChunkWriter, Run
 from inference.engine.types import Delta as EngineDelta
 from inference.engine.types import Likelihood, TokenLogprobs
-from sessions_app import actions
-from sessions_app.actions import Append, Closing
+from sessions_app import actions, appending
+from sessions_app.appending import Append, Closing
 from sessions_app.models import ChatSession, Chunk
 from tests.db.session_states import claimed, open_session
 
@@ -56,7 +56,7 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
 
 
 class Database:
-    """``actions.append``, which fails when told to, and remembers what was committed."""
+    """``appending.append``, which fails when told to, and remembers what was committed."""
 
     def __init__(self, append: Callable[[Iterable[Append]], set[str]]) -> None:
         self._append = append
@@ -82,8 +82,8 @@ class Database:
 
 @pytest.fixture
 def database(monkeypatch: pytest.MonkeyPatch) -> Database:
-    database = Database(actions.append)
-    monkeypatch.setattr(actions, "append", database.append)
+    database = Database(appending.append)
+    monkeypatch.setattr(appending, "append", database.append)
     return database
 
 
@@ -414,7 +414,7 @@ def test_while_the_database_is_away_nothing_is_lost_or_doubled(
 
 def test_a_commit_whose_answer_was_lost_is_not_written_twice(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     """The connection broke behind the commit: the writer cannot know, the index can."""
-    append = actions.append
+    append = appending.append
     answers = iter([OperationalError("server closed the connection")])
 
     def silent(items: Iterable[Append]) -> set[str]:
@@ -424,7 +424,7 @@ def test_a_commit_whose_answer_was_lost_is_not_written_twice(worker: Worker, mon
         return lost
 
     run = worker.begin()
-    monkeypatch.setattr(actions, "append", silent)
+    monkeypatch.setattr(appending, "append", silent)
     say(run, "a")
     assert run.done.wait(DEADLINE_SECONDS)
     assert run.is_lost

@@ -14,8 +14,8 @@ from django.conf import settings
 from django.db import OperationalError
 from django.utils import timezone
 
-from sessions_app import actions, hub, sweeper, wakeups
-from sessions_app.actions import Append, Closing, Piece
+from sessions_app import appending, hub, sweeper, wakeups
+from sessions_app.appending import Append, Closing, Piece
 from sessions_app.db import in_db
 from sessions_app.hub import BUFFER_CHUNKS, PAGE_CHUNKS, Hub, SessionGone
 from sessions_app.models import ChatSession, Chunk, Presence
@@ -129,7 +129,7 @@ async def until(fact: Callable[[], object]) -> None:
 def write(session: ChatSession, count: int, *, closing: Closing | None = None) -> None:
     """As its worker: one commit."""
     pieces = [Piece(text(str(session.next_index + n)), [n]) for n in range(count)]
-    assert not actions.append([Append(session.pk, session.attempt, session.next_index, pieces, closing)])
+    assert not appending.append([Append(session.pk, session.attempt, session.next_index, pieces, closing)])
     session.next_index += count + (3 if closing else 0)
 
 

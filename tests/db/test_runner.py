@@ -13,7 +13,7 @@ from inference.engine.errors import EngineError
 from inference.local_engine import generation_requests
 from inference.models import ModelWorker
 from inference.worker import Worker
-from sessions_app import actions
+from sessions_app import actions, appending
 from sessions_app.models import ChatSession, Chunk
 from tests.db.session_states import claimed, open_session, png, say, text
 
@@ -127,7 +127,9 @@ def test_a_request_that_cannot_be_read_fails_without_a_word_of_the_inside(worker
 
 def test_weights_that_differ_do_not_go_on_with_a_text(worker: Worker) -> None:
     session = claimed(open_session(), revision="other", video_frames=1)
-    assert not actions.append([actions.Append(session.pk, 1, 1, [actions.Piece({"type": "text", "text": "a"}, [1])])])
+    assert not appending.append(
+        [appending.Append(session.pk, 1, 1, [appending.Piece({"type": "text", "text": "a"}, [1])])]
+    )
     actions.release(session.pk, 1)
     assert run(session, worker) == State.FAILED
     assert session.error is not None

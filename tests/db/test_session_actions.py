@@ -14,8 +14,8 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from config.celery_app import app as celery_app
-from sessions_app import actions, opening, queue, wakeups
-from sessions_app.actions import Append, Closing, Piece
+from sessions_app import actions, appending, opening, queue, wakeups
+from sessions_app.appending import Append, Closing, Piece
 from sessions_app.models import ChatSession, Chunk, Presence, SessionMedia
 from sessions_app.opening import QueueFull, SessionConflict
 from sessions_app.wakeups import Wakeup
@@ -58,7 +58,7 @@ def append(session: ChatSession, *texts: str, index: int | None = None, **fields
     """Append as the session's worker; False when it is lost."""
     at = session.next_index if index is None else index
     pieces = [Piece(text(value), [ord(value[0])]) for value in texts]
-    if actions.append([Append(session.pk, session.attempt, at, pieces, **fields)]):
+    if appending.append([Append(session.pk, session.attempt, at, pieces, **fields)]):
         return False
     session.next_index = at + len(pieces)
     return True
@@ -294,7 +294,7 @@ def test_one_lost_session_does_not_hold_up_the_others_of_its_commit(told: list[W
     sessions = [claimed(open_session(session_id=name)) for name in "cab"]
     lapse(sessions[1])
     claimed(sessions[1])
-    lost = actions.append(
+    lost = appending.append(
         Append(session.pk, session.attempt, 1, [Piece(text(session.pk), [1])]) for session in sessions
     )
     assert lost == {"a"}
@@ -315,7 +315,7 @@ def test_an_append_without_pieces_renews_the_lease_and_tells_nobody(told: list[W
 
 def test_the_time_of_the_first_token_is_that_of_the_first_commit_with_tokens() -> None:
     session = claimed(open_session())
-    assert not actions.append([Append(session.pk, 1, 1, [Piece(text(""))])])
+    assert not appending.append([Append(session.pk, 1, 1, [Piece(text(""))])])
     session.refresh_from_db()
     assert session.first_token_at is None
     assert append(session, "a")
@@ -554,7 +554,7 @@ def test_group_commits_of_the_same_sessions_do_not_wait_for_each_other_for_ever(
     def write(order: list[ChatSession]) -> int:
         lost = 0
         for _ in range(15):
-            lost += len(actions.append([Append(s.pk, 1, s.next_index, [Piece(text("x"), [1])]) for s in order]))
+            lost += len(appending.append([Append(s.pk, 1, s.next_index, [Piece(text("x"), [1])]) for s in order]))
             for s in order:
                 s.next_index += 1
         return lost

@@ -12,7 +12,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from sessions_app import actions, figures, opening, sweeper
+from sessions_app import actions, appending, figures, opening, sweeper
 from sessions_app.models import ChatSession, Chunk, Delta, SessionMedia
 from tests.db.session_states import claimed, completed, failed, open_session, png, reasoning, say, text
 
@@ -270,7 +270,7 @@ def test_model_output_and_requests_are_shown_as_text_and_never_as_markup(operato
     hostile = "</div><script>alert(1)</script><img src=x onerror=alert(2)>"
     session = claimed(open_session(hostile, request_id="<b>"))
     say(session, reasoning(hostile), text(hostile))
-    say(session, closing=actions.Closing(error={"message": hostile, "code": hostile}))
+    say(session, closing=appending.Closing(error={"message": hostile, "code": hostile}))
     for url in (detail(session), f"{CHUNKS}?session__id__exact={session.pk}", LIST):
         page = read(operator, url)
         assert "<script>alert(1)" not in page

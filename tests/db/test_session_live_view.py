@@ -14,7 +14,7 @@ from django.test import Client
 
 from config.asgi import application
 from sessions_app import actions, sweeper
-from sessions_app.actions import Closing
+from sessions_app.appending import Closing
 from sessions_app.db import in_db
 from sessions_app.hub import hub
 from sessions_app.models import ChatSession

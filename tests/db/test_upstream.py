@@ -17,7 +17,7 @@ from inference.errors import ApiError
 from inference.upstream.call import UNKNOWN_TOKEN, calls_of, wire_sampling
 from inference.upstream.engine import UpstreamEngine
 from inference.upstream.target import NotReady, Resume, Target, find_target
-from sessions_app import actions, opening
+from sessions_app import appending, opening
 from sessions_app.models import ChatSession
 from tests.db.session_states import claimed, png
 
@@ -129,7 +129,7 @@ def start_engine(upstream: Scripted) -> Iterator[Callable[..., UpstreamEngine]]:
         assert engine.stop(DEADLINE_SECONDS)
 
 
-def session_of(*pieces: actions.Piece, content: Any = "Apa kabar?", media: Any = ()) -> ChatSession:
+def session_of(*pieces: appending.Piece, content: Any = "Apa kabar?", media: Any = ()) -> ChatSession:
     """Claimed, with these pieces committed by an earlier attempt."""
     session, _ = opening.open_session(
         request={"messages": [{"role": "user", "content": content}], "sampling": SAMPLING},
@@ -139,13 +139,13 @@ def session_of(*pieces: actions.Piece, content: Any = "Apa kabar?", media: Any =
         media=media,
     )
     session = claimed(session)
-    assert not actions.append([actions.Append(session.pk, session.attempt, 1, pieces)])
+    assert not appending.append([appending.Append(session.pk, session.attempt, 1, pieces)])
     session.refresh_from_db()
     return session
 
 
-def said(text: str, tokens: int = 1, kind: str = "text") -> actions.Piece:
-    return actions.Piece({"type": kind, "text": text}, [UNKNOWN_TOKEN] * tokens)
+def said(text: str, tokens: int = 1, kind: str = "text") -> appending.Piece:
+    return appending.Piece({"type": kind, "text": text}, [UNKNOWN_TOKEN] * tokens)
 
 
 def collected(handles: Any) -> tuple[list[Delta], Finish]:

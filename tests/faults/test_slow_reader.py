@@ -25,11 +25,11 @@ MEMORY_KB = 30_000
 
 FILL = f"""
 import django; django.setup()
-from sessions_app import actions, opening
+from sessions_app import actions, appending, opening
 session, _ = opening.open_session(session_id="long", request={{}}, request_digest="", model="tiny")
 claimed = actions.claim("long", worker="a test")
-pieces = [actions.Piece({{"type": "text", "text": {TEXT!r}}}, [7]) for _ in range({EVENTS - 4})]
-assert actions.append([actions.Append("long", claimed.attempt, 1, pieces, actions.Closing())]) == set()
+pieces = [appending.Piece({{"type": "text", "text": {TEXT!r}}}, [7]) for _ in range({EVENTS - 4})]
+assert appending.append([appending.Append("long", claimed.attempt, 1, pieces, appending.Closing())]) == set()
 """
 
 pytestmark = pytest.mark.skipif(

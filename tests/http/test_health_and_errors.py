@@ -19,7 +19,7 @@ from inference import readiness
 from inference.api.error_rendering import as_api_error
 from inference.models import MISSED_HEARTBEATS, ModelWorker
 from sessions_app import actions, opening
-from sessions_app.actions import Closing
+from sessions_app.appending import Closing
 from sessions_app.db import in_db
 from sessions_app.models import ChatSession
 
