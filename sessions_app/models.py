@@ -53,7 +53,7 @@ TERMINAL_DELTAS = frozenset({"end", "error"})
 
 
 class ChatSession(models.Model):
-    """One generation. Its row is a state machine; ``opening``, ``appending`` and ``actions`` move it, and nothing else."""
+    """One generation. Its row is a state machine, which ``opening``, ``appending`` and ``actions`` move alone."""
 
     class State(models.TextChoices):
         QUEUED = "queued", "Queued"
