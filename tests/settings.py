@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -18,6 +20,7 @@ _folder = Path(os.environ.get("PYTEST_TMP", tempfile.gettempdir())) / f"sambung-
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     # Not in memory: the ORM executor's threads, and other processes, open it too.
     _folder.mkdir(parents=True, exist_ok=True)
+    atexit.register(shutil.rmtree, _folder, ignore_errors=True)
     DATABASES["default"]["NAME"] = str(_folder / "unused.sqlite3")
     DATABASES["default"]["TEST"] = {"NAME": str(_folder / "test.sqlite3")}
 else:

@@ -75,10 +75,18 @@ def test_a_database_file_that_cannot_be_opened_is_one_line(tmp_path: Path, conte
     assert "SESSIONS_DB_PATH" in line
 
 
-def test_a_port_that_is_none_is_refused() -> None:
-    done = manage("serve", "--port", "70000")
-    assert done.returncode == 1
-    assert done.stderr == "CommandError: --port must be from 0 to 65535; it is 70000.\n"
+@pytest.mark.parametrize("command", ["serve", "web"])
+@pytest.mark.parametrize("port", ["70000", "-1", "http"])
+def test_a_port_that_is_none_is_refused(command: str, port: str) -> None:
+    done = manage(command, "--port", port)
+    assert done.returncode == 2
+    assert f"{command}: error: argument --port: must be from 0 to 65535; it is {port}." in done.stderr
+
+
+def test_help_needs_no_settings() -> None:
+    done = manage("serve", "--help", SECRET_KEY="")
+    assert done.returncode == 0
+    assert "--port PORT" in done.stdout
 
 
 def test_serve_with_a_broker_names_the_commands_to_paste() -> None:

@@ -13,6 +13,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
 
 from inference.management.database import open_database
+from sessions_app.management.arguments import port_number
 
 WELCOME = """
 Sambung is listening. The model loads in the background; requests wait for it.
@@ -31,8 +32,6 @@ Try it:
 Ctrl-C stops it; unfinished sessions go on at the next start.
 """
 
-MAX_PORT = 65_535
-
 
 class Command(BaseCommand):
     help = (
@@ -45,7 +44,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--host", default=settings.HOST, help=f"address to listen on (default {settings.HOST})")
-        parser.add_argument("--port", type=int, default=settings.PORT, help=f"port (default {settings.PORT})")
+        parser.add_argument("--port", type=port_number, default=settings.PORT, help=f"port (default {settings.PORT})")
         parser.add_argument("--no-migrate", action="store_true", help="leave the database as it is")
 
     def handle(self, *args: Any, host: str, port: int, no_migrate: bool, extra: str = "", **options: Any) -> None:
@@ -56,8 +55,6 @@ class Command(BaseCommand):
                 f"  {manage('worker')}\n"
                 "Unset REDIS_URL to run everything in this one process."
             )
-        if not 0 <= port <= MAX_PORT:
-            raise CommandError(f"--port must be from 0 to {MAX_PORT}; it is {port}.")
         open_database()
         # torch is imported only now, so that --help and the refusals above come at once.
         from inference.embedded import serve

@@ -7,6 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from sessions_app.management.arguments import port_number
 from sessions_app.web_server import PortTaken, run_web_server
 
 
@@ -15,7 +16,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--host", default=settings.HOST, help=f"address to listen on (default {settings.HOST})")
-        parser.add_argument("--port", type=int, default=settings.PORT, help=f"port (default {settings.PORT})")
+        parser.add_argument("--port", type=port_number, default=settings.PORT, help=f"port (default {settings.PORT})")
 
     def handle(self, *args: Any, host: str, port: int, **options: Any) -> None:
         if not settings.REDIS_URL:
