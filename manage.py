@@ -8,12 +8,12 @@ import sys
 
 #: as for a wrong option: the command did not begin
 WRONG_SETTINGS = 2
-HELP = {"help", "-h", "--help"}
+HELP = {"-h", "--help"}
 
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-    if HELP & {*sys.argv[1:]} and not os.environ.get("SECRET_KEY"):
+    if (sys.argv[1:2] == ["help"] or HELP & {*sys.argv[1:]}) and not os.environ.get("SECRET_KEY"):
         # Whoever asks for help may have no settings yet; nothing is signed with this.
         os.environ["SECRET_KEY"] = "help"  # noqa: S105
     from django.core.exceptions import ImproperlyConfigured

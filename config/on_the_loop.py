@@ -34,12 +34,12 @@ class OnTheLoop(Executor):
 def without_threads(application: Application, *, for_path: Callable[[str], object]) -> Application:
     """``application``, whose requests to a path that ``for_path`` is true of start no thread.
 
-    Their views must be asynchronous.
+    Their views must be asynchronous. The path is the one that Django routes by, without the prefix of a proxy.
     """
     executor = OnTheLoop()
 
     async def run(scope: dict[str, Any], receive: Any, send: Any) -> None:
-        if not for_path(scope["path"]):
+        if not for_path(scope["path"].removeprefix(scope.get("root_path", ""))):
             await application(scope, receive, send)
             return
         async with ThreadSensitiveContext(executor=executor):

@@ -177,7 +177,8 @@ async def wait_for_answer(session: ChatSession, *, timeout_seconds: float) -> An
     The row of ``session`` was read for this request. Raises ``Gone`` when the stream expires meanwhile.
     """
     answer = Answer()
-    chunks = hub().follow(session.pk, -1, idle_seconds=settings.KEEPALIVE_SECONDS, is_new=session.is_new)
+    idle_seconds = settings.KEEPALIVE_SECONDS
+    chunks = hub().follow(session.pk, -1, idle_seconds=idle_seconds, silent_since=session.silent_since)
     try:
         async with asyncio.timeout(timeout_seconds), contextlib.aclosing(chunks) as batches:
             async for batch in batches:

@@ -56,10 +56,12 @@ written AS (
 SELECT id FROM advanced
 """  # noqa: S608  (put together from constants)
 
+#: ``->>`` would want SQLite 3.38; ``RETURNING`` is content with 3.35
 ADVANCE_ON_SQLITE = f"""
 WITH item AS (
-    SELECT value ->> 'session_id' AS session_id, value ->> 'held_attempt' AS held_attempt,
-        value ->> 'expected_index' AS expected_index, value ->> 'count' AS count, value ->> 'has_tokens' AS has_tokens
+    SELECT json_extract(value, '$.session_id') AS session_id, json_extract(value, '$.held_attempt') AS held_attempt,
+        json_extract(value, '$.expected_index') AS expected_index, json_extract(value, '$.count') AS count,
+        json_extract(value, '$.has_tokens') AS has_tokens
     FROM json_each(%s)
 )
 {ADVANCE}

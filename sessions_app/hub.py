@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime
 import logging
 import weakref
 from collections import OrderedDict
@@ -89,7 +90,8 @@ class Hub:
         self._listeners: dict[str, set[Listener]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._end: asyncio.TimerHandle | None = None
-        self._hears = False
+        #: since when wake-ups are heard without a gap that this end knows of
+        self._hears_since: datetime.datetime | None = None
         #: session → last index told, the oldest first: for a listener that comes just after
         self._told: OrderedDict[str, int] = OrderedDict()
 
@@ -98,19 +100,25 @@ class Hub:
         return sum(len(listeners) for listeners in self._listeners.values())
 
     async def follow(
-        self, session_id: str, after: int, *, idle_seconds: float, is_new: bool = False
+        self,
+        session_id: str,
+        after: int,
+        *,
+        idle_seconds: float,
+        silent_since: datetime.datetime | None = None,
     ) -> AsyncGenerator[list[StreamChunk]]:
         """The session's chunks after the index ``after``, in batches, to the terminal one.
 
         Yields an empty batch when nothing came for ``idle_seconds``. Raises ``SessionGone`` when the chunks were
-        removed. Closing the iterator costs nothing: the session goes on. Of a session that ``is_new``, the caller has
-        seen just now that it had its first chunk only, which need not be read then.
+        removed. Closing the iterator costs nothing: the session goes on. A session that was opened at
+        ``silent_since``, and had its first chunk only when the caller read its row, need not be read, if whatever it
+        said since has been heard here.
         """
         listener = Listener(after)
         self._listeners.setdefault(session_id, set()).add(listener)
         # Listening comes before reading: what is committed between the two is heard.
-        must_read = not (is_new and self._hears and self._tasks)
         self._ensure_running()
+        must_read = silent_since is None or self._hears_since is None or silent_since < self._hears_since
         try:
             if not must_read:
                 listener.hear(0, [FIRST_CHUNK])
@@ -170,7 +178,7 @@ class Hub:
         for task in self._tasks:
             task.cancel()
         self._tasks.clear()
-        self._hears = False
+        self._hears_since = None
         self._told.clear()
 
     def _ensure_running(self) -> None:
@@ -188,7 +196,8 @@ class Hub:
 
     def hear(self, heard: Sequence[Wakeup]) -> None:
         """On the hub's loop: what a transport received."""
-        self._hears = True
+        if not heard:
+            self._hears_since = timezone.now()
         for wakeup in heard:
             self._told[wakeup.session_id] = wakeup.last_index
             self._told.move_to_end(wakeup.session_id)

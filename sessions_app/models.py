@@ -125,9 +125,9 @@ class ChatSession(models.Model):
         return self.id
 
     @property
-    def is_new(self) -> bool:
-        """Nothing was said yet: the only chunk is the first."""
-        return self.next_index == 1
+    def silent_since(self) -> datetime.datetime | None:
+        """When it was opened, if by this row nothing was said yet: the only chunk is the first."""
+        return self.created_at if self.next_index == 1 else None
 
     @property
     def is_finished(self) -> bool:

@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 #: cancelled applications have this long to clean up when the server stops or a client leaves
 CLOSE_SECONDS = 5
+#: how often it is looked whether a WebSocket's reader has taken the rest; nothing tells
+DRAIN_POLL_SECONDS = 0.1
 
 
 class PortTaken(Exception):
@@ -67,7 +69,7 @@ class BackpressureServer(Server):
     def _get_ready(self) -> None:
         # A reader answers a close when it has taken all that was sent before. Where it needs longer than autobahn's one
         # second for that, the connection would be cut, and the end lost.
-        self.ws_factory.setProtocolOptions(closeHandshakeTimeout=settings.STALLED_READER_SECONDS)
+        self.ws_factory.setProtocolOptions(closeHandshakeTimeout=max(1.0, settings.STALLED_READER_SECONDS))
         self._on_ready()
 
     async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
@@ -82,6 +84,8 @@ class BackpressureServer(Server):
                     # Twisted refuses to finish a request that has a producer.
                     gate.stopProducing()
                     protocol.unregisterProducer()
+                    if isinstance(protocol, WebSocketProtocol):
+                        await self._wait_for_the_rest(protocol)
                 await super().handle_reply(protocol, message)
             case _:
                 await super().handle_reply(protocol, message)
@@ -108,6 +112,18 @@ class BackpressureServer(Server):
                     log.info("a reader took nothing for %g s and is cut loose", settings.STALLED_READER_SECONDS)
                     # Soon after, protocol_disconnected opens the gate.
                     protocol.transport.abortConnection()
+
+    async def _wait_for_the_rest(self, protocol: WebSocketProtocol) -> None:
+        """Until a reader has been sent everything, however slow, or has taken nothing for too long."""
+        loop = asyncio.get_running_loop()
+        unsent, shrunk_at = _unsent_bytes(protocol.transport), loop.time()
+        while unsent and loop.time() - shrunk_at < settings.STALLED_READER_SECONDS:
+            await asyncio.sleep(DRAIN_POLL_SECONDS)
+            if not _is_open(protocol):
+                return
+            before, unsent = unsent, _unsent_bytes(protocol.transport)
+            if unsent < before:
+                shrunk_at = loop.time()
 
     def protocol_disconnected(self, protocol: Any) -> None:
         if (gate := self._gates.pop(protocol, None)) is not None:

@@ -252,7 +252,7 @@ async def hearing() -> Hub:
 
 
 def follow_new(session: ChatSession, shared: Hub) -> AsyncIterator[list[StreamChunk]]:
-    return shared.follow(session.pk, -1, idle_seconds=NEVER_IDLE, is_new=session.is_new)
+    return shared.follow(session.pk, -1, idle_seconds=NEVER_IDLE, silent_since=session.silent_since)
 
 
 def test_a_new_session_is_not_read_where_wake_ups_are_heard(
@@ -291,6 +291,18 @@ def test_a_new_session_is_read_where_no_wake_up_would_have_been_heard(
     session = open_session()
     last = write_all(claimed(session), 3)
     assert run(lambda: collect(follow_new(session, Hub()))) == list(range(last + 1))
+
+
+def test_a_new_session_that_spoke_before_the_hub_heard_is_read(
+    use_transport: Callable[[wakeups.Transport], None], no_polls: None
+) -> None:
+    async def main() -> None:
+        session = await in_db(open_session)
+        last = await in_db(write_all, await in_db(claimed, session), 3)
+        shared = await hearing()
+        assert await collect(follow_new(session, shared)) == list(range(last + 1))
+
+    run(main)
 
 
 def test_of_many_sessions_told_of_the_latest_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:

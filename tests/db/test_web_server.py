@@ -29,8 +29,8 @@ async def application(scope, receive, send):
     if scope["type"] == "websocket":
         await receive()
         await send({"type": "websocket.accept"})
-        if scope["path"] == "/large":
-            for number in range(1000):
+        if scope["path"] in ("/large", "/some"):
+            for number in range(1000 if scope["path"] == "/large" else 64):
                 await send({"type": "websocket.send", "bytes": bytes(65536)})
                 sent += 65536
             await send({"type": "websocket.close"})
@@ -64,6 +64,8 @@ UPGRADE = (
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 )
 LARGE_UPGRADE = UPGRADE.replace(b"GET / ", b"GET /large ")
+SOME_UPGRADE = UPGRADE.replace(b"GET / ", b"GET /some ")
+CLOSED_WELL = bytes((0x88, 2)) + (1000).to_bytes(2, "big")
 
 
 @pytest.fixture(scope="module")
@@ -188,5 +190,19 @@ def test_a_websocket_whose_reader_reads_gets_all_of_it_and_the_close(port: int, 
             # A binary frame whose length comes in eight bytes.
             assert received.read(10) == bytes((0x82, 127)) + (65536).to_bytes(8, "big")
             assert len(received.read(65536)) == 65536
-        assert received.read(4) == bytes((0x88, 2)) + (1000).to_bytes(2, "big")
+        assert received.read(4) == CLOSED_WELL
+    wait_for(lambda: figures(http)[:2] == (0, 1))
+
+
+def test_a_websocket_whose_reader_reads_slowly_gets_the_close_too(port: int, http: httpx.Client) -> None:
+    with stall(port, SOME_UPGRADE) as client:
+        client.settimeout(STOP_SECONDS)
+        received = b""
+        while not received.endswith(CLOSED_WELL):
+            # Behind the close three times as long, in all, as one that takes nothing may stay.
+            part = client.recv(131_072)
+            assert part
+            received += part
+            time.sleep(0.002 * len(part) / 2048)
+        assert len(received) > 64 * 65536
     wait_for(lambda: figures(http)[:2] == (0, 1))

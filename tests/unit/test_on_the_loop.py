@@ -13,14 +13,16 @@ from config.asgi import API_VIEWS
 from config.on_the_loop import without_threads
 
 
-def thread_of_request(path: str, *, work: Any = threading.get_ident) -> Any:
+def thread_of_request(path: str, *, root_path: str = "", work: Any = threading.get_ident) -> Any:
     """What ``work`` gives in a request for ``path``, called as Django calls its middleware."""
     given: list[Any] = []
 
     async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
         given.append(await sync_to_async(work, thread_sensitive=True)())
 
-    asyncio.run(without_threads(application, for_path=API_VIEWS.match)({"path": path}, None, None))
+    asyncio.run(
+        without_threads(application, for_path=API_VIEWS.match)({"path": path, "root_path": root_path}, None, None)
+    )
     return given[0]
 
 
@@ -32,6 +34,12 @@ def test_a_request_to_the_api_has_no_thread_of_its_own(path: str) -> None:
 @pytest.mark.parametrize("path", ["/", "/admin/", "/ocr/", "/openapi.json", "/docs", "/v1", "/healthy", "/a/v1/models"])
 def test_a_page_has_one_as_django_gives_it(path: str) -> None:
     assert thread_of_request(path) != threading.get_ident()
+
+
+def test_the_prefix_of_a_proxy_makes_no_page_of_the_api_and_no_api_of_a_page() -> None:
+    assert thread_of_request("/sambung/v1/models", root_path="/sambung") == threading.get_ident()
+    # A client may send such a header, too: Django would route this one to the page with the schema.
+    assert thread_of_request("/v1/openapi.json", root_path="/v1") != threading.get_ident()
 
 
 def test_an_error_comes_through() -> None:
