@@ -160,8 +160,9 @@ def append(appends: Iterable[Append]) -> set[str]:
     with contextlib.nullcontext() if is_one_statement else transaction.atomic():
         held = _write([item for item in items if item.closing is None], now)
         closed = [item for item in ends if item.closing is not None and _close(item, item.closing, now)]
-        Chunk.objects.bulk_create(chunk for item in closed for chunk in _chunks_of(item, now))
-        held.update(item.session_id for item in closed)
+        if closed:
+            Chunk.objects.bulk_create([chunk for item in closed for chunk in _chunks_of(item, now)])
+            held.update(item.session_id for item in closed)
         if told := [_wakeup(item) for item in items if item.session_id in held and item.deltas]:
             transaction.on_commit(functools.partial(wakeups.publish, told))
     return {item.session_id for item in items} - held
@@ -192,7 +193,8 @@ def _write(items: Sequence[Append], now: datetime.datetime) -> set[str]:
             cursor.execute(ADVANCE_ON_SQLITE, values)
         held = {session_id for (session_id,) in cursor.fetchall()}
     if not on_postgresql:
-        Chunk.objects.bulk_create(chunk for item in items if item.session_id in held for chunk in _chunks_of(item, now))
+        kept = [item for item in items if item.session_id in held]
+        Chunk.objects.bulk_create([chunk for item in kept for chunk in _chunks_of(item, now)])
     return held
 
 
