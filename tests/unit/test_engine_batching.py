@@ -98,12 +98,13 @@ def test_requests_that_do_not_fit_into_the_memory_wait_in_order(
     assert tight.stats().max_running_tokens == 300
     expected = [collect(handle) for handle in [roomy.submit(request) for request in requests]]
     handles = [tight.submit(request) for request in requests]
-    most = 0
     for handle, before in zip(handles, expected, strict=True):
-        most = max(most, tight.stats().running)
         assert collect(handle).deltas == before.deltas
         assert tight.stats().cache_bytes <= 300 * TOKEN_BYTES
-    assert 1 < most < 8
+    # More than one at a time, and never the eight that a batch may have. Looked at from here, the rows of a moment would
+    # depend on who runs when.
+    stats = tight.stats()
+    assert 1.5 < stats.generated_tokens / stats.decode_steps < 8
 
 
 def test_a_row_put_out_for_want_of_memory_goes_on_where_it_was(
