@@ -101,8 +101,8 @@ def test_requests_that_do_not_fit_into_the_memory_wait_in_order(
     for handle, before in zip(handles, expected, strict=True):
         assert collect(handle).deltas == before.deltas
         assert tight.stats().cache_bytes <= 300 * TOKEN_BYTES
-    # More than one at a time, and never the eight that a batch may have. Looked at from here, the rows of a moment would
-    # depend on who runs when.
+    # More than one at a time, and never the eight that a batch may have. The rows of a moment, looked at from here,
+    # would depend on who runs when.
     stats = tight.stats()
     assert 1.5 < stats.generated_tokens / stats.decode_steps < 8
 
