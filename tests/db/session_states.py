@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 from typing import Any
 
+from django.utils import timezone
+
 from sessions_app import actions, appending, opening
 from sessions_app.appending import Append, Closing, Piece
-from sessions_app.models import ChatSession, Delta
+from sessions_app.models import ChatSession, Chunk, Delta
 from sessions_app.opening import NewMedia
 
 WORKER = "gpu-host:4711:abc"
@@ -66,3 +69,33 @@ def failed(message: str = "The worker was lost.") -> ChatSession:
     say(session, text("A pl"), closing=Closing(error={"message": message, "code": "worker_lost"}))
     session.refresh_from_db()
     return session
+
+
+def lapse(session: ChatSession) -> None:
+    ChatSession.objects.filter(pk=session.pk).update(lease_expires_at=timezone.now() - datetime.timedelta(seconds=1))
+
+
+def log_of(session: ChatSession) -> list[tuple[int, str]]:
+    """The chunks: index, and text or type."""
+    rows = Chunk.objects.after(session.pk, -1).values_list("index", "delta")
+    return [(index, delta.get("text", delta["type"])) for index, delta in rows]
+
+
+def append(session: ChatSession, *texts: str, index: int | None = None, **fields: Any) -> bool:
+    """Append as the session's worker; False when it is lost."""
+    at = session.next_index if index is None else index
+    pieces = [Piece(text(value), [ord(value[0])]) for value in texts]
+    if appending.append([Append(session.pk, session.attempt, at, pieces, **fields)]):
+        return False
+    session.next_index = at + len(pieces)
+    return True
+
+
+def check_log(session: ChatSession) -> None:
+    """The invariants of every log, whatever happened to it."""
+    session.refresh_from_db()
+    chunks = list(Chunk.objects.after(session.pk, -1))
+    assert [chunk.index for chunk in chunks] == list(range(session.next_index))
+    assert [chunk.is_terminal for chunk in chunks[:-1]] == [False] * (len(chunks) - 1)
+    assert chunks[-1].is_terminal == session.is_finished
+    assert (session.finished_at is not None) == session.is_finished

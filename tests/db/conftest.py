@@ -1,0 +1,24 @@
+"""What is sent to the workers and told to the hubs, kept for the test in place of both."""
+
+from __future__ import annotations
+
+import pytest
+
+from sessions_app import queue, wakeups
+from sessions_app.wakeups import Wakeup
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The ids that were sent to the workers; nothing takes them."""
+    ids: list[str] = []
+    monkeypatch.setattr(queue, "send", ids.append)
+    return ids
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[Wakeup]:
+    """What the hubs were told."""
+    heard: list[Wakeup] = []
+    monkeypatch.setattr(wakeups, "publish", heard.extend)
+    return heard

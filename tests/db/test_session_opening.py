@@ -1,0 +1,117 @@
+"""Opening a session, as a specification: what is there then, who else has the id, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+from django.conf import settings
+from django.db import IntegrityError, transaction
+
+from config.celery_app import app as celery_app
+from sessions_app import opening
+from sessions_app.models import ChatSession, Chunk, Presence, SessionMedia
+from sessions_app.opening import QueueFull, SessionConflict
+from tests.db.session_states import (
+    claimed,
+    log_of,
+    open_session,
+    png,
+)
+from tests.db.threads import at_once, times
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+State = ChatSession.State
+ERROR = {"message": "it broke", "type": "server_error", "param": None, "code": "broken"}
+
+
+def test_opening_writes_the_session_its_first_chunk_its_media_and_a_listener(sent: list[str]) -> None:
+    session = open_session("Apa ini?", media=[png(), png("image/x-png")], request_id="r1", session_id="mine")
+    session.refresh_from_db()
+    assert (session.pk, session.state, session.attempt, session.next_index) == ("mine", State.QUEUED, 0, 1)
+    assert session.request["messages"][0]["content"][0]["text"] == "Apa ini?"
+    assert (session.request_id, session.model, session.origin) == ("r1", "tiny", "chat")
+    assert log_of(session) == [(0, "start")]
+    assert list(session.media.values_list("position", "content_type")) == [(0, "image/png"), (1, "image/x-png")]
+    stored = session.media.first()
+    assert stored is not None
+    assert (bytes(stored.data), stored.size) == (png().data, len(png().data))
+    assert session.presence.seen_at == session.created_at == session.enqueued_at
+    assert sent == ["mine"]
+
+
+def test_ids_of_ours_cannot_be_guessed(sent: list[str]) -> None:
+    ids = {open_session().pk for _ in range(20)}
+    assert len(ids) == 20
+    assert all(len(id_) > 30 for id_ in ids)
+
+
+def test_opening_again_with_the_same_request_gives_the_same_session(sent: list[str]) -> None:
+    first, is_new = opening.open_session(session_id="a", request={"x": 1}, request_digest="d", model="tiny")
+    again, is_new_again = opening.open_session(session_id="a", request={"x": 2}, request_digest="d", model="tiny")
+    assert (is_new, is_new_again) == (True, False)
+    assert again.pk == first.pk
+    assert again.request == {"x": 1}
+    assert log_of(again) == [(0, "start")]
+    assert sent == ["a"]
+
+
+def test_opening_with_another_request_is_a_conflict_and_changes_nothing(sent: list[str]) -> None:
+    session = open_session(session_id="a")
+    with pytest.raises(SessionConflict):
+        open_session(session_id="a", request_digest="other", media=[png()])
+    assert log_of(session) == [(0, "start")]
+    assert not SessionMedia.objects.exists()
+    assert sent == ["a"]
+
+
+def test_a_session_is_sent_to_the_workers_only_when_it_is_committed(sent: list[str]) -> None:
+    with transaction.atomic():
+        open_session(session_id="a")
+        assert sent == []
+    assert sent == ["a"]
+
+
+def test_a_session_that_is_rolled_back_is_not_sent_and_leaves_nothing(sent: list[str]) -> None:
+    with pytest.raises(RuntimeError), transaction.atomic():
+        open_session(session_id="a", media=[png()])
+        raise RuntimeError
+    assert sent == []
+    assert not (ChatSession.objects.exists() or Chunk.objects.exists() or Presence.objects.exists())
+
+
+def test_media_that_cannot_be_stored_leave_no_session_behind(sent: list[str]) -> None:
+    broken = png()
+    object.__setattr__(broken, "sha256", None)
+    with pytest.raises(IntegrityError):
+        open_session(session_id="a", media=[png(), broken])
+    assert not (ChatSession.objects.exists() or SessionMedia.objects.exists() or Chunk.objects.exists())
+    assert sent == []
+
+
+def test_a_full_queue_takes_no_more_but_knows_its_own(sent: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "MAX_QUEUED_SESSIONS", 2)
+    open_session(session_id="a")
+    running = claimed(open_session(session_id="b"))
+    open_session(session_id="c")
+    with pytest.raises(QueueFull):
+        open_session(session_id="d")
+    assert sorted(ChatSession.objects.values_list("pk", flat=True)) == ["a", "b", "c"]
+    assert open_session(session_id="a").pk == "a"
+    assert open_session(session_id="b").pk == running.pk
+
+
+def test_of_many_that_open_one_id_at_once_one_is_new(sent: list[str]) -> None:
+    def one() -> bool:
+        return opening.open_session(session_id="a", request={}, request_digest="d", model="tiny")[1]
+
+    assert sorted(at_once(*times(one, 6))) == [False] * 5 + [True]
+    assert sent == ["a"]
+    assert Chunk.objects.count() == 1
+
+
+def test_a_broker_that_is_down_does_not_undo_a_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    def down(*args: object, **kwargs: object) -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr(celery_app, "send_task", down)
+    assert open_session(session_id="a").state == State.QUEUED
