@@ -83,6 +83,12 @@ def test_a_port_that_is_none_is_refused(command: str, port: str) -> None:
     assert f"{command}: error: argument --port: must be from 0 to 65535; it is {port}." in done.stderr
 
 
+def test_what_serves_nobody_needs_no_settings(tmp_path: Path) -> None:
+    done = manage("make_specimens", str(tmp_path / "cards"), "--count", "1", SECRET_KEY="")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "cards" / "labels.jsonl").is_file()
+
+
 def test_help_needs_no_settings() -> None:
     done = manage("serve", "--help", SECRET_KEY="")
     assert done.returncode == 0
