@@ -78,6 +78,14 @@ def number(name: str, default: float, *, minimum: float | None = None, maximum: 
     return value
 
 
+def path_prefix(name: str) -> str:
+    """Empty, or the beginning of a path without the slash behind it."""
+    value = text(name).rstrip("/")
+    if value and not value.startswith("/"):
+        raise ImproperlyConfigured(f"{name} must begin with a slash, such as /sambung; it is {value!r}.")
+    return value
+
+
 def time_zone(name: str, default: str) -> str:
     value = text(name, default)
     try:

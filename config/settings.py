@@ -29,6 +29,7 @@ if not SECRET_KEY:
 
 HOST = env.text("HOST", "127.0.0.1")
 PORT = env.integer("PORT", 3000, minimum=0, maximum=65535)
+ROOT_PATH = env.path_prefix("ROOT_PATH")
 ALLOWED_HOSTS = env.texts("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.texts("CSRF_TRUSTED_ORIGINS")
 
@@ -52,6 +53,7 @@ MIDDLEWARE = [
     "sessions_app.request_id.RequestIdMiddleware",
     "inference.api.middleware.ApiErrorMiddleware",
     "corsheaders.middleware.CorsMiddleware",
+    "inference.api.arrival.refused_on_arrival",
     "inference.api.hosts.HostMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "config.static_files.AsyncWhiteNoiseMiddleware",
@@ -93,11 +95,13 @@ AUTH_PASSWORD_VALIDATORS = [
         "NumericPasswordValidator",
     )
 ]
-LOGIN_URL = "/accounts/login/"
-LOGIN_REDIRECT_URL = "/ocr/"
-LOGOUT_REDIRECT_URL = "/"
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "ocr:upload"
+LOGOUT_REDIRECT_URL = "home"
 
-STATIC_URL = "/static/"
+STATIC_URL = f"{ROOT_PATH}/static/"
+# As Django routes: without the prefix.
+WHITENOISE_STATIC_PREFIX = "/static/"
 STATICFILES_DIRS = [BASE_DIR / "config" / "static"]
 # Files are served from where the apps keep them, so that no collectstatic stands between a checkout and a styled page.
 WHITENOISE_USE_FINDERS = True
@@ -203,6 +207,14 @@ WORKER_HEARTBEAT_SECONDS = env.number("WORKER_HEARTBEAT_SECONDS", 3, minimum=0.1
 
 MAX_REQUEST_BYTES = env.integer("MAX_REQUEST_BYTES", 64 * 1024 * 1024, minimum=1024)
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_REQUEST_BYTES
+FILE_UPLOAD_HANDLERS = [
+    "django.core.files.uploadhandler.MemoryFileUploadHandler",
+    "config.uploads.NamelessTemporaryFileUploadHandler",
+]
+MAX_REQUEST_VALUES = env.integer("MAX_REQUEST_VALUES", 200_000, minimum=100)
+MAX_TEXT_BYTES = env.integer("MAX_TEXT_BYTES", 8 * 1024 * 1024, minimum=1024)
+MAX_MESSAGES = env.integer("MAX_MESSAGES", 4096, minimum=1)
+MAX_CONTENT_PARTS = env.integer("MAX_CONTENT_PARTS", 8192, minimum=1)
 MAX_VIDEO_FRAMES = env.integer("MAX_VIDEO_FRAMES", 16, minimum=2)
 MAX_IMAGES_PER_REQUEST = env.integer("MAX_IMAGES_PER_REQUEST", 16, minimum=0)
 MAX_VIDEOS_PER_REQUEST = env.integer("MAX_VIDEOS_PER_REQUEST", 4, minimum=0)

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 from django.contrib import admin
+from django.shortcuts import redirect
+from django.templatetags.static import static
 from django.urls import include, path
-from django.views.generic import RedirectView
 
 from config.api import api
 from config.home import home
@@ -14,7 +15,7 @@ admin.site.index_title = "Sessions, workers and KTP readings"
 urlpatterns = [
     path("", home, name="home"),
     # The admin and the API pages name no icon of their own; browsers ask here.
-    path("favicon.ico", RedirectView.as_view(url="/static/icon.svg")),
+    path("favicon.ico", lambda request: redirect(static("icon.svg"))),
     path("admin/", admin.site.urls),
     path("accounts/", include("django.contrib.auth.urls")),
     path("ocr/", include("ocr.urls")),

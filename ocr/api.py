@@ -7,9 +7,9 @@ from typing import Any, cast
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
-from ninja import Field, File, Router, Schema
-from ninja.files import UploadedFile
+from ninja import Field, Router, Schema
 
+from inference.api.body import read_upload
 from inference.errors import ApiError, InvalidRequest, Unavailable
 from inference.generations import wait_for_answer
 from inference.readiness import check_model_available
@@ -87,22 +87,31 @@ class KtpOut(Schema):
     response=KtpOut,
     summary="Read an identity card",
     description=DESCRIPTION,
-    openapi_extra={"requestBody": {"content": {"multipart/form-data": {"schema": {"required": ["image"]}}}}},
+    openapi_extra={
+        "requestBody": {
+            "content": {
+                "multipart/form-data": {
+                    "schema": {
+                        "type": "object",
+                        "required": ["image"],
+                        "properties": {"image": {"type": "string", "format": "binary"}},
+                    }
+                }
+            },
+            "required": True,
+        }
+    },
 )
-async def read_ktp(
-    request: HttpRequest,
-    response: HttpResponse,
-    image: UploadedFile = File(None),  # noqa: B008  (ninja's way; None so that the refusal below can say what to send)
-) -> dict[str, Any]:
+async def read_ktp(request: HttpRequest, response: HttpResponse) -> dict[str, Any]:
+    image = await read_upload(request, "image", check_size)
     if image is None:
         raise InvalidRequest(
             "Send the picture of the card as a file in the multipart/form-data field image.", param="image"
         )
-    check_size(image.size or 0)
     await check_model_available()
     extraction = await start_extraction(
-        data=image.read(),
-        file_name=image.name or "",
+        data=image.data,
+        file_name=image.name,
         request_id=current_request_id(),
     )
     session = cast("ChatSession", extraction.session)  # what was started has one

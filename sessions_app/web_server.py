@@ -1,5 +1,7 @@
 """Daphne with back-pressure: a reader that does not read holds up its own stream, and nothing piles up for it.
 
+What comes in is bounded too: see ``sessions_app.http_channel``.
+
 Daphne writes into Twisted's buffer without looking, so one stalled reader of a long replay would have all of it in
 memory. Twisted tells a producer when the buffer is full and when it has drained; here ``send`` waits in between, which
 stops the view's generator at its ``yield``, or the live view's follower. A reader that stays stalled is cut loose: it
@@ -11,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import functools
 import logging
 import socket
 import struct
@@ -25,6 +28,8 @@ from daphne.ws_protocol import WebSocketProtocol
 from django.conf import settings
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
+
+from sessions_app.http_channel import EXTENSION, BoundedRequest, build_channel
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +75,14 @@ class BackpressureServer(Server):
         # A reader answers a close when it has taken all that was sent before. Where it needs longer than autobahn's one
         # second for that, the connection would be cut, and the end lost.
         self.ws_factory.setProtocolOptions(closeHandshakeTimeout=max(1.0, settings.STALLED_READER_SECONDS))
+        # Nobody has connected yet: the reactor runs only after this.
+        self.http_factory.buildProtocol = functools.partial(build_channel, self.http_factory)
         self._on_ready()
+
+    def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
+        if isinstance(protocol, BoundedRequest):
+            scope["extensions"] = {EXTENSION: protocol.received}
+        return super().create_application(protocol, scope)
 
     async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
         match message:
@@ -175,6 +187,7 @@ def run_web_server(*, host: str, port: int, on_ready: Callable[[], None]) -> Non
         endpoints=build_endpoint_description_strings(host=host, port=port),
         on_ready=on_ready,
         application_close_timeout=CLOSE_SECONDS,
+        root_path=settings.ROOT_PATH,
         server_name="sambung",
         verbosity=0,
     ).run()

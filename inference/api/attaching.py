@@ -5,10 +5,9 @@ from __future__ import annotations
 from django.conf import settings
 
 from inference import generations
-from inference.api.schemas import ChatCompletionRequest
+from inference.api.body import ChatRequest
 from inference.errors import InvalidRequest, NotFound
 from inference.media.load import load_all
-from inference.media.parts import parse_messages
 from inference.readiness import check_model_available
 from sessions_app import sse
 from sessions_app.db import in_db
@@ -77,31 +76,31 @@ def is_at_end(session: ChatSession, after: int) -> bool:
     return session.is_finished and after >= session.next_index - 1
 
 
-async def open_or_attach(payload: ChatCompletionRequest, cursor: Cursor | None) -> tuple[ChatSession, int]:
+async def open_or_attach(chat: ChatRequest, cursor: Cursor | None) -> tuple[ChatSession, int]:
     """The session to answer from, and the index after which to begin."""
-    payload.check()
-    check_model_name(payload.model)
+    asked = chat.asked
+    check_model_name(asked.model)
     if cursor is not None:
-        if payload.session_id not in (None, cursor.session_id):
+        if asked.session_id not in (None, cursor.session_id):
             raise InvalidRequest(
-                f"Last-Event-ID is of session {cursor.session_id}, session_id says {payload.session_id}.",
+                f"Last-Event-ID is of session {cursor.session_id}, session_id says {asked.session_id}.",
                 param="session_id",
                 code="malformed_cursor",
             )
         session = await find_session(cursor.session_id, param="Last-Event-ID")
         check_cursor(session, cursor)
-        if payload.messages is not None:
-            _check_same_request(session, payload)
+        if asked.messages is not None:
+            _check_same_request(session, chat)
         return session, cursor.index
-    if payload.session_id is not None:
+    if asked.session_id is not None:
         try:
-            session = await find_session(payload.session_id)
+            session = await find_session(asked.session_id)
         except NotFound:
             pass
         else:
-            _check_same_request(session, payload)
+            _check_same_request(session, chat)
             return session, FROM_THE_START
-    return await _open(payload), FROM_THE_START
+    return await _open(chat), FROM_THE_START
 
 
 def check_model_name(name: str | None) -> None:
@@ -114,10 +113,10 @@ def check_model_name(name: str | None) -> None:
         )
 
 
-async def _open(payload: ChatCompletionRequest) -> ChatSession:
-    if payload.messages is None:
+async def _open(chat: ChatRequest) -> ChatSession:
+    asked, conversation = chat.asked, chat.conversation
+    if conversation is None:
         raise InvalidRequest("messages is missing.", param="messages")
-    conversation = parse_messages([message.model_dump(exclude_unset=True) for message in payload.messages])
     if conversation.sources:
         # Nothing is fetched for a model that is not there.
         await check_model_available()
@@ -125,14 +124,14 @@ async def _open(payload: ChatCompletionRequest) -> ChatSession:
     return await generations.start_generation(
         messages=conversation.messages,
         media=media,
-        sampling=payload.sampling(seed=generations.new_seed()),
-        choices=payload.n or 1,
-        session_id=payload.session_id,
-        request_digest=payload.digest(),
+        sampling=asked.sampling(seed=generations.new_seed()),
+        choices=asked.n or 1,
+        session_id=asked.session_id,
+        request_digest=chat.digest,
         request_id=current_request_id(),
     )
 
 
-def _check_same_request(session: ChatSession, payload: ChatCompletionRequest) -> None:
-    if session.request_digest != payload.digest():
+def _check_same_request(session: ChatSession, chat: ChatRequest) -> None:
+    if session.request_digest != chat.digest:
         raise generations.session_conflict(session.pk)

@@ -19,12 +19,14 @@ from inference.api.attaching import (
     read_cursor,
     session_not_found,
 )
+from inference.api.body import read_chat_request
 from inference.api.examples import CHAT_EXAMPLES, EVENT_STREAM
 from inference.api.rendering import ChunkRenderer, render_completion
 from inference.api.replies import Cancelled, ChatCompletion, ErrorReply
-from inference.api.schemas import ChatCompletionRequest
+from inference.api.schemas import ChatCompletionRequest, schema_of
 from inference.errors import ApiError, GenerationFailed, TimedOut, Unavailable
 from inference.generations import wait_for_answer
+from sessions_app import sse
 from sessions_app.actions import request_cancel
 from sessions_app.db import in_db
 from sessions_app.models import ChatSession
@@ -51,7 +53,10 @@ NOTHING_MORE = {"description": "The session has ended, and nothing follows the c
     response={200: ChatCompletion, 204: None, **REFUSALS},
     url_name="chat",
     openapi_extra={
-        "requestBody": {"content": {"application/json": {"examples": CHAT_EXAMPLES}}},
+        "requestBody": {
+            "content": {"application/json": {"schema": schema_of(ChatCompletionRequest), "examples": CHAT_EXAMPLES}},
+            "required": True,
+        },
         "responses": {
             200: {"description": "The answer: JSON, or events with `stream: true`.", "content": EVENT_STREAM},
             204: NOTHING_MORE,
@@ -60,7 +65,6 @@ NOTHING_MORE = {"description": "The session has ended, and nothing follows the c
 )
 async def create_chat_completion(
     request: HttpRequest,
-    payload: ChatCompletionRequest,
     last_event_id_header: LastEventIdHeader = None,
     last_event_id: LastEventIdQuery = None,
 ) -> HttpResponseBase:
@@ -69,9 +73,10 @@ async def create_chat_completion(
     Every event has the id `session_id:index`. Send the last one back as `Last-Event-ID` to go on behind it: from
     the database what was missed, then live. The same `session_id` with the same request attaches to its session.
     """
-    session, after = await open_or_attach(payload, read_cursor(last_event_id_header, last_event_id))
-    if payload.stream:
-        return _stream(session, after, include_usage=payload.include_usage)
+    chat = await read_chat_request(request)
+    session, after = await open_or_attach(chat, read_cursor(last_event_id_header, last_event_id))
+    if chat.asked.stream:
+        return _stream(session, after, include_usage=chat.asked.include_usage)
     return await _whole(session)
 
 
@@ -83,6 +88,7 @@ async def create_chat_completion(
         "responses": {200: {"description": "The events behind the cursor.", "content": EVENT_STREAM}, 204: NOTHING_MORE}
     },
 )
+@router.api_operation(["HEAD"], "/v1/sessions/{session_id}/events", response=None, include_in_schema=False)
 async def read_events(
     request: HttpRequest,
     session_id: str,
@@ -95,7 +101,15 @@ async def read_events(
     cursor = read_cursor(last_event_id_header, last_event_id)
     if cursor is not None:
         check_cursor(session, cursor)
-    return _stream(session, cursor.index if cursor else FROM_THE_START, include_usage=include_usage)
+    after = cursor.index if cursor else FROM_THE_START
+    if request.method == "HEAD":
+        # Whether there is something to read: nobody listens for it.
+        return HttpResponse(
+            status=204 if is_at_end(session, after) else 200,
+            content_type=sse.CONTENT_TYPE,
+            headers={"X-Session-ID": session.pk},
+        )
+    return _stream(session, after, include_usage=include_usage)
 
 
 @router.post("/v1/cancel/{session_id}", response={200: Cancelled, **REFUSALS}, url_name="cancel")

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
-from django.core.exceptions import RequestDataTooBig, TooManyFilesSent
+from django.core.exceptions import (
+    BadRequest,
+    RequestDataTooBig,
+    SuspiciousOperation,
+    TooManyFieldsSent,
+    TooManyFilesSent,
+)
 from django.db import InterfaceError, OperationalError
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
+from django.http.multipartparser import MultiPartParserError
 from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
 
@@ -46,8 +54,13 @@ def as_api_error(exc: Exception) -> ApiError | None:
     match exc:
         case ApiError():
             return exc
-        case RequestDataTooBig() | TooManyFilesSent():
+        case RequestDataTooBig():
             return too_large()
+        case TooManyFieldsSent() | TooManyFilesSent():
+            return InvalidRequest("The request has too many form fields, files or query parameters.")
+        # What Django finds wrong with a request: a form without a boundary, a client that has left.
+        case SuspiciousOperation() | BadRequest() | MultiPartParserError() | UnreadablePostError():
+            return InvalidRequest(f"The request cannot be read: {exc}")
         # Its other kinds say that a statement was wrong: that is ours, and trying again will not help.
         case OperationalError() | InterfaceError():
             log.warning("the database does not answer: %s", exc)
@@ -70,15 +83,10 @@ def register_handlers(api: NinjaAPI) -> None:
 
     @api.exception_handler(ValidationError)
     def invalid(request: HttpRequest, exc: ValidationError) -> HttpResponse:
-        return error_response(_validation_error(exc.errors))
+        return error_response(validation_error(exc.errors))
 
     @api.exception_handler(HttpError)
     def http_error(request: HttpRequest, exc: HttpError) -> HttpResponse:
-        # Ninja says 400 to whatever its parser raises; the parser's own refusal is behind it.
-        if isinstance(exc.__context__, Exception) and (refusal := as_api_error(exc.__context__)) is not None:
-            return error_response(refusal)
-        if exc.status_code == 400:
-            return error_response(InvalidRequest("The body is not JSON.", code="invalid_json"))
         return bare_status_response(exc.status_code)
 
     @api.exception_handler(Exception)
@@ -89,16 +97,28 @@ def register_handlers(api: NinjaAPI) -> None:
         return bare_status_response(500)
 
 
-def _validation_error(errors: Sequence[dict[str, Any]]) -> ApiError:
-    """The first thing that is wrong, with the field's name as OpenAI writes it: ``messages[0].role``."""
+def validation_error(errors: Sequence[Any], *, names: Collection[str] | None = None) -> ApiError:
+    """The first thing that is wrong, with the field's name as OpenAI writes it: ``messages[0].role``.
+
+    Of the texts in a place only ``names`` count, where they are given: pydantic names the branch of a union too, as in
+    ``stop.str``, and no request has such a field. Of the branches, the one that came furthest is what was meant.
+    """
     first = errors[0]
-    places = list(first["loc"])
-    while places and places[0] in _PLACES:
-        places.pop(0)
-    param = ""
-    for place in places:
-        param += f"[{place}]" if isinstance(place, int) else f".{place}" if param else str(place)
+    param = _param(first["loc"], names)
+    for error in errors[1:]:
+        if len(other := _param(error["loc"], names)) > len(param) and other.startswith(param):
+            first, param = error, other
     if first["loc"] and first["loc"][0] == "path":
         return NotFound(f"There is nothing under {param}.", param=param or None)
     message = f"{param}: {first['msg']}" if param else str(first["msg"])
     return InvalidRequest(message, param=param or None)
+
+
+def _param(places: Sequence[str | int], names: Collection[str] | None) -> str:
+    param = ""
+    for place in itertools.dropwhile(_PLACES.__contains__, places):
+        if isinstance(place, int):
+            param += f"[{place}]"
+        elif names is None or place in names:
+            param += f".{place}" if param else place
+    return param

@@ -18,7 +18,8 @@ from django.urls import resolve
 from django.views.defaults import bad_request
 
 from inference.api.error_rendering import error_response
-from inference.api.middleware import API_PATHS, Handler
+from inference.api.middleware import Handler
+from inference.api.paths import is_api_path
 from inference.errors import InvalidRequest
 
 #: Django's own name for it, so that filters and alarms that know it go on working
@@ -69,7 +70,7 @@ def _refusal(request: HttpRequest) -> HttpResponseBase | None:
         request.get_host()
     except DisallowedHost as exc:
         log.warning("the host %.*r is not among ALLOWED_HOSTS", LONGEST_HOST_LOGGED, request.headers.get("Host", ""))
-        if not API_PATHS.match(request.path_info):
+        if not is_api_path(request.path_info):
             return _unsniffed(bad_request(request, exc))
         return _unsniffed(
             error_response(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
@@ -10,8 +9,8 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from inference.api.error_rendering import as_api_error, bare_status_response, error_response
-
-API_PATHS = re.compile(r"/(v1(/|$)|ktp-ocr(/|$)|health(/|$)|openapi\.json$)")
+from inference.api.paths import is_api_path
+from inference.errors import NotFound
 
 Handler = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
 
@@ -37,20 +36,27 @@ class ApiErrorMiddleware:
         return _in_shape(request, await self.get_response(request))  # type: ignore[misc]
 
     def process_exception(self, request: HttpRequest, exc: Exception) -> HttpResponseBase | None:
-        if not API_PATHS.match(request.path_info):
+        if not is_api_path(request.path_info):
             return None
         error = as_api_error(exc)
         return error_response(error) if error is not None else None
 
 
 def _in_shape(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-    if response.status_code < 400 or not API_PATHS.match(request.path_info):
+    if response.status_code < 400 or not is_api_path(request.path_info):
         return response
     if response.headers.get("Content-Type", "").startswith("application/json"):
         return response
-    shaped = bare_status_response(response.status_code)
+    shaped = _two_slashes(response, request.path_info) or bare_status_response(response.status_code)
     # Not those of the body: with CORS's, a browser's script may read what was refused.
     for name, value in response.items():
         if not name.lower().startswith("content-"):
             shaped.headers[name] = value
     return shaped
+
+
+def _two_slashes(response: HttpResponseBase, path: str) -> HttpResponseBase | None:
+    """The commonest reason of a 404 by its name: a client puts ``/v1`` behind a base URL that ends in a slash."""
+    if response.status_code != 404 or not path.startswith("//"):
+        return None
+    return error_response(NotFound("The address begins with two slashes. The base URL must not end in one."))

@@ -21,12 +21,14 @@ OFFERED_SINCE = int(time.time())
 
 
 @router.get("/v1/models", response={200: ModelList, 401: ErrorReply}, url_name="models")
+@router.api_operation(["HEAD"], "/v1/models", response=ModelList, include_in_schema=False)
 async def list_models(request: HttpRequest) -> dict[str, Any]:
     """The one model that is served."""
     return {"data": [_served_model()]}
 
 
 @router.get("/v1/models/{path:model_id}", response={200: Model, 401: ErrorReply, 404: ErrorReply}, url_name="model")
+@router.api_operation(["HEAD"], "/v1/models/{path:model_id}", response=Model, include_in_schema=False)
 async def retrieve_model(request: HttpRequest, model_id: str) -> dict[str, Any]:
     """The served model; any other is a 404 ``model_not_found``."""
     check_model_name(model_id)

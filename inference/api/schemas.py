@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
+import secrets
 from typing import Annotated, Any
 
 from django.conf import settings
@@ -11,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, Strict
 
 from inference.engine.types import Sampling
 from inference.errors import InvalidRequest, UnsupportedParameter
+from inference.media.inline import InlineText
 from sessions_app.models import SESSION_ID_MAX_LENGTH
 from sessions_app.sse import SESSION_ID
 
@@ -36,6 +39,9 @@ REFUSED_UNLESS: dict[str, tuple[Any, ...]] = {
 #: they say how to send the answer, not what it is: the same request may come again with others
 NOT_PART_OF_THE_REQUEST = {"stream", "stream_options", "session_id", "user", "metadata", "store"}
 
+TokenId = Annotated[StrictInt, Field(ge=0, le=MAX_TOKEN_ID)]
+_REFERENCE = "#/components/schemas/{model}"
+
 
 class Message(BaseModel):
     """One turn of the conversation."""
@@ -43,7 +49,7 @@ class Message(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     role: StrictStr = Field(description="`system`, `developer`, `user` or `assistant`.")
-    content: StrictStr | list[dict[str, Any]] | None = Field(
+    content: StrictStr | Annotated[list[dict[str, Any]], Field(fail_fast=True)] | None = Field(
         None,
         description="A text, or a list of parts: `text`, `image_url`, `input_image`, `video_url`, `input_video`. "
         "Images and videos are given by http(s) URL, data URL or bare base64.",
@@ -62,8 +68,10 @@ class ChatCompletionRequest(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    messages: list[Message] | None = Field(
-        None, description="The conversation, oldest turn first. Required, but for a resume with Last-Event-ID."
+    messages: Annotated[list[Message], Field(fail_fast=True)] | None = Field(
+        None,
+        max_length=settings.MAX_MESSAGES,
+        description="The conversation, oldest turn first. Required, but for a resume with Last-Event-ID.",
     )
     model: StrictStr | None = Field(None, description="The served model's id (see /v1/models), or nothing.")
     stream: StrictBool | None = Field(
@@ -110,6 +118,7 @@ class ChatCompletionRequest(BaseModel):
     )
     logit_bias: dict[StrictStr, Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]] | None = Field(
         None,
+        max_length=MAX_BIASED_TOKENS,
         description="Token ids, as strings, with -100 to 100 that is added to their logits. "
         f"At most {MAX_BIASED_TOKENS}. An id that the model does not have is refused.",
     )
@@ -117,12 +126,12 @@ class ChatCompletionRequest(BaseModel):
         None,
         description="A whole number of 64 bits: the same request with the same seed draws the same. Else by chance.",
     )
-    stop: StrictStr | list[StrictStr] | None = Field(
+    stop: StrictStr | Annotated[list[StrictStr], Field(fail_fast=True)] | None = Field(
         None,
         description=f"A text, or up to {MAX_STOP_STRINGS}, of 1 to {MAX_STOP_LENGTH} characters each. "
         "The answer ends before the first of them that comes up.",
     )
-    stop_token_ids: list[Annotated[StrictInt, Field(ge=0, le=MAX_TOKEN_ID)]] | None = Field(
+    stop_token_ids: Annotated[list[TokenId], Field(fail_fast=True)] | None = Field(
         None,
         max_length=MAX_STOP_TOKENS,
         description=f"Up to {MAX_STOP_TOKENS} token ids that end the answer, also with ignore_eos. "
@@ -226,13 +235,42 @@ class ChatCompletionRequest(BaseModel):
     def digest(self) -> str:
         """SHA-256 of the request as it was asked: equal for equal requests, before any media is fetched."""
         asked = self.model_dump(exclude_unset=True, exclude=NOT_PART_OF_THE_REQUEST)
-        return hashlib.sha256(json.dumps(asked, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+        inline: list[InlineText] = []
+        mark = secrets.token_hex(16)
+
+        def stand_in(value: InlineText) -> str:
+            inline.append(value)
+            return mark
+
+        text = json.dumps(asked, sort_keys=True, separators=(",", ":"), default=stand_in)
+        digest = hashlib.sha256()
+        # An inline text counts as the string that it is, without being made one.
+        for between, value in itertools.zip_longest(text.split(mark), inline):
+            digest.update(between.encode())
+            for piece in value.pieces if value is not None else ():
+                digest.update(piece)
+        return digest.hexdigest()
 
     def _max_tokens(self) -> int:
         return self.max_completion_tokens or self.max_tokens or settings.MAX_TOKENS
 
     def _stops(self) -> tuple[str, ...]:
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
+
+
+def schema_of(model: type[BaseModel]) -> dict[str, Any]:
+    """The reference to ``model`` in ``/openapi.json``; ``component_schemas`` is what it leads to."""
+    return {"$ref": _REFERENCE.format(model=model.__name__)}
+
+
+def component_schemas(model: type[BaseModel]) -> dict[str, Any]:
+    """The JSON schemas of ``model`` and of what it is made of, by name."""
+    schema = model.model_json_schema(ref_template=_REFERENCE)
+    return {**schema.pop("$defs", {}), model.__name__: schema}
+
+
+#: what a request can be wrong in; every other name in pydantic's errors is its own
+FIELD_NAMES = {name for model in (ChatCompletionRequest, Message, StreamOptions) for name in model.model_fields}
 
 
 def _is_token_id(text: str) -> bool:

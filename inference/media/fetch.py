@@ -86,8 +86,11 @@ async def fetch(source: MediaSource, *, budget: ByteBudget | None = None, resolv
             raise InvalidMedia(
                 f"Fetching the {source.kind} took longer than {seconds:g} seconds.", param=param
             ) from None
-    read = {"data": decode_data_url, "base64": decode_base64, "path": read_local}[source.origin]
-    data = await in_thread(read, source.reference, limit=limit, param=param)
+    if source.origin == "path":
+        data = await in_thread(read_local, source.address, limit=limit, param=param)
+    else:
+        decode = decode_data_url if source.origin == "data" else decode_base64
+        data = await in_thread(decode, source.reference, limit=limit, param=param)
     budget.take(len(data), param)
     return data
 
@@ -103,7 +106,7 @@ async def _download(source: MediaSource, limit: int, budget: ByteBudget, resolve
         timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT_SECONDS),
         limits=httpx.Limits(max_keepalive_connections=0),
     ) as client:
-        url = _url(source.reference, param)
+        url = _url(source.address, param)
         for _ in range(MAX_REDIRECTS + 1):
             response = await _connect(client, url, param, resolve)
             try:

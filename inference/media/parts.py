@@ -8,11 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from django.conf import settings
 
 from inference.errors import InvalidMedia, InvalidRequest, UnsupportedParameter
+from inference.media.inline import InlineText, Reference
 
 MediaKind = Literal["image", "video"]
 Origin = Literal["url", "data", "base64", "path"]
@@ -45,8 +46,13 @@ class MediaSource:
     #: the part it stands in, like ``messages[0].content[1]``
     param: str
     #: URL, data URL, base64 or path, as sent; megabytes at times, so it stays out of logs
-    reference: str = field(repr=False)
+    reference: Reference = field(repr=False)
     origin: Origin
+
+    @property
+    def address(self) -> str:
+        """The reference of a URL or a path, which is never inline."""
+        return cast("str", self.reference)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +73,7 @@ def parse_messages(messages: object) -> ParsedConversation:
         raise InvalidRequest("'messages' must be a list of messages.", param="messages")
     if not messages:
         raise InvalidRequest("'messages' is empty: send at least one message.", param="messages")
+    _check_sizes(messages)
     sources: list[MediaSource] = []
     parsed = [_message(message, f"messages[{i}]", sources) for i, message in enumerate(messages)]
     _check_counts(sources)
@@ -165,12 +172,13 @@ def _source(part: Mapping[str, Any], part_type: str, at: str) -> MediaSource:
         _check_detail(value.get("detail"), at)
         value = value.get("url")
     _check_detail(part.get("detail"), at)
-    if not isinstance(value, str):
+    if not isinstance(value, str | InlineText):
         raise InvalidRequest(f"'{member}' must be a string, or an object with the string 'url'.", param=at)
-    reference = value.strip()
+    reference, origin = _reference(value)
     if not reference:
         raise InvalidMedia(f"The {kind} is empty: send a URL, a data URL or base64.", param=at)
-    origin = origin_of(reference)
+    if isinstance(reference, InlineText) and origin in ("url", "path"):
+        raise InvalidMedia(f"The {kind}'s URL is longer than any that is fetched.", param=at)
     if member == "b64_json" and origin != "data":
         origin = "base64"
     if origin is None:
@@ -181,10 +189,36 @@ def _source(part: Mapping[str, Any], part_type: str, at: str) -> MediaSource:
     return MediaSource(kind=kind, param=at, reference=reference, origin=origin)
 
 
+def _reference(value: Reference) -> tuple[Reference, Origin | None]:
+    """``value`` without blanks around it, and where it points."""
+    if isinstance(value, str):
+        stripped = value.strip()
+        return stripped, origin_of(stripped)
+    # Its beginning tells, and blanks in base64 do not count.
+    return value, origin_of(value.head(2 * _LONGEST_PATH).lstrip())
+
+
 def _check_detail(detail: object, at: str) -> None:
     """A hint about resolution; the model sees every image at its own size whatever it says."""
     if detail is not None and not isinstance(detail, str):
         raise InvalidRequest("'detail' must be a string, for example 'auto'.", param=at)
+
+
+def _check_sizes(messages: list[Any]) -> None:
+    """Before any message is looked at."""
+    if len(messages) > settings.MAX_MESSAGES:
+        raise InvalidRequest(
+            f"The request has {len(messages)} messages; at most {settings.MAX_MESSAGES} are allowed.", param="messages"
+        )
+    parts = 0
+    for i, message in enumerate(messages):
+        content = message.get("content") if isinstance(message, Mapping) else None
+        parts += len(content) if isinstance(content, list) else 1
+        if parts > settings.MAX_CONTENT_PARTS:
+            raise InvalidRequest(
+                f"The messages have more than {settings.MAX_CONTENT_PARTS} content parts in all.",
+                param=f"messages[{i}].content",
+            )
 
 
 def _check_counts(sources: list[MediaSource]) -> None:

@@ -190,6 +190,44 @@ def test_what_the_database_could_not_hold_is_refused_by_name(fields: dict[str, A
 
 
 @pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"stop": 3}, "stop"),
+        ({"stop": ["a", 3]}, "stop[1]"),
+        ({"stop_token_ids": [-1]}, "stop_token_ids[0]"),
+        ({"logit_bias": {"5": "x"}}, "logit_bias"),
+        ({"stream_options": {"include_usage": "x"}}, "stream_options.include_usage"),
+        ({"messages": 3}, "messages"),
+        ({"messages": [3]}, "messages[0]"),
+        ({"messages": [{"role": "user", "content": 3}]}, "messages[0].content"),
+        ({"messages": [{"role": "user", "content": [3]}]}, "messages[0].content[0]"),
+        ({"messages": [{"content": "x"}]}, "messages[0].role"),
+    ],
+)
+def test_the_field_is_named_as_the_request_has_it(fields: dict[str, Any], param: str) -> None:
+    assert error_of(post("/v1/chat/completions", HALO | fields), 400)["param"] == param
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"messages": [{"role": "user", "content": "x"}] * 4097}, "messages"),
+        ({"messages": [{"role": "user", "content": [{"type": "text", "text": "x"}] * 8193}]}, "messages[0].content"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "text", "text": "x"}] * 5000}] * 2},
+            "messages[1].content",
+        ),
+        ({"stop": ["x"] * 10_000}, "stop"),
+        ({"stop_token_ids": [1] * 10_000}, "stop_token_ids"),
+        ({"logit_bias": {str(n): 1 for n in range(10_000)}}, "logit_bias"),
+    ],
+)
+def test_lists_have_an_end(fields: dict[str, Any], param: str) -> None:
+    assert error_of(post("/v1/chat/completions", HALO | fields), 400)["param"] == param
+    assert not ChatSession.objects.exists()
+
+
+@pytest.mark.parametrize(
     "extra", [{"x": "\0"}, {"x": "\ud800"}, {"a\0b": 1}, {"x": 10**400}, {"x": float("inf")}, {"x": {"\ud800": 1}}]
 )
 def test_odd_values_in_members_that_nobody_reads_do_no_harm(extra: dict[str, Any]) -> None:
@@ -242,7 +280,7 @@ def test_anything_else_is_a_415(content_type: str) -> None:
 
 
 def test_a_body_over_the_limit_is_a_413(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settings, "DATA_UPLOAD_MAX_MEMORY_SIZE", 1000)
+    monkeypatch.setattr(settings, "MAX_REQUEST_BYTES", 1000)
     assert error_of(post("/v1/chat/completions", HALO | {"x": "y" * 2000}), 413)["code"] == "request_too_large"
 
 

@@ -86,7 +86,7 @@ def test_every_example_is_a_request_that_this_server_takes(name: str) -> None:
     assert payload.messages
     conversation = parse_messages([message.model_dump(exclude_unset=True) for message in payload.messages])
     for source in conversation.sources:
-        data = base64.b64decode(source.reference.partition(",")[2])
+        data = base64.b64decode(source.address.partition(",")[2])
         if source.kind == "image":
             assert decode_image(data, param=None).size == (64, 64)
         else:

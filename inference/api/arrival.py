@@ -1,0 +1,81 @@
+"""What the web server refused while it arrived, and what broke before Django had a request: answered here.
+
+The server reads heads and bodies and knows no API. It passes on why it refuses a request. The answer is made here, as
+every other: with a request id, a line in the log, the headers of CORS, and on the API's paths the error object.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import render
+from django.utils.decorators import async_only_middleware
+
+from inference.api.error_rendering import bare_status_response, error_response
+from inference.api.paths import is_api_path
+from inference.errors import ApiError
+from sessions_app.http_channel import EXTENSION, Received, Refusal
+
+log = logging.getLogger(__name__)
+
+Application = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
+
+
+@async_only_middleware
+def refused_on_arrival(
+    get_response: Callable[[HttpRequest], Awaitable[HttpResponseBase]],
+) -> Callable[[HttpRequest], Awaitable[HttpResponseBase]]:
+    """Answers what the web server refused. It stands behind the middleware that writes ids and CORS headers."""
+
+    async def answer(request: HttpRequest) -> HttpResponseBase:
+        received: Received | None = getattr(request, "scope", {}).get("extensions", {}).get(EXTENSION)
+        if received is None or received.refusal is None:
+            return await get_response(request)
+        return refusal_response(request, received.refusal)
+
+    return answer
+
+
+def refusal_response(request: HttpRequest, refusal: Refusal) -> HttpResponseBase:
+    """The error object on a path of the API, elsewhere a page that says the same."""
+    if is_api_path(request.path_info):
+        error = ApiError(refusal.message, code=refusal.code)
+        error.status = refusal.status
+        return error_response(error)
+    return render(request, "refused.html", {"message": refusal.message}, status=refusal.status)
+
+
+def with_last_resort(application: Application) -> Application:
+    """``application``, whose errors before an answer become an answer: the server would send a page of its own."""
+
+    async def run(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        has_begun = False
+
+        async def send_and_note(message: dict[str, Any]) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            await application(scope, receive, send_and_note)
+        except Exception:
+            if has_begun:
+                raise
+            request_id = f"req_{secrets.token_hex(12)}"
+            log.exception("request %s failed before it could be answered", request_id)
+            response = (
+                bare_status_response(500)
+                if is_api_path(scope["path"])
+                else HttpResponse(f"The server failed. Request {request_id} is in its log.", content_type="text/plain")
+            )
+            response.headers["X-Request-ID"] = request_id
+            headers = [(name.lower().encode(), value.encode()) for name, value in response.items()]
+            await send({"type": "http.response.start", "status": 500, "headers": headers})
+            await send({"type": "http.response.body", "body": response.content})
+
+    return run
