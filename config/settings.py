@@ -206,7 +206,6 @@ WORKER_HEARTBEAT_SECONDS = env.number("WORKER_HEARTBEAT_SECONDS", 3, minimum=0.1
 # --- Media ----------------------------------------------------------------------------------------------------------
 
 MAX_REQUEST_BYTES = env.integer("MAX_REQUEST_BYTES", 64 * 1024 * 1024, minimum=1024)
-DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_REQUEST_BYTES
 FILE_UPLOAD_HANDLERS = [
     "django.core.files.uploadhandler.MemoryFileUploadHandler",
     "config.uploads.NamelessTemporaryFileUploadHandler",
