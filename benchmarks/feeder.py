@@ -26,8 +26,10 @@ from sessions_app import actions, appending, opening, wakeups  # noqa: E402  (mo
 def open_sessions(names: Iterable[str]) -> None:
     """Open and claim them, so that they run and this process is their worker."""
     for name in names:
-        opening.open_session(session_id=name, request={}, request_digest="", model="none", needs_listener=False)
-        actions.claim(name, worker="feeder")
+        # At once: a real worker beside this one hears of a session when it is committed, and finds it claimed.
+        with transaction.atomic():
+            opening.open_session(session_id=name, request={}, request_digest="", model="none", needs_listener=False)
+            actions.claim(name, worker="feeder")
 
 
 def fill(name: str, events: int) -> None:

@@ -1,0 +1,111 @@
+"""Sends one hostile request, or several of a kind at once, and says what was answered and when.
+
+As a process of its own, so that what a request costs its client costs nobody else. It prints ``ready`` when everything
+is made, waits for a line, and prints what came of it as JSON:
+
+    python -m benchmarks.loop.sender PORT NAME
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import sys
+import time
+from dataclasses import dataclass
+
+from benchmarks.loop.bodies import Pieces
+from benchmarks.loop.catalogue import named
+from benchmarks.loop.hostile import LEFT, Hostile
+
+#: nothing may take longer, whatever a request waits for
+LONGEST_SECONDS = 150.0
+#: of a response: the start of its head. 100 only asks for the body
+_STATUS = re.compile(rb"HTTP/1\.[01] (?!100)([0-9]{3}) ")
+#: as long as the start of a head may be when it comes in two parts
+_TAIL_BYTES = 15
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What one connection got."""
+
+    statuses: list[int]
+    #: from the start until the last answer began, or the end of the connection
+    seconds: float = 0.0
+
+
+async def send(port: int, hostile: Hostile, pieces: Pieces) -> list[Outcome]:
+    """All connections at once. An answer that did not come is ``LEFT`` among the statuses."""
+    return await asyncio.gather(*(_send_one(port, hostile, pieces) for _ in range(hostile.connections)))
+
+
+async def _send_one(port: int, hostile: Hostile, pieces: Pieces) -> Outcome:
+    started = time.monotonic()
+    outcome = Outcome([])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    sending = asyncio.create_task(_write(writer, pieces))
+    reading = asyncio.create_task(_read(reader, outcome, hostile.answers))
+    try:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LONGEST_SECONDS):
+                # A server that refuses a body answers before it has come, and then there is no more to send.
+                await asyncio.wait({sending, reading}, return_when=asyncio.FIRST_COMPLETED)
+                if not reading.done():
+                    await asyncio.wait({reading}, timeout=hostile.patience)
+    finally:
+        for task in (sending, reading):
+            task.cancel()
+        await asyncio.gather(sending, reading, return_exceptions=True)
+        writer.transport.abort()
+    outcome.seconds = time.monotonic() - started
+    outcome.statuses += [LEFT] * (hostile.answers - len(outcome.statuses))
+    return outcome
+
+
+async def _write(writer: asyncio.StreamWriter, pieces: Pieces) -> None:
+    """Until everything is sent or nobody takes it any more."""
+    with contextlib.suppress(ConnectionError):
+        for piece in pieces:
+            if isinstance(piece, bytes):
+                writer.write(piece)
+                await writer.drain()
+            else:
+                await asyncio.sleep(piece)
+
+
+async def _read(reader: asyncio.StreamReader, outcome: Outcome, answers: int) -> None:
+    """Until the answers have begun or the connection ends."""
+    tail = b""
+    with contextlib.suppress(ConnectionError):
+        while len(outcome.statuses) < answers and (data := await reader.read(65536)):
+            tail += data
+            end = 0
+            for match in _STATUS.finditer(tail):
+                outcome.statuses.append(int(match[1]))
+                end = match.end()
+            tail = tail[max(end, len(tail) - _TAIL_BYTES) :]
+
+
+def main(port: str, name: str) -> None:
+    # The server and those who watch it come first.
+    os.nice(10)
+    hostile = named(name)
+    pieces = list(hostile.make())
+    print("ready", flush=True)
+    if not sys.stdin.readline():
+        return
+    outcomes = asyncio.run(send(int(port), hostile, pieces))
+    found = {
+        "statuses": [status for outcome in outcomes for status in outcome.statuses],
+        "seconds": max(outcome.seconds for outcome in outcomes),
+    }
+    print(json.dumps(found), flush=True)
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt):
+        main(*sys.argv[1:])
