@@ -7,6 +7,7 @@ Values come from the process environment first, then from the file named by ``EN
 from __future__ import annotations
 
 import math
+import re
 import warnings
 import zoneinfo
 from collections.abc import Callable
@@ -100,6 +101,26 @@ def texts(name: str, default: list[str] | None = None) -> list[str]:
     """A comma-separated list; blanks around the items do not count."""
     values = _read(name, lambda: _env.list(name, default=default or []), "a comma-separated list")
     return [item.strip() for item in values if item.strip()]
+
+
+def host_names(name: str) -> list[str]:
+    """Host names and addresses, as a URL has them. A dot before a name includes all names under it."""
+    return [_host_name(name, value) for value in texts(name)]
+
+
+def _host_name(name: str, value: str) -> str:
+    host = value.lower().rstrip(".")
+    try:
+        if re.fullmatch(r"\*|\.?[^\s/:@?#\[\]*.]+(\.[^\s/:@?#\[\]*.]+)*|\[[0-9a-f:.]+\]", host):
+            # An international name as it stands in a URL that is sent.
+            dot = "." if host.startswith(".") else ""
+            return dot + host.removeprefix(".").encode("idna").decode("ascii").strip("[]")
+    except UnicodeError:  # a label that is too long
+        pass
+    raise ImproperlyConfigured(
+        f"{name} must be host names such as pictures.example.org or .example.org, without a scheme, port or path; "
+        f"one of them is {value!r}."
+    )
 
 
 def database(default_sqlite_path: Path) -> dict[str, Any]:

@@ -228,6 +228,7 @@ MEDIA_DECODE_TIMEOUT_SECONDS = env.number("MEDIA_DECODE_TIMEOUT_SECONDS", 30, mi
 MEDIA_DECODE_THREADS = env.integer("MEDIA_DECODE_THREADS", 2, minimum=1)
 MEDIA_LOCAL_ROOT = env.text("MEDIA_LOCAL_ROOT")
 MEDIA_ALLOW_PRIVATE_HOSTS = env.flag("MEDIA_ALLOW_PRIVATE_HOSTS")
+MEDIA_ALLOWED_HOSTS = env.host_names("MEDIA_ALLOWED_HOSTS")
 
 # --- KTP reading ----------------------------------------------------------------------------------------------------
 

@@ -14,9 +14,17 @@ from collections.abc import Sequence
 
 import httpx
 from django.conf import settings
+from django.http.request import validate_host
 
 from inference.errors import InvalidMedia
-from inference.media.addresses import Resolver, is_public, resolve_host
+from inference.media.addresses import (
+    Resolver,
+    is_metadata,
+    is_metadata_name,
+    is_public,
+    is_public_name,
+    resolve_host,
+)
 from inference.media.inline import decode_base64, decode_data_url, in_words, too_large
 from inference.media.local import read_local
 from inference.media.parts import MediaKind, MediaSource
@@ -141,6 +149,7 @@ def _url(text: str, param: str, *, base: httpx.URL | None = None) -> httpx.URL:
 async def _addresses(url: httpx.URL, param: str, resolve: Resolver) -> list[str]:
     """The checked addresses of the URL's host. One that is not public condemns them all."""
     host = url.raw_host.decode("ascii").strip("[]")
+    _check_name(host, param)
     port = url.port or (443 if url.scheme == "https" else 80)
     try:
         found = await resolve(host, port)
@@ -148,11 +157,30 @@ async def _addresses(url: httpx.URL, param: str, resolve: Resolver) -> list[str]
         found = []
     if not found:
         raise InvalidMedia("The host of the URL was not found.", param=param)
+    if any(is_metadata(address) for address in found):
+        raise _not_public(param)
     if not settings.MEDIA_ALLOW_PRIVATE_HOSTS and not all(is_public(address) for address in found):
-        raise InvalidMedia(
-            "The host of the URL is not on the public internet, so nothing is fetched from it.", param=param
-        )
+        raise _not_public(param)
     return found
+
+
+def _check_name(host: str, param: str) -> None:
+    """Refuse a host that need not be looked up to be known as one that nothing is fetched from."""
+    allowed = settings.MEDIA_ALLOWED_HOSTS
+    if allowed and not validate_host(host.rstrip(".").lower(), allowed):
+        raise InvalidMedia(
+            "The host of the URL is not among those that this server fetches media from. "
+            "Its operator lists them in MEDIA_ALLOWED_HOSTS.",
+            param=param,
+        )
+    if is_metadata_name(host) or not (settings.MEDIA_ALLOW_PRIVATE_HOSTS or is_public_name(host)):
+        raise _not_public(param)
+
+
+def _not_public(param: str) -> InvalidMedia:
+    return InvalidMedia(
+        "The host of the URL is not on the public internet, so nothing is fetched from it.", param=param
+    )
 
 
 async def _connect(client: httpx.AsyncClient, url: httpx.URL, param: str, resolve: Resolver) -> httpx.Response:

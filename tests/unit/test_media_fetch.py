@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import datetime
+import ipaddress
 import os
 import socket
 import ssl
@@ -27,6 +28,7 @@ from inference.errors import InvalidMedia
 from inference.media.addresses import is_public, resolve_host
 from inference.media.fetch import fetch, fetch_all
 from inference.media.parts import MediaSource, Origin
+from inference.media.special_networks import IPV4_NETWORKS, IPV6_NETWORKS, METADATA_NETWORKS
 from tests.media_samples import image_bytes
 
 PART = "messages[0].content[1]"
@@ -298,10 +300,115 @@ def test_the_servers_own_network_is_not_asked(site: Site, host: str) -> None:
         ("fec0::1", False),
         ("ff02::1", False),
         ("not an address", False),
+        ("168.63.129.16", False),
+        ("100.100.100.200", False),
+        ("169.254.170.2", False),
+        ("192.0.0.9", False),
+        ("192.0.0.192", False),
+        ("192.88.99.1", False),
+        ("fd00:ec2::254", False),
+        ("2002:808:808::1", True),
+        ("2001:0:808:808::f7f7:f7f7", True),
+        ("2001:0:808:808::80ff:fffe", False),
+        ("2606:4700::5efe:808:808", True),
+        ("2606:4700::5efe:7f00:1", False),
+        ("2606:4700::200:5efe:a00:1", False),
+        ("fe80::5efe:808:808", False),
+        ("2002:808:808::5efe:a00:1", False),
+        ("::ffff:0:808:808", False),
+        ("::ffff:168.63.129.16", False),
+        ("64:ff9b::a83f:8110", False),
+        ("64:ff9b:1::808:808", False),
+        ("2606:4700:4700::1111%eth0", False),
+        ("2001:4860:4860::8888", True),
+        ("4000::1", False),
     ],
 )
 def test_only_addresses_of_the_public_internet_count_as_public(address: str, public: bool) -> None:
     assert is_public(address) is public
+
+
+@pytest.mark.parametrize("network", [*IPV4_NETWORKS, *IPV6_NETWORKS, *METADATA_NETWORKS])
+def test_no_address_of_a_network_in_the_tables_counts_as_public(network: str) -> None:
+    addresses = ipaddress.ip_network(network)
+    middle = addresses.network_address + addresses.num_addresses // 2
+    for address in (addresses.network_address, middle, addresses.broadcast_address):
+        assert not is_public(str(address))
+        if address.version == 4:
+            for hiding in ("::ffff:0:0", "64:ff9b::", "64:ff9b:1::", "::", "::ffff:0:0:0", "2606:4700::5efe:0:0"):
+                assert not is_public(str(ipaddress.IPv6Address(hiding) + int(address))), hiding
+            assert not is_public(str(ipaddress.IPv6Address((0x2002 << 112) + (int(address) << 80) + 1)))
+            server, mask = 0x08080808 << 64, 0xFFFFFFFF
+            assert not is_public(str(ipaddress.IPv6Address((0x20010000 << 96) + server + (int(address) ^ mask))))
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "metadata.google.internal",
+        "METADATA.Google.Internal.",
+        "metadata.platformequinix.com",
+        "instance-data",
+        "vault.service.internal",
+        "printer.local",
+        "app.localhost",
+        "router.home.arpa",
+        "intranet",
+    ],
+)
+def test_a_name_that_is_not_of_the_public_internet_is_not_looked_up(host: str) -> None:
+    names = Names(["8.8.8.8"])
+    assert "not on the public internet" in refusal(f"http://{host}/cat.png", resolve=names)
+    assert names.questions == []
+
+
+@here
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [
+        ("pictures.example", "168.63.129.16"),
+        ("pictures.example", "169.254.169.254"),
+        ("pictures.example", "100.100.100.200"),
+        ("pictures.example", "192.0.0.192"),
+        ("pictures.example", "fd00:ec2::254"),
+        ("pictures.example", "::ffff:169.254.170.2"),
+        ("pictures.example", "64:ff9b:1::a9fe:a9fe"),
+        ("pictures.example", "::a9fe:a9fe"),
+        ("pictures.example", "fe80::a9fe:a9fe%eth0"),
+        ("metadata.google.internal", "10.0.0.1"),
+        ("metadata", "10.0.0.1"),
+    ],
+)
+def test_a_clouds_metadata_are_refused_where_private_hosts_are_allowed(host: str, address: str) -> None:
+    assert "not on the public internet" in refusal(f"http://{host}/", resolve=Names([address]))
+
+
+@here
+@override_settings(MEDIA_ALLOWED_HOSTS=["pictures.example", ".example.org"])
+def test_only_hosts_of_the_list_are_fetched_from_if_there_is_one(site: Site) -> None:
+    for host in ("pictures.example", "PICTURES.example.", "example.org", "a.b.example.org"):
+        assert get(f"http://{host}:{site.port}/cat.png", resolve=Names(["127.0.0.1"])) == PNG
+    asked = len(site.asked)
+    for host in ("others.example", "a.pictures.example", "badexample.org", "example.org.evil.example", "127.0.0.1"):
+        names = Names(["127.0.0.1"])
+        assert "MEDIA_ALLOWED_HOSTS" in refusal(f"http://{host}:{site.port}/cat.png", resolve=names)
+        assert names.questions == []
+    assert len(site.asked) == asked
+
+
+@here
+@override_settings(MEDIA_ALLOWED_HOSTS=["pictures.example"])
+def test_a_redirect_to_a_host_that_is_not_on_the_list_is_refused(site: Site) -> None:
+    site.pages["/away"] = lambda page: page.answer(302, Location=f"http://others.example:{site.port}/cat.png")
+    names = Names(["127.0.0.1"])
+    assert "MEDIA_ALLOWED_HOSTS" in refusal(f"http://pictures.example:{site.port}/away", resolve=names)
+    assert names.questions == ["pictures.example"]
+    assert [path for path, _ in site.asked] == ["/away"]
+
+
+@override_settings(MEDIA_ALLOWED_HOSTS=["pictures.example"])
+def test_the_list_makes_no_private_host_public() -> None:
+    assert "public internet" in refusal("http://pictures.example/cat.png", resolve=Names(["10.0.0.1"]))
 
 
 def test_one_private_address_among_public_ones_condemns_the_host(site: Site) -> None:
@@ -348,7 +455,7 @@ def test_proxies_of_the_environment_are_not_used(site: Site, monkeypatch: pytest
         ("http://user:secret@pictures.example/cat.png", "user name or password"),
         ("http:///cat.png", "names no host"),
         ("http://127.0.0.1:99999/", "port must be"),
-        ("http://exa mple/", "malformed"),
+        ("http://exa mple.org/", "malformed"),
         ("http://nowhere.invalid/cat.png", "not found"),
         (f"http://{'a' * 70}.example/", "not found"),
         ("http://a..example/", "malformed"),

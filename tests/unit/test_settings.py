@@ -120,6 +120,10 @@ WRONG: list[tuple[str, str]] = [
     ("TIME_ZONE", "../etc/passwd"),
     ("TIME_ZONE", ""),
     ("DATABASE_URL", "nonsense"),
+    ("MEDIA_ALLOWED_HOSTS", "https://pictures.example.org"),
+    ("MEDIA_ALLOWED_HOSTS", "a.example,pictures.example.org:443"),
+    ("MEDIA_ALLOWED_HOSTS", "*.example.org"),
+    ("MEDIA_ALLOWED_HOSTS", "a..example"),
 ]
 
 
@@ -156,6 +160,11 @@ RIGHT: list[tuple[dict[str, str], str, Any]] = [
     ({"MODEL_REPO_ID": "/models/Qwen3-VL"}, "SERVED_MODEL_NAME", "Qwen3-VL"),
     ({"MODEL_REPO_ID": "Qwen/Qwen3-VL"}, "SERVED_MODEL_NAME", "Qwen/Qwen3-VL"),
     ({"MODEL_REPO_ID": "a/b", "SERVED_MODEL_NAME": "mine"}, "SERVED_MODEL_NAME", "mine"),
+    (
+        {"MEDIA_ALLOWED_HOSTS": "Pictures.example.org., .Example.net, bücher.example, [::1]"},
+        "MEDIA_ALLOWED_HOSTS",
+        ["pictures.example.org", ".example.net", "xn--bcher-kva.example", "::1"],
+    ),
     ({"REDIS_URL": "redis://h:1/2"}, "CELERY_BROKER_URL", "redis://h:1/2"),
     ({}, "CELERY_BROKER_URL", "memory://localhost/"),
     ({"SECURE_HTTPS": "1"}, "SESSION_COOKIE_SECURE", True),
