@@ -6,6 +6,7 @@ Values come from the process environment first, then from the file named by ``EN
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import re
 import warnings
@@ -121,6 +122,19 @@ def _host_name(name: str, value: str) -> str:
         f"{name} must be host names such as pictures.example.org or .example.org, without a scheme, port or path; "
         f"one of them is {value!r}."
     )
+
+
+def networks(name: str) -> list[str]:
+    """IP addresses and networks, such as 10.0.0.2 and 10.1.0.0/16."""
+    values = texts(name)
+    for value in values:
+        try:
+            ipaddress.ip_network(value)
+        except ValueError as exc:
+            raise ImproperlyConfigured(
+                f"{name} must be IP addresses or networks such as 10.0.0.2 or 10.1.0.0/16; one of them is wrong: {exc}."
+            ) from exc
+    return values
 
 
 def database(default_sqlite_path: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ PORT = env.integer("PORT", 3000, minimum=0, maximum=65535)
 ROOT_PATH = env.path_prefix("ROOT_PATH")
 ALLOWED_HOSTS = env.texts("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.texts("CSRF_TRUSTED_ORIGINS")
+TRUSTED_PROXIES = env.networks("TRUSTED_PROXIES")
 
 INSTALLED_APPS = [
     "daphne",
@@ -41,6 +43,7 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "axes",
     "channels",
     "corsheaders",
     "ninja",
@@ -63,6 +66,8 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    # Last, as it asks: it answers in place of the log-in views.
+    "axes.middleware.AxesMiddleware",
 ]
 
 ROOT_URLCONF = "config.urls"
@@ -98,6 +103,23 @@ AUTH_PASSWORD_VALIDATORS = [
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "ocr:upload"
 LOGOUT_REDIRECT_URL = "home"
+
+# Wrong passwords: see config/log_ins.py.
+AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
+AXES_HANDLER = "config.log_ins.LogInLimits"
+AXES_FAILURE_LIMIT = env.integer("LOGIN_MAX_FAILURES", 5, minimum=1)
+AXES_COOLOFF_TIME = datetime.timedelta(minutes=env.number("LOGIN_LOCK_MINUTES", 15, minimum=0.1))
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_RESET_ON_SUCCESS = True
+# Neither longer for who goes on trying, nor a row that grows with each try.
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_CLIENT_IP_CALLABLE = "config.log_ins.axes_address"
+AXES_CLIENT_STR_CALLABLE = "config.log_ins.axes_client"
+AXES_LOCKOUT_CALLABLE = "config.log_ins.locked_page"
+AXES_SENSITIVE_PARAMETERS = ["username", "ip_address", "csrfmiddlewaretoken", "next"]
+AXES_DISABLE_ACCESS_LOG = True  # it is never emptied
+AXES_ENABLE_ADMIN = False  # config/urls.py registers the one model that is used
+AXES_VERBOSE = False
 
 STATIC_URL = f"{ROOT_PATH}/static/"
 # As Django routes: without the prefix.

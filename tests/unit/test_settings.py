@@ -124,6 +124,8 @@ WRONG: list[tuple[str, str]] = [
     ("MEDIA_ALLOWED_HOSTS", "a.example,pictures.example.org:443"),
     ("MEDIA_ALLOWED_HOSTS", "*.example.org"),
     ("MEDIA_ALLOWED_HOSTS", "a..example"),
+    ("TRUSTED_PROXIES", "proxy.internal"),
+    ("TRUSTED_PROXIES", "10.0.0.1/8"),
 ]
 
 
@@ -165,6 +167,7 @@ RIGHT: list[tuple[dict[str, str], str, Any]] = [
         "MEDIA_ALLOWED_HOSTS",
         ["pictures.example.org", ".example.net", "xn--bcher-kva.example", "::1"],
     ),
+    ({"TRUSTED_PROXIES": "10.0.0.2, fd00::/8"}, "TRUSTED_PROXIES", ["10.0.0.2", "fd00::/8"]),
     ({"REDIS_URL": "redis://h:1/2"}, "CELERY_BROKER_URL", "redis://h:1/2"),
     ({}, "CELERY_BROKER_URL", "memory://localhost/"),
     ({"SECURE_HTTPS": "1"}, "SESSION_COOKIE_SECURE", True),

@@ -1,0 +1,58 @@
+"""From where a request comes: the address of its connection, or what proxies that are trusted say of it."""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+import re
+
+from django.conf import settings
+from django.http import HttpRequest
+
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+#: the leading bits that all addresses of one client have in common: of IPv6, a customer is given at least a /64
+CLIENT_PREFIX_BITS = 64
+#: some proxies write the port behind the address
+_WITH_PORT = re.compile(r"(?:\[(?P<v6>[^\]]+)\]|(?P<v4>[\d.]+))(?::\d+)?")
+
+
+def client_address(request: HttpRequest) -> str:
+    """The client's IP address, or "" where the connection has none.
+
+    ``X-Forwarded-For`` is read from its end, one entry for each proxy of ``TRUSTED_PROXIES`` that the request came
+    through. What stands before was written by the client, and does not count.
+    """
+    address = _parse(request.META.get("REMOTE_ADDR", ""))
+    proxies = _networks(tuple(settings.TRUSTED_PROXIES))
+    entries = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",") if proxies else []
+    while entries and address is not None and any(address in network for network in proxies):
+        before = _parse(entries.pop().strip())
+        if before is None:
+            break
+        address = before
+    return str(address) if address is not None else ""
+
+
+def client_block(request: HttpRequest) -> str:
+    """What limits for each client count by: the IPv4 address, or the network of an IPv6 address. "" if unknown."""
+    address = _parse(client_address(request))
+    if isinstance(address, ipaddress.IPv6Address):
+        return str(ipaddress.IPv6Network((address, CLIENT_PREFIX_BITS), strict=False).network_address)
+    return str(address) if address is not None else ""
+
+
+def _parse(text: str) -> IPAddress | None:
+    if match := _WITH_PORT.fullmatch(text):
+        text = match["v6"] or match["v4"]
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    return (isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped) or address
+
+
+@functools.lru_cache(maxsize=4)
+def _networks(proxies: tuple[str, ...]) -> tuple[IPNetwork, ...]:
+    return tuple(map(ipaddress.ip_network, proxies))
