@@ -262,6 +262,8 @@ OCR_DOUBT_BELOW = env.number("OCR_DOUBT_BELOW", 0.9, minimum=0, maximum=1)
 # --- Who may call ---------------------------------------------------------------------------------------------------
 
 API_KEYS = env.texts("API_KEYS")
+API_KEY_MAX_FAILURES = env.integer("API_KEY_MAX_FAILURES", 20, minimum=1)
+API_KEY_FAILURES_SECONDS = env.number("API_KEY_FAILURES_SECONDS", 60, minimum=1)
 CORS_URLS_REGEX = r"^/(v1/|health$|ktp-ocr/?$|openapi\.json$)"
 _cors_origins = env.texts("CORS_ALLOWED_ORIGINS", ["*"])
 CORS_ALLOW_ALL_ORIGINS = "*" in _cors_origins

@@ -93,6 +93,14 @@ class TooLarge(ApiError):
     code = "request_too_large"
 
 
+class TooManyRequests(ApiError):
+    """The caller asks more than its share; others are not affected."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "rate_limit_exceeded"
+
+
 class Unavailable(ApiError):
     """The server cannot do this now; the same request may succeed later."""
 

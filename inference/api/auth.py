@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import hmac
 
 from django.conf import settings
 from django.http import HttpRequest
 from ninja.security import HttpBearer
 
+from inference.api.key_failures import KeyFailures
 from inference.errors import Unauthorized
+from sessions_app.client_address import client_block
 
 
 class ApiKey(HttpBearer):
-    """For ninja's ``auth``: the Authorize button of ``/docs``, and the check. Raises ``Unauthorized``."""
+    """For ninja's ``auth``: the Authorize button of ``/docs``, and the check.
+
+    Raises ``Unauthorized``, and ``TooManyRequests`` for wrong keys without end. A right key is always taken.
+    """
 
     openapi_description = "One of the server's `API_KEYS`. Where none is set, every key, and no key, is taken."
 
@@ -22,6 +28,8 @@ class ApiKey(HttpBearer):
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() == "bearer" and await self.authenticate(request, given.strip()):
             return True
+        if given:
+            failures().count(client_block(request))
         raise Unauthorized(
             "This server needs an API key: send it as `Authorization: Bearer KEY`.",
             headers={"WWW-Authenticate": "Bearer"},
@@ -31,3 +39,9 @@ class ApiKey(HttpBearer):
         """All keys are compared, each in constant time."""
         matches = [hmac.compare_digest(token.encode(), key.encode()) for key in settings.API_KEYS]
         return any(matches)
+
+
+@functools.cache
+def failures() -> KeyFailures:
+    """Those of this process."""
+    return KeyFailures(tries=settings.API_KEY_MAX_FAILURES, seconds=settings.API_KEY_FAILURES_SECONDS)

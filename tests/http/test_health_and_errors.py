@@ -16,6 +16,7 @@ from django.test import AsyncClient, Client
 from django.utils import timezone
 
 from inference import readiness
+from inference.api import auth
 from inference.api.error_rendering import as_api_error
 from inference.models import MISSED_HEARTBEATS, ModelWorker
 from sessions_app import actions, opening
@@ -153,6 +154,25 @@ def test_health_needs_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
         assert get("/v1/models", authorization=wrong).status_code == 401
     assert get("/v1/models", authorization="Bearer right").status_code == 200
     assert get("/v1/models", authorization="bearer  right ").status_code == 200
+
+
+def test_wrong_keys_without_end_are_a_429_and_the_right_one_is_taken_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(settings, "API_KEYS", ["right"])
+    auth.failures.cache_clear()
+    answers = [get("/v1/models", authorization=f"Bearer wrong-{n}").status_code for n in range(25)]
+    assert answers == [401] * settings.API_KEY_MAX_FAILURES + [429] * (25 - settings.API_KEY_MAX_FAILURES)
+    refused = post("/v1/chat/completions", HALO, authorization="Bearer wrong")
+    assert error_of(refused, 429)["code"] == "too_many_wrong_api_keys"
+    assert int(refused["Retry-After"]) >= 1
+    assert get("/v1/models", authorization="Bearer right").status_code == 200
+    # To send none is no try.
+    assert get("/v1/models").status_code == 401
+    assert get("/v1/models", authorization="Bearer wrong", x_forwarded_for="203.0.113.7").status_code == 429
+    monkeypatch.setattr(settings, "TRUSTED_PROXIES", ["127.0.0.0/8"])
+    assert get("/v1/models", authorization="Bearer wrong", x_forwarded_for="203.0.113.7").status_code == 401
+    auth.failures.cache_clear()
 
 
 def assert_chat_is_queued() -> None:

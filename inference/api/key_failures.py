@@ -1,0 +1,42 @@
+"""How often one client may send a wrong API key. Each web process counts for itself, in bounded memory."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+from inference.errors import TooManyRequests
+
+#: clients that are remembered; of more, those that have been quiet longest are forgotten
+MOST_CLIENTS = 10_000
+
+
+class KeyFailures:
+    """A bucket of tries for each client. It fills up again at an even pace."""
+
+    def __init__(self, *, tries: int, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        """``tries`` wrong keys at once, and as many more in each ``seconds``."""
+        self._tries = tries
+        self._pace = tries / seconds
+        self._clock = clock
+        #: client → (tries left, when that was so), the one heard of last at the end
+        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def count(self, client: str) -> None:
+        """Count a wrong key. Raises ``TooManyRequests`` when the client has none left to try."""
+        now = self._clock()
+        left, since = self._left.pop(client, (float(self._tries), now))
+        left = min(float(self._tries), left + (now - since) * self._pace)
+        self._left[client] = (left - 1 if left >= 1 else left, now)
+        if len(self._left) > MOST_CLIENTS:
+            self._left.popitem(last=False)
+        if left < 1:
+            wait = math.ceil((1 - left) / self._pace)
+            raise TooManyRequests(
+                "Too many wrong API keys came from this address. "
+                f"Try again in {wait} seconds; a right key is taken at once.",
+                code="too_many_wrong_api_keys",
+                headers={"Retry-After": str(wait), "WWW-Authenticate": "Bearer"},
+            )
