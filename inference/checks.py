@@ -11,6 +11,8 @@ from django.apps import AppConfig
 from django.conf import settings
 from django.core import checks
 
+from inference.api.key_strength import weakness
+
 #: base64 makes four characters of three bytes
 BASE64_RATIO = 4 / 3
 #: what a model can be spread over or put on; torch itself, which a web process does without, looks whether it is there
@@ -113,6 +115,15 @@ def check_deployed_settings(app_configs: Sequence[AppConfig] | None, **kwargs: A
                 id="inference.W002",
             )
         )
+    for number, key in enumerate(settings.API_KEYS, start=1):
+        if (reason := weakness(key)) is not None:
+            found.append(
+                checks.Error(
+                    f"Key {number} of API_KEYS {reason}: it can be guessed.",
+                    hint='Draw one with: python -c "import secrets; print(secrets.token_urlsafe(32))"',
+                    id="inference.E009",
+                )
+            )
     if "*" in settings.ALLOWED_HOSTS:
         found.append(
             checks.Warning(

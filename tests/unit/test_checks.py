@@ -82,12 +82,23 @@ def test_an_existing_media_folder_passes(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 def test_an_open_api_is_warned_of_in_production(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [message.id for message in check_deployed_settings(None)] == ["inference.W002"]
-    monkeypatch.setattr(settings, "API_KEYS", ["long-random-text"])
+    monkeypatch.setattr(settings, "API_KEYS", ["Xk2vQ9sLw7RtB4nZc8Hd"])
     assert check_deployed_settings(None) == []
 
 
+def test_a_key_that_can_be_guessed_fails_in_production_and_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = ["Xk2vQ9sLw7RtB4nZc8Hd", "pUm9dX2rT7vLq4Zs8Wn", "change-me-change-me-please"]
+    monkeypatch.setattr(settings, "API_KEYS", keys)
+    short, weak = check_deployed_settings(None)
+    assert (short.id, weak.id) == ("inference.E009", "inference.E009")
+    assert short.is_serious() and weak.is_serious()
+    assert "Key 2 of API_KEYS has 19 characters" in short.msg
+    assert "Key 3" in weak.msg
+    assert not any(key in str(message) for key in keys for message in (short, weak))
+
+
 def test_a_server_that_answers_to_any_name_is_warned_of_in_production(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settings, "API_KEYS", ["long-random-text"])
+    monkeypatch.setattr(settings, "API_KEYS", ["Xk2vQ9sLw7RtB4nZc8Hd"])
     monkeypatch.setattr(settings, "ALLOWED_HOSTS", ["ai.example.org", "*"])
     [message] = check_deployed_settings(None)
     assert message.id == "inference.W003"
