@@ -8,7 +8,6 @@ import re
 import django
 from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
-from channels.security.websocket import AllowedHostsOriginValidator
 
 from config.on_the_loop import without_threads
 
@@ -18,6 +17,7 @@ django.setup(set_prefix=False)
 # All of these need Django set up.
 from config.asgi_handler import Handler  # noqa: E402
 from inference.api.arrival import with_last_resort  # noqa: E402
+from sessions_app.origins import OwnPagesOnly  # noqa: E402
 from sessions_app.routing import websocket_urlpatterns  # noqa: E402
 
 #: where every view is asynchronous. Not ``openapi.json``, whose making takes its time
@@ -26,6 +26,6 @@ API_VIEWS = re.compile(r"/(v1/|ktp-ocr/?$|health$)")
 application = ProtocolTypeRouter(
     {
         "http": with_last_resort(without_threads(Handler(), for_path=API_VIEWS.match)),
-        "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns))),
+        "websocket": OwnPagesOnly(AuthMiddlewareStack(URLRouter(websocket_urlpatterns))),
     }
 )

@@ -55,7 +55,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "sessions_app.request_id.RequestIdMiddleware",
     "inference.api.middleware.ApiErrorMiddleware",
-    "corsheaders.middleware.CorsMiddleware",
+    "inference.api.origins.OriginMiddleware",
     "inference.api.arrival.refused_on_arrival",
     "inference.api.hosts.HostMiddleware",
     "django.middleware.security.SecurityMiddleware",
@@ -265,9 +265,11 @@ API_KEYS = env.texts("API_KEYS")
 API_KEY_MAX_FAILURES = env.integer("API_KEY_MAX_FAILURES", 20, minimum=1)
 API_KEY_FAILURES_SECONDS = env.number("API_KEY_FAILURES_SECONDS", 60, minimum=1)
 CORS_URLS_REGEX = r"^/(v1/|health$|ktp-ocr/?$|openapi\.json$)"
-_cors_origins = env.texts("CORS_ALLOWED_ORIGINS", ["*"])
+_cors_origins = env.texts("CORS_ALLOWED_ORIGINS") or (["*"] if API_KEYS else [])
 CORS_ALLOW_ALL_ORIGINS = "*" in _cors_origins
 CORS_ALLOWED_ORIGINS = [] if CORS_ALLOW_ALL_ORIGINS else _cors_origins
+# Nobody but a person at this machine can serve a page from there, so such pages need no key.
+CORS_ALLOWED_ORIGIN_REGEXES = [] if _cors_origins else [r"https?://(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?\Z"]
 CORS_ALLOW_CREDENTIALS = False
 CORS_ALLOW_HEADERS = [
     *("accept", "authorization", "cache-control", "content-type", "idempotency-key", "last-event-id", "x-request-id"),

@@ -124,6 +124,15 @@ def check_deployed_settings(app_configs: Sequence[AppConfig] | None, **kwargs: A
                     id="inference.E009",
                 )
             )
+    if settings.CORS_ALLOW_ALL_ORIGINS and not settings.API_KEYS:
+        found.append(
+            checks.Warning(
+                "CORS_ALLOWED_ORIGINS is * and API_KEYS is empty: any web page can use the model through the browsers "
+                "of its visitors.",
+                hint="Set API_KEYS, or set CORS_ALLOWED_ORIGINS to the origins of the pages that may call the API.",
+                id="inference.W004",
+            )
+        )
     if "*" in settings.ALLOWED_HOSTS:
         found.append(
             checks.Warning(

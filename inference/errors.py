@@ -65,6 +65,13 @@ class Unauthorized(ApiError):
     code = "invalid_api_key"
 
 
+class Forbidden(ApiError):
+    """The caller may not do this, whatever key it has."""
+
+    status = 403
+    code = "forbidden"
+
+
 class NotFound(ApiError):
     """No such thing here, or none that the caller may see."""
 

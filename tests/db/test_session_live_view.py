@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -57,9 +57,15 @@ def cookie(operator: User) -> str:
 
 
 def socket(
-    session_id: str, cookie: str = "", *, query: str = "", origin: str = "http://localhost"
+    session_id: str,
+    cookie: str = "",
+    *,
+    query: str = "",
+    host: str = "localhost",
+    origin: str = "http://localhost",
+    more: Sequence[tuple[bytes, bytes]] = (),
 ) -> WebsocketCommunicator:
-    headers = [(b"host", b"localhost"), (b"origin", origin.encode())]
+    headers = [(b"host", host.encode()), (b"origin", origin.encode()), *more]
     if cookie:
         headers.append((b"cookie", f"{settings.SESSION_COOKIE_NAME}={cookie}".encode()))
     return WebsocketCommunicator(application, f"/ws/admin/sessions/{session_id}/{query}", headers)
@@ -257,12 +263,68 @@ def test_all_but_active_staff_with_the_permission_are_refused(columns: dict[str,
     run(main)
 
 
-def test_a_page_of_another_site_is_refused(cookie: str) -> None:
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [(b"host", b"localhost"), (b"origin", b"https://elsewhere.example")],
+        [(b"host", b"localhost:3000"), (b"origin", b"http://localhost:8000")],
+        [(b"host", b"localhost:3000"), (b"origin", b"http://localhost")],
+        [(b"host", b"localhost"), (b"origin", b"http://127.0.0.1")],
+        [(b"host", b"localhost"), (b"origin", b"null")],
+        [(b"host", b"localhost")],
+        [(b"host", b"localhost"), (b"origin", b"http://localhost"), (b"origin", b"https://elsewhere.example")],
+        [(b"host", b"elsewhere.example"), (b"origin", b"http://elsewhere.example")],
+        [(b"origin", b"http://localhost")],
+    ],
+)
+def test_a_page_of_another_origin_is_refused(cookie: str, headers: list[tuple[bytes, bytes]]) -> None:
     session = completed()
 
     async def main() -> None:
-        watcher = socket(session.pk, cookie, origin="https://elsewhere.example")
+        watcher = WebsocketCommunicator(
+            application,
+            f"/ws/admin/sessions/{session.pk}/",
+            [*headers, (b"cookie", f"{settings.SESSION_COOKIE_NAME}={cookie}".encode())],
+        )
         assert not (await watcher.connect(timeout=DEADLINE_SECONDS))[0]
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    ("host", "origin"),
+    [
+        ("localhost:3000", "http://localhost:3000"),
+        ("127.0.0.1:3000", "https://127.0.0.1:3000"),
+        ("[::1]:3000", "http://[::1]:3000"),
+        ("localhost:443", "https://localhost"),
+        ("localhost:3000", "https://ai.example.org"),
+    ],
+)
+def test_a_page_of_the_servers_own_is_let_in(
+    cookie: str, host: str, origin: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, "CSRF_TRUSTED_ORIGINS", ["https://ai.example.org"])
+    session = completed()
+
+    async def main() -> None:
+        watcher = socket(session.pk, cookie, host=host, origin=origin)
+        assert (await watcher.connect(timeout=DEADLINE_SECONDS))[0]
+        await watcher.disconnect()
+
+    run(main)
+
+
+def test_over_https_a_page_of_plain_http_is_refused(cookie: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "SECURE_PROXY_SSL_HEADER", ("HTTP_X_FORWARDED_PROTO", "https"))
+    session = completed()
+
+    async def main() -> None:
+        for origin, is_let_in in (("http://localhost", False), ("https://localhost", True)):
+            watcher = socket(session.pk, cookie, origin=origin, more=[(b"x-forwarded-proto", b"https")])
+            assert (await watcher.connect(timeout=DEADLINE_SECONDS))[0] is is_let_in
+            if is_let_in:
+                await watcher.disconnect()
 
     run(main)
 
@@ -296,7 +358,9 @@ def test_a_malformed_cursor_closes_the_view(cookie: str, after: str) -> None:
 
 def test_any_other_address_is_refused_without_an_error(cookie: str) -> None:
     async def main() -> None:
-        watcher = WebsocketCommunicator(application, "/ws/elsewhere/", [(b"origin", b"http://localhost")])
+        watcher = WebsocketCommunicator(
+            application, "/ws/elsewhere/", [(b"host", b"localhost"), (b"origin", b"http://localhost")]
+        )
         assert await refusal(watcher) == 4404
 
     run(main)

@@ -365,7 +365,8 @@ def test_a_wrong_method_is_a_405(method: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/v1/none", "/v1/chat/completions", "/v1/sessions/none/events", "/health/"])
-def test_a_browser_on_another_origin_may_read_what_was_refused(path: str) -> None:
+def test_a_browser_on_another_origin_may_read_what_was_refused(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "CORS_ALLOW_ALL_ORIGINS", True)
     refused = get(path, origin="https://app.example")
     assert refused.status_code in (404, 405)
     json.loads(refused.content)
@@ -375,7 +376,8 @@ def test_a_browser_on_another_origin_may_read_what_was_refused(path: str) -> Non
     assert refused["X-Content-Type-Options"] == "nosniff"
 
 
-def test_a_browser_may_send_a_cursor() -> None:
+def test_a_browser_may_send_a_cursor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "CORS_ALLOW_ALL_ORIGINS", True)
     allowed = run(
         AsyncClient().options(
             "/v1/chat/completions",
@@ -393,8 +395,9 @@ def test_a_browser_may_send_a_cursor() -> None:
 
 
 def test_a_foreign_host_name_is_refused_in_the_same_shape_and_in_one_line_of_log(
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(settings, "CORS_ALLOW_ALL_ORIGINS", True)
     refused = get("/v1/models", host="evil.example", origin="https://app.example")
     error = error_of(refused, 400)
     assert error["code"] == "host_not_allowed"

@@ -7,6 +7,7 @@ import pytest
 
 from tests.live.events import QUESTION
 from tests.live.stack import Stack
+from tests.media_samples import image_bytes
 
 
 def check_shape(response: httpx.Response, status: int) -> dict[str, str | None]:
@@ -121,19 +122,26 @@ def test_a_foreign_host_name_is_refused_but_for_probes_and_without_noise(server:
     assert len([line for line in lines if "/v1/models" in line]) == 1
 
 
-def test_browsers_from_anywhere_may_call_the_api_without_credentials(http: httpx.Client) -> None:
+def test_browsers_of_this_machine_may_call_the_api_without_credentials(http: httpx.Client) -> None:
+    page = {"Origin": "http://localhost:5173"}
     asked = {
-        "Origin": "https://app.example",
+        **page,
         "Access-Control-Request-Method": "POST",
         "Access-Control-Request-Headers": "authorization,content-type,last-event-id",
     }
     allowed = http.options("/v1/chat/completions", headers=asked)
     assert allowed.status_code == 200
-    assert allowed.headers["access-control-allow-origin"] == "*"
+    assert allowed.headers["access-control-allow-origin"] == page["Origin"]
     assert "last-event-id" in allowed.headers["access-control-allow-headers"]
     assert "access-control-allow-credentials" not in allowed.headers
-    reply = http.get("/v1/models", headers={"Origin": "https://app.example"})
+    reply = http.get("/v1/models", headers=page)
     assert "X-Session-ID" in reply.headers["access-control-expose-headers"]
-    assert (
-        "access-control-allow-origin" not in http.get("/admin/login/", headers={"Origin": "https://a.example"}).headers
-    )
+    assert "access-control-allow-origin" not in http.get("/admin/login/", headers=page).headers
+
+
+def test_a_form_on_a_web_page_of_another_site_is_refused_before_its_card_is_read(http: httpx.Client) -> None:
+    picture = {"image": ("card.png", image_bytes(), "image/png")}
+    refused = http.post("/ktp-ocr/", files=picture, headers={"Origin": "https://evil.example"})
+    assert refused.status_code == 403
+    assert refused.json()["error"]["code"] == "origin_not_allowed"
+    assert "X-Session-ID" not in refused.headers
