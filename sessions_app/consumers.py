@@ -2,7 +2,7 @@
 
 Messages, all from the server: ``{"state": …}`` at the start and when it moves, ``{"chunks": [{"index",
 "delta"}, …]}`` in order and without gaps, and ``{"state": …, "final": true}`` before a normal close. Close codes:
-4400 malformed cursor, 4403 not allowed, 4404 unknown session, 4410 expired, 1011 something broke.
+4400 malformed cursor, 4403 not allowed (any more), 4404 unknown session, 4410 expired, 1011 something broke.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from sessions_app.db import in_db
 from sessions_app.hub import SessionGone, hub
 from sessions_app.models import ChatSession
 from sessions_app.sse import MAX_INDEX
+from sessions_app.watchers import LogIn, log_in_of, those_who_may_watch, watchers
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +68,8 @@ class SessionLiveView(AsyncJsonWebsocketConsumer):
         self._follower: asyncio.Task[None] | None = None
 
     async def connect(self) -> None:
-        if not await in_db(may_watch, self.scope.get("user")):
+        log_in = log_in_of(self.scope)
+        if log_in is None or not await in_db(those_who_may_watch, [log_in]):
             await self.close(code=FORBIDDEN)
             return
         # Accepted first: a browser learns the code of a close, and nothing of a refused handshake.
@@ -77,7 +79,7 @@ class SessionLiveView(AsyncJsonWebsocketConsumer):
             await self.close(code=MALFORMED)
             return
         session_id = self.scope["url_route"]["kwargs"]["session_id"]
-        self._follower = asyncio.create_task(self._follow(session_id, after), name=f"live view of {session_id}")
+        self._follower = asyncio.create_task(self._follow(session_id, after, log_in), name=f"live view of {session_id}")
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None, **kwargs: Any) -> None:
         """A watcher has nothing to say."""
@@ -87,9 +89,15 @@ class SessionLiveView(AsyncJsonWebsocketConsumer):
             self._follower.cancel()
             await asyncio.wait([self._follower])
 
-    async def _follow(self, session_id: str, after: int) -> None:
+    async def _follow(self, session_id: str, after: int, log_in: LogIn) -> None:
+        # Without a time of its own: it comes to its end when the watcher may not watch any more.
+        until = asyncio.timeout(None)
         try:
-            code = await self._show(session_id, after)
+            async with until:
+                with watchers().watching(log_in, end=lambda: until.reschedule(0)):
+                    code = await self._show(session_id, after)
+        except TimeoutError:
+            code = FORBIDDEN if until.expired() else BROKEN
         except SessionGone:
             code = EXPIRED
         except Disconnected:
@@ -135,11 +143,6 @@ class SessionLiveView(AsyncJsonWebsocketConsumer):
                     await self.send_json({"state": standing.state})
                     shown = standing
         return await in_db(read_standing, session_id)
-
-
-def may_watch(user: Any) -> bool:
-    """An active member of the staff who may view sessions."""
-    return bool(user and user.is_active and user.is_staff and user.has_perm("sessions_app.view_chatsession"))
 
 
 def read_cursor(query_string: bytes) -> int | None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -8,12 +9,14 @@ import pytest
 from asgiref.sync import sync_to_async
 from channels.testing import WebsocketCommunicator
 from django.conf import settings
-from django.contrib.auth.models import Permission, User
-from django.db import connections
+from django.contrib.auth.models import Group, Permission, User
+from django.contrib.sessions.models import Session
+from django.db import OperationalError, connections
 from django.test import Client
+from django.utils import timezone
 
 from config.asgi import application
-from sessions_app import actions, sweeper
+from sessions_app import actions, sweeper, watchers
 from sessions_app.appending import Closing
 from sessions_app.db import in_db
 from sessions_app.hub import hub
@@ -327,6 +330,119 @@ def test_over_https_a_page_of_plain_http_is_refused(cookie: str, monkeypatch: py
                 await watcher.disconnect()
 
     run(main)
+
+
+def log_out(cookie: str) -> None:
+    client = Client()
+    client.cookies[settings.SESSION_COOKIE_NAME] = cookie
+    assert client.post("/accounts/logout/").status_code == 302
+
+
+def deactivate(user: User) -> None:
+    User.objects.filter(pk=user.pk).update(is_active=False)
+
+
+def take_from_the_staff(user: User) -> None:
+    User.objects.filter(pk=user.pk).update(is_staff=False)
+
+
+def take_the_right(user: User) -> None:
+    user.user_permissions.clear()
+
+
+def change_the_password(user: User) -> None:
+    user.set_password("another")
+    user.save()
+
+
+def let_the_log_in_expire(user: User) -> None:
+    Session.objects.update(expire_date=timezone.now())
+
+
+def delete(user: User) -> None:
+    user.delete()
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        deactivate, take_from_the_staff, take_the_right, change_the_password, let_the_log_in_expire, delete,
+        pytest.param(None, id="log_out"),
+    ],
+)  # fmt: skip
+def test_who_may_not_watch_any_more_is_shown_no_more(
+    operator: User, cookie: str, end: Callable[[User], None] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watchers, "LOOK_SECONDS", 0.1)
+    session = claimed(open_session())
+    other = User.objects.create_superuser("other")
+    others_cookie = cookie_of(other)
+
+    async def main() -> None:
+        watcher, others = await opened(session.pk, cookie), await opened(session.pk, others_cookie)
+        for view in (watcher, others):
+            await hear_chunks(view, up_to=0)
+        await (in_db(end, operator) if end else in_db(log_out, cookie))
+        assert await hear_close(watcher) == 4403
+        await in_db(say, session, text("A "))
+        if end is not let_the_log_in_expire:
+            assert [chunk["index"] for chunk in await hear_chunks(others, up_to=1)] == [1]
+        assert hub().open_streams == (1 if end is not let_the_log_in_expire else 0)
+        await watcher.disconnect()
+        await others.disconnect()
+        assert not [task for task in asyncio.all_tasks() if task.get_name() == "watchers"]
+
+    run(main)
+
+
+def test_all_watchers_of_a_process_cost_two_queries(operator: User, django_assert_num_queries: Any) -> None:
+    group = Group.objects.create(name="operators")
+    group.permissions.set(Permission.objects.filter(codename="view_chatsession"))
+    users = [operator, *(User.objects.create_user(f"watcher {n}", is_staff=True) for n in range(5))]
+    for user in users[1:]:
+        user.groups.add(group)
+    log_ins = {
+        watchers.LogIn(cookie_of(user), user.pk, user.get_session_auth_hash()) for user in users for _ in range(3)
+    }
+    with django_assert_num_queries(2):
+        assert watchers.those_who_may_watch(log_ins) == log_ins
+    users[1].groups.clear()
+    may_watch = watchers.those_who_may_watch(log_ins)
+    assert {log_in.user_id for log_in in log_ins - may_watch} == {users[1].pk}
+
+
+def test_more_watchers_than_one_statement_may_name_are_asked_for_in_turn(
+    operator: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watchers, "BATCH", 2)
+    log_ins = {watchers.LogIn(cookie_of(operator), operator.pk, operator.get_session_auth_hash()) for _ in range(5)}
+    assert watchers.those_who_may_watch(log_ins) == log_ins
+
+
+def test_a_database_that_is_away_turns_nobody_out(
+    operator: User, cookie: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(watchers, "LOOK_SECONDS", 0.1)
+    session = claimed(open_session())
+    asked = threading.Event()
+
+    def away(log_ins: object) -> set[watchers.LogIn]:
+        asked.set()
+        raise OperationalError("away")
+
+    async def main() -> None:
+        watcher = await opened(session.pk, cookie)
+        monkeypatch.setattr(watchers, "those_who_may_watch", away)
+        await hear_chunks(watcher, up_to=0)
+        assert await asyncio.to_thread(asked.wait, DEADLINE_SECONDS)
+        await in_db(say, session, text("A "))
+        assert [chunk["index"] for chunk in await hear_chunks(watcher, up_to=1)] == [1]
+        monkeypatch.undo()
+        await in_db(deactivate, operator)
+        assert await hear_close(watcher) == 4403
+
+    run(main)
+    assert "tried again" in caplog.text
 
 
 def test_an_unknown_session_closes_as_not_found(cookie: str) -> None:

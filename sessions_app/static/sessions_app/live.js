@@ -3,6 +3,7 @@
 "use strict";
 
 (() => {
+    const FORBIDDEN = 4403;
     const NOT_FOUND = 4404;
     const EXPIRED = 4410;
     const FIRST_RETRY_MS = 500;
@@ -128,6 +129,10 @@
             socket.onclose = (event) => {
                 if (isFinal || [NOT_FOUND, EXPIRED].includes(event.code)) {
                     reload().catch(() => say("It has ended. Reload the page to see how."));
+                    return;
+                }
+                if (event.code === FORBIDDEN) {
+                    location.reload();  // the log-in has ended, or the right: the server says which
                     return;
                 }
                 say("The connection broke and is tried again.");
