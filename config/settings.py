@@ -54,6 +54,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "sessions_app.request_id.RequestIdMiddleware",
+    "config.page_headers.PageHeadersMiddleware",
     "inference.api.middleware.ApiErrorMiddleware",
     "inference.api.origins.OriginMiddleware",
     "inference.api.arrival.refused_on_arrival",
@@ -293,6 +294,24 @@ CORS_ALLOW_HEADERS = [
     ),
 ]
 CORS_EXPOSE_HEADERS = ["X-Session-ID", "X-Request-ID", "Retry-After"]
+
+# Of pages: everything comes from this server, and no other site may frame them. Swagger's style has pictures in it.
+SECURE_CSP = {
+    "default-src": ["'none'"],
+    "script-src": ["'self'"],
+    "style-src": ["'self'"],
+    "img-src": ["'self'", "data:"],
+    "media-src": ["'self'"],
+    "connect-src": ["'self'"],
+    "form-action": ["'self'"],
+    "base-uri": ["'none'"],
+    "frame-ancestors": ["'none'"],
+}
+PERMISSIONS_POLICY = {
+    "camera": "self",  # for the picture of a card
+    **dict.fromkeys(["geolocation", "microphone", "payment", "usb", "serial", "hid", "midi", "display-capture"], ""),
+}
+SECURE_REFERRER_POLICY = "same-origin"
 
 # Behind a proxy that ends TLS. HSTS and the secure cookies are what `manage.py check --deploy` asks for.
 SECURE_HTTPS = env.flag("SECURE_HTTPS")

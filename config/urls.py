@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from axes.admin import AccessAttemptAdmin
 from axes.models import AccessAttempt
+from django.apps import apps
 from django.contrib import admin
 from django.contrib.auth.views import LoginView
 from django.shortcuts import redirect
@@ -16,6 +17,7 @@ admin.site.site_header = "Sambung"
 admin.site.site_title = "Sambung"
 admin.site.index_title = "Sessions, workers and KTP readings"
 admin.site.login_form = AdminLogInForm
+apps.get_app_config("axes").verbose_name = "Wrong passwords"
 # Who is locked out, and since when; to delete a line is to let somebody in again.
 admin.site.register(AccessAttempt, AccessAttemptAdmin)
 

@@ -33,7 +33,7 @@ def stream_session(session: ChatSession, *, after: int, render: Render) -> Strea
         raise TooManyStreams
     response = StreamingHttpResponse(_events(session, after, render), content_type=sse.CONTENT_TYPE)
     response.headers["X-Session-ID"] = session.pk
-    response.headers["Cache-Control"] = "no-cache, no-transform"
+    response.headers["Cache-Control"] = "no-store, no-transform"
     # nginx holds a response back until its buffer is full, unless told not to.
     response.headers["X-Accel-Buffering"] = "no"
     return response

@@ -1,0 +1,54 @@
+"""What a browser may do with our pages, and that nobody keeps an answer of the API.
+
+Pages bring no script and no style in their text, so the policy needs neither nonces nor exceptions. Django 6 has a
+middleware for the same setting, ``SECURE_CSP``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import cast
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.conf import settings
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+
+from inference.api.middleware import Handler
+from inference.api.paths import is_api_path
+
+#: Django's own error pages for developers bring their style and script along
+DEBUG_PAGES = (404, 500)
+
+
+class PageHeadersMiddleware:
+    """Adds the headers that a view has not set itself."""
+
+    async_capable = True
+    sync_capable = True
+
+    def __init__(self, get_response: Handler) -> None:
+        self.get_response = get_response
+        self._is_async = iscoroutinefunction(get_response)
+        if self._is_async:
+            markcoroutinefunction(self)
+        self._policy = "; ".join(f"{name} {' '.join(sources)}" for name, sources in settings.SECURE_CSP.items())
+        self._permissions = ", ".join(f"{name}=({who})" for name, who in settings.PERMISSIONS_POLICY.items())
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+        if self._is_async:
+            return self._acall(request)
+        return self._with_headers(request, cast("HttpResponseBase", self.get_response(request)))
+
+    async def _acall(self, request: HttpRequest) -> HttpResponseBase:
+        return self._with_headers(request, await cast("Awaitable[HttpResponseBase]", self.get_response(request)))
+
+    def _with_headers(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        if is_api_path(request.path_info):
+            # Cards, chats, and refusals that may name what is in them.
+            response.headers.setdefault("Cache-Control", "no-store")
+            return response
+        if not (settings.DEBUG and response.status_code in DEBUG_PAGES):
+            response.headers.setdefault("Content-Security-Policy", self._policy)
+        response.headers.setdefault("Permissions-Policy", self._permissions)
+        return response
