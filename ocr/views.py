@@ -24,6 +24,9 @@ from ocr.schema import FIELDS, Field
 from sessions_app.db import in_db
 from sessions_app.request_id import current_request_id
 
+#: what a clerk needs for the form; the API asks for a key
+MAY_UPLOAD = "ocr.add_ktpextraction"
+
 #: of the clerk's own readings, on the upload page
 RECENT = 20
 
@@ -35,10 +38,12 @@ SLOW_REFRESH_SECONDS = 10
 @never_cache
 @login_required
 async def upload(request: HttpRequest) -> HttpResponse:
-    """The form and the clerk's own readings; a POST starts a reading and leads to its page."""
+    """The form and the clerk's own readings; a POST starts a reading and leads to its page. Needs ``MAY_UPLOAD``."""
     if request.method not in ("GET", "HEAD", "POST"):
         return HttpResponseNotAllowed(["GET", "HEAD", "POST"])
     user = cast("User", await request.auser())
+    if not await in_db(user.has_perm, MAY_UPLOAD):
+        return await in_db(_forbidden_page, request, user)
     if request.method != "POST":
         return await in_db(_upload_page, request, user, UploadForm())
     form = UploadForm(request.POST, request.FILES)
@@ -56,6 +61,11 @@ async def upload(request: HttpRequest) -> HttpResponse:
         else:
             return redirect("ocr:result", pk=extraction.pk)
     return await in_db(_upload_page, request, user, form, status=status)
+
+
+def _forbidden_page(request: HttpRequest, user: User) -> HttpResponse:
+    request.user = user
+    return render(request, "ocr/forbidden.html", status=403)
 
 
 def _upload_page(request: HttpRequest, user: User, form: UploadForm, *, status: int = 200) -> HttpResponse:

@@ -21,7 +21,9 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def clerk(django_user_model):
-    return django_user_model.objects.create_user("clerk", password="secret")
+    user = django_user_model.objects.create_user("clerk", password="secret")
+    user.user_permissions.add(Permission.objects.get(codename="add_ktpextraction"))
+    return user
 
 
 @pytest.fixture
@@ -64,6 +66,32 @@ def test_logging_in_leads_to_the_form(client, clerk):
     response = client.post("/accounts/login/", {"username": "clerk", "password": "secret"})
 
     assert (response.status_code, response["Location"]) == (302, "/ocr/")
+
+
+@pytest.mark.parametrize("columns", [{}, {"is_staff": True}])
+def test_who_may_not_upload_is_told_what_is_missing_in_both_languages(client, django_user_model, columns):
+    client.force_login(django_user_model.objects.create_user("visitor", **columns))
+
+    for response in (client.get("/ocr/"), upload(client, specimen())):
+        assert response.status_code == 403
+        for text in ("Anda belum berhak", "You may not upload", "Can add KTP extraction", "visitor"):
+            assert text in response.text
+        assert 'type="file"' not in response.text
+    assert not KtpExtraction.objects.exists() and not ChatSession.objects.exists()
+
+
+def test_who_loses_the_right_uploads_no_more_and_still_sees_what_they_uploaded(clerks_browser, clerk):
+    extraction = read_extraction(clerk)
+    clerk.user_permissions.clear()
+
+    assert upload(clerks_browser, specimen()).status_code == 403
+    assert clerks_browser.get(f"/ocr/{extraction.pk}/").status_code == 200
+
+
+def test_a_superuser_may_upload(client, django_user_model):
+    client.force_login(django_user_model.objects.create_superuser("admin"))
+
+    assert upload(client, specimen()).status_code == 302
 
 
 def test_the_form_greets_a_new_clerk_in_both_languages(clerks_browser):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -24,7 +27,9 @@ PASSWORD = "correct-horse-battery"
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=services.chromium(), args=["--no-sandbox", "--disable-background-networking"]
+            executable_path=services.chromium(),
+            # Every other name is one of this machine, so that a page can be of another site.
+            args=["--no-sandbox", "--disable-background-networking", "--host-resolver-rules=MAP * 127.0.0.1"],
         )
         yield browser
         browser.close()
@@ -35,11 +40,36 @@ def staffed_server(embedded_server: EmbeddedStack) -> EmbeddedStack:
     """The server with an operator and a clerk."""
     embedded_server.run_python(
         "import django; django.setup()\n"
-        "from django.contrib.auth.models import User\n"
+        "from django.contrib.auth.models import Permission, User\n"
         f"User.objects.create_superuser('operator', password='{PASSWORD}')\n"
-        f"User.objects.create_user('clerk', password='{PASSWORD}')\n"
+        f"clerk = User.objects.create_user('clerk', password='{PASSWORD}')\n"
+        "clerk.user_permissions.add(Permission.objects.get(codename='add_ktpextraction'))\n"
+        f"User.objects.create_user('visitor', password='{PASSWORD}')\n"
     )
     return embedded_server
+
+
+class BlankPage(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        self.wfile.write(b"<!doctype html><title>A page</title>")
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        pass
+
+
+@pytest.fixture(scope="module")
+def other_port() -> Iterator[int]:
+    """Where a web server of somebody else's listens: its pages call ours."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), BlankPage)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server.server_address[1]
+    server.shutdown()
+    thread.join()
+    server.server_close()
 
 
 def log_in(page: Page, name: str) -> None:
@@ -141,3 +171,157 @@ def test_an_eventsource_reads_the_stream_and_stops_at_its_end(
     assert seen[-1][1] == "[DONE]"
     assert len({event_id for event_id, _ in seen}) == len(seen)
     context.close()
+
+
+@pytest.fixture
+def page(browser: Browser, staffed_server: EmbeddedStack) -> Iterator[Page]:
+    """A page whose every breach of the content security policy, and every other error, fails the test."""
+    context = browser.new_context(base_url=staffed_server.base_url)
+    page = context.new_page()
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("requestfailed", lambda request: complaints.append(f"{request.url} {request.failure}"))
+    own = (staffed_server.base_url, "data:", "ws:")
+    page.on("request", lambda request: None if request.url.startswith(own) else complaints.append(request.url))
+    yield page
+    context.close()
+    assert complaints == []
+
+
+def test_every_page_works_under_its_policy(page: Page, staffed_server: EmbeddedStack, tmp_path: Path) -> None:
+    page.goto("/")
+    expect(page.locator("h1")).to_have_text("Sambung")
+    assert page.evaluate("getComputedStyle(document.querySelector('.top')).display") == "flex"
+    page.goto("/ocr/")
+    log_in(page, "operator")
+    card = tmp_path / "card.png"
+    card.write_bytes(image_bytes((320, 200), color="white"))
+    page.set_input_files("input[type=file]", card)
+    page.click("main button[type=submit]")
+    expect(page.locator("dl.fields")).to_be_visible(timeout=30_000)
+    expect(page.locator("main img")).to_be_visible()
+    assert page.evaluate("document.querySelector('main img').naturalWidth") > 0
+    reading = page.url.rstrip("/").rsplit("/", 1)[1]
+    for path in (
+        "/admin/",
+        "/admin/ocr/ktpextraction/",
+        f"/admin/ocr/ktpextraction/{reading}/change/",
+        "/admin/sessions_app/chatsession/",
+        "/admin/sessions_app/chunk/",
+        "/admin/inference/modelworker/",
+        "/admin/axes/accessattempt/",
+        "/admin/auth/user/",
+        "/admin/auth/user/add/",
+    ):
+        page.goto(path)
+        expect(page.locator("#content")).to_be_visible()
+    # A page with script of the admin's own: the two lists that a permission is moved between.
+    page.goto("/admin/auth/user/")
+    page.click("text=visitor")
+    expect(page.locator(".selector-chosen").first).to_be_visible()
+    session_id = staffed_server.query("SELECT id FROM sessions_app_chatsession WHERE origin = 'ocr' LIMIT 1")[0][0]
+    page.goto(f"/admin/sessions_app/chatsession/{session_id}/change/")
+    expect(page.locator(".session-media img")).to_be_visible()
+    assert page.locator(".session-copy").is_visible()  # our script has run
+
+
+def test_the_api_pages_work_without_anything_from_elsewhere(page: Page) -> None:
+    page.goto("/docs")
+    page.click("[data-path='/v1/models'] a")
+    page.click("button.try-out__btn")
+    page.click("button.execute")
+    expect(page.locator(".live-responses-table .response-col_status").last).to_contain_text("200", timeout=15_000)
+
+
+def test_the_live_view_works_under_the_policy_and_ends_with_the_log_in(
+    page: Page, staffed_server: EmbeddedStack
+) -> None:
+    page.goto("/admin/")
+    log_in(page, "operator")
+    body = long_question(session_id="guarded", max_tokens=3500)
+    with staffed_server.client() as http, http.stream("POST", "/v1/chat/completions", json=body) as response:
+        next(events_of(response))
+        page.goto("/admin/sessions_app/chatsession/guarded/change/")
+        expect(page.locator("#session-live-status")).to_have_text("Live.", timeout=15_000)
+        other = page.context.new_page()
+        other.goto("/")
+        other.click("text=Keluar")
+        # Its page asks the server, which asks to log in.
+        page.wait_for_url("**/admin/login/**", timeout=15_000)
+        http.post("/v1/cancel/guarded")
+
+
+def test_a_visitor_without_the_right_is_told_what_to_ask_for(browser: Browser, staffed_server: EmbeddedStack) -> None:
+    context = browser.new_context(base_url=staffed_server.base_url)
+    page = context.new_page()
+    page.goto("/ocr/")
+    log_in(page, "visitor")
+    expect(page.locator("main")).to_contain_text("Anda belum berhak mengunggah KTP")
+    expect(page.locator("input[type=file]")).to_have_count(0)
+    context.close()
+
+
+def test_wrong_passwords_lead_to_a_page_that_says_until_when(browser: Browser, staffed_server: EmbeddedStack) -> None:
+    context = browser.new_context(base_url=staffed_server.base_url)
+    page = context.new_page()
+    for _ in range(5):
+        page.goto("/accounts/login/")
+        page.fill("input[name=username]", "nobody")
+        page.fill("input[name=password]", "wrong")
+        page.click("main button[type=submit]")
+    expect(page.locator("h1")).to_contain_text("Terkunci sementara")
+    expect(page.locator("[role=alert]")).to_contain_text("Try again at")
+    context.close()
+
+
+#: what the official JavaScript SDK sends from a browser, and how it reads the stream
+AS_THE_SDK_ASKS = """async address => {
+    const response = await fetch(`${address}/v1/chat/completions`, {
+        method: "POST",
+        headers: {
+            "accept": "application/json", "authorization": "Bearer unused", "content-type": "application/json",
+            "x-stainless-arch": "unknown", "x-stainless-lang": "js", "x-stainless-os": "Unknown",
+            "x-stainless-package-version": "6.0.0", "x-stainless-retry-count": "0", "x-stainless-timeout": "600",
+            "x-stainless-runtime": "browser:chrome", "x-stainless-runtime-version": "150.0.0",
+        },
+        body: JSON.stringify({messages: [{role: "user", content: "x"}], max_tokens: 8, stream: true}),
+    });
+    return [response.status, response.headers.get("X-Session-ID"), await response.text()];
+}"""
+
+#: what a page can send without that the browser asks first
+AS_A_FORM_IS_SENT = """async address => {
+    const form = new FormData();
+    form.append("image", new Blob([new Uint8Array(100)], {type: "image/png"}), "card.png");
+    const sent = await fetch(`${address}/ktp-ocr/`, {method: "POST", body: form, mode: "no-cors"});
+    const read = path => fetch(`${address}${path}`).then(() => "read", error => String(error));
+    return [sent.type, await read("/health"), await read("/v1/models")];
+}"""
+
+
+@pytest.mark.parametrize("name", ["localhost", "127.0.0.1"])
+def test_a_page_of_this_machine_may_use_the_api_as_the_sdk_does(
+    browser: Browser, staffed_server: EmbeddedStack, other_port: int, name: str
+) -> None:
+    page = browser.new_page()
+    page.goto(f"http://{name}:{other_port}/")
+    status, session_id, stream = page.evaluate(AS_THE_SDK_ASKS, staffed_server.base_url)
+    assert status == httpx.codes.OK
+    assert session_id.startswith("sess_")
+    assert stream.rstrip().endswith("[DONE]")
+    page.close()
+
+
+def test_a_page_of_another_site_may_not_even_send_a_form(
+    browser: Browser, staffed_server: EmbeddedStack, other_port: int
+) -> None:
+    page = browser.new_page()
+    page.goto(f"http://evil.example:{other_port}/")
+    answers: list[int] = []
+    page.on("response", lambda response: answers.append(response.status))
+    kind, *reads = page.evaluate(AS_A_FORM_IS_SENT, staffed_server.base_url)
+    assert kind == "opaque"
+    assert all("Failed to fetch" in read for read in reads)
+    assert answers[0] == httpx.codes.FORBIDDEN
+    page.close()
