@@ -133,6 +133,15 @@ def check_deployed_settings(app_configs: Sequence[AppConfig] | None, **kwargs: A
                 id="inference.W004",
             )
         )
+    if settings.SECURE_HTTPS and not settings.TRUSTED_PROXIES:
+        found.append(
+            checks.Warning(
+                "SECURE_HTTPS is set and TRUSTED_PROXIES is empty: all clients of the proxy count as one, and wrong "
+                "passwords of one of them lock out all.",
+                hint="Set TRUSTED_PROXIES to the addresses from which the proxy connects to this server.",
+                id="inference.W005",
+            )
+        )
     if "*" in settings.ALLOWED_HOSTS:
         found.append(
             checks.Warning(

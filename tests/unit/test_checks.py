@@ -104,6 +104,14 @@ def test_an_open_api_for_every_web_page_is_warned_of_in_production(monkeypatch: 
     assert check_deployed_settings(None) == []
 
 
+def test_a_proxy_that_nobody_trusts_is_warned_of_in_production(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "API_KEYS", ["Xk2vQ9sLw7RtB4nZc8Hd"])
+    monkeypatch.setattr(settings, "SECURE_HTTPS", True)
+    assert [message.id for message in check_deployed_settings(None)] == ["inference.W005"]
+    monkeypatch.setattr(settings, "TRUSTED_PROXIES", ["10.0.0.2"])
+    assert check_deployed_settings(None) == []
+
+
 def test_a_server_that_answers_to_any_name_is_warned_of_in_production(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings, "API_KEYS", ["Xk2vQ9sLw7RtB4nZc8Hd"])
     monkeypatch.setattr(settings, "ALLOWED_HOSTS", ["ai.example.org", "*"])

@@ -213,6 +213,7 @@ def test_production_settings_pass_the_deployment_check() -> None:
         "run(['manage.py', 'check', '--deploy', '--fail-level', 'WARNING'])",
         DJANGO_SETTINGS_MODULE="config.settings",
         SECURE_HTTPS="1",
+        TRUSTED_PROXIES="10.0.0.2",
         API_KEYS="Xk2vQ9sLw7RtB4nZc8Hd,71c8e0a44f6b4d1e9a3c",
         ALLOWED_HOSTS="ai.example.org",
         SECRET_KEY="pUm9dX2rT7vLq4Zs8Wn3Yb6Kc1Hf5Jg0QeRtAiOxMzBvNl-_Sw9D",
