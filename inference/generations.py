@@ -178,7 +178,13 @@ async def wait_for_answer(session: ChatSession, *, timeout_seconds: float) -> An
     """
     answer = Answer()
     idle_seconds = settings.KEEPALIVE_SECONDS
-    chunks = hub().follow(session.pk, -1, idle_seconds=idle_seconds, silent_since=session.silent_since)
+    chunks = hub().follow(
+        session.pk,
+        -1,
+        idle_seconds=idle_seconds,
+        opened_at=session.created_at,
+        silent_since=session.silent_since,
+    )
     try:
         async with asyncio.timeout(timeout_seconds), contextlib.aclosing(chunks) as batches:
             async for batch in batches:

@@ -124,7 +124,12 @@ def _close_locked(session: ChatSession, closing: Closing) -> None:
     for name, value in closing.columns().items():
         setattr(session, name, value)
     session.save(update_fields=["next_index", "attempt", *closing.columns()])
-    told = Wakeup(session.pk, chunks[-1].index, tuple(StreamChunk(chunk.index, chunk.delta) for chunk in chunks))
+    told = Wakeup(
+        session.pk,
+        chunks[-1].index,
+        tuple(StreamChunk(chunk.index, chunk.delta) for chunk in chunks),
+        session.created_at,
+    )
     transaction.on_commit(functools.partial(wakeups.publish, [told]))
 
 

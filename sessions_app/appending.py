@@ -35,7 +35,7 @@ SET next_index = next_index + item.count,
     first_token_at = CASE WHEN item.has_tokens THEN COALESCE(first_token_at, %s) ELSE first_token_at END
 FROM item
 WHERE id = item.session_id AND state = 'running' AND attempt = item.held_attempt AND next_index = item.expected_index
-RETURNING id
+RETURNING id, created_at
 """
 
 #: Chunks and all in one statement: there and back once, where a transaction takes four times
@@ -53,7 +53,7 @@ written AS (
     JOIN advanced ON advanced.id = item.session_id
     CROSS JOIN jsonb_array_elements(item.pieces) WITH ORDINALITY AS piece (value, number)
 )
-SELECT id FROM advanced
+SELECT id, created_at FROM advanced
 """  # noqa: S608  (put together from constants)
 
 #: ``->>`` would want SQLite 3.38; ``RETURNING`` is content with 3.35
@@ -162,16 +162,20 @@ def append(appends: Iterable[Append]) -> set[str]:
         closed = [item for item in ends if item.closing is not None and _close(item, item.closing, now)]
         if closed:
             Chunk.objects.bulk_create([chunk for item in closed for chunk in _chunks_of(item, now)])
-            held.update(item.session_id for item in closed)
-        if told := [_wakeup(item) for item in items if item.session_id in held and item.deltas]:
+            ids = [item.session_id for item in closed]
+            held.update(ChatSession.objects.filter(pk__in=ids).values_list("pk", "created_at"))
+        if told := [_wakeup(item, held[item.session_id]) for item in items if item.session_id in held and item.deltas]:
             transaction.on_commit(functools.partial(wakeups.publish, told))
-    return {item.session_id for item in items} - held
+    return {item.session_id for item in items} - held.keys()
 
 
-def _write(items: Sequence[Append], now: datetime.datetime) -> set[str]:
-    """Write the pieces of running sessions, and renew the leases; the ids of those that their writer still holds."""
+def _write(items: Sequence[Append], now: datetime.datetime) -> dict[str, datetime.datetime]:
+    """Write the pieces of running sessions, and renew the leases.
+
+    Returns those that their writer still holds, each with the time at which it was opened.
+    """
     if not items:
-        return set()
+        return {}
     on_postgresql = connection.vendor == "postgresql"
     rows = [
         {
@@ -191,7 +195,7 @@ def _write(items: Sequence[Append], now: datetime.datetime) -> set[str]:
             cursor.execute(ADVANCE_AND_WRITE_ON_POSTGRESQL, [*values, adapt(now)])
         else:
             cursor.execute(ADVANCE_ON_SQLITE, values)
-        held = {session_id for (session_id,) in cursor.fetchall()}
+        held = {session_id: _in_utc(opened_at) for session_id, opened_at in cursor.fetchall()}
     if not on_postgresql:
         kept = [item for item in items if item.session_id in held]
         Chunk.objects.bulk_create([chunk for item in kept for chunk in _chunks_of(item, now)])
@@ -221,9 +225,14 @@ def _chunks_of(item: Append, now: datetime.datetime) -> list[Chunk]:
     ]
 
 
-def _wakeup(item: Append) -> Wakeup:
+def _in_utc(column: datetime.datetime) -> datetime.datetime:
+    """SQLite keeps no time zone: outside of the ORM its times come without the one that they have."""
+    return column if timezone.is_aware(column) else column.replace(tzinfo=datetime.UTC)
+
+
+def _wakeup(item: Append, opened_at: datetime.datetime) -> Wakeup:
     chunks = tuple(StreamChunk(item.index + offset, delta) for offset, delta in enumerate(item.deltas))
-    return Wakeup(item.session_id, chunks[-1].index, chunks)
+    return Wakeup(item.session_id, chunks[-1].index, chunks, opened_at)
 
 
 def lease_end(now: datetime.datetime) -> datetime.datetime:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime
 import logging
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs
@@ -42,6 +43,7 @@ class Standing(NamedTuple):
     state: str
     is_expired: bool
     next_index: int
+    opened_at: datetime.datetime
 
     @property
     def is_finished(self) -> bool:
@@ -125,7 +127,8 @@ class SessionLiveView(AsyncJsonWebsocketConsumer):
 
     async def _show_chunks(self, session_id: str, cursor: int, shown: Standing) -> Standing | None:
         """Send the chunks up to the terminal one; how the session stands then, None when it went away."""
-        async with contextlib.aclosing(hub().follow(session_id, cursor, idle_seconds=STATE_SECONDS)) as batches:
+        chunks = hub().follow(session_id, cursor, idle_seconds=STATE_SECONDS, opened_at=shown.opened_at)
+        async with contextlib.aclosing(chunks) as batches:
             async for batch in batches:
                 if batch:
                     cursor = batch[-1].index
@@ -156,5 +159,6 @@ def read_cursor(query_string: bytes) -> int | None:
 
 
 def read_standing(session_id: str) -> Standing | None:
-    row = ChatSession.objects.filter(pk=session_id).values_list("state", "expired_at", "next_index").first()
-    return Standing(row[0], row[1] is not None, row[2]) if row else None
+    columns = ("state", "expired_at", "next_index", "created_at")
+    row = ChatSession.objects.filter(pk=session_id).values_list(*columns).first()
+    return Standing(row[0], row[1] is not None, row[2], row[3]) if row else None

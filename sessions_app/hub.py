@@ -43,9 +43,11 @@ class SessionGone(Exception):
 class Listener:
     """Where one reader of one session stands."""
 
-    __slots__ = ("buffer", "cursor", "gone", "last_index", "woken")
+    __slots__ = ("buffer", "cursor", "gone", "last_index", "opened_at", "woken")
 
-    def __init__(self, cursor: int) -> None:
+    def __init__(self, cursor: int, opened_at: datetime.datetime | None = None) -> None:
+        #: of the session: chunks of an earlier one with the same id are not its own
+        self.opened_at = opened_at
         #: index of the last chunk handed out
         self.cursor = cursor
         #: the highest index known to be committed
@@ -105,16 +107,18 @@ class Hub:
         after: int,
         *,
         idle_seconds: float,
+        opened_at: datetime.datetime | None = None,
         silent_since: datetime.datetime | None = None,
     ) -> AsyncGenerator[list[StreamChunk]]:
         """The session's chunks after the index ``after``, in batches, to the terminal one.
 
         Yields an empty batch when nothing came for ``idle_seconds``. Raises ``SessionGone`` when the chunks were
-        removed. Closing the iterator costs nothing: the session goes on. A session that was opened at
+        removed. Closing the iterator costs nothing: the session goes on. ``opened_at`` is the session's; without it the
+        chunks in wake-ups are not used, and every one is read from the database. A session that was opened at
         ``silent_since``, and had its first chunk only when the caller read its row, need not be read, if whatever it
         said since has been heard here.
         """
-        listener = Listener(after)
+        listener = Listener(after, opened_at)
         self._listeners.setdefault(session_id, set()).add(listener)
         # Listening comes before reading: what is committed between the two is heard.
         self._ensure_running()
@@ -199,10 +203,11 @@ class Hub:
         if not heard:
             self._hears_since = timezone.now()
         for wakeup in heard:
-            self._told[wakeup.session_id] = wakeup.last_index
-            self._told.move_to_end(wakeup.session_id)
+            # Not less than before: one that is sent again must not hide what was told since.
+            self._told[wakeup.session_id] = max(wakeup.last_index, self._told.pop(wakeup.session_id, 0))
             for listener in self._listeners.get(wakeup.session_id, ()):
-                listener.hear(wakeup.last_index, wakeup.chunks)
+                is_same = wakeup.opened_at is not None and wakeup.opened_at == listener.opened_at
+                listener.hear(wakeup.last_index, wakeup.chunks if is_same else ())
         while len(self._told) > TOLD_SESSIONS:
             self._told.popitem(last=False)
 

@@ -40,7 +40,13 @@ def stream_session(session: ChatSession, *, after: int, render: Render) -> Strea
 
 
 async def _events(session: ChatSession, after: int, render: Render) -> AsyncIterator[bytes]:
-    chunks = hub().follow(session.pk, after, idle_seconds=settings.KEEPALIVE_SECONDS, silent_since=session.silent_since)
+    chunks = hub().follow(
+        session.pk,
+        after,
+        idle_seconds=settings.KEEPALIVE_SECONDS,
+        opened_at=session.created_at,
+        silent_since=session.silent_since,
+    )
     async with contextlib.aclosing(chunks):
         try:
             async for batch in chunks:

@@ -1,13 +1,19 @@
 """Telling the web processes that a session has new chunks. A hint: it may be lost, the database may not.
 
 Two transports with the same two calls. In one process, ``loop.call_soon_threadsafe`` from the worker's thread. Between
-processes, one Redis channel that carries one message for each group commit. Channels' layers are not used for this:
-the in-memory one, fed from another thread, woke nobody for 4.5 s and dropped 50 of 150 messages in silence.
+processes, one Redis channel that carries one sealed message for each group commit. Channels' layers are not used for
+this: the in-memory one, fed from another thread, woke nobody for 4.5 s and dropped 50 of 150 messages in silence.
+
+Chunks in a wake-up go to clients as they are, so only committed ones may arrive. The seal proves that a process of this
+deployment published them after a commit. It does not prove when: a message can be recorded and sent again. That is
+harmless for the same session, whose committed chunks never change. ``opened_at`` tells it from a later session with the
+same id.
 """
 
 from __future__ import annotations
 
 import asyncio
+import datetime
 import functools
 import json
 import logging
@@ -21,6 +27,7 @@ import redis.asyncio
 from django.conf import settings
 
 from sessions_app.models import Delta
+from sessions_app.sealing import SEAL_BYTES, DroppedMessages, NotSealed, seal, unseal
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +52,8 @@ class Wakeup(NamedTuple):
     session_id: str
     last_index: int
     chunks: tuple[StreamChunk, ...] = ()
+    #: when the session was opened. Without it the chunks are not used.
+    opened_at: datetime.datetime | None = None
 
 
 #: called on the subscriber's event loop; with nothing when it begins to hear
@@ -96,15 +105,26 @@ class RedisTransport:
         # Channels know no database numbers: deployments that share a server would hear each other.
         self.channel = f"{CHANNEL}:{self._publisher.connection_pool.connection_kwargs.get('db') or 0}"
         self._quiet_until = 0.0
+        self._dropped = DroppedMessages(f"channel {self.channel}")
 
     def publish(self, wakeups: Sequence[Wakeup]) -> None:
         if time.monotonic() < self._quiet_until:
             return
         try:
-            self._publisher.publish(self.channel, encode(wakeups))
+            self._publisher.publish(self.channel, seal(encode(wakeups), self.channel))
         except redis.RedisError as exc:
             self._quiet_until = time.monotonic() + PAUSE_SECONDS
             log.warning("wake-ups were not published, listeners will find the chunks by polling: %s", exc)
+
+    def _open(self, message: bytes) -> list[Wakeup] | None:
+        """None for what no process of this deployment has sealed. Nothing of it is parsed."""
+        try:
+            if len(message) <= MAX_MESSAGE_BYTES + SEAL_BYTES:
+                return decode(unseal(message, self.channel))
+        except NotSealed:
+            pass
+        self._dropped.add(len(message))
+        return None
 
     async def receive(self, receiver: Receiver) -> None:
         while True:
@@ -118,34 +138,37 @@ class RedisTransport:
                         await subscription.subscribe(self.channel)
                         receiver([])
                         async for message in subscription.listen():
-                            if (heard := _decode_or_none(message["data"])) is not None:
+                            if (heard := self._open(message["data"])) is not None:
                                 receiver(heard)
+                            # A flood would keep the loop: what has arrived already is read without waiting.
+                            await asyncio.sleep(0)
             except (redis.RedisError, OSError) as exc:
                 log.warning("the wake-up channel is down, polling meanwhile: %s", exc)
                 await asyncio.sleep(RECONNECT_SECONDS)
 
 
 def encode(wakeups: Sequence[Wakeup]) -> bytes:
-    message = json.dumps(wakeups, ensure_ascii=False, separators=(",", ":")).encode()
+    """At most ``MAX_MESSAGE_BYTES``, or without the chunks."""
+    told = [
+        (wakeup.session_id, wakeup.last_index, wakeup.chunks, wakeup.opened_at and wakeup.opened_at.isoformat())
+        for wakeup in wakeups
+    ]
+    message = json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()
     if len(message) <= MAX_MESSAGE_BYTES:
         return message
-    return json.dumps([(wakeup.session_id, wakeup.last_index, ()) for wakeup in wakeups]).encode()
+    return json.dumps([(wakeup.session_id, wakeup.last_index, (), None) for wakeup in wakeups]).encode()
 
 
 def decode(message: bytes) -> list[Wakeup]:
     return [
-        Wakeup(session_id, last_index, tuple(StreamChunk(index, delta) for index, delta in chunks))
-        for session_id, last_index, chunks in json.loads(message)
+        Wakeup(
+            session_id,
+            last_index,
+            tuple(StreamChunk(index, delta) for index, delta in chunks),
+            opened_at and datetime.datetime.fromisoformat(opened_at),
+        )
+        for session_id, last_index, chunks, opened_at in json.loads(message)
     ]
-
-
-def _decode_or_none(message: bytes) -> list[Wakeup] | None:
-    """None for a message of another version, or not ours: a hint that cannot be read is a hint that was lost."""
-    try:
-        return decode(message)
-    except (ValueError, TypeError):
-        log.warning("a wake-up of %d bytes cannot be read", len(message))
-        return None
 
 
 @functools.cache

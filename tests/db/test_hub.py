@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from typing import TypeVar
 
 import pytest
+import redis
 from django.conf import settings
 from django.db import OperationalError
 from django.utils import timezone
@@ -19,8 +20,9 @@ from sessions_app.appending import Append, Closing, Piece
 from sessions_app.db import in_db
 from sessions_app.hub import BUFFER_CHUNKS, PAGE_CHUNKS, Hub, SessionGone
 from sessions_app.models import ChatSession, Chunk, Presence
-from sessions_app.wakeups import InProcessTransport, Receiver, StreamChunk, Wakeup
-from tests.db.session_states import claimed, completed, open_session, text
+from sessions_app.wakeups import InProcessTransport, Receiver, RedisTransport, StreamChunk, Wakeup
+from tests import services
+from tests.db.session_states import claimed, completed, open_session, say, text
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -117,7 +119,7 @@ async def collect(batches: AsyncIterator[list[StreamChunk]]) -> list[int]:
 
 
 def follow(session: ChatSession, after: int = -1, *, at: Hub | None = None) -> AsyncIterator[list[StreamChunk]]:
-    return (at or Hub()).follow(session.pk, after, idle_seconds=NEVER_IDLE)
+    return (at or Hub()).follow(session.pk, after, idle_seconds=NEVER_IDLE, opened_at=session.created_at)
 
 
 async def until(fact: Callable[[], object]) -> None:
@@ -252,7 +254,13 @@ async def hearing() -> Hub:
 
 
 def follow_new(session: ChatSession, shared: Hub) -> AsyncIterator[list[StreamChunk]]:
-    return shared.follow(session.pk, -1, idle_seconds=NEVER_IDLE, silent_since=session.silent_since)
+    return shared.follow(
+        session.pk,
+        -1,
+        idle_seconds=NEVER_IDLE,
+        opened_at=session.created_at,
+        silent_since=session.silent_since,
+    )
 
 
 def test_a_new_session_is_not_read_where_wake_ups_are_heard(
@@ -268,6 +276,77 @@ def test_a_new_session_is_not_read_where_wake_ups_are_heard(
         assert session.pk not in pages_read
 
     run(main)
+
+
+def recorded(subscription: redis.client.PubSub) -> list[bytes]:
+    """Everything that has been published since it subscribed."""
+    messages: list[bytes] = []
+    while (message := subscription.get_message(timeout=0.5)) is not None:
+        if message["type"] == "message":
+            messages.append(message["data"])
+    return messages
+
+
+@pytest.mark.redis
+def test_wake_ups_that_are_recorded_and_sent_again_put_nothing_into_a_later_session_with_the_same_id(
+    use_transport: Callable[[wakeups.Transport], None], no_polls: None
+) -> None:
+    transport = RedisTransport(services.REDIS_URL)
+    use_transport(transport)
+
+    async def main(client: redis.Redis) -> tuple[list[str], list[str]]:
+        with client.pubsub() as subscription:
+            subscription.subscribe(transport.channel)
+            first = await in_db(claimed, await in_db(open_session, session_id="again"))
+            await in_db(say, first, text("of the first"), closing=Closing())
+            messages = await asyncio.to_thread(recorded, subscription)
+        await in_db(ChatSession.objects.all().delete)
+        second = await in_db(open_session, session_id="again")
+        batches = follow(second)
+        seen = list(await anext(batches))
+        hearing = asyncio.ensure_future(anext(batches))
+        # The hub has subscribed, and hears it all before the second session says a word.
+        await until(lambda: client.publish(transport.channel, messages[0]))
+        for message in messages:
+            client.publish(transport.channel, message)
+        await asyncio.sleep(0.2)
+        await in_db(say, await in_db(claimed, second), text("of the second"), closing=Closing())
+        seen += await hearing
+        seen += [chunk async for batch in batches for chunk in batch]
+        stored = await in_db(lambda: list(Chunk.objects.after("again", -1).values_list("delta", flat=True)))
+        return [str(chunk.delta) for chunk in seen], [str(delta) for delta in stored]
+
+    with redis.Redis.from_url(services.REDIS_URL) as client:
+        seen, stored = run(lambda: main(client))
+    transport._publisher.close()
+    assert seen == stored
+
+
+def test_chunks_of_a_wake_up_that_does_not_say_whose_they_are_are_read_from_the_database(
+    use_transport: Callable[[wakeups.Transport], None], no_polls: None
+) -> None:
+    """As by a worker of another version: the hint is taken, the chunks are not."""
+    forged = StreamChunk(1, text("FORGED"))
+    use_transport(
+        FaultyTransport(lambda told: [[w._replace(opened_at=None, chunks=(forged, *w.chunks)) for w in told]])
+    )
+    session = claimed(open_session())
+
+    async def main() -> None:
+        shared = Hub()
+        following = asyncio.create_task(collect(follow(session, at=shared)))
+        await until(lambda: wakeups.transport()._receivers)  # type: ignore[attr-defined]
+        last = await in_db(write_all, session, 10)
+        assert await following == list(range(last + 1))
+
+    run(main)
+
+
+def test_a_wake_up_that_is_sent_again_does_not_hide_what_was_told_since() -> None:
+    shared = Hub()
+    for last_index in (3, 7, 3):
+        shared.hear([Wakeup("s", last_index)])
+    assert shared._told["s"] == 7
 
 
 @pytest.mark.parametrize("commits", [0, 3])

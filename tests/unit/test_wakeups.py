@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime
+import json
 import logging
 import socket
 import threading
@@ -11,13 +13,26 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import redis
+from django.conf import settings
 
 from sessions_app import wakeups
+from sessions_app.sealing import seal
 from sessions_app.wakeups import InProcessTransport, RedisTransport, StreamChunk, Transport, Wakeup, decode, encode
 from tests import services
 
 CHUNKS = (StreamChunk(4, {"type": "text", "text": "ya"}), StreamChunk(5, {"type": "end"}))
-WAKEUP = Wakeup("sess_a", 5, CHUNKS)
+OPENED = datetime.datetime(2026, 5, 17, 8, 30, 0, 123456, tzinfo=datetime.UTC)
+WAKEUP = Wakeup("sess_a", 5, CHUNKS, OPENED)
+FORGED = Wakeup("sess_a", 5, (StreamChunk(5, {"type": "text", "text": "FORGED"}),), OPENED)
+NOT_OURS = [
+    b"",
+    b"\xff",
+    b"not json",
+    b"null",
+    encode([FORGED]),
+    json.dumps([("sess_a", 5, [(5, {"type": "end"})])]).encode(),
+    b"x" * 1_000_000,
+]
 DEADLINE_SECONDS = 20
 
 
@@ -135,16 +150,77 @@ def test_deployments_on_one_server_do_not_hear_each_other(redis_transport: Redis
 
 
 @pytest.mark.redis
-def test_a_message_that_is_not_ours_is_passed_over(redis_transport: RedisTransport) -> None:
+def test_a_message_that_is_not_ours_is_passed_over(
+    redis_transport: RedisTransport, caplog: pytest.LogCaptureFixture
+) -> None:
     with redis.Redis.from_url(services.REDIS_URL) as client:
 
         def publish() -> None:
-            for message in (b"\xff", b"not json", b"{}", b"[1]", b'[["a"]]', b'[["a", 1, [7]]]', b"null"):
+            for message in NOT_OURS:
                 client.publish(redis_transport.channel, message)
+            redis_transport.publish([WAKEUP])
+
+        with caplog.at_level(logging.WARNING):
+            heard = asyncio.run(heard_through(redis_transport, publish, count=3))
+    assert all(wakeup == WAKEUP for wakeup in heard)
+    # All of it in one line, and none of it in that line.
+    [line] = caplog.messages
+    assert "dropped" in line
+    assert "FORGED" not in line
+
+
+@pytest.mark.redis
+def test_a_message_of_another_deployment_is_passed_over(
+    redis_transport: RedisTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with redis.Redis.from_url(services.REDIS_URL) as client:
+        with monkeypatch.context() as elsewhere:
+            elsewhere.setattr(settings, "SECRET_KEY", "another" * 10)
+            forged = seal(encode([FORGED]), redis_transport.channel)
+
+        def publish() -> None:
+            client.publish(redis_transport.channel, forged)
+            client.publish(redis_transport.channel, seal(encode([FORGED]), "sambung:chunks:another"))
             redis_transport.publish([WAKEUP])
 
         heard = asyncio.run(heard_through(redis_transport, publish, count=3))
     assert all(wakeup == WAKEUP for wakeup in heard)
+
+
+@pytest.mark.redis
+def test_a_flood_of_junk_leaves_the_loop_to_others(redis_transport: RedisTransport) -> None:
+    """Fifty thousand messages lie there already: reading them must not be one turn of the loop."""
+    turns = 0
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def main() -> None:
+        with redis.Redis.from_url(services.REDIS_URL) as client:
+            heard: list[Wakeup] = []
+            receiving = asyncio.create_task(redis_transport.receive(heard.extend))
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                while not heard:
+                    redis_transport.publish([WAKEUP])
+                    await asyncio.sleep(0.01)
+                heard.clear()
+                with client.pipeline(transaction=False) as flood:
+                    for _ in range(50_000):
+                        flood.publish(redis_transport.channel, b"junk")
+                    flood.execute()
+                redis_transport.publish([WAKEUP])
+                counting = asyncio.create_task(count_turns())
+                while not heard:  # noqa: ASYNC110  (as the hub would, on the same loop)
+                    await asyncio.sleep(0)
+            for task in (receiving, counting):
+                task.cancel()
+            await asyncio.gather(receiving, counting, return_exceptions=True)
+
+    asyncio.run(main())
+    assert turns > 10_000
 
 
 @pytest.mark.redis
