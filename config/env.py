@@ -14,6 +14,7 @@ import zoneinfo
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
@@ -135,6 +136,29 @@ def networks(name: str) -> list[str]:
                 f"{name} must be IP addresses or networks such as 10.0.0.2 or 10.1.0.0/16; one of them is wrong: {exc}."
             ) from exc
     return values
+
+
+def redis_address(name: str) -> str:
+    """A ``redis://``, ``rediss://`` or ``unix://`` address, or the empty text."""
+    address = text(name)
+    if address:
+        from redis.connection import parse_url
+
+        try:
+            parse_url(address)
+        except ValueError:
+            # Without its value, and without what was wrong with it: there is a password in it.
+            raise ImproperlyConfigured(
+                f"{name} must be an address such as rediss://user:password@host:6379/0, "
+                "with what is special in user and password percent-encoded."
+            ) from None
+    return address
+
+
+def without_secrets(address: str) -> str:
+    """The address without user, password and options: fit for logs."""
+    parts = urlsplit(address)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" if address else ""
 
 
 def database(default_sqlite_path: Path) -> dict[str, Any]:

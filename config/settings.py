@@ -19,6 +19,7 @@ BASE_DIR = env.BASE_DIR
 # --- Django ---------------------------------------------------------------------------------------------------------
 
 DEBUG = env.flag("DEBUG")
+DEFAULT_EXCEPTION_REPORTER_FILTER = "config.debug_pages.AddressesHidden"
 SECRET_KEY = env.text("SECRET_KEY")
 if not SECRET_KEY:
     if not DEBUG:
@@ -155,13 +156,15 @@ DATABASES = {"default": _database}
 
 # --- Broker and wake-ups --------------------------------------------------------------------------------------------
 
-REDIS_URL = env.text("REDIS_URL")
-CELERY_BROKER_URL = REDIS_URL or "memory://localhost/"
-# Without the time-outs a Redis that hangs holds the thread, and the connection, of everyone who opens a session. The
-# socket's is above the second for which a worker waits for a message.
-CELERY_BROKER_TRANSPORT_OPTIONS = (
-    {"socket_timeout": 5, "socket_connect_timeout": 2} if REDIS_URL else {"polling_interval": 0.01}
-)
+REDIS_URL = env.redis_address("REDIS_URL")
+# Only for what Celery logs. The transport reads REDIS_URL, so that no password is in Celery's configuration.
+CELERY_BROKER_URL = env.without_secrets(REDIS_URL) or "memory://localhost/"
+CELERY_BROKER_TRANSPORT = f"sessions_app.broker:{'Redis' if REDIS_URL else 'InProcess'}Transport"
+CELERY_BROKER_TRANSPORT_OPTIONS = {"polling_interval": 0.01}
+# What Redis refuses is tried again, as what it does not answer: by default it ends the worker.
+CELERY_BROKER_CHANNEL_ERROR_RETRY = True
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_WORKER_ENABLE_REMOTE_CONTROL = env.flag("WORKER_REMOTE_CONTROL")
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_DEFAULT_QUEUE = "generate"
 CELERY_TASK_IGNORE_RESULT = True
@@ -347,7 +350,5 @@ LOGGING = {
         "psycopg.pool": {"level": "ERROR"},
         "celery": {"level": "WARNING"},
         "celery.app.trace": {"level": "ERROR"},
-        # It calls every orderly stop of the embedded worker a warning.
-        "celery.worker.control": {"level": "ERROR"},
     },
 }

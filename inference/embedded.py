@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterator
 
 from celery import current_app
-from celery.worker import WorkController
+from celery.worker import WorkController, state
 from django.conf import settings
 
 from inference.hangup import on_hangup
@@ -65,6 +66,7 @@ def _celery_thread() -> Iterator[None]:
     finally:
         log.info("stopping: running sessions are handed back")
         this_worker().drain()
-        # As a message: over an empty queue the consumer sleeps up to two seconds and looks at no flag meanwhile.
-        app.control.shutdown()
+        # As Celery's own signal handlers do; the consumer looks at it twice a second.
+        state.should_stop = os.EX_OK
         thread.join(3 * STOP_SECONDS)
+        state.should_stop = None

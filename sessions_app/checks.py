@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.apps import AppConfig
 from django.conf import settings
@@ -56,3 +57,20 @@ def check_streaming_settings(app_configs: Sequence[AppConfig] | None, **kwargs: 
             )
         )
     return found
+
+
+@checks.register(checks.Tags.security, deploy=True)
+def check_redis(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[checks.CheckMessage]:
+    address = urlsplit(settings.REDIS_URL)
+    if not address.netloc or address.hostname in {"localhost", "127.0.0.1", "::1"}:
+        return []
+    if address.scheme == "rediss" and address.password:
+        return []
+    return [
+        checks.Warning(
+            "REDIS_URL reaches another machine without TLS, or without a password.",
+            hint="Use rediss://user:password@host:6379/0. Messages are sealed, but whoever reaches Redis can delay "
+            "requests, and see when and how much is said.",
+            id="sessions_app.W003",
+        )
+    ]

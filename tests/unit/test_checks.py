@@ -10,7 +10,7 @@ from django.conf import settings
 from django.core import checks
 
 from inference.checks import check_deployed_settings, check_inference_settings
-from sessions_app.checks import check_streaming_settings
+from sessions_app.checks import check_redis, check_streaming_settings
 
 POSTGRESQL = {"default": {"ENGINE": "django.db.backends.postgresql", "CONN_MAX_AGE": 0}}
 SQLITE = {"default": {"ENGINE": "django.db.backends.sqlite3", "CONN_MAX_AGE": 0}}
@@ -118,3 +118,27 @@ def test_a_server_that_answers_to_any_name_is_warned_of_in_production(monkeypatc
     [message] = check_deployed_settings(None)
     assert message.id == "inference.W003"
     assert message.hint
+
+
+@pytest.mark.parametrize(
+    ("address", "is_warned_of"),
+    [
+        ("", False),
+        ("redis://127.0.0.1:6379/0", False),
+        ("redis://localhost", False),
+        ("redis://[::1]:6379/0", False),
+        ("unix:///run/redis.sock", False),
+        ("rediss://user:secret@redis.internal:6379/0", False),
+        ("rediss://:secret@redis.internal:6379/0?ssl_ca_certs=/etc/ca.crt", False),
+        ("rediss://redis.internal:6379/0", True),
+        ("redis://:secret@redis.internal:6379/0", True),
+        ("redis://10.0.0.5", True),
+    ],
+)
+def test_a_redis_elsewhere_without_tls_and_password_is_warned_of_in_production(
+    monkeypatch: pytest.MonkeyPatch, address: str, is_warned_of: bool
+) -> None:
+    monkeypatch.setattr(settings, "REDIS_URL", address)
+    found = check_redis(None)
+    assert [message.id for message in found] == ["sessions_app.W003"] * is_warned_of
+    assert not any("secret" in str(message) for message in found)

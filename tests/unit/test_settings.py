@@ -139,10 +139,26 @@ def test_a_wrong_value_is_refused_with_the_name_of_the_setting() -> None:
 
 
 def test_a_wrong_value_of_a_secret_is_not_shown() -> None:
-    wrong = ["postgres//user:hunter2@host/name", "postgres://user:hunter2@host:port/name"]
-    done = python(TRY_EACH, stdin=json.dumps([{"DATABASE_URL": value} for value in wrong]))
+    wrong = {
+        "DATABASE_URL": ["postgres//user:hunter2@host/name", "postgres://user:hunter2@host:port/name"],
+        "REDIS_URL": [
+            "hunter2@host",
+            "redis//:hunter2@host",
+            "amqp://user:hunter2@host",
+            # What is special in a password is taken for the end of it.
+            "redis://:hunter2/x@host:6379/0",
+            "redis://:hunter2#x@host:6379/0",
+            "redis://:hunter2?x@host:6379/0",
+            "redis://user:hunter2@host:port/0",
+            "redis://user:hunter2@[host/0",
+            "redis://user:hunter2@host/0?socket_timeout=soon",
+        ],
+    }
+    tried = [{name: value} for name, values in wrong.items() for value in values]
+    done = python(TRY_EACH, stdin=json.dumps(tried))
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("DATABASE_URL must be") == len(wrong)
+    for name, values in wrong.items():
+        assert done.stdout.count(f"{name} must be") == len(values)
     assert "hunter2" not in done.stdout + done.stderr
 
 
@@ -175,6 +191,10 @@ RIGHT: list[tuple[dict[str, str], str, Any]] = [
     ),
     ({"TRUSTED_PROXIES": "10.0.0.2, fd00::/8"}, "TRUSTED_PROXIES", ["10.0.0.2", "fd00::/8"]),
     ({"REDIS_URL": "redis://h:1/2"}, "CELERY_BROKER_URL", "redis://h:1/2"),
+    ({"REDIS_URL": "rediss://u:p%2F@[::1]:1/2?ssl_ca_certs=/ca"}, "CELERY_BROKER_URL", "rediss://[::1]:1/2"),
+    ({"REDIS_URL": "unix://u:p@/run/redis.sock?db=2"}, "CELERY_BROKER_URL", "unix:///run/redis.sock"),
+    ({}, "CELERY_WORKER_ENABLE_REMOTE_CONTROL", False),
+    ({"WORKER_REMOTE_CONTROL": "1"}, "CELERY_WORKER_ENABLE_REMOTE_CONTROL", True),
     ({}, "CELERY_BROKER_URL", "memory://localhost/"),
     ({"SECURE_HTTPS": "1"}, "SESSION_COOKIE_SECURE", True),
 ]
@@ -231,3 +251,24 @@ def test_a_web_process_does_not_pay_for_torch() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"
+
+
+def test_the_password_of_redis_is_in_no_setting_but_its_own_and_on_no_error_page() -> None:
+    address = "rediss://user:hunter2@redis.internal:6379/0"
+    found = settings_with(REDIS_URL=address)
+    assert [name for name, value in found.items() if "hunter2" in value] == ["REDIS_URL"]
+    done = python(
+        "import django; django.setup()\n"
+        "from django.test import RequestFactory\n"
+        "from django.views.debug import ExceptionReporter\n"
+        "from config.celery_app import app\n"
+        "request = RequestFactory().get('/')\n"
+        "print(ExceptionReporter(request, ValueError, ValueError('no'), None).get_traceback_html())\n"
+        "print(app.connection().as_uri(include_password=True))",
+        DJANGO_SETTINGS_MODULE="config.settings",
+        DEBUG="1",
+        REDIS_URL=address,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "REDIS_URL" in done.stdout
+    assert "hunter2" not in done.stdout + done.stderr

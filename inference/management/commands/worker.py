@@ -36,6 +36,7 @@ class Command(BaseCommand):
                 "--queues=generate",
                 "--without-gossip",
                 "--without-mingle",
+                "--without-heartbeat",
                 "--loglevel=WARNING",
             ]
         )
