@@ -333,12 +333,18 @@ LOG_LEVEL = env.one_of("LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITI
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"request_id": {"()": "sessions_app.request_id.RequestIdFilter"}},
+    "filters": {
+        "request_id": {"()": "sessions_app.request_id.RequestIdFilter"},
+        "refusals": {"()": "sessions_app.log_lines.RefusalFilter"},
+    },
     "formatters": {
-        "line": {"format": "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"},
+        "line": {
+            "()": "sessions_app.log_lines.LineFormatter",
+            "format": "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s",
+        },
     },
     "handlers": {
-        "stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["request_id"]},
+        "stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["request_id", "refusals"]},
     },
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {

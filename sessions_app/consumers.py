@@ -19,6 +19,7 @@ from channels.generic.websocket import AsyncJsonWebsocketConsumer, AsyncWebsocke
 
 from sessions_app.db import in_db
 from sessions_app.hub import SessionGone, hub
+from sessions_app.log_lines import short_id
 from sessions_app.models import ChatSession
 from sessions_app.sse import MAX_INDEX
 from sessions_app.watchers import LogIn, log_in_of, those_who_may_watch, watchers
@@ -81,7 +82,8 @@ class SessionLiveView(AsyncJsonWebsocketConsumer):
             await self.close(code=MALFORMED)
             return
         session_id = self.scope["url_route"]["kwargs"]["session_id"]
-        self._follower = asyncio.create_task(self._follow(session_id, after, log_in), name=f"live view of {session_id}")
+        name = f"live view of {short_id(session_id)}"
+        self._follower = asyncio.create_task(self._follow(session_id, after, log_in), name=name)
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None, **kwargs: Any) -> None:
         """A watcher has nothing to say."""
@@ -106,7 +108,7 @@ class SessionLiveView(AsyncJsonWebsocketConsumer):
             # The page was left or loaded anew while a chunk was on its way; ``disconnect`` is about to come.
             return
         except Exception:
-            log.exception("the live view of session %s broke", session_id)
+            log.exception("the live view of session %s broke", short_id(session_id))
             code = BROKEN
         await self.close(code=code)
 

@@ -20,6 +20,7 @@ from django.utils import timezone
 
 from sessions_app import wakeups
 from sessions_app.db import in_db
+from sessions_app.log_lines import short_id
 from sessions_app.models import START, TERMINAL_DELTAS, ChatSession, Chunk, Presence
 from sessions_app.wakeups import StreamChunk, Wakeup
 
@@ -132,7 +133,7 @@ class Hub:
                     try:
                         page = await in_db(read_page, session_id, listener.cursor)
                     except (OperationalError, InterfaceError) as exc:
-                        log.warning("the hub could not read session %s and tries again: %s", session_id, exc)
+                        log.warning("the hub could not read session %s and tries again: %s", short_id(session_id), exc)
                         await asyncio.sleep(settings.HUB_POLL_SECONDS)
                         yield []
                         continue

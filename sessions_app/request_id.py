@@ -14,9 +14,15 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
+from sessions_app.log_lines import cut
+
 _current: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="-")
 # What a caller sends goes into logs and a header: nothing but harmless characters, and not without end.
 _ACCEPTABLE = re.compile(r"[A-Za-z0-9._:-]{1,100}")
+
+#: so that what follows them is still on the line
+LONGEST_METHOD = 16
+LONGEST_PATH = 300
 
 access_log = logging.getLogger("sambung.access")
 
@@ -79,7 +85,8 @@ def _finish(request: HttpRequest, response: HttpResponseBase, started: float) ->
     took = (time.monotonic() - started) * 1000
     level = logging.WARNING if response.status_code >= 500 else logging.INFO
     # The path only: a query string may hold a cursor or a key.
-    access_log.log(level, "%s %s %d %.0f ms", request.method, request.path, response.status_code, took)
+    method, path = cut(request.method or "", LONGEST_METHOD), cut(request.path, LONGEST_PATH)
+    access_log.log(level, "%s %s %d %.0f ms", method, path, response.status_code, took)
     # Django's own mark: outside of this middleware it would say every 4xx and 5xx again, and without the id.
     response._has_been_logged = True  # type: ignore[attr-defined]
     return response

@@ -11,6 +11,7 @@ from django.http import StreamingHttpResponse
 
 from sessions_app import sse
 from sessions_app.hub import SessionGone, hub
+from sessions_app.log_lines import short_id
 from sessions_app.models import ChatSession
 from sessions_app.wakeups import StreamChunk
 
@@ -24,12 +25,17 @@ class TooManyStreams(Exception):
     """``MAX_OPEN_STREAMS`` are open in this process."""
 
 
+def has_room_for_stream() -> bool:
+    """Whether this process may open another."""
+    return hub().open_streams < settings.MAX_OPEN_STREAMS
+
+
 def stream_session(session: ChatSession, *, after: int, render: Render) -> StreamingHttpResponse:
     """The events of the session that follow the index ``after`` (-1: all), up to and with the terminal one.
 
     The row of ``session`` was read for this request. Raises ``TooManyStreams``.
     """
-    if hub().open_streams >= settings.MAX_OPEN_STREAMS:
+    if not has_room_for_stream():
         raise TooManyStreams
     response = StreamingHttpResponse(_events(session, after, render), content_type=sse.CONTENT_TYPE)
     response.headers["X-Session-ID"] = session.pk
@@ -62,4 +68,4 @@ async def _events(session: ChatSession, after: int, render: Render) -> AsyncIter
                 if events:
                     yield events
         except SessionGone:
-            log.info("session %s expired while it was read", session.pk)
+            log.info("session %s expired while it was read", short_id(session.pk))
