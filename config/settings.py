@@ -228,6 +228,7 @@ PREFILL_CHUNK_TOKENS = env.integer("PREFILL_CHUNK_TOKENS", 512, minimum=16)
 CUDA_GRAPHS = env.flag("CUDA_GRAPHS", default=True)
 TORCH_COMPILE = env.flag("TORCH_COMPILE")
 WORKER_HEARTBEAT_SECONDS = env.number("WORKER_HEARTBEAT_SECONDS", 3, minimum=0.1)
+NO_WORKER_SECONDS = env.number("NO_WORKER_SECONDS", 60, minimum=0)
 
 # --- Media ----------------------------------------------------------------------------------------------------------
 
@@ -296,7 +297,7 @@ CORS_ALLOW_HEADERS = [
         ]
     ),
 ]
-CORS_EXPOSE_HEADERS = ["X-Session-ID", "X-Request-ID", "Retry-After"]
+CORS_EXPOSE_HEADERS = ["X-Session-ID", "X-Request-ID", "Retry-After", "X-Should-Retry"]
 
 # Of pages: everything comes from this server, and no other site may frame them. Swagger's style has pictures in it.
 SECURE_CSP = {

@@ -14,6 +14,8 @@ class ApiError(Exception):
     status = 400
     type = "invalid_request_error"
     code: str | None = None
+    #: sending the same request again may help, and begins no second generation beside a first
+    may_retry = False
 
     def __init__(
         self,
@@ -114,6 +116,7 @@ class Unavailable(ApiError):
     status = 503
     type = "server_error"
     code = "unavailable"
+    may_retry = True
 
 
 class TimedOut(ApiError):

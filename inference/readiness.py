@@ -7,6 +7,8 @@ import dataclasses
 
 from django.conf import settings
 from django.db import Error as DatabaseError
+from django.db.models import Max
+from django.utils import timezone
 
 from inference.errors import Unavailable
 from inference.models import ModelWorker
@@ -25,6 +27,8 @@ class ModelHealth:
     #: why there is no model, or what is being waited for
     error: str | None
     progress: str = ""
+    #: of the refusal, where there is no model
+    code: str = "model_not_loaded"
 
     @property
     def has_failed(self) -> bool:
@@ -32,6 +36,14 @@ class ModelHealth:
 
 
 NO_WORKER = ModelHealth(ready=False, loading=True, error="No worker is running; requests wait in the queue.")
+NO_WORKER_FOR_LONG = ModelHealth(
+    ready=False,
+    loading=False,
+    error="No worker is running, and none has been for a while: requests are refused until one starts.",
+    code="no_worker",
+)
+#: nothing is known of what was before
+_began_at = timezone.now()
 
 
 def read_model_health() -> ModelHealth:
@@ -43,7 +55,16 @@ def read_model_health() -> ModelHealth:
         return ModelHealth(ready=False, loading=True, error=None, progress=loading.progress)
     if failed := workers.get(ModelWorker.State.FAILED):
         return ModelHealth(ready=False, loading=False, error=failed.error)
-    return NO_WORKER
+    return NO_WORKER_FOR_LONG if _has_nobody_for_long() else NO_WORKER
+
+
+def _has_nobody_for_long() -> bool:
+    """A worker that is started again is back before this; one that cannot start must not leave callers waiting."""
+    if not settings.NO_WORKER_SECONDS:
+        return False
+    last_heard = ModelWorker.objects.aggregate(at=Max("heartbeat_at"))["at"]
+    nobody_since = max(last_heard or _began_at, _began_at)
+    return (timezone.now() - nobody_since).total_seconds() > settings.NO_WORKER_SECONDS
 
 
 def model_failed_error(reason: str) -> dict[str, str | None]:
@@ -61,8 +82,12 @@ async def check_model_available() -> None:
 
 
 def refuse_if_failed(health: ModelHealth) -> None:
-    """Raises ``Unavailable`` (503) with the load error when every live worker failed to load the model."""
+    """Raises ``Unavailable`` (503): with the load error when every live worker failed to load the model, or because no
+    worker has been there for ``NO_WORKER_SECONDS``.
+    """
     if health.has_failed:
+        if health.code == NO_WORKER_FOR_LONG.code:
+            raise Unavailable(str(health.error), code=health.code, headers={"Retry-After": "5"})
         error = model_failed_error(health.error or "")
         raise Unavailable(str(error["message"]), code="model_not_loaded", headers={"Retry-After": "30"})
 

@@ -12,6 +12,8 @@ os.environ["ENV_FILE"] = os.devnull
 os.environ.setdefault("SECRET_KEY", "for-tests-only-" + "x" * 50)
 os.environ.setdefault("MODEL_REPO_ID", "models/tiny")
 os.environ.setdefault("LOG_LEVEL", "WARNING")
+# In most tests no worker runs, and none is waited for.
+os.environ.setdefault("NO_WORKER_SECONDS", "0")
 
 from config.settings import *  # noqa: F403
 from config.settings import DATABASES

@@ -30,7 +30,7 @@ from sessions_app import sse
 from sessions_app.actions import request_cancel
 from sessions_app.db import in_db
 from sessions_app.models import ChatSession
-from sessions_app.views import TooManyStreams, stream_session
+from sessions_app.views import TooManyStreams, has_room_for_stream, stream_session
 
 router = Router(tags=["chat"])
 REFUSALS = dict.fromkeys((400, 401, 404, 409, 410, 413, 415, 500, 503, 504), ErrorReply)
@@ -74,6 +74,8 @@ async def create_chat_completion(
     the database what was missed, then live. The same `session_id` with the same request attaches to its session.
     """
     chat = await read_chat_request(request)
+    if chat.asked.stream:
+        _check_room_for_stream()
     session, after = await open_or_attach(chat, read_cursor(last_event_id_header, last_event_id))
     if chat.asked.stream:
         return _stream(session, after, include_usage=chat.asked.include_usage)
@@ -123,17 +125,28 @@ async def cancel(request: HttpRequest, session_id: str) -> HttpResponseBase:
     return JsonResponse({"ok": True, "session_id": session.pk}, headers={"X-Session-ID": session.pk})
 
 
+def _check_room_for_stream() -> None:
+    """Before a session is opened that nobody could listen to."""
+    if not has_room_for_stream():
+        raise _too_many_streams({})
+
+
 def _stream(session: ChatSession, after: int, *, include_usage: bool) -> HttpResponseBase:
     if is_at_end(session, after):
         return HttpResponse(status=204, headers={"X-Session-ID": session.pk})
     try:
         return stream_session(session, after=after, render=ChunkRenderer(session, include_usage=include_usage))
     except TooManyStreams as exc:
-        raise Unavailable(
-            f"{settings.MAX_OPEN_STREAMS} streams are open here already. Come back with Last-Event-ID in a moment.",
-            code="too_many_streams",
-            headers={"Retry-After": "2", "X-Session-ID": session.pk},
-        ) from exc
+        # The session is there: the same request without its id would begin another.
+        raise _too_many_streams({"X-Session-ID": session.pk, "X-Should-Retry": "false"}) from exc
+
+
+def _too_many_streams(headers: dict[str, str]) -> Unavailable:
+    return Unavailable(
+        f"{settings.MAX_OPEN_STREAMS} streams are open here already. Come back with Last-Event-ID in a moment.",
+        code="too_many_streams",
+        headers={"Retry-After": "2", **headers},
+    )
 
 
 async def _whole(session: ChatSession) -> JsonResponse:
@@ -154,4 +167,6 @@ def _failed(error: dict[str, Any], status: int, headers: dict[str, str]) -> ApiE
     failed = GenerationFailed(error["message"], param=error["param"], code=error["code"], headers=headers)
     failed.status = status
     failed.type = error["type"]
+    # Nobody could begin it, here or upstream. What failed otherwise would run, and fail, once more.
+    failed.may_retry = status in (429, 503)
     return failed

@@ -39,14 +39,21 @@ _PLACES = {"body", "query", "path", "header", "form", "file", "payload"}
 
 
 def error_response(error: ApiError) -> JsonResponse:
-    return JsonResponse({"error": error.as_dict()}, status=error.status, headers=error.headers)
+    headers = error.headers if error.may_retry else {**_dont_retry(error.status), **error.headers}
+    return JsonResponse({"error": error.as_dict()}, status=error.status, headers=headers)
+
+
+def _dont_retry(status: int) -> dict[str, str]:
+    """OpenAI's SDKs send a request again after these statuses, twice, unless they are told not to."""
+    return {"X-Should-Retry": "false"} if status in (408, 409, 429) or status >= 500 else {}
 
 
 def bare_status_response(status: int) -> JsonResponse:
     """For an answer that says no more than its status."""
     fallback = ("server_error", "internal_error", "The server failed. The request id is in its log.")
     kind, code, message = BY_STATUS.get(status, BY_STATUS[400] if status < 500 else fallback)
-    return JsonResponse({"error": {"message": message, "type": kind, "param": None, "code": code}}, status=status)
+    error = {"message": message, "type": kind, "param": None, "code": code}
+    return JsonResponse({"error": error}, status=status, headers=_dont_retry(status))
 
 
 def as_api_error(exc: Exception) -> ApiError | None:

@@ -499,11 +499,79 @@ def test_an_answer_that_takes_too_long_is_a_504_and_goes_on(monkeypatch: pytest.
     response = post("/v1/chat/completions", {"messages": HALO["messages"]})
     assert error_of(response, 504)["code"] == "timeout"
     assert ChatSession.objects.get(pk=response["X-Session-ID"]).state == ChatSession.State.QUEUED
+    # An SDK would send it again, and begin a second generation beside this one.
+    assert response["X-Should-Retry"] == "false"
 
 
 def test_too_many_streams_are_refused_before_they_cost_anything(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings, "MAX_OPEN_STREAMS", 0)
     refused = post("/v1/chat/completions", HALO)
     assert error_of(refused, 503)["code"] == "too_many_streams"
-    # It is open all the same: the caller comes back with the id.
+    # It may come again: nothing was opened for it.
+    assert "X-Should-Retry" not in refused
+    assert not ChatSession.objects.exists()
+
+
+def test_a_stream_for_which_the_room_went_meanwhile_is_not_asked_for_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    rooms = iter([True, False])
+    monkeypatch.setattr("inference.api.chat.has_room_for_stream", lambda: next(rooms))
+    monkeypatch.setattr("sessions_app.views.has_room_for_stream", lambda: next(rooms))
+    refused = post("/v1/chat/completions", HALO)
+    assert error_of(refused, 503)["code"] == "too_many_streams"
     assert ChatSession.objects.filter(pk=refused["X-Session-ID"]).exists()
+    assert refused["X-Should-Retry"] == "false"
+
+
+def test_a_conflict_is_not_sent_again() -> None:
+    body = HALO | {"session_id": "taken"}
+    post("/v1/chat/completions", body)
+    refused = post("/v1/chat/completions", body | {"max_tokens": 3})
+    assert error_of(refused, 409)["code"] == "session_conflict"
+    assert refused["X-Should-Retry"] == "false"
+
+
+@pytest.mark.parametrize(("status", "is_sent_again"), [(500, False), (502, False), (503, True), (429, True)])
+def test_what_failed_is_sent_again_only_where_nothing_was_begun(status: int, is_sent_again: bool) -> None:
+    body = {"messages": HALO["messages"], "session_id": "failed"}
+    post("/v1/chat/completions", body | {"stream": True})
+    actions.fail("failed", error={"message": "no", "type": "server_error", "param": None, "code": "x"}, status=status)
+    refused = post("/v1/chat/completions", {"stream": False}, **{"Last-Event-ID": "failed:0"})
+    assert error_of(refused, status)["code"] == "x"
+    assert ("X-Should-Retry" not in refused) is is_sent_again
+
+
+def test_a_full_queue_may_be_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "MAX_QUEUED_SESSIONS", 0)
+    refused = post("/v1/chat/completions", HALO)
+    assert error_of(refused, 503)["code"] == "queue_full"
+    assert "X-Should-Retry" not in refused
+    assert refused["Retry-After"]
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT"])
+def test_a_refusal_that_no_sdk_repeats_says_nothing_of_it(method: str) -> None:
+    assert "X-Should-Retry" not in Client().generic(method, "/v1/nothing")
+
+
+def test_requests_wait_for_a_worker_that_comes_back_and_are_refused_when_none_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(settings, "NO_WORKER_SECONDS", 60)
+    monkeypatch.setattr(readiness, "_began_at", timezone.now() - datetime.timedelta(seconds=61))
+    worker("a", ModelWorker.State.READY, silent_beats=MISSED_HEARTBEATS + 1)
+    assert post("/v1/chat/completions", HALO).status_code == 200
+    ModelWorker.objects.update(heartbeat_at=timezone.now() - datetime.timedelta(seconds=61))
+    refused = post("/v1/chat/completions", HALO)
+    assert error_of(refused, 503)["code"] == "no_worker"
+    assert refused["Retry-After"]
+    assert "refused until one starts" in str(health()["error"])
+    ModelWorker.objects.update(heartbeat_at=timezone.now())
+    assert post("/v1/chat/completions", HALO).status_code == 200
+
+
+def test_a_web_process_that_has_just_begun_gives_the_first_worker_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "NO_WORKER_SECONDS", 60)
+    monkeypatch.setattr(readiness, "_began_at", timezone.now())
+    assert post("/v1/chat/completions", HALO).status_code == 200
+    monkeypatch.setattr(readiness, "_began_at", timezone.now() - datetime.timedelta(seconds=61))
+    assert error_of(post("/v1/chat/completions", HALO), 503)["code"] == "no_worker"

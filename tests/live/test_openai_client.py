@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from typing import Any
 
 import openai
 import pytest
 
-from tests.live.stack import Stack
+from tests.live.stack import EmbeddedStack, Stack
 from tests.media_samples import image_bytes
 
+#: what the SDK does unless it is told otherwise: two more tries
+RETRYING = 2
 HELLO: list[Any] = [{"role": "user", "content": "Halo, siapa kamu?"}]
 
 
@@ -289,3 +292,42 @@ def test_the_session_and_request_ids_are_in_the_headers(client: openai.OpenAI, s
     assert server.query("SELECT state, request_id FROM sessions_app_chatsession WHERE id = ?", session_id) == [
         ("completed", "from-the-caller.1")
     ]
+
+
+def sessions_of(server: Stack) -> int:
+    return int(server.query("SELECT count(*) FROM sessions_app_chatsession")[0][0])
+
+
+def requests_in(server: Stack, line: str) -> int:
+    return server.logs().count(line)
+
+
+def test_an_answer_that_takes_too_long_is_asked_for_once_and_generated_once(
+    start_embedded: Callable[..., EmbeddedStack],
+) -> None:
+    server = start_embedded(ANSWER_TIMEOUT_SECONDS=1)
+    with openai.OpenAI(base_url=f"{server.base_url}/v1", api_key="unused", max_retries=RETRYING) as client:
+        with pytest.raises(openai.InternalServerError) as refused:
+            client.chat.completions.create(
+                model="tiny", messages=HELLO, max_tokens=3500, extra_body={"ignore_eos": True, "min_tokens": 3500}
+            )
+        assert refused.value.status_code == 504
+        assert sessions_of(server) == 1
+        with pytest.raises(openai.ConflictError):
+            session_id = refused.value.response.headers["X-Session-ID"]
+            client.chat.completions.create(model="tiny", messages=HELLO, extra_body={"session_id": session_id})
+    assert requests_in(server, "POST /v1/chat/completions 504") == 1
+    assert requests_in(server, "POST /v1/chat/completions 409") == 1
+
+
+def test_a_full_queue_is_tried_again_by_the_sdk(start_embedded: Callable[..., EmbeddedStack]) -> None:
+    server = start_embedded(MAX_OPEN_STREAMS=1)
+    with openai.OpenAI(base_url=f"{server.base_url}/v1", api_key="unused", max_retries=RETRYING) as client:
+        asked: dict[str, Any] = {"model": "tiny", "messages": HELLO, "stream": True, "extra_body": {"ignore_eos": True}}
+        with client.chat.completions.create(**asked, max_tokens=3500) as first:
+            next(iter(first))
+            with pytest.raises(openai.InternalServerError) as refused:
+                client.chat.completions.create(**asked, max_tokens=5)
+    assert refused.value.code == "too_many_streams"
+    assert requests_in(server, "POST /v1/chat/completions 503") == 1 + RETRYING
+    assert sessions_of(server) == 1
