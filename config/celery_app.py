@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 
+import config.env  # noqa: F401  isort: skip  (before Celery: it removes what Celery would read from the environment)
+
 from celery import Celery
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import math
+import os
 import re
 import warnings
 import zoneinfo
@@ -21,21 +22,36 @@ from django.core.exceptions import ImproperlyConfigured
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
-_env = environ.Env()
-_env_file = Path(_env.str("ENV_FILE", default=str(BASE_DIR / ".env")))
+#: Variables that libraries read behind our back, and that would override what the settings say or stop the start:
+#: Celery's and kombu's, torch's LOGLEVEL, the threads of Daphne, what libpq puts in the place of parts of
+#: ``DATABASE_URL`` (its passwords and certificates are left to it), and Django's leave to block the event loop. Removed
+#: before any of them looks.
+FOREIGN = re.compile(
+    r"(CELERY|KOMBU)_.*|C_(BENCH|BENCH_EVERY|IMPDEBUG|FORCE_ROOT)|PICKLE_PROTOCOL|DISABLE_TRACEBACKS|AUTOSCALE_KEEPALIVE"
+    r"|EVENTLET_.*|GEVENT_.*|FORKED_BY_MULTIPROCESSING|MP_LOG|LOGLEVEL|USE_FAST_LOCALS|ASGI_THREADS"
+    r"|DJANGO_ALLOW_ASYNC_UNSAFE"
+    r"|PG(?!PASS|SSL|REQUIRESSL|KRBSRVNAME|GSS|REQUIREAUTH|REQUIREPEER|CHANNELBINDING).*"
+)
+
+_env_file = Path(os.environ.get("ENV_FILE", str(BASE_DIR / ".env")))
 if _env_file.is_file():
-    _env.read_env(str(_env_file))
+    environ.Env.read_env(str(_env_file))
+
+for _name in [name for name in os.environ if FOREIGN.fullmatch(name)]:
+    del os.environ[_name]
 
 #: every name that was asked for, so that a test can compare them with ``.env.example``
 names_read: set[str] = {"ENV_FILE"}
 
 
-def _read(name: str, reader: Callable[[], Any], kind: str) -> Any:
-    names_read.add(name)
+def _read(name: str, default: object, reader: Callable[[str], Any], kind: str) -> Any:
+    # Not by environ's readers: for them a value that begins with $ is the name of another variable, and a key or a
+    # password that begins so would be empty.
+    value = text(name, str(default))
     try:
-        return reader()
-    except (ValueError, TypeError, environ.ImproperlyConfigured) as exc:
-        raise ImproperlyConfigured(f"{name} must be {kind}; it is {_env.str(name, default='')!r}.") from exc
+        return reader(value)
+    except ValueError as exc:
+        raise ImproperlyConfigured(f"{name} must be {kind}; it is {value!r}.") from exc
 
 
 def one_of(name: str, choices: tuple[str, ...], default: str) -> str:
@@ -47,7 +63,8 @@ def one_of(name: str, choices: tuple[str, ...], default: str) -> str:
 
 
 def text(name: str, default: str = "") -> str:
-    return str(_read(name, lambda: _env.str(name, default=default), "a text")).strip()
+    names_read.add(name)
+    return os.environ.get(name, default).strip()
 
 
 def flag(name: str, default: bool = False) -> bool:
@@ -61,7 +78,7 @@ def flag(name: str, default: bool = False) -> bool:
 
 
 def integer(name: str, default: int, *, minimum: int | None = None, maximum: int | None = None) -> int:
-    value = int(_read(name, lambda: _env.int(name, default=default), "a whole number"))
+    value = int(_read(name, default, int, "a whole number"))
     if minimum is not None and value < minimum:
         raise ImproperlyConfigured(f"{name} must be {minimum} or more; it is {value}.")
     if maximum is not None and value > maximum:
@@ -70,8 +87,7 @@ def integer(name: str, default: int, *, minimum: int | None = None, maximum: int
 
 
 def number(name: str, default: float, *, minimum: float | None = None, maximum: float | None = None) -> float:
-    # Not environ's float, which drops what is no digit: 15s would be 15, and 1e3 thirteen.
-    value = float(_read(name, lambda: float(_env.str(name, default=str(default))), "a number"))
+    value = float(_read(name, default, float, "a number"))
     if not math.isfinite(value):
         raise ImproperlyConfigured(f"{name} must be a finite number; it is {value}.")
     if minimum is not None and value < minimum:
@@ -101,8 +117,7 @@ def time_zone(name: str, default: str) -> str:
 
 def texts(name: str, default: list[str] | None = None) -> list[str]:
     """A comma-separated list; blanks around the items do not count."""
-    values = _read(name, lambda: _env.list(name, default=default or []), "a comma-separated list")
-    return [item.strip() for item in values if item.strip()]
+    return [item.strip() for item in text(name, ",".join(default or [])).split(",") if item.strip()]
 
 
 def host_names(name: str) -> list[str]:
@@ -163,13 +178,14 @@ def without_secrets(address: str) -> str:
 
 def database(default_sqlite_path: Path) -> dict[str, Any]:
     """Django's settings for ``DATABASE_URL``, or for an SQLite file when it is unset."""
-    if not text("DATABASE_URL"):
+    url = text("DATABASE_URL")
+    if not url:
         return {"ENGINE": "django.db.backends.sqlite3", "NAME": str(default_sqlite_path)}
     try:
         with warnings.catch_warnings():
             # It shows what it took the address for, with the password.
             warnings.simplefilter("ignore")
-            settings = _env.db("DATABASE_URL")
+            settings = environ.Env.db_url_config(url)
     except (ValueError, environ.ImproperlyConfigured):
         settings = {}
     if not settings.get("ENGINE"):

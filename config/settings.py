@@ -132,6 +132,7 @@ WHITENOISE_USE_FINDERS = True
 
 # --- Database -------------------------------------------------------------------------------------------------------
 
+SESSION_LEASE_SECONDS = env.number("SESSION_LEASE_SECONDS", 15, minimum=1)
 SESSIONS_DB_PATH = Path(env.text("SESSIONS_DB_PATH", "sessions.db"))
 _database: dict[str, Any] = env.database(BASE_DIR / SESSIONS_DB_PATH)
 DB_THREADS = env.integer("DB_THREADS", 4, minimum=1)
@@ -144,9 +145,20 @@ if _database["ENGINE"].endswith("sqlite3"):
         "timeout": 20,
     }
 elif _database["ENGINE"].endswith("postgresql"):
+    # What DATABASE_URL says itself goes before these. A host that vanished without a word is given up after seconds,
+    # where the system would wait for a quarter of an hour. A transaction that idles for longer than a lease is of a
+    # process that is frozen or gone, and its locks hold up whoever takes over.
     _database["OPTIONS"] = {
+        "connect_timeout": 5,
+        "tcp_user_timeout": 10_000,
+        "keepalives_idle": 5,
+        "keepalives_interval": 2,
+        "keepalives_count": 3,
+        "options": f"-c idle_in_transaction_session_timeout={int(max(SESSION_LEASE_SECONDS, 5) * 1000)}",
         **_database.get("OPTIONS", {}),
-        "pool": {"min_size": 0, "max_size": DB_POOL_SIZE, "timeout": 4},
+        # Where it fails to connect, the pool waits twice as long each time, up to minutes: it begins anew after one
+        # second.
+        "pool": {"min_size": 0, "max_size": DB_POOL_SIZE, "timeout": 4, "reconnect_timeout": 1},
     }
 # Persistent connections leak under ASGI (45 of 200 requests, measured); the pool stands in for them.
 _database["CONN_MAX_AGE"] = 0
@@ -179,9 +191,8 @@ PERSIST_SESSIONS = env.flag("PERSIST_SESSIONS", True)
 SESSIONS_TTL_SECONDS = env.number("SESSIONS_TTL_SECONDS", 600, minimum=1)
 SESSIONS_HISTORY_DAYS = env.number("SESSIONS_HISTORY_DAYS", 30, minimum=0)
 CANCEL_AFTER_DISCONNECT_SECONDS = env.number("CANCEL_AFTER_DISCONNECT_SECONDS", 3600, minimum=0)
-SESSION_LEASE_SECONDS = env.number("SESSION_LEASE_SECONDS", 15, minimum=1)
 SESSION_MAX_ATTEMPTS = env.integer("SESSION_MAX_ATTEMPTS", 4, minimum=1)
-SESSION_REQUEUE_SECONDS = env.number("SESSION_REQUEUE_SECONDS", 20, minimum=1)
+QUEUE_POLL_SECONDS = env.number("QUEUE_POLL_SECONDS", 1, minimum=0.05)
 SESSION_RUN_TASK = "inference.tasks.run_session"
 CHUNK_COMMIT_SECONDS = env.number("CHUNK_COMMIT_SECONDS", 0.03, minimum=0)
 SWEEP_SECONDS = env.number("SWEEP_SECONDS", 2, minimum=0.1)
@@ -229,6 +240,7 @@ CUDA_GRAPHS = env.flag("CUDA_GRAPHS", default=True)
 TORCH_COMPILE = env.flag("TORCH_COMPILE")
 WORKER_HEARTBEAT_SECONDS = env.number("WORKER_HEARTBEAT_SECONDS", 3, minimum=0.1)
 NO_WORKER_SECONDS = env.number("NO_WORKER_SECONDS", 60, minimum=0)
+WORKER_STOP_SECONDS = env.number("WORKER_STOP_SECONDS", 8, minimum=0.5)
 
 # --- Media ----------------------------------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ from inference.engine.types import Likelihood, TokenLogprobs
 from sessions_app import actions, appending
 from sessions_app.appending import Append, Closing, Piece
 from sessions_app.db import release_connections
+from sessions_app.log_lines import short_id
 from sessions_app.models import Delta
 
 log = logging.getLogger(__name__)
@@ -214,9 +215,18 @@ class ChunkWriter(threading.Thread):
         """Begin to write the session from ``index``; ``stop`` is called when it should end early, from any thread."""
         run = Run(self, session_id, attempt, index, stop)
         with self.changed:
+            before = self._runs.get(session_id)
+            if before is not None:
+                # This worker was silent for too long, and has claimed its own session anew.
+                before.lose()
             self._runs[session_id] = run
-            self.changed.notify()
+            self.changed.notify_all()
+        if before is not None:
+            before.stop()
         return run
+
+    def has(self, session_id: str) -> bool:
+        return session_id in self._runs
 
     def forget(self, run: Run) -> None:
         with self.changed:
@@ -292,7 +302,7 @@ class ChunkWriter(threading.Thread):
         with self.changed:
             for run, item in work:
                 if item.session_id in lost:
-                    log.warning("session %s: attempt %d has lost it", item.session_id, item.attempt)
+                    log.warning("session %s: attempt %d has lost it", short_id(item.session_id), item.attempt)
                     run.lose()
                 else:
                     run.committed(item, now)
@@ -308,7 +318,7 @@ class ChunkWriter(threading.Thread):
                 self._commit([one])
             return
         [(run, item)] = work
-        log.error("session %s: what it says cannot be written", run.session_id, exc_info=exc)
+        log.error("session %s: what it says cannot be written", short_id(run.session_id), exc_info=exc)
         with self.changed:
             run.refuse(item)
             self.changed.notify_all()

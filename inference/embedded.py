@@ -1,7 +1,6 @@
 """Web and worker in one process: Daphne on the main thread, Celery's worker on another, an in-process broker between.
 
-What is queued in the broker dies with the process; the sessions are in the database, and the first sweep sends them
-again.
+What is queued in the broker dies with the process; the sessions are in the database, where the next one finds them.
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ from celery.worker import WorkController, state
 from django.conf import settings
 
 from inference.hangup import on_hangup
-from inference.worker import STOP_SECONDS, this_worker
-from sessions_app.models import ChatSession
+from inference.stopping import end_by_force
+from inference.worker import this_worker
 from sessions_app.web_server import run_web_server
 
 log = logging.getLogger(__name__)
@@ -47,8 +46,6 @@ def _celery_thread() -> Iterator[None]:
     app.finalize()
     app.set_current()
     app.set_default()
-    # Their messages died with the last process: they are new to this one's broker.
-    ChatSession.objects.queued().update(enqueued_at=None)
     # It sends worker_init now and worker_shutdown at its end: by them `inference.tasks` starts and stops the model.
     controller = WorkController(
         app=app,
@@ -66,7 +63,8 @@ def _celery_thread() -> Iterator[None]:
     finally:
         log.info("stopping: running sessions are handed back")
         this_worker().drain()
+        end_by_force(settings.WORKER_STOP_SECONDS)
         # As Celery's own signal handlers do; the consumer looks at it twice a second.
         state.should_stop = os.EX_OK
-        thread.join(3 * STOP_SECONDS)
+        thread.join(this_worker().seconds_left)
         state.should_stop = None

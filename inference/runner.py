@@ -15,10 +15,11 @@ from inference.engine.handle import Handle
 from inference.engine.types import Delta, Finish
 from inference.errors import ApiError
 from inference.refusals import refuse_session
-from inference.worker import STOP_SECONDS, Worker
+from inference.worker import Worker
 from sessions_app import actions
 from sessions_app.appending import Closing
 from sessions_app.db import release_connections
+from sessions_app.log_lines import short_id
 from sessions_app.models import ChatSession
 from sessions_app.request_id import request_id_scope
 
@@ -26,33 +27,47 @@ log = logging.getLogger(__name__)
 
 #: a queued session waits here for the model; loading a large one from a slow disk takes minutes
 LOAD_WAIT_SECONDS = 1800.0
+#: between looks whether a worker without a free slot is being stopped
+SLOT_POLL_SECONDS = 1.0
 #: the closing of a session waits this long for a database that is away
 CLOSE_SECONDS = 600.0
 
 
 def run_session(session_id: str, worker: Worker) -> None:
-    """Run the session to its end, unless another worker has it or this one is told to stop."""
+    """Wait for the model and for a slot, and run the session to its end, unless another worker has it by then.
+
+    One that cannot be run here is left to whoever looks into the queue next: this worker, when its model is there
+    again, or another.
+    """
     worker.settled.wait(LOAD_WAIT_SECONDS)
-    if worker.draining.is_set():
-        worker.strand(session_id)
-        return
     if worker.load_error is not None:
-        if not refuse_session(session_id, worker.load_error):
-            worker.strand(session_id)
+        refuse_session(session_id, worker.load_error)
         return
-    if not worker.settled.is_set():
-        # The model took too long, or is loaded again since.
-        worker.strand(session_id)
+    while worker.has_engine:
+        if worker.slots.acquire(timeout=SLOT_POLL_SECONDS):
+            try:
+                run_in_slot(session_id, worker)
+            finally:
+                worker.slots.release()
+            return
+
+
+def run_in_slot(session_id: str, worker: Worker) -> None:
+    """Claim the session and run it to its end. The caller holds one of the worker's slots."""
+    if not worker.has_engine:
         return
-    session = actions.claim(session_id, worker=worker.name, fingerprint=worker.engine.fingerprint)
-    if session is None:
+    try:
+        session = actions.claim(session_id, worker=worker.name, fingerprint=worker.engine.fingerprint)
+    except (InterfaceError, OperationalError) as exc:
+        log.warning("session %s could not be claimed: %s", short_id(session_id), exc)
         return
-    with request_id_scope(session.request_id):
-        _run_claimed(session, worker)
+    if session is not None:
+        with request_id_scope(session.request_id):
+            _run_claimed(session, worker)
 
 
 def _run_claimed(session: ChatSession, worker: Worker) -> None:
-    log.info("session %s: attempt %d begins at chunk %d", session.pk, session.attempt, session.next_index)
+    log.info("session %s: attempt %d begins at chunk %d", short_id(session.pk), session.attempt, session.next_index)
     handles: list[Handle] = []
 
     def stop() -> None:
@@ -83,13 +98,13 @@ def _run_claimed(session: ChatSession, worker: Worker) -> None:
     except ApiError as exc:
         _close(run, Closing(error=exc.as_dict(), error_status=exc.status))
     except EngineError as exc:
-        log.exception("session %s: the engine failed", session.pk)
+        log.exception("session %s: the engine failed", short_id(session.pk))
         _close(run, Closing(error=_server_error(f"The generation failed: {exc}")))
     except (InterfaceError, OperationalError) as exc:
         # Not the session's fault: its lease lapses, and whoever reaches the database goes on with it.
-        log.warning("session %s: attempt %d could not read it: %s", session.pk, session.attempt, exc)
+        log.warning("session %s: attempt %d could not read it: %s", short_id(session.pk), session.attempt, exc)
     except Exception:
-        log.exception("session %s failed", session.pk)
+        log.exception("session %s failed", short_id(session.pk))
         _close(run, Closing(error=_server_error("The generation failed. The log of the worker has the details.")))
     finally:
         stop()  # of several choices, those that still run when another has failed
@@ -163,13 +178,13 @@ def _close(run: Run, closing: Closing) -> None:
     # The writer has a connection of its own; this thread needs none while it waits.
     release_connections()
     if not run.done.wait(CLOSE_SECONDS):
-        log.error("session %s could not be closed; its lease will lapse", run.session_id)
+        log.error("session %s could not be closed; its lease will lapse", short_id(run.session_id))
 
 
 def _hand_back(run: Run, worker: Worker) -> None:
     """Give the session to another worker with every token committed; a lost one is not ours to give."""
-    if worker.writer.flush(run, STOP_SECONDS) and actions.release(run.session_id, run.attempt):
-        log.info("session %s: attempt %d hands it back", run.session_id, run.attempt)
+    if worker.writer.flush(run, worker.seconds_left) and actions.release(run.session_id, run.attempt):
+        log.info("session %s: attempt %d hands it back", short_id(run.session_id), run.attempt)
 
 
 def _request_error(exc: EngineError) -> dict[str, Any]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from celery import shared_task
-from celery.signals import setup_logging, worker_init, worker_ready, worker_shutdown, worker_shutting_down
+from celery.signals import setup_logging, worker_init, worker_shutdown, worker_shutting_down
+from django.conf import settings
 
 
 @shared_task(name="inference.tasks.run_session", ignore_result=True)
@@ -25,24 +27,19 @@ def keep_logging(**kwargs: Any) -> None:
 
 @worker_init.connect
 def start_worker(sender: Any, **kwargs: Any) -> None:
+    from inference.runner import run_in_slot
     from inference.worker import this_worker
 
-    this_worker().start(sender)
-
-
-@worker_ready.connect
-def hear_hangups(**kwargs: Any) -> None:
-    """Only now: Celery has set its own handler before, which starts the whole process again."""
-    from inference.hangup import on_hangup
-    from inference.worker import this_worker
-
-    on_hangup(this_worker().try_again)
+    worker = this_worker()
+    worker.start(sender, functools.partial(run_in_slot, worker=worker))
 
 
 @worker_shutting_down.connect
 def drain_worker(**kwargs: Any) -> None:
+    from inference.stopping import end_by_force
     from inference.worker import this_worker
 
+    end_by_force(settings.WORKER_STOP_SECONDS)
     this_worker().drain()
 
 

@@ -11,6 +11,7 @@ import os
 import secrets
 import socket
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -21,15 +22,15 @@ from django.utils import timezone
 from inference.chunk_writer import ChunkWriter
 from inference.engine_source import SessionEngine, engine_source
 from inference.models import ModelWorker
+from inference.queue_watch import QueueWatch
 from inference.refusals import refuse_queued
-from sessions_app import queue
 from sessions_app.db import release_connections
 from sessions_app.sweeper import Sweeper
 
 log = logging.getLogger(__name__)
 
-#: how long a stop may take: the running steps, the last commit, the hand-back
-STOP_SECONDS = 5.0
+#: outside of a stop, how long a session that the engine gave up may take to be handed back
+HAND_BACK_SECONDS = 5.0
 #: rows of workers that went without a word are removed after a day
 FORGET_SECONDS = 86_400
 #: progress comes fast; the row is written at most so often
@@ -47,8 +48,10 @@ class Worker:
         #: set when this process hands its sessions back
         self.draining = threading.Event()
         self.load_error: str | None = None
-        #: sessions whose message came when this worker could not run them any more
-        self._stranded: list[str] = []
+        #: one for each session that may run here; whoever runs one holds one, and claims only then
+        self.slots = threading.BoundedSemaphore(settings.MAX_BATCH_SIZE)
+        self._stop_by: float | None = None
+        self._watch: QueueWatch | None = None
         self._controller: Any = None
         self._has_left_queue = False
         self._engine: SessionEngine | None = None
@@ -73,11 +76,22 @@ class Worker:
             return ModelWorker.State.FAILED
         return ModelWorker.State.READY if self.settled.is_set() else ModelWorker.State.LOADING
 
-    def start(self, controller: Any) -> None:
-        """``controller`` is Celery's of this process, whose consumer leaves the queue while there is no engine."""
+    @property
+    def has_engine(self) -> bool:
+        return self.state == ModelWorker.State.READY
+
+    def runs(self, session_id: str) -> bool:
+        return self.writer.has(session_id)
+
+    def start(self, controller: Any, run: Callable[[str], None]) -> None:
+        """``controller`` is Celery's of this process, whose consumer leaves the queue while there is no engine.
+
+        ``run`` runs a session of this id, in a slot that is taken already.
+        """
         self._controller = controller
+        self._watch = QueueWatch(self, run)
         log.info("worker %s starts with the model %s", self.name, settings.SERVED_MODEL_NAME)
-        for thread in (self.writer, self._heart, self._sweeper):
+        for thread in (self.writer, self._heart, self._sweeper, self._watch):
             thread.start()
         self._source.start(self)
 
@@ -87,31 +101,28 @@ class Worker:
 
     def drain(self) -> None:
         """Stop taking sessions and make the running ones hand themselves back. Returns at once."""
+        if self._stop_by is None:
+            self._stop_by = time.monotonic() + settings.WORKER_STOP_SECONDS
         self.draining.set()
         self._changed.set()
         self.settled.set()
         if self._engine is not None:
-            self._engine.stop(STOP_SECONDS)
+            self._engine.stop(self.seconds_left)
 
-    def strand(self, session_id: str) -> None:
-        """Keep a message that this process took and cannot serve, until it takes no more, and then send it on.
-
-        A worker that is being stopped goes on receiving for a moment, its own sessions handed back among the first.
-        """
-        self._stranded.append(session_id)
+    @property
+    def seconds_left(self) -> float:
+        """Of the time that a stop may take, all its steps together; a little when nobody has told this worker to."""
+        return HAND_BACK_SECONDS if self._stop_by is None else max(0.0, self._stop_by - time.monotonic())
 
     def stop(self) -> None:
         """Drain, commit what is pending, say that this worker is gone. The broker's consumer has ended before."""
         self.drain()
-        self._send_stranded()
-        self.writer.stop(STOP_SECONDS)
-        self._sweeper.stop(STOP_SECONDS)
-        self._heart.join(STOP_SECONDS)
+        if self._watch is not None:
+            self._watch.stop(self.seconds_left)
+        self.writer.stop(self.seconds_left)
+        self._sweeper.stop(self.seconds_left)
+        self._heart.join(self.seconds_left)
         log.info("worker %s has stopped", self.name)
-
-    def _send_stranded(self) -> None:
-        while self._stranded:
-            queue.send(self._stranded.pop())
 
     # --- what the source says of the engine ---
 
@@ -131,7 +142,7 @@ class Worker:
         self._progress = ""
         self.load_error = None
         if self.draining.is_set():
-            engine.stop(STOP_SECONDS)
+            engine.stop(self.seconds_left)
         self.settled.set()
         self._changed.set()
 
@@ -162,8 +173,6 @@ class Worker:
     def _report(self) -> None:
         self._write_row()
         self._join_or_leave_queue()
-        if self.state in (ModelWorker.State.FAILED, ModelWorker.State.READY):
-            self._send_stranded()
         if self.load_error is not None:
             refuse_queued(self.load_error)
             self._hear_wish()

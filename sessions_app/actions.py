@@ -69,7 +69,9 @@ def release(session_id: str, attempt: int, *, only_lapsed: bool = False) -> bool
     """
     with transaction.atomic():
         held = ChatSession.objects.lapsed() if only_lapsed else ChatSession.objects.all()
-        session = held.select_for_update().held_by(attempt).filter(pk=session_id).first()
+        # A worker that was frozen in a transaction keeps its row locked: it must not hold up the sweep of all others.
+        locked = held.select_for_update(skip_locked=only_lapsed)
+        session = locked.held_by(attempt).filter(pk=session_id).first()
         if session is None:
             return False
         if session.cancel_requested_at is not None:

@@ -33,11 +33,6 @@ class ChatSessionQuerySet(models.QuerySet["ChatSession"]):
     def claimable(self) -> Self:
         return self.filter(Q(state="queued") | Q(state="running", lease_expires_at__lt=timezone.now()))
 
-    def unsent(self, seconds: float) -> Self:
-        """Queued, and not sent to the workers within so many seconds."""
-        before = timezone.now() - datetime.timedelta(seconds=seconds)
-        return self.queued().filter(Q(enqueued_at=None) | Q(enqueued_at__lt=before))
-
     def unheard(self, seconds: float) -> Self:
         """Nobody has listened for so many seconds."""
         return self.filter(presence__seen_at__lt=timezone.now() - datetime.timedelta(seconds=seconds))

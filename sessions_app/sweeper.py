@@ -1,4 +1,4 @@
-"""What time does to sessions: lapsed leases, lost messages, listeners that left, expiry.
+"""What time does to sessions: lapsed leases, listeners that left, expiry.
 
 Every step is a conditional change, so any number of sweepers may run at once. The workers' processes run one each, and
 ``manage.py sweep`` runs it by hand.
@@ -15,8 +15,9 @@ from django.conf import settings
 from django.db import Error, transaction
 from django.utils import timezone
 
-from sessions_app import actions, queue
+from sessions_app import actions
 from sessions_app.db import release_connections
+from sessions_app.log_lines import short_id
 from sessions_app.models import ChatSession, Chunk, Presence, SessionMedia
 from sessions_app.signals import swept
 
@@ -30,7 +31,6 @@ def sweep() -> Counter[str]:
     """One pass. Returns how many sessions each step moved."""
     moved = Counter[str]()
     moved["taken back"] = take_back_lapsed()
-    moved["sent again"] = send_unsent()
     moved["cancelled"] = cancel_unheard()
     # Before anything expires: what a receiver has not collected yet is still there.
     for receiver, result in swept.send_robust(sender=sweep):
@@ -46,10 +46,10 @@ def take_back_lapsed() -> int:
     taken = 0
     for session in ChatSession.objects.lapsed().only("attempt", "workers_lost")[:BATCH_SESSIONS]:
         if (lost := session.workers_lost + 1) >= settings.SESSION_MAX_ATTEMPTS:
-            log.error("session %s failed: %d workers were lost with it", session.pk, lost)
+            log.error("session %s failed: %d workers were lost with it", short_id(session.pk), lost)
             actions.fail(session.pk, error=worker_lost_error(lost))
         else:
-            log.warning("session %s: its worker is silent, attempt %d ends", session.pk, session.attempt)
+            log.warning("session %s: its worker is silent, attempt %d ends", short_id(session.pk), session.attempt)
             actions.release(session.pk, session.attempt, only_lapsed=True)
         taken += 1
     return taken
@@ -64,20 +64,6 @@ def worker_lost_error(attempts: int) -> dict[str, str | None]:
     }
 
 
-def send_unsent() -> int:
-    """Queued sessions that no worker has taken for a while: their message may be lost. A second one does no harm."""
-    unsent = ChatSession.objects.unsent(settings.SESSION_REQUEUE_SECONDS).order_by("created_at")
-    session_ids = list(unsent.values_list("pk", flat=True)[:BATCH_SESSIONS])
-    for session_id in session_ids:
-        if (
-            ChatSession.objects.unsent(settings.SESSION_REQUEUE_SECONDS)
-            .filter(pk=session_id)
-            .update(enqueued_at=timezone.now())
-        ):
-            queue.send(session_id)
-    return len(session_ids)
-
-
 def cancel_unheard() -> int:
     """Runs that nobody has listened to for ``CANCEL_AFTER_DISCONNECT_SECONDS``; 0 leaves them alone."""
     if not settings.CANCEL_AFTER_DISCONNECT_SECONDS:
@@ -85,7 +71,7 @@ def cancel_unheard() -> int:
     unheard = ChatSession.objects.unfinished().unheard(settings.CANCEL_AFTER_DISCONNECT_SECONDS)
     session_ids = list(unheard.filter(cancel_requested_at=None).values_list("pk", flat=True)[:BATCH_SESSIONS])
     for session_id in session_ids:
-        log.info("session %s is cancelled: nobody listens", session_id)
+        log.info("session %s is cancelled: nobody listens", short_id(session_id))
         actions.request_cancel(session_id)
     return len(session_ids)
 

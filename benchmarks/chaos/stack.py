@@ -16,7 +16,6 @@ from tests.live.waiting import wait_for
 LEASE_SECONDS = 2.0
 SETTINGS: dict[str, object] = {
     "SESSION_LEASE_SECONDS": LEASE_SECONDS,
-    "SESSION_REQUEUE_SECONDS": 2,
     # The small model is fast: with shorter waits an answer has about as many events as one of a large model.
     "CHUNK_COMMIT_SECONDS": 0.005,
     # Faults fall on whoever runs: no session is to blame for them.

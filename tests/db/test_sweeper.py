@@ -126,29 +126,6 @@ def test_what_was_to_be_cancelled_ends_when_its_worker_is_lost() -> None:
     assert Chunk.objects.filter(session=session).last().is_terminal  # type: ignore[union-attr]
 
 
-# --- Lost messages ---
-
-
-def test_what_no_worker_took_for_a_while_is_sent_again_the_oldest_first(sent: list[str]) -> None:
-    young, old, older, never = (open_session(session_id=name) for name in ("young", "old", "older", "never"))
-    change(old, enqueued_at=ago(settings.SESSION_REQUEUE_SECONDS + 1), created_at=ago(30))
-    change(older, enqueued_at=ago(settings.SESSION_REQUEUE_SECONDS + 1), created_at=ago(60))
-    change(never, enqueued_at=None, created_at=ago(10))
-    sent.clear()
-    assert sweep() == {"sent again": 3}
-    assert sent == ["older", "old", "never"]
-    assert not sweep()
-    assert state_of(young) == State.QUEUED
-
-
-def test_of_many_sweepers_one_sends(sent: list[str]) -> None:
-    for n in range(5):
-        change(open_session(session_id=f"s{n}"), enqueued_at=None)
-    sent.clear()
-    at_once(*times(sweeper.send_unsent, 4))
-    assert sorted(sent) == [f"s{n}" for n in range(5)]
-
-
 # --- Nobody listens ---
 
 
@@ -273,11 +250,11 @@ def test_old_summaries_are_forgotten() -> None:
 def test_a_step_takes_a_batch_at_a_time(monkeypatch: pytest.MonkeyPatch, sent: list[str]) -> None:
     monkeypatch.setattr(sweeper, "BATCH_SESSIONS", 2)
     for _ in range(3):
-        change(open_session(), enqueued_at=None)
+        lapsed()
         change(completed(), finished_at=ago(settings.SESSIONS_TTL_SECONDS + 1))
         unheard(claimed(open_session()), settings.CANCEL_AFTER_DISCONNECT_SECONDS + 1)
-    assert sweep() == {"sent again": 2, "expired": 2, "cancelled": 2}
-    assert sweep() == {"sent again": 1, "expired": 1, "cancelled": 1}
+    assert sweep() == {"taken back": 2, "expired": 2, "cancelled": 2}
+    assert sweep() == {"taken back": 1, "expired": 1, "cancelled": 1}
     assert not sweep()
 
 

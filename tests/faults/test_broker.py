@@ -27,14 +27,15 @@ def test_a_running_stream_goes_on_while_redis_is_away(stack: FaultyStack) -> Non
     assert undisturbed(stack, SAMPLED) == expected
 
 
-def test_a_request_made_while_redis_is_away_is_answered_when_it_is_back(stack: FaultyStack) -> None:
+def test_a_request_made_while_redis_is_away_is_answered_meanwhile(stack: FaultyStack) -> None:
     expected = undisturbed(stack, SAMPLED)
     stack.broker.cut()
     reader = Reader([stack.base_url], long_question(session_id="early", **SAMPLED))
     wait_for(lambda: stack.query("SELECT 1 FROM sessions_app_chatsession WHERE id = 'early' AND state = 'queued'"))
-    stack.broker.mend()
-    stack.query("UPDATE sessions_app_chatsession SET enqueued_at = enqueued_at - interval '1 hour' WHERE id = 'early'")
+    # The worker finds it in the database: it does not need Redis for that.
     assert reader.text() == expected
+    stack.broker.mend()
+    assert undisturbed(stack, SAMPLED) == expected
 
 
 def test_an_emptied_broker_loses_no_queued_and_no_running_session(stack: FaultyStack) -> None:

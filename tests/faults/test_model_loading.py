@@ -46,8 +46,8 @@ def state_of_worker(stack: Stack) -> str:
 def test_requests_are_answered_by_the_worker_that_has_the_model(
     start_stack: Callable[..., FaultyStack], tiny_model: Path
 ) -> None:
-    # Long: a message that is left lying is not sent again in this test.
-    stack = start_stack(SESSION_REQUEUE_SECONDS=600)
+    # Long: a message that is left lying is not made good by a look into the database in this test.
+    stack = start_stack(QUEUE_POLL_SECONDS=600)
     start_broken_worker(stack, tiny_model)
     wait_for(lambda: stack.query("SELECT 1 FROM inference_modelworker WHERE state = 'failed'"))
     with stack.client() as http:

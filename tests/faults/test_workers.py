@@ -13,8 +13,10 @@ import httpx
 import pytest
 from httpx_sse import ServerSentEvent
 
+from inference.stopping import NOT_DONE
 from tests.faults.conftest import FaultyStack
 from tests.faults.reader import Reader
+from tests.foreign import FOREIGN
 from tests.live.events import long_question, read_stream, text_of
 from tests.live.stack import Stack
 from tests.live.waiting import wait_for
@@ -103,7 +105,7 @@ def test_a_worker_that_was_frozen_past_its_lease_writes_nothing_afterwards(stack
     finally:
         os.kill(frozen.pid, signal.SIGCONT)
     assert reader.text() == expected
-    wait_for(lambda: "session frozen: attempt 1 has lost it" in frozen.log.read_text())
+    wait_for(lambda: "session fro…: attempt 1 has lost it" in frozen.log.read_text())
     # Its runs are over and it is a worker like any other again.
     assert undisturbed(stack, SAMPLED) == expected
 
@@ -111,7 +113,7 @@ def test_a_worker_that_was_frozen_past_its_lease_writes_nothing_afterwards(stack
 def test_a_stopped_worker_hands_over_at_once_and_not_when_its_lease_ends(
     start_stack: Callable[..., FaultyStack],
 ) -> None:
-    stack = start_stack(SESSION_LEASE_SECONDS=600, SESSION_REQUEUE_SECONDS=600)
+    stack = start_stack(SESSION_LEASE_SECONDS=600)
     stack.start_worker("second")
     expected = undisturbed(stack, SAMPLED)
     wait_for(lambda: len(stack.query("SELECT 1 FROM inference_modelworker WHERE state = 'ready'")) == 2)
@@ -122,6 +124,33 @@ def test_a_stopped_worker_hands_over_at_once_and_not_when_its_lease_ends(
     stack.processes.pop(name).stop()
     assert reader.text() == expected
     assert one(stack, "SELECT worker FROM sessions_app_chatsession WHERE id = 'handed'") != holder
+
+
+def test_a_worker_starts_answers_and_stops_whatever_else_is_in_the_environment(
+    start_stack: Callable[..., FaultyStack],
+) -> None:
+    stack = start_stack(**FOREIGN)
+    assert undisturbed(stack, SAMPLED)
+    worker = stack.processes.pop("worker")
+    assert worker.stop() == 0
+    assert one(stack, "SELECT count(*) FROM inference_modelworker WHERE state = 'stopped'") == 1
+
+
+@pytest.mark.parametrize("away", ["broker", "database"])
+def test_a_worker_that_is_stopped_while_something_is_away_ends_within_its_time(
+    start_stack: Callable[..., FaultyStack], away: str
+) -> None:
+    stack = start_stack(WORKER_STOP_SECONDS=2, SESSION_LEASE_SECONDS=2)
+    expected = undisturbed(stack, SAMPLED)
+    reader = Reader([stack.base_url], long_question(session_id="stopped", **SAMPLED))
+    wait_for(lambda: has_chunks(stack, "stopped"))
+    proxy = getattr(stack, away)
+    proxy.cut()
+    # Process.stop fails the test when the worker does not end; its own limit is that of WORKER_STOP_SECONDS.
+    assert stack.processes.pop("worker").stop() in (0, NOT_DONE)
+    proxy.mend()
+    stack.start_worker("second")
+    assert reader.text() == expected
 
 
 def test_a_request_that_takes_every_worker_down_fails_and_keeps_what_it_has(

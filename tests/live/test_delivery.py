@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 import redis
 from httpx_sse import ServerSentEvent
@@ -85,10 +84,12 @@ def test_a_worker_killed_and_its_task_delivered_twice_write_one_stream(own_scale
     assert server.query("SELECT attempt FROM sessions_app_chatsession WHERE id = 'killed'")[0][0] == 2
 
 
-def test_a_task_delivered_twice_while_it_runs_writes_one_stream(
-    server: Stack, http: httpx.Client, session_id: str
-) -> None:
-    with http.stream("POST", "/v1/chat/completions", json=long_question(session_id=session_id, **FIELDS)) as response:
+@pytest.mark.redis
+@pytest.mark.postgresql
+def test_a_task_delivered_twice_while_it_runs_writes_one_stream(scaled_server: ScaledStack, session_id: str) -> None:
+    server = scaled_server
+    body = long_question(session_id=session_id, **FIELDS)
+    with server.client() as http, http.stream("POST", "/v1/chat/completions", json=body) as response:
         stream = events_of(response)
         seen = [next(stream) for _ in range(3)]
         send_again(server, session_id)
@@ -138,13 +139,10 @@ def test_a_stopped_process_hands_its_sessions_back_with_every_token(
     check_log(server, "stopped")
 
 
-def send_again(server: Stack, session_id: str) -> None:
-    """One more message for the session: from outside where there is a broker, else by the sweeper."""
-    if isinstance(server, ScaledStack):
-        code = f"import django; django.setup()\nfrom sessions_app import queue\nqueue.send({session_id!r})\n"
-        server.run_python(code)
-    else:
-        server.query("UPDATE sessions_app_chatsession SET enqueued_at = NULL WHERE id = ?", session_id)
+def send_again(server: ScaledStack, session_id: str) -> None:
+    """One more message for the session."""
+    code = f"import django; django.setup()\nfrom sessions_app import queue\nqueue.send({session_id!r})\n"
+    server.run_python(code)
 
 
 @pytest.mark.redis
@@ -157,7 +155,6 @@ def test_a_flushed_broker_loses_no_queued_session(own_scaled_server: ScaledStack
     wait_for(lambda: server.query("SELECT 1 FROM sessions_app_chatsession WHERE id = 'queued'"))
     with redis.Redis.from_url(services.OWN_REDIS_URL) as broker:
         broker.flushdb()
-    server.query("UPDATE sessions_app_chatsession SET enqueued_at = enqueued_at - interval '1 hour'")
     server.start_worker("second")
     listening.join(60)
     assert seen[-1].data == "[DONE]"

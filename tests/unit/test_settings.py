@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from config import env
+from tests.foreign import FOREIGN
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / ".env.example"
@@ -197,7 +198,33 @@ RIGHT: list[tuple[dict[str, str], str, Any]] = [
     ({"WORKER_REMOTE_CONTROL": "1"}, "CELERY_WORKER_ENABLE_REMOTE_CONTROL", True),
     ({}, "CELERY_BROKER_URL", "memory://localhost/"),
     ({"SECURE_HTTPS": "1"}, "SESSION_COOKIE_SECURE", True),
+    # No value is the name of another variable.
+    ({"API_KEYS": "$secret,$HOME"}, "API_KEYS", ["$secret", "$HOME"]),
+    ({"UPSTREAM_API_KEY": "$PATH"}, "UPSTREAM_API_KEY", "$PATH"),
 ]
+
+
+def test_what_libraries_read_behind_the_settings_is_not_heard() -> None:
+    done = python(
+        "import os, django; django.setup()\n"
+        "from config.celery_app import app\n"
+        "import celery.worker.autoscale, celery.worker.state, daphne.server, kombu.serialization\n"
+        "print(app.conf.broker_read_url, app.conf.broker_write_url, app.conf.result_backend)\n"
+        "print(sorted(set(os.environ) & {'PGHOSTADDR', 'PGOPTIONS', 'PGPASSWORD', 'CELERY_BROKER_URL'}))",
+        DJANGO_SETTINGS_MODULE="config.settings",
+        REDIS_URL="redis://127.0.0.1:6379/3",
+        PGPASSWORD="kept",
+        **FOREIGN,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "redis://127.0.0.1:6379/3 redis://127.0.0.1:6379/3 None",
+        "['PGPASSWORD']",
+    ]
+
+
+def test_the_settings_stay_those_of_the_environment_beside_foreign_variables() -> None:
+    assert settings_with(**FOREIGN) == settings_with()
 
 
 @pytest.mark.parametrize(("variables", "name", "value"), RIGHT)

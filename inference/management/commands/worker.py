@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
-from celery import current_app
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
@@ -23,20 +23,8 @@ class Command(BaseCommand):
             raise CommandError(
                 "REDIS_URL is not set. Without a broker, `manage.py serve` runs web and worker together."
             )
-        # Threads, because CUDA cannot be used after a fork, and because one model is shared by all of them. Celery's
-        # own time limits do not work in this pool; deadlines and cancels are kept by the loop.
-        current_app.worker_main(
-            [
-                # No banner: what it says of this worker, one line of the log says too.
-                "--quiet",
-                "worker",
-                "--pool=threads",
-                f"--concurrency={settings.MAX_BATCH_SIZE}",
-                f"--hostname={name}@%h",
-                "--queues=generate",
-                "--without-gossip",
-                "--without-mingle",
-                "--without-heartbeat",
-                "--loglevel=WARNING",
-            ]
-        )
+        # torch is imported only now, so that --help and the refusal above come at once.
+        from inference.celery_worker import run_worker
+
+        if status := run_worker(name):
+            sys.exit(status)

@@ -10,7 +10,7 @@ from sessions_app.sweeper import sweep
 
 
 class Command(BaseCommand):
-    help = "Take back lapsed sessions, send lost ones again, cancel what nobody hears, remove what has expired."
+    help = "Take back lapsed sessions, cancel what nobody hears, remove what has expired."
 
     def handle(self, *args: Any, **options: Any) -> None:
         moved = sweep()
