@@ -26,6 +26,7 @@ SHORT_TEXT_CHARS = 100
 
 @admin.register(Chunk)
 class ChunkAdmin(ChunkModelAdmin):
+    linked_lookups = ("session__id__exact",)
     list_display = ("index", "kind", "text", "tokens", "time")
     list_display_links = ("index",)
     sortable_by = ("index",)
