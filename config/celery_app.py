@@ -1,7 +1,7 @@
 """The Celery application: one queue, early acknowledgement, one task in hand a thread.
 
 Redelivery is not left to the broker (with a short visibility timeout one task ran four times). A row claim makes a
-second delivery harmless, and the sweeper sends again what was lost.
+second delivery harmless, and workers find in the database what was lost.
 """
 
 from __future__ import annotations

@@ -469,3 +469,16 @@ def test_a_session_whose_end_cannot_be_written_either_is_let_go(worker: Worker, 
     assert run.is_lost
     assert ChatSession.objects.get(pk="b").state == State.RUNNING  # until its lease lapses
     assert finish(other).state == State.COMPLETED
+
+
+def test_a_session_that_the_same_worker_claims_anew_has_one_run_and_the_old_one_ends(worker: Worker) -> None:
+    old = worker.begin("again")
+    session = ChatSession.objects.get(pk="again")
+    assert actions.release("again", session.attempt)
+    new = worker.go_on(claimed(session))
+    assert old.done.wait(DEADLINE_SECONDS)
+    assert old.is_lost
+    assert worker.stopped == ["again"]
+    say(new, "goes on")
+    assert finish(new).state == State.COMPLETED
+    assert text_of(new) == "goes on"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -92,6 +93,60 @@ def test_a_model_that_is_loaded_again_meanwhile_is_waited_for(worker: Worker, mo
     session = open_session()
     assert run(session, worker) == State.QUEUED
     assert session.attempt == 0
+
+
+def test_a_worker_without_a_free_slot_claims_nothing_until_one_is_free(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = threading.Event()
+    claims: list[str] = []
+
+    class Slots(threading.BoundedSemaphore):
+        def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
+            taken = super().acquire(blocking, timeout)
+            if not taken:
+                tried.set()
+            return taken
+
+    monkeypatch.setattr(runner, "SLOT_POLL_SECONDS", 0.01)
+    monkeypatch.setattr(runner, "run_in_slot", lambda session_id, worker: claims.append(session_id))
+    worker.slots = Slots(1)
+    assert worker.slots.acquire()
+    waiting = threading.Thread(target=runner.run_session, args=("later", worker))
+    waiting.start()
+    assert tried.wait(DEADLINE_SECONDS)
+    assert claims == []
+    worker.slots.release()
+    waiting.join(DEADLINE_SECONDS)
+    assert claims == ["later"]
+    assert worker.slots.acquire(blocking=False)
+
+
+def test_a_worker_that_stops_lets_go_of_what_waits_for_a_slot(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "SLOT_POLL_SECONDS", 0.01)
+    worker.slots = threading.BoundedSemaphore(1)
+    assert worker.slots.acquire()
+    session = open_session()
+    waiting = threading.Thread(target=runner.run_session, args=(session.pk, worker))
+    waiting.start()
+    worker.drain()
+    waiting.join(DEADLINE_SECONDS)
+    assert not waiting.is_alive()
+    session.refresh_from_db()
+    assert session.attempt == 0
+
+
+def test_a_database_that_fails_at_the_claim_leaves_the_session_to_the_next_look(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*args: object, **kwargs: object) -> None:
+        raise OperationalError("server closed the connection")
+
+    session = open_session()
+    with monkeypatch.context() as broken:
+        broken.setattr(actions, "claim", away)
+        assert run(session, worker) == State.QUEUED
+    assert worker.slots.acquire(blocking=False)
 
 
 def test_what_was_cancelled_before_it_ran_is_not_claimed(worker: Worker) -> None:
