@@ -27,3 +27,15 @@ def test_a_process_that_a_thread_holds_up_is_ended_by_force_and_says_so() -> Non
 def test_a_process_that_ends_in_time_is_not_held_up_by_it() -> None:
     code = "from inference.stopping import end_by_force; end_by_force(3600)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60).returncode == 0
+
+
+def test_the_end_waits_for_nothing_and_loses_nothing_that_was_written() -> None:
+    code = (
+        "import sys, threading\n"
+        "from inference.stopping import end_now\n"
+        "threading.Thread(target=threading.Event().wait).start()\n"
+        "print('last words')\n"
+        "end_now(3)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (3, "last words\n")

@@ -58,6 +58,7 @@ class Command(BaseCommand):
         open_database()
         # torch is imported only now, so that --help and the refusals above come at once.
         from inference.embedded import serve
+        from inference.stopping import end_now
         from sessions_app.web_server import PortTaken
 
         if not no_migrate:
@@ -73,6 +74,7 @@ class Command(BaseCommand):
         except PortTaken as exc:
             raise CommandError(str(exc)) from exc
         self.stdout.write("Stopped.")
+        end_now(0)
 
 
 def has_users() -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from django.conf import settings
@@ -25,6 +24,6 @@ class Command(BaseCommand):
             )
         # torch is imported only now, so that --help and the refusal above come at once.
         from inference.celery_worker import run_worker
+        from inference.stopping import end_now
 
-        if status := run_worker(name):
-            sys.exit(status)
+        end_now(run_worker(name))
