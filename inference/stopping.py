@@ -32,8 +32,8 @@ def end_by_force(seconds: float) -> threading.Timer:
 def end_now(status: int) -> NoReturn:
     """End this process when its stop is done, without taking the interpreter apart.
 
-    Everything is committed and handed back by then. Freeing a model and all that torch has loaded, object by object, took
-    longer than the whole stop: 20 seconds where other processes wanted the processors too.
+    Everything is committed and handed back by then. To free all that torch has loaded, object by object, took longer
+    than the whole stop: 20 seconds where other processes wanted the processors too.
     """
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
