@@ -23,6 +23,7 @@ from inference.engine_source import SourceListener
 from inference.engine_start import start_engine
 from inference.generations import choices_of
 from inference.media.images import decode_image
+from inference.media.limits import media_limits
 from inference.media.videos import sample_video
 from sessions_app.models import ChatSession, Chunk
 
@@ -127,9 +128,9 @@ def generation_requests(session: ChatSession) -> list[GenerationRequest]:
         if hashlib.sha256(data).hexdigest() != media.sha256:
             raise EngineError(f"The {media.kind} that was stored with this request is not the one that was sent.")
         if media.kind == "image":
-            images.append(decode_image(data, param=None))
+            images.append(decode_image(data, media_limits(), param=None))
         else:
-            videos.append(sample_video(data, max_frames=settings.MAX_VIDEO_FRAMES, param=None))
+            videos.append(sample_video(data, media_limits(), param=None))
     sampling = Sampling.from_json(session.request["sampling"])
     committed = Chunk.objects.token_ids_by_choice(session.pk) if session.next_index > 1 else {}
     return [

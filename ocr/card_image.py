@@ -10,7 +10,8 @@ from django.conf import settings
 from PIL import Image
 
 from inference.errors import TooLarge
-from inference.media.images import check_shape, decode_image, image_content_type
+from inference.media.images import decode_image, image_content_type
+from inference.media.limits import check_shape, media_limits
 
 #: pixels; an ID-1 card of this width has 600 dots an inch, more than any print of it, and more pixels read no better
 LONGEST_SIDE = 2048
@@ -40,10 +41,11 @@ def prepare(data: bytes) -> CardImage:
     Raises InvalidMedia where it is no image, TooLarge above ``MAX_IMAGE_BYTES``.
     """
     check_size(len(data))
-    image = decode_image(data, param="image")
+    limits = media_limits()
+    image = decode_image(data, limits, param="image")
     image.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
     # Rounding may have made a long strip longer than the model takes.
-    check_shape(*image.size, kind="image", param="image")
+    check_shape(*image.size, limits, kind="image", param="image")
     # Pillow writes what it finds here into the file: ICC profiles, comments, text chunks.
     image.info.clear()
     content_type = "image/png" if image_content_type(data, param="image") == "image/png" else "image/jpeg"

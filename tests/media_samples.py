@@ -117,3 +117,59 @@ def turned_video_bytes() -> bytes:
     for n, value in enumerate([0, 1 << 16, 0, -(1 << 16), 0, 0, 48 << 16, 0, 1 << 30]):
         data[matrix + 4 * n : matrix + 4 * n + 4] = value.to_bytes(4, signed=True)
     return bytes(data)
+
+
+def shorter_by_edit_list(data: bytes, part: float) -> bytes:
+    """An MP4 whose edit list shows only so much of it."""
+    changed = bytearray(data)
+    at = changed.index(b"elst") + 12
+    length = int.from_bytes(changed[at : at + 4])
+    changed[at : at + 4] = int(length * part).to_bytes(4)
+    return bytes(changed)
+
+
+def with_empty_last_sample(data: bytes) -> bytes:
+    """An MP4 whose last sample has no bytes, as cameras write one that only lasts."""
+    changed = bytearray(data)
+    at = changed.index(b"stsz")
+    count = int.from_bytes(changed[at + 12 : at + 16])
+    last = at + 16 + 4 * (count - 1)
+    changed[last : last + 4] = bytes(4)
+    return bytes(changed)
+
+
+def claiming_samples(count: int) -> bytes:
+    """An MP4 whose index names ``count`` samples of one size, in one chunk."""
+    data = bytearray(video_bytes(frames=2))
+    for box, place in ((b"stsz", 12), (b"stts", 12), (b"stsc", 16)):
+        at = data.index(box) + place
+        data[at : at + 4] = count.to_bytes(4)
+    size = data.index(b"stsz") + 8
+    data[size : size + 4] = (1).to_bytes(4)
+    return bytes(data)
+
+
+def cover_bytes(*, film: bool) -> bytes:
+    """An MP4 with sound and a cover picture, and with or without a film behind them."""
+    target = io.BytesIO()
+    with av.open(target, "w", format="mp4") as output:
+        cover = output.add_stream("mjpeg")
+        cover.width, cover.height, cover.pix_fmt = 32, 32, "yuvj420p"
+        cover.disposition = av.stream.Disposition.attached_pic
+        sound = output.add_stream("aac", rate=16000, layout="mono")
+        if film:
+            stream = output.add_stream("libx264", rate=10)
+            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        output.start_encoding()
+        output.mux(cover.encode(av.VideoFrame.from_ndarray(np.full((32, 32, 3), 200, np.uint8), format="rgb24")))
+        output.mux(cover.encode(None))
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.rate, frame.pts = 16000, 0
+        output.mux(sound.encode(frame))
+        output.mux(sound.encode(None))
+        for n in range(20 if film else 0):
+            grey = np.full((48, 64, 3), n * GREY_STEP, np.uint8)
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(grey, format="rgb24")))
+        if film:
+            output.mux(stream.encode(None))
+    return target.getvalue()

@@ -7,25 +7,13 @@ import struct
 import zlib
 
 import numpy as np
-from django.conf import settings
 from PIL import Image, ImageOps
 
 from inference.errors import InvalidMedia
+from inference.media.formats.bare import BareImage, Unreadable
+from inference.media.formats.image import ImageFormat, format_of
+from inference.media.limits import Limits, check_shape
 
-#: Pillow's name of each format accepted → content type; MPO is a JPEG with a second picture behind it
-CONTENT_TYPES = {
-    "PNG": "image/png",
-    "JPEG": "image/jpeg",
-    "MPO": "image/jpeg",
-    "WEBP": "image/webp",
-    "GIF": "image/gif",
-    "BMP": "image/bmp",
-    "TIFF": "image/tiff",
-}
-#: Pillow opens an MPO through its JPEG reader
-OPENED_AS = [name for name in CONTENT_TYPES if name != "MPO"]
-#: Qwen's processors refuse anything longer
-MAX_ASPECT_RATIO = 200
 WHITE = (255, 255, 255, 255)
 #: what Pillow's parsers let out when they stumble over damaged bytes
 DECODER_ERRORS = (
@@ -40,69 +28,77 @@ DECODER_ERRORS = (
     ValueError,
     struct.error,
     zlib.error,
-    Image.DecompressionBombError,
+    Unreadable,
 )
 
+# Set once, here where all decoding is: what a header may claim is checked before Pillow sees the file.
+Image.MAX_IMAGE_PIXELS = None
 
-def decode_image(data: bytes, *, param: str | None) -> Image.Image:
+
+def decode_image(data: bytes, limits: Limits, *, param: str | None) -> Image.Image:
     """The (first) picture as RGB, upright, on white where it was transparent.
 
-    Raises InvalidMedia where the bytes are no image of an accepted format, are cut off or damaged, or hold
-    more than ``MAX_IMAGE_PIXELS`` pixels (checked from the header, before decoding).
+    Raises InvalidMedia where the bytes are no image of an accepted format, are cut off or damaged, or are over the
+    limits on pixels and scans (checked from the header, before decoding).
     """
-    image = _open(data, param)
+    return decode_bare(take_apart(data, limits, param=param), limits, param=param)
+
+
+def decode_bare(file: BareImage, limits: Limits, *, param: str | None) -> Image.Image:
+    """As ``decode_image``, of a file that was taken apart."""
     try:
-        image.load()
-        return _as_rgb(_upright(image))
+        image = _loaded(file.data, limits, param)
+        if file.control is not None and image.tobytes() != _loaded(file.control, limits, param).tobytes():
+            raise Unreadable
+        ImageOps.exif_transpose(image, in_place=True)
+        return _as_rgb(image)
     except DECODER_ERRORS:
-        raise InvalidMedia("The image is damaged or cut off.", param=param) from None
+        raise _damaged(param) from None
+
+
+def take_apart(data: bytes, limits: Limits, *, param: str | None) -> BareImage:
+    """The picture without metadata, its claims checked. Raises InvalidMedia as ``decode_image`` does."""
+    try:
+        file = _format(data, param).bare(data)
+    except Unreadable:
+        raise _damaged(param) from None
+    if min(file.width, file.height) < 1:
+        raise _damaged(param)
+    check_shape(file.width, file.height, limits, kind="image", param=param)
+    if file.scans > limits.image_scans:
+        raise InvalidMedia(
+            f"The image is made of more than {limits.image_scans} scans; save it as a plain JPEG.", param=param
+        )
+    return file
 
 
 def image_content_type(data: bytes, *, param: str | None) -> str:
-    """The content type that the bytes themselves show. Raises InvalidMedia as ``decode_image`` does."""
-    return CONTENT_TYPES[_open(data, param).format or ""]
+    """The content type that the first bytes show. Raises InvalidMedia where it is no accepted format."""
+    return _format(data, param).content_type
 
 
-def check_shape(width: int, height: int, *, kind: str, param: str | None) -> None:
-    """Refuse pictures and frames that are too large to decode or too long and thin for the model."""
-    if width * height > settings.MAX_IMAGE_PIXELS:
-        raise InvalidMedia(
-            f"The {kind} has {width} x {height} pixels; at most {settings.MAX_IMAGE_PIXELS} pixels are allowed.",
-            param=param,
-        )
-    if max(width, height) > MAX_ASPECT_RATIO * min(width, height):
-        raise InvalidMedia(
-            f"The {kind} is too long and thin ({width} x {height}): "
-            f"one side may be at most {MAX_ASPECT_RATIO} times the other.",
-            param=param,
-        )
-
-
-def _open(data: bytes, param: str | None) -> Image.Image:
+def _format(data: bytes, param: str | None) -> ImageFormat:
     if not data:
         raise InvalidMedia("The image is empty (0 bytes).", param=param)
-    try:
-        image = Image.open(io.BytesIO(data), formats=OPENED_AS)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise InvalidMedia(
-            f"The image has too many pixels; at most {settings.MAX_IMAGE_PIXELS} are allowed.", param=param
-        ) from None
-    except DECODER_ERRORS:
-        image = None
-    if image is None or image.format not in CONTENT_TYPES or min(image.size) < 1:
+    found = format_of(data)
+    if found is None:
         raise InvalidMedia(
             "This is not an image that can be read. Accepted formats: PNG, JPEG, WebP, GIF, BMP and TIFF.",
             param=param,
         )
-    check_shape(*image.size, kind="image", param=param)
+    return found
+
+
+def _damaged(param: str | None) -> InvalidMedia:
+    return InvalidMedia("The image is damaged or cut off.", param=param)
+
+
+def _loaded(data: bytes, limits: Limits, param: str | None) -> Image.Image:
+    image = Image.open(io.BytesIO(data), formats=[_format(data, param).name])
+    # A header that says one thing to us and another to Pillow.
+    check_shape(*image.size, limits, kind="image", param=param)
+    image.load()
     return image
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    try:
-        return ImageOps.exif_transpose(image)
-    except DECODER_ERRORS:  # a damaged EXIF block says nothing about the pixels
-        return image
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:

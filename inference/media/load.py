@@ -1,7 +1,7 @@
 """Fetch and check all media of a request before a session is opened for it.
 
-What is returned, and stored, are the original bytes: the worker decodes them again with the same functions,
-so a resumed run sees the same pixels.
+What is returned, and stored, are the original bytes, of pictures those that make pixels: the worker decodes them again
+with the same functions, so a resumed run sees the same pixels.
 """
 
 from __future__ import annotations
@@ -10,13 +10,12 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from django.conf import settings
-
 from inference.errors import InvalidMedia
 from inference.media.addresses import Resolver, resolve_host
 from inference.media.fetch import byte_limit, fetch_all
-from inference.media.images import decode_image, image_content_type
+from inference.media.images import decode_bare, image_content_type, take_apart
 from inference.media.inline import too_large
+from inference.media.limits import media_limits
 from inference.media.parts import MediaKind, MediaSource
 from inference.media.threads import in_thread
 from inference.media.videos import sample_video, video_content_type
@@ -29,7 +28,7 @@ class FetchedMedia:
     kind: MediaKind
     #: the part it came with, like ``messages[0].content[1]``; a form field's name for an upload
     param: str
-    #: the original file
+    #: the original file; a picture without its metadata
     data: bytes = field(repr=False)
     #: as the bytes themselves show it, whatever their sender said
     content_type: str
@@ -60,12 +59,16 @@ async def check(kind: MediaKind, data: bytes, *, param: str) -> FetchedMedia:
 
 
 def _checked(kind: MediaKind, data: bytes, param: str) -> FetchedMedia:
+    limits = media_limits()
     try:
         if kind == "image":
-            image = decode_image(data, param=param)
-            content_type, (width, height), frames = image_content_type(data, param=param), image.size, 1
+            file = take_apart(data, limits, param=param)
+            # Without metadata: the place and the device that a photograph names are nobody's business here.
+            data = file.data
+            content_type = image_content_type(data, param=param)
+            (width, height), frames = decode_bare(file, limits, param=param).size, 1
         else:
-            video = sample_video(data, max_frames=settings.MAX_VIDEO_FRAMES, param=param)
+            video = sample_video(data, limits, param=param)
             content_type = video_content_type(data, param=param)
             frames, height, width, _ = video.frames.shape
     except MemoryError:

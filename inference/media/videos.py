@@ -19,15 +19,17 @@ import av
 import av.error
 import numpy as np
 from av.container import InputContainer
+from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation
 from av.video.stream import VideoStream
-from django.conf import settings
 
 from inference.engine.types import Video
 from inference.errors import InvalidMedia
-from inference.media.containers import container_of, is_cut_off
-from inference.media.images import check_shape
+from inference.media.formats import mp4
+from inference.media.formats.bare import Unreadable
+from inference.media.formats.video import container_of, is_cut_off
+from inference.media.limits import Limits, check_shape
 
 #: as Qwen3-VL's own video processor samples
 FRAMES_PER_SECOND = 2
@@ -36,6 +38,8 @@ MIN_FRAMES = 4
 ASSUMED_RATE = Fraction(24)
 #: no camera's video has more; a file with more packets a second is made to wear the server out
 MAX_PACKETS_PER_SECOND = 240
+#: of a track that is no video; compressed sound of hours has less, raw sound one for each of its values
+MAX_SOUND_SAMPLES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +54,8 @@ class _Packet:
 
 
 class _Deadline:
-    def __init__(self, param: str | None) -> None:
-        self.seconds: float = settings.MEDIA_DECODE_TIMEOUT_SECONDS
+    def __init__(self, seconds: float, param: str | None) -> None:
+        self.seconds = seconds
         self.end = time.monotonic() + self.seconds
         self.param = param
 
@@ -63,17 +67,16 @@ class _Deadline:
             )
 
 
-def sample_video(data: bytes, *, max_frames: int, param: str | None) -> Video:
-    """At most ``max_frames`` frames, about two a second, the first and the last among them.
+def sample_video(data: bytes, limits: Limits, *, param: str | None) -> Video:
+    """At most ``limits.video_frames`` frames, about two a second, the first and the last among them.
 
-    Every frame is upright RGB; together they have at most ``MAX_VIDEO_PIXELS`` pixels, reduced in size where
+    Every frame is upright RGB; together they have at most ``limits.video_pixels`` pixels, reduced in size where
     they would have more. The only frame of a video is given twice. Raises InvalidMedia where the file is no video of an
-    accepted format, is damaged or cut off, or is over ``MAX_VIDEO_SECONDS``, ``MAX_IMAGE_PIXELS`` (a frame) or
-    ``MEDIA_DECODE_TIMEOUT_SECONDS``.
+    accepted format, is damaged or cut off, or is over one of the other limits.
     """
-    deadline = _Deadline(param)
-    with _opened(data, param) as (container, stream):
-        packets = _read_packets(container, stream, deadline, param)
+    deadline = _Deadline(limits.video_decode_seconds, param)
+    with _opened(data, limits, param) as (container, stream):
+        packets = _read_packets(container, stream, deadline, limits, param)
         # AVI knows no times: those that its reader makes up are wrong where frames were reordered.
         by_count = container.format.name == "avi" and not all(packet.is_key for packet in packets)
         rate = stream.average_rate or stream.guessed_rate or ASSUMED_RATE
@@ -82,11 +85,11 @@ def sample_video(data: bytes, *, max_frames: int, param: str | None) -> Video:
     times = _shown_times(packets, rate if by_count else None, time_base)
     if not times:
         raise InvalidMedia("The video has no frames.", param=param)
-    if times[-1] - times[0] > settings.MAX_VIDEO_SECONDS:
-        raise _too_long(param)
-    wanted = _choose(times, max_frames)
+    if times[-1] - times[0] > limits.video_seconds:
+        raise _too_long(limits, param)
+    wanted = _choose(times, limits.video_frames)
     # A fresh reader: not every container can be read twice.
-    with _opened(data, param) as (container, stream):
+    with _opened(data, limits, param) as (container, stream):
         stretches = [(0, len(packets))] if by_count else _stretches(packets, wanted, time_base)
         decoded = _decode(container, stream, stretches, deadline)
         if by_count:
@@ -94,7 +97,7 @@ def sample_video(data: bytes, *, max_frames: int, param: str | None) -> Video:
         else:
             # Not frame.time: frames that come out at the end of a stretch have lost their time base.
             shown = ((float(frame.pts * time_base), frame) for frame in decoded if frame.pts is not None)
-        picked = list(_pick(shown, wanted, param))
+        picked = list(_pick(shown, wanted, limits, param))
     if not picked:
         raise InvalidMedia("The video has no frames that can be decoded.", param=param)
     if len(picked) == 1:
@@ -115,8 +118,8 @@ def video_content_type(data: bytes, *, param: str | None) -> str:
 
 
 @contextmanager
-def _opened(data: bytes, param: str | None) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """The file's first video stream, its sizes checked. FFmpeg's errors inside become InvalidMedia."""
+def _opened(data: bytes, limits: Limits, param: str | None) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """The file's film, its sizes checked. FFmpeg's errors inside become InvalidMedia."""
     if not data:
         raise InvalidMedia("The video is empty (0 bytes).", param=param)
     kind = container_of(data)
@@ -124,17 +127,21 @@ def _opened(data: bytes, param: str | None) -> Iterator[tuple[InputContainer, Vi
         raise _not_a_video(param)
     if is_cut_off(data, kind):
         raise InvalidMedia("The video is cut off: the file ends too early.", param=param)
+    if kind.reader == "mov":
+        data = _with_checked_index(data, limits, param)
     try:
         with av.open(io.BytesIO(data), mode="r", format=kind.reader, metadata_errors="replace") as container:
-            if not container.streams.video:
-                raise InvalidMedia("The file holds no video, only sound or other data.", param=param)
-            stream = container.streams.video[0]
+            # A cover is a picture that belongs to the sound.
+            films = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+            if not films:
+                raise InvalidMedia("The file holds no video, only sound, pictures or other data.", param=param)
+            stream = films[0]
             length = container.duration
-            if length is not None and length / av.time_base > settings.MAX_VIDEO_SECONDS:
-                raise _too_long(param)
+            if length is not None and length / av.time_base > limits.video_seconds:
+                raise _too_long(limits, param)
             if not (stream.codec_context and stream.width and stream.height):
                 raise InvalidMedia("The video's codec or frame size is unknown.", param=param)
-            check_shape(stream.width, stream.height, kind="video", param=param)
+            check_shape(stream.width, stream.height, limits, kind="video", param=param)
             # One thread: what a damaged stream decodes to may depend on how threads share it.
             stream.codec_context.thread_count = 1
             yield container, stream
@@ -142,23 +149,43 @@ def _opened(data: bytes, param: str | None) -> Iterator[tuple[InputContainer, Vi
         raise InvalidMedia("The video is damaged or cut off, or its codec is not supported.", param=param) from None
 
 
+def _with_checked_index(data: bytes, limits: Limits, param: str | None) -> bytes:
+    """An MP4 that names no more frames than a video may have, and no bytes behind the end of the file.
+
+    FFmpeg makes a table of all samples when it opens the file. Tracks beside the film that would make it large are
+    taken out.
+    """
+    try:
+        index = mp4.read_index(data)
+    except Unreadable:
+        raise InvalidMedia("The video's index is damaged.", param=param) from None
+    films = [track for track in index.tracks if track.is_video]
+    if max([index.fragment_samples / 4, *(film.samples for film in films)]) > _most_packets(limits):
+        raise _too_long(limits, param)
+    if any(film.ends_at() > len(data) for film in films):
+        raise InvalidMedia("The video is cut off: it ends before its last frame.", param=param)
+    return mp4.without_tracks(
+        data, [track for track in index.tracks if not track.is_video and track.samples > MAX_SOUND_SAMPLES]
+    )
+
+
+def _most_packets(limits: Limits) -> float:
+    return limits.video_seconds * MAX_PACKETS_PER_SECOND
+
+
 def _read_packets(
-    container: InputContainer, stream: VideoStream, deadline: _Deadline, param: str | None
+    container: InputContainer, stream: VideoStream, deadline: _Deadline, limits: Limits, param: str | None
 ) -> list[_Packet]:
     packets: list[_Packet] = []
-    most = settings.MAX_VIDEO_SECONDS * MAX_PACKETS_PER_SECOND
     for packet in container.demux(stream):
-        if packet.size == 0:  # the mark at the end
+        if packet.size == 0:  # the mark at the end, or a frame that shows the one before it longer
             continue
         deadline.check()
         if packet.is_corrupt:
             raise InvalidMedia("The video is damaged or cut off.", param=param)
         packets.append(_Packet(packet.pts, packet.is_keyframe, packet.is_discard))
-        if len(packets) > most:
-            raise _too_long(param)
-    if stream.frames and len(packets) < stream.frames and container.format.name.startswith("mov"):
-        # The index at the head of an MP4 counts every frame.
-        raise InvalidMedia("The video is cut off: it ends before its last frame.", param=param)
+        if len(packets) > _most_packets(limits):
+            raise _too_long(limits, param)
     return packets
 
 
@@ -227,7 +254,7 @@ def _decode(
 
 
 def _pick(
-    shown: Iterator[tuple[float, VideoFrame]], wanted: list[float], param: str | None
+    shown: Iterator[tuple[float, VideoFrame]], wanted: list[float], limits: Limits, param: str | None
 ) -> Iterator[tuple[float, np.ndarray]]:
     """Of the frames shown, the first at or after each wanted time, as upright RGB arrays of one size."""
     size: tuple[int, int] | None = None
@@ -238,25 +265,23 @@ def _pick(
             continue
         while pending < len(wanted) and wanted[pending] <= when + 0.0005:
             pending += 1
-        check_shape(frame.width, frame.height, kind="video", param=param)
-        size = size or _size(frame.width, frame.height, len(wanted))
+        check_shape(frame.width, frame.height, limits, kind="video", param=param)
+        size = size or _size(frame.width, frame.height, len(wanted), limits)
         pixels = frame.to_ndarray(format="rgb24", width=size[0], height=size[1], interpolation=Interpolation.BICUBIC)
         # The rotation is noted counter-clockwise, as numpy turns.
         yield when, np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90) % 4))
 
 
-def _size(width: int, height: int, count: int) -> tuple[int, int]:
-    """The size at which ``count`` frames stay within ``MAX_VIDEO_PIXELS`` together."""
-    scale = (settings.MAX_VIDEO_PIXELS / (count * width * height)) ** 0.5
+def _size(width: int, height: int, count: int, limits: Limits) -> tuple[int, int]:
+    """The size at which ``count`` frames stay within ``limits.video_pixels`` together."""
+    scale = (limits.video_pixels / (count * width * height)) ** 0.5
     if scale >= 1:
         return width, height
     return max(1, int(width * scale)), max(1, int(height * scale))
 
 
-def _too_long(param: str | None) -> InvalidMedia:
-    return InvalidMedia(
-        f"The video is too long: at most {settings.MAX_VIDEO_SECONDS:g} seconds are allowed.", param=param
-    )
+def _too_long(limits: Limits, param: str | None) -> InvalidMedia:
+    return InvalidMedia(f"The video is too long: at most {limits.video_seconds:g} seconds are allowed.", param=param)
 
 
 def _not_a_video(param: str | None) -> InvalidMedia:

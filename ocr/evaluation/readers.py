@@ -13,6 +13,7 @@ from inference.engine.errors import EngineError, EngineStopped
 from inference.engine.types import Delta, GenerationRequest
 from inference.errors import ApiError
 from inference.media.images import decode_image
+from inference.media.limits import media_limits
 from ocr import card_image, doubt, prompt
 from ocr.evaluation.results import Answer, failed_answer
 from ocr.extraction import judge_answer, sampling
@@ -79,7 +80,7 @@ def ask(engine: Engine, data: bytes) -> tuple[str, str, list[doubt.Token]]:
     Raises ``ApiError``, ``EngineError``.
     """
     # What is stored for a worker is the prepared picture, encoded; it decodes that again.
-    picture = decode_image(card_image.prepare(data).data, param="image")
+    picture = decode_image(card_image.prepare(data).data, media_limits(), param="image")
     request = GenerationRequest(messages=prompt.messages(), sampling=sampling(), images=[picture])
     texts: list[str] = []
     tokens: list[doubt.Token] = []

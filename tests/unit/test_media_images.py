@@ -9,15 +9,20 @@ from PIL import Image
 
 from inference.errors import InvalidMedia
 from inference.media.images import decode_image, image_content_type
+from inference.media.limits import media_limits
 from tests.media_samples import encode_image, image_bytes
 
 PART = "messages[0].content[1]"
 WHITE = (255, 255, 255)
 
 
+def decode(data: bytes) -> Image.Image:
+    return decode_image(data, media_limits(), param=PART)
+
+
 def refusal(data: bytes) -> str:
     with pytest.raises(InvalidMedia) as caught:
-        decode_image(data, param=PART)
+        decode(data)
     assert caught.value.param == PART
     return caught.value.message
 
@@ -36,7 +41,7 @@ def refusal(data: bytes) -> str:
 )
 def test_every_accepted_format_becomes_rgb(file_format: str, content_type: str) -> None:
     data = image_bytes((16, 8), color=(200, 30, 30), format=file_format)
-    image = decode_image(data, param=PART)
+    image = decode(data)
     assert (image.mode, image.size) == ("RGB", (16, 8))
     assert np.abs(np.asarray(image, int)[4, 8] - (200, 30, 30)).max() <= 6
     assert image_content_type(data, param=PART) == content_type
@@ -59,7 +64,7 @@ def test_every_accepted_format_becomes_rgb(file_format: str, content_type: str) 
     ],
 )
 def test_every_kind_of_pixel_becomes_rgb(data: bytes, pixel: tuple[int, int, int]) -> None:
-    image = decode_image(data, param=PART)
+    image = decode(data)
     assert image.mode == "RGB"
     assert np.abs(np.asarray(image, int)[2, 2] - pixel).max() <= 1
 
@@ -67,8 +72,8 @@ def test_every_kind_of_pixel_becomes_rgb(data: bytes, pixel: tuple[int, int, int
 def test_a_transparent_palette_is_laid_on_white() -> None:
     palette = Image.new("P", (4, 4), 1)
     palette.putpalette([0, 0, 0, 10, 20, 30])
-    assert decode_image(encode_image(palette), param=PART).getpixel((0, 0)) == (10, 20, 30)
-    assert decode_image(encode_image(palette, transparency=1), param=PART).getpixel((0, 0)) == (255, 255, 255)
+    assert decode(encode_image(palette)).getpixel((0, 0)) == (10, 20, 30)
+    assert decode(encode_image(palette, transparency=1)).getpixel((0, 0)) == (255, 255, 255)
 
 
 def test_a_photograph_taken_sideways_is_turned_upright() -> None:
@@ -76,7 +81,7 @@ def test_a_photograph_taken_sideways_is_turned_upright() -> None:
     picture.paste("black", (0, 0, 10, 10))
     exif = Image.Exif()
     exif[0x0112] = 6  # turn clockwise to see it upright
-    image = decode_image(encode_image(picture, exif=exif), param=PART)
+    image = decode(encode_image(picture, exif=exif))
     assert image.size == (10, 20)
     assert image.getpixel((5, 2)) == (0, 0, 0)
     assert image.getpixel((5, 17)) == (255, 255, 255)
@@ -85,7 +90,7 @@ def test_a_photograph_taken_sideways_is_turned_upright() -> None:
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 def test_a_damaged_exif_block_does_not_spoil_the_picture() -> None:
     data = image_bytes(format="JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff\xff\xff")
-    assert decode_image(data, param=PART).size == (8, 6)
+    assert decode(data).size == (8, 6)
 
 
 def test_an_animation_gives_its_first_frame() -> None:
@@ -93,11 +98,11 @@ def test_an_animation_gives_its_first_frame() -> None:
     for file_format in ("GIF", "PNG", "WEBP"):
         options = {"lossless": True} if file_format == "WEBP" else {}
         data = encode_image(frames[0], format=file_format, save_all=True, append_images=frames[1:], **options)
-        assert decode_image(data, param=PART).getpixel((4, 4)) == (255, 0, 0)
+        assert decode(data).getpixel((4, 4)) == (255, 0, 0)
 
 
 def test_a_single_pixel_is_an_image() -> None:
-    assert decode_image(image_bytes((1, 1)), param=PART).getpixel((0, 0)) == (255, 0, 0)
+    assert decode(image_bytes((1, 1))).getpixel((0, 0)) == (255, 0, 0)
 
 
 def test_a_cut_off_image_is_refused() -> None:
@@ -124,7 +129,7 @@ def test_too_many_pixels_are_refused_from_the_header_alone() -> None:
         # Cut right behind the header: nothing could have been decoded.
         assert "at most 9999 pixels" in refusal(data[:60])
     with override_settings(MAX_IMAGE_PIXELS=10_000):
-        decode_image(data, param=PART)
+        decode(data)
 
 
 def test_a_header_that_claims_a_billion_pixels_is_refused() -> None:
@@ -134,6 +139,6 @@ def test_a_header_that_claims_a_billion_pixels_is_refused() -> None:
 
 
 def test_an_image_too_long_for_the_model_is_refused() -> None:
-    decode_image(image_bytes((200, 1)), param=PART)
+    decode(image_bytes((200, 1)))
     assert "201 x 1" in refusal(image_bytes((201, 1)))
     assert "1 x 201" in refusal(image_bytes((1, 201)))

@@ -2,22 +2,40 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 import pytest
 from django.test import override_settings
 
+from inference.engine.types import Video
 from inference.errors import InvalidMedia
+from inference.media.limits import media_limits
 from inference.media.videos import sample_video, video_content_type
-from tests.media_samples import image_bytes, numbers_of, sound_bytes, turned_video_bytes, video_bytes
+from tests.media_samples import (
+    claiming_samples,
+    cover_bytes,
+    image_bytes,
+    numbers_of,
+    shorter_by_edit_list,
+    sound_bytes,
+    turned_video_bytes,
+    video_bytes,
+    with_empty_last_sample,
+)
 
 PART = "messages[0].content[0]"
 
 
+def sample(data: bytes, *, max_frames: int = 16) -> Video:
+    limits = dataclasses.replace(media_limits(), video_frames=max_frames)
+    return sample_video(data, limits, param=PART)
+
+
 def refusal(data: bytes) -> str:
     with pytest.raises(InvalidMedia) as caught:
-        sample_video(data, max_frames=16, param=PART)
+        sample(data)
     assert caught.value.param == PART
     return caught.value.message
 
@@ -41,7 +59,7 @@ def refusal(data: bytes) -> str:
 )
 def test_two_seconds_give_the_first_the_last_and_even_steps_between(made: dict[str, Any], content_type: str) -> None:
     data = video_bytes(frames=20, rate=10, **made)
-    video = sample_video(data, max_frames=16, param=PART)
+    video = sample(data)
     assert video.frames.shape == (4, 48, 64, 3)
     assert video.frames.dtype == np.uint8
     assert numbers_of(video.frames) == [0, 6, 13, 19]
@@ -50,53 +68,53 @@ def test_two_seconds_give_the_first_the_last_and_even_steps_between(made: dict[s
 
 
 def test_mpeg_programs_are_read_too() -> None:
-    video = sample_video(video_bytes(container="mpeg", codec="mpeg2video", rate=25), max_frames=16, param=PART)
+    video = sample(video_bytes(container="mpeg", codec="mpeg2video", rate=25))
     assert numbers_of(video.frames) == [0, 6, 13, 19]
     assert video.timestamps_seconds == [0.0, 0.24, 0.52, 0.76]
 
 
 def test_longer_videos_give_two_frames_a_second_up_to_the_limit() -> None:
     data = video_bytes(frames=30, rate=5)
-    assert sample_video(data, max_frames=16, param=PART).frames.shape[0] == 12
-    assert numbers_of(sample_video(data, max_frames=3, param=PART).frames) == [0, 14, 29]
-    assert numbers_of(sample_video(data, max_frames=2, param=PART).frames) == [0, 29]
-    assert numbers_of(sample_video(data, max_frames=1, param=PART).frames) == [0, 0]
+    assert sample(data).frames.shape[0] == 12
+    assert numbers_of(sample(data, max_frames=3).frames) == [0, 14, 29]
+    assert numbers_of(sample(data, max_frames=2).frames) == [0, 29]
+    assert numbers_of(sample(data, max_frames=1).frames) == [0, 0]
 
 
 def test_a_video_of_few_frames_gives_them_all() -> None:
-    assert numbers_of(sample_video(video_bytes(frames=2), max_frames=16, param=PART).frames) == [0, 1]
-    assert numbers_of(sample_video(video_bytes(frames=3), max_frames=16, param=PART).frames) == [0, 1, 2]
+    assert numbers_of(sample(video_bytes(frames=2)).frames) == [0, 1]
+    assert numbers_of(sample(video_bytes(frames=3)).frames) == [0, 1, 2]
 
 
 def test_the_only_frame_is_given_twice_because_the_model_takes_pairs() -> None:
-    video = sample_video(video_bytes(frames=1), max_frames=16, param=PART)
+    video = sample(video_bytes(frames=1))
     assert numbers_of(video.frames) == [0, 0]
     assert video.timestamps_seconds == [0.0, 0.0]
 
 
 def test_an_uneven_frame_rate_is_sampled_by_time_and_keeps_the_real_times() -> None:
     data = video_bytes(frames=7, stamps=[0, 100, 200, 300, 400, 2000, 3000])
-    video = sample_video(data, max_frames=4, param=PART)
+    video = sample(data, max_frames=4)
     assert numbers_of(video.frames) == [0, 4, 5, 6]
     assert video.timestamps_seconds == pytest.approx([0.0, 0.4, 2.0, 3.0], abs=0.001)
 
 
 def test_frames_are_picked_alike_whether_or_not_key_frames_let_the_decoder_skip() -> None:
-    whole = sample_video(video_bytes(frames=31, options={"g": "100"}), max_frames=5, param=PART)
-    parts = sample_video(video_bytes(frames=31, options={"g": "3"}), max_frames=5, param=PART)
+    whole = sample(video_bytes(frames=31, options={"g": "100"}), max_frames=5)
+    parts = sample(video_bytes(frames=31, options={"g": "3"}), max_frames=5)
     assert numbers_of(whole.frames) == numbers_of(parts.frames)
     assert whole.timestamps_seconds == parts.timestamps_seconds
 
 
 def test_the_same_bytes_give_the_same_frames() -> None:
     data = video_bytes(frames=25, options={"g": "7", "bf": "2"})
-    first, second = (sample_video(data, max_frames=8, param=PART) for _ in range(2))
+    first, second = (sample(data, max_frames=8) for _ in range(2))
     assert np.array_equal(first.frames, second.frames)
     assert first.timestamps_seconds == second.timestamps_seconds
 
 
 def test_a_video_filmed_upright_is_turned() -> None:
-    frames = sample_video(turned_video_bytes(), max_frames=4, param=PART).frames
+    frames = sample(turned_video_bytes(), max_frames=4).frames
     assert frames.shape == (4, 64, 48, 3)
     assert frames[:, :30].mean() < 5
     assert frames[:, -30:].mean() > 250
@@ -104,7 +122,7 @@ def test_a_video_filmed_upright_is_turned() -> None:
 
 def test_large_frames_are_reduced_to_the_pixels_allowed_together() -> None:
     with override_settings(MAX_VIDEO_PIXELS=4 * 32 * 24):
-        video = sample_video(video_bytes(), max_frames=4, param=PART)
+        video = sample(video_bytes(), max_frames=4)
     assert video.frames.shape == (4, 24, 32, 3)
     assert numbers_of(video.frames) == [0, 6, 13, 19]
 
@@ -181,5 +199,44 @@ def test_frames_that_grow_in_the_middle_of_the_stream_keep_the_first_size() -> N
         video_bytes(frames=frames, size=size, container="mpeg", codec="mpeg2video", rate=25)
         for frames, size in ((4, (64, 48)), (12, (96, 64)))
     )
-    video = sample_video(small + large, max_frames=16, param=PART)
+    video = sample(small + large)
     assert video.frames.shape == (4, 48, 64, 3)
+
+
+def test_a_video_that_its_edit_list_cuts_short_is_read_as_far_as_it_shows() -> None:
+    video = sample(shorter_by_edit_list(video_bytes(options={"bf": "0"}), 0.5))
+    assert numbers_of(video.frames) == [0, 3, 6, 9]
+
+
+def test_a_last_sample_without_bytes_does_not_spoil_a_video() -> None:
+    video = sample(with_empty_last_sample(video_bytes(options={"bf": "0"})))
+    assert numbers_of(video.frames) == [0, 6, 12, 18]
+
+
+def test_a_cover_is_no_video_and_hides_none() -> None:
+    assert "no video, only sound" in refusal(cover_bytes(film=False))
+    video = sample(cover_bytes(film=True))
+    assert video.frames.shape == (4, 48, 64, 3)
+    assert numbers_of(video.frames) == [0, 6, 13, 19]
+
+
+def test_an_index_that_claims_more_frames_than_a_video_may_have_is_refused_before_it_is_built() -> None:
+    assert "too long" in refusal(claiming_samples(80_000_000))
+
+
+def test_an_index_of_boxes_without_end_is_refused() -> None:
+    data = video_bytes(frames=2)
+    assert "damaged" in refusal(data + b"\0\0\0\x08free" * 300_000)
+    nested = bytearray(data)
+    for _ in range(1000):
+        nested += b"\0\0\0\0moov"
+    assert len(sample(bytes(nested)).frames) == 2
+
+
+def test_sound_that_would_make_a_large_table_is_left_out() -> None:
+    data = bytearray(cover_bytes(film=True))
+    sound = data.index(b"smhd")
+    for box, place in ((b"stsz", 12), (b"stts", 12)):
+        at = data.index(box, sound) + place
+        data[at : at + 4] = (80_000_000).to_bytes(4)
+    assert numbers_of(sample(bytes(data)).frames) == [0, 6, 13, 19]

@@ -1,0 +1,34 @@
+"""Take a picture file apart and keep what its pixels need: no metadata decides whether a picture can be read.
+
+Comments, profiles, EXIF, XMP, IPTC and maker's notes are dropped before any decoder sees the file: decoders fail on
+metadata that is damaged or merely large. The same bytes are stored, so the place and the device that a photograph names
+are not kept. Which way is up is all that stays, as the smallest EXIF block there is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+#: the orientation of a picture that is stored upright
+UPRIGHT = 1
+
+
+class Unreadable(Exception):
+    """The structure of the file ends or breaks before its pixels do."""
+
+
+@dataclass(frozen=True, slots=True)
+class BareImage:
+    """A picture without its metadata."""
+
+    #: pixel for pixel the same picture
+    data: bytes
+    #: pixels, as they are stored
+    width: int
+    height: int
+    #: EXIF's number for the turn that makes it upright, 1 to 8; it stands in ``data`` too
+    orientation: int = UPRIGHT
+    #: passes over the pixels that the file asks for; 1 but for progressive JPEGs
+    scans: int = 1
+    #: the same file with other bytes where it ends too early: both decode to the same pixels if none is missing
+    control: bytes | None = None

@@ -1,0 +1,56 @@
+"""What a picture or a video may have and cost. Plain values: the processes that decode know no settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.conf import settings
+
+from inference.errors import InvalidMedia
+
+#: Qwen's processors refuse anything longer
+MAX_ASPECT_RATIO = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Those of one decoding."""
+
+    #: of one picture, or of one frame of a video
+    image_pixels: int
+    #: passes over a progressive JPEG
+    image_scans: int
+    #: of all frames that are taken from a video, together
+    video_pixels: int
+    video_seconds: float
+    #: frames that are taken from a video
+    video_frames: int
+    #: to decode one video
+    video_decode_seconds: float
+
+
+def media_limits() -> Limits:
+    """As the settings have them now."""
+    return Limits(
+        image_pixels=settings.MAX_IMAGE_PIXELS,
+        image_scans=settings.MAX_IMAGE_SCANS,
+        video_pixels=settings.MAX_VIDEO_PIXELS,
+        video_seconds=settings.MAX_VIDEO_SECONDS,
+        video_frames=settings.MAX_VIDEO_FRAMES,
+        video_decode_seconds=settings.MEDIA_DECODE_TIMEOUT_SECONDS,
+    )
+
+
+def check_shape(width: int, height: int, limits: Limits, *, kind: str, param: str | None) -> None:
+    """Refuse pictures and frames that are too large to decode or too long and thin for the model."""
+    if width * height > limits.image_pixels:
+        raise InvalidMedia(
+            f"The {kind} has {width} x {height} pixels; at most {limits.image_pixels} pixels are allowed.",
+            param=param,
+        )
+    if max(width, height) > MAX_ASPECT_RATIO * min(width, height):
+        raise InvalidMedia(
+            f"The {kind} is too long and thin ({width} x {height}): "
+            f"one side may be at most {MAX_ASPECT_RATIO} times the other.",
+            param=param,
+        )
