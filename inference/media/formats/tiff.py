@@ -97,9 +97,8 @@ def bare(data: bytes) -> BareImage:
     turns = file.values(kept.get(ORIENTATION_TAG))
     orientation = turns[0] if turns and 1 <= turns[0] <= 8 else UPRIGHT
     if ORIENTATION_TAG not in kept:
-        orientation = orientation_in(
-            None, next((file.data[e.start : e.end] for e in entries if e.tag == XMP_TAG), None)
-        )
+        found = [bytes(file.data[entry.start : entry.end]) for entry in entries if entry.tag == XMP_TAG]
+        orientation = orientation_in(None, found[0] if found else None)
     file.needed = [(0, HEADER_BYTES), *((entry.start, entry.end) for entry in kept.values())]
     for where, how_long in PLACES.items():
         starts, lengths = file.values(kept.get(where)), file.values(kept.get(how_long))
