@@ -1,13 +1,9 @@
-"""Which network addresses a media URL may lead to, and how a host name becomes addresses."""
+"""Which network addresses a media URL may lead to."""
 
 from __future__ import annotations
 
-import asyncio
-import functools
 import ipaddress
-import socket
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 
 from inference.media.special_networks import (
     IPV4_NETWORKS,
@@ -99,21 +95,3 @@ def _hidden_ipv4(ip: IPAddress) -> list[ipaddress.IPv4Address]:
     if any(ip in network for network in LAST_32_BITS) or (int(ip) >> 32) & 0xFFFFFFFF in ISATAP_MARKS:
         found.append(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF))
     return [inner for inner in found if inner is not None]
-
-
-async def resolve_host(host: str, port: int) -> list[str]:
-    """Ask the system for a host's addresses, off the event loop. Raises OSError where it has none."""
-    loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(_threads(), _lookup, host, port)
-
-
-def _lookup(host: str, port: int) -> list[str]:
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    # A dict keeps the system's order and drops repeats.
-    return list({str(entry[4][0]): None for entry in found})
-
-
-@functools.cache
-def _threads() -> ThreadPoolExecutor:
-    # Apart from the decoding threads: a name server that does not answer must not hold up decoding.
-    return ThreadPoolExecutor(max_workers=8, thread_name_prefix="media-dns")

@@ -10,23 +10,20 @@ from __future__ import annotations
 import asyncio
 import functools
 import ssl
+import time
 from collections.abc import Sequence
 
+import httpcore
 import httpx
 from django.conf import settings
 from django.http.request import validate_host
 
 from inference.errors import InvalidMedia
-from inference.media.addresses import (
-    Resolver,
-    is_metadata,
-    is_metadata_name,
-    is_public,
-    is_public_name,
-    resolve_host,
-)
+from inference.media.addresses import Resolver, is_metadata, is_metadata_name, is_public, is_public_name
 from inference.media.inline import decode_base64, decode_data_url, in_words, too_large
 from inference.media.local import read_local
+from inference.media.lookups import resolve_host
+from inference.media.network import PacedNetwork
 from inference.media.parts import MediaKind, MediaSource
 from inference.media.threads import in_thread
 
@@ -37,6 +34,17 @@ CONNECT_TIMEOUT_SECONDS = 5.0
 CONCURRENT_FETCHES = 4
 REDIRECT_STATUSES = {301, 302, 303, 307, 308}
 HEADERS = {"User-Agent": "sambung", "Accept": "*/*", "Accept-Encoding": "identity"}
+#: a body that is slower than this after so many seconds does not arrive in time anyway
+SLOWEST_BYTES_PER_SECOND, SLOW_AFTER_SECONDS = 1024, 5.0
+#: what goes wrong on a connection, and in the libraries below it with hosts and paths that no server has
+CONNECTION_ERRORS = (
+    httpcore.NetworkError,
+    httpcore.ProtocolError,
+    httpcore.TimeoutException,
+    httpcore.UnsupportedProtocol,
+    OSError,
+    ValueError,
+)
 
 
 class ByteBudget:
@@ -105,22 +113,19 @@ async def fetch(source: MediaSource, *, budget: ByteBudget | None = None, resolv
 
 async def _download(source: MediaSource, limit: int, budget: ByteBudget, resolve: Resolver) -> bytes:
     param = source.param
-    # No proxies from the environment: they would resolve the name again, out of our sight. No kept
-    # connections: two hosts may share an address, and a connection checked for one must not serve the other.
-    async with httpx.AsyncClient(
-        verify=_tls(),
-        trust_env=False,
-        follow_redirects=False,
-        timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT_SECONDS),
-        limits=httpx.Limits(max_keepalive_connections=0),
+    # Not httpx's client: it reads proxies from the environment, which would resolve the name again, out of our sight,
+    # and it looks at redirects by itself. No kept connections: two hosts may share an address, and a connection checked
+    # for one must not serve the other.
+    async with httpcore.AsyncConnectionPool(
+        ssl_context=_tls(), max_keepalive_connections=0, network_backend=PacedNetwork()
     ) as client:
         url = _url(source.address, param)
         for _ in range(MAX_REDIRECTS + 1):
             response = await _connect(client, url, param, resolve)
             try:
-                if response.status_code not in REDIRECT_STATUSES:
+                if response.status not in REDIRECT_STATUSES:
                     return await _body(response, limit, budget, param)
-                target = response.headers.get("Location", "")
+                target = httpx.Headers(response.headers).get("Location", "")
             finally:
                 await response.aclose()
             if not target:
@@ -133,13 +138,14 @@ def _url(text: str, param: str, *, base: httpx.URL | None = None) -> httpx.URL:
     """Read a URL and refuse what must not be asked for, before any name is looked up."""
     try:
         url = base.join(text) if base is not None else httpx.URL(text)
-    except (httpx.InvalidURL, ValueError):  # ValueError: a host that IDNA cannot encode
+    except (httpx.InvalidURL, ValueError):  # ValueError: characters that are none, or a host that IDNA cannot encode
         raise InvalidMedia("The URL is malformed.", param=param) from None
     if url.scheme not in ("http", "https"):
         raise InvalidMedia("Only http and https URLs are fetched.", param=param)
     if url.userinfo:
         raise InvalidMedia("A URL with a user name or password is not fetched.", param=param)
-    if not url.host:
+    # Not url.host, which decodes IDNA and refuses what domains of emoji are made of.
+    if not url.raw_host:
         raise InvalidMedia("The URL names no host.", param=param)
     if url.port is not None and not 0 < url.port < 65536:
         raise InvalidMedia("The URL's port must be between 1 and 65535.", param=param)
@@ -183,49 +189,59 @@ def _not_public(param: str) -> InvalidMedia:
     )
 
 
-async def _connect(client: httpx.AsyncClient, url: httpx.URL, param: str, resolve: Resolver) -> httpx.Response:
+async def _connect(
+    client: httpcore.AsyncConnectionPool, url: httpx.URL, param: str, resolve: Resolver
+) -> httpcore.Response:
     """Send the request to the first checked address that takes the connection; the body is still unread."""
-    failure: httpx.HTTPError | None = None
+    failure: Exception | None = None
     for address in await _addresses(url, param, resolve):
-        request = client.build_request(
+        request = httpcore.Request(
             "GET",
-            url.copy_with(host=address),
-            headers={**HEADERS, "Host": url.netloc.decode("ascii")},
-            # The certificate is checked against the name, not against the address.
-            extensions={"sni_hostname": url.raw_host.decode("ascii").strip("[]")},
+            httpcore.URL(scheme=url.raw_scheme, host=address, port=url.port, target=url.raw_path),
+            headers=[*HEADERS.items(), ("Host", url.netloc.decode("ascii"))],
+            extensions={
+                "timeout": {"connect": CONNECT_TIMEOUT_SECONDS},
+                # The certificate is checked against the name, not against the address.
+                "sni_hostname": url.raw_host.decode("ascii").strip("[]"),
+            },
         )
         try:
-            return await client.send(request, stream=True)
-        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            return await client.handle_async_request(request)
+        except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
             failure = error
-        except httpx.HTTPError:
+        except CONNECTION_ERRORS:
             raise InvalidMedia("The address did not answer as a web server does.", param=param) from None
     if _is_about_certificate(failure):
         raise InvalidMedia("The certificate of the host could not be verified.", param=param)
     raise InvalidMedia("The host of the URL could not be reached.", param=param)
 
 
-async def _body(response: httpx.Response, limit: int, budget: ByteBudget, param: str) -> bytes:
-    if not response.is_success:
-        raise InvalidMedia(f"The address answered with status {response.status_code}.", param=param)
-    if response.headers.get("Content-Encoding", "identity").lower() not in ("identity", ""):
+async def _body(response: httpcore.Response, limit: int, budget: ByteBudget, param: str) -> bytes:
+    headers = httpx.Headers(response.headers)
+    if not 200 <= response.status < 300:
+        raise InvalidMedia(f"The address answered with status {response.status}.", param=param)
+    if headers.get("Content-Encoding", "identity").lower() not in ("identity", ""):
         # Not asked for, and a few packed kilobytes may unfold to gigabytes.
         raise InvalidMedia("The address answered with a compressed body, which is not accepted.", param=param)
-    length = response.headers.get("Content-Length", "")
-    if length.isdecimal() and int(length) > limit:
+    length = headers.get("Content-Length", "")
+    if length.isdecimal() and (len(length) > 19 or int(length) > limit):
         raise too_large(limit, param)
-    chunks: list[bytes] = []
-    total = 0
+    body = bytearray()
+    began = time.monotonic()
     try:
-        async for chunk in response.aiter_raw():
-            total += len(chunk)
-            if total > limit:
+        async for chunk in response.aiter_stream():
+            if len(body) + len(chunk) > limit:
                 raise too_large(limit, param)
             budget.take(len(chunk), param)
-            chunks.append(chunk)
-    except httpx.HTTPError:
+            body += chunk
+            seconds = time.monotonic() - began
+            if seconds > SLOW_AFTER_SECONDS and len(body) < SLOWEST_BYTES_PER_SECOND * seconds:
+                raise InvalidMedia(
+                    f"The address sends less than {SLOWEST_BYTES_PER_SECOND} bytes a second.", param=param
+                )
+    except CONNECTION_ERRORS:
         raise InvalidMedia("The connection broke off before the file had arrived.", param=param) from None
-    return b"".join(chunks)
+    return bytes(body)
 
 
 def _is_about_certificate(error: BaseException | None) -> bool:

@@ -6,18 +6,20 @@ with the same functions, so a resumed run sees the same pixels.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from inference.errors import InvalidMedia
-from inference.media.addresses import Resolver, resolve_host
+from inference.media.addresses import Resolver
 from inference.media.fetch import byte_limit, fetch_all
 from inference.media.images import decode_bare, image_content_type, take_apart
 from inference.media.inline import too_large
 from inference.media.limits import media_limits
+from inference.media.lookups import resolve_host
 from inference.media.parts import MediaKind, MediaSource
-from inference.media.threads import in_thread
+from inference.media.threads import in_thread, on_media_loop
 from inference.media.videos import sample_video, video_content_type
 
 
@@ -41,9 +43,17 @@ class FetchedMedia:
     frames: int
 
 
-async def load_all(sources: Sequence[MediaSource], *, resolve: Resolver = resolve_host) -> list[FetchedMedia]:
-    """Fetch the sources and check that each can be decoded, in order. Raises InvalidMedia naming the part."""
-    fetched = await fetch_all(sources, resolve=resolve)
+async def load_all(
+    sources: Sequence[MediaSource], *, caller: str = "", resolve: Resolver | None = None
+) -> list[FetchedMedia]:
+    """Fetch the sources and check that each can be decoded, in order. Raises InvalidMedia naming the part.
+
+    ``caller`` is whoever sent them: what one caller asks of the name servers is bounded.
+    """
+    if not sources:
+        return []
+    resolve = resolve or functools.partial(resolve_host, caller=caller)
+    fetched = await on_media_loop(fetch_all(sources, resolve=resolve))
     # One after the other: a request with many files holds one decoding thread, not all of them.
     return [await check(source.kind, data, param=source.param) for source, data in zip(sources, fetched, strict=True)]
 

@@ -1,12 +1,13 @@
-"""The threads that decode media: a fixed few, so that a burst of large files cannot take every core."""
+"""The threads that media have: a fixed few for what blocks, and one with a loop of its own for downloads."""
 
 from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from django.conf import settings
 
@@ -27,3 +28,16 @@ async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> 
 def _threads() -> ThreadPoolExecutor:
     # Made at the first use, so that a process forked before it has its own.
     return ThreadPoolExecutor(max_workers=settings.MEDIA_DECODE_THREADS, thread_name_prefix="media")
+
+
+async def on_media_loop(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine on the loop of the downloads: what strangers send, and how, keeps no other loop busy."""
+    return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, _loop()))
+
+
+@functools.cache
+def _loop() -> asyncio.AbstractEventLoop:
+    loop = asyncio.new_event_loop()
+    # A daemon: every download has its deadline, and whoever waits for one is gone when the process ends.
+    threading.Thread(target=loop.run_forever, name="media-fetch", daemon=True).start()
+    return loop

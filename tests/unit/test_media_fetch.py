@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import datetime
 import ipaddress
 import os
@@ -23,10 +24,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from django.test import override_settings
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from inference.errors import InvalidMedia
-from inference.media.addresses import is_public, resolve_host
+from inference.media.addresses import is_public
 from inference.media.fetch import fetch, fetch_all
+from inference.media.lookups import resolve_host
+from inference.media.network import PacedStream
 from inference.media.parts import MediaSource, Origin
 from inference.media.special_networks import IPV4_NETWORKS, IPV6_NETWORKS, METADATA_NETWORKS
 from tests.media_samples import image_bytes
@@ -155,11 +160,29 @@ def test_three_redirects_are_followed_and_the_fourth_is_refused(site: Site) -> N
         ("http://[broken/", "not found"),
         ("http://127.0.0.1:99999/", "port must be"),
         ("", "leads nowhere"),
+        ("javascript:1", "Only http and https"),
+        ("data:", "Only http and https"),
+        ("data:image/png;base64,AAAA", "Only http and https"),
+        ("mailto:a@b", "Only http and https"),
+        ("http:host", "status 404"),
+        ("https:", "names no host"),
+        ("http://pictures.example:port/", "malformed"),
+        ("http://" + "a" * 66_000, "malformed"),
+        ("http://[fe80::1%25eth0]/", "not found"),
+        ("http://.example/", "not found"),
     ],
 )
 def test_a_redirect_is_checked_like_the_first_url(site: Site, location: str, words: str) -> None:
     site.pages["/away"] = lambda page: page.answer(301, Location=location)
     assert words in refusal(site.url("/away"))
+
+
+@here
+def test_a_domain_of_emoji_is_asked_like_any_other(site: Site) -> None:
+    names = Names(["127.0.0.1"])
+    for host in ("xn--i-7iq.ws", "xn--ls8h.la", "xn--a", "b\N{LATIN SMALL LETTER U WITH DIAERESIS}cher.example"):
+        assert get(f"http://{host}:{site.port}/cat.png", resolve=names) == PNG
+    assert names.questions == ["xn--i-7iq.ws", "xn--ls8h.la", "xn--a", "xn--bcher-kva.example"]
 
 
 @here
@@ -217,6 +240,47 @@ def test_a_server_that_drips_is_cut_off_at_the_deadline(site: Site) -> None:
 
     site.pages["/drip"] = drip
     assert "longer than 0.3 seconds" in refusal(site.url("/drip"))
+
+
+@here
+def test_a_server_that_sends_a_byte_at_a_time_is_read_a_few_times_only(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[int] = []
+    read = PacedStream.read
+
+    async def count(stream: PacedStream, *args: Any, **options: Any) -> bytes:
+        data = await read(stream, *args, **options)
+        reads.append(len(data))
+        return data
+
+    def byte_by_byte(page: Page) -> None:
+        page.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        head = b"HTTP/1.0 200 OK\r\nX: " + b"x" * 3000 + b"\r\n\r\n"
+        for n in (*head, *bytes(20_000)):
+            page.connection.send(bytes([n]))
+
+    monkeypatch.setattr(PacedStream, "read", count)
+    site.pages["/bytes"] = byte_by_byte
+    assert get(site.url("/bytes")) == bytes(20_000)
+    # 23,000 sends; what came meanwhile is read together.
+    assert len(reads) < 2300
+
+
+@here
+def test_a_server_that_stays_slow_is_given_up_before_the_deadline(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def drip(page: Page) -> None:
+        page.send_response(200)
+        page.end_headers()
+        while not page.server.closing.wait(0.05):
+            try:
+                page.wfile.write(b"x")
+            except OSError:
+                return
+
+    site.pages["/drip"] = drip
+    monkeypatch.setattr("inference.media.fetch.SLOW_AFTER_SECONDS", 0.2)
+    assert "less than 1024 bytes a second" in refusal(site.url("/drip"))
 
 
 @here
@@ -471,6 +535,114 @@ def test_the_systems_resolver_gives_each_address_once() -> None:
     addresses = asyncio.run(resolve_host("localhost", 80))
     assert set(addresses) <= {"127.0.0.1", "::1"}
     assert len(addresses) == len(set(addresses)) > 0
+
+
+@pytest.fixture
+def dead_names(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Names under dead.example have a name server that never answers, until the event is set."""
+    over = threading.Event()
+    ask = socket.getaddrinfo
+
+    def lookup(host: str, *args: Any, **options: Any) -> Any:
+        if host.endswith("dead.example"):
+            over.wait(30)
+            raise OSError("timed out")
+        return ask(host, *args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+    monkeypatch.setattr("inference.media.lookups.LOOKUP_SECONDS", 0.3)
+    yield over
+    over.set()
+
+
+def test_names_that_never_resolve_hold_up_nobody_but_their_caller(dead_names: threading.Event) -> None:
+    async def flood() -> list[str]:
+        dead = [asyncio.create_task(resolve_host(f"{n}.dead.example", 80, caller="greedy")) for n in range(50)]
+        await asyncio.sleep(0)
+        found = await resolve_host("localhost", 80, caller="other")
+        assert not any(task.done() for task in dead)
+        for end in await asyncio.gather(*dead, return_exceptions=True):
+            assert isinstance(end, TimeoutError)
+        # The threads of the greedy one are still waiting for their answers, and so is it.
+        with pytest.raises(TimeoutError):
+            await resolve_host("localhost", 80, caller="greedy")
+        return found
+
+    assert asyncio.run(flood())
+    threads = [thread for thread in threading.enumerate() if thread.name.startswith("media-dns")]
+    assert len(threads) == 4
+    dead_names.set()
+    for thread in threads:
+        thread.join(10)
+    assert asyncio.run(resolve_host("localhost", 80, caller="greedy"))
+
+
+@here
+def test_a_name_that_never_resolves_is_not_found(dead_names: threading.Event) -> None:
+    assert "not found" in refusal("http://www.dead.example/cat.png")
+
+
+# --- whatever a URL may be made of
+
+PIECES = st.one_of(
+    st.sampled_from("/?#@:[]%.\\-_~ \t\n\r\0\x7f\N{SNOWMAN}\N{FULLWIDTH FULL STOP}\N{ZERO WIDTH JOINER}\ud800\udcff"),
+    st.sampled_from(["//", "://", "http", "https", "data:", "javascript:", "xn--", "xn--a", "%25", "%ff", "%00"]),
+    st.sampled_from(["127.0.0.1", "::1", "fe80::1%eth0", "[::ffff:127.0.0.1]", "0x7f", "a" * 64]),
+    st.sampled_from(["user:secret@", ":0", ":80", ":65536", ":-1", ":99999999999999999999"]),
+    st.text(max_size=5),
+)
+URLS = st.lists(PIECES, max_size=12).map("".join)
+
+
+@settings(max_examples=300, deadline=None)
+@given(rest=URLS, prefix=st.sampled_from(["http://", "https://", "http:", ""]))
+def test_no_text_of_a_url_gives_anything_but_a_refusal(rest: str, prefix: str) -> None:
+    with override_settings(MEDIA_FETCH_TIMEOUT_SECONDS=5), pytest.raises(InvalidMedia):
+        get(prefix + rest, resolve=Names(["192.0.2.1"]))
+    # Nothing listens there, so a URL that can be asked for is refused for that.
+    with here, override_settings(MEDIA_FETCH_TIMEOUT_SECONDS=5), pytest.raises(InvalidMedia):
+        get(prefix + rest, resolve=Names(["127.0.0.1"]))
+
+
+class Redirector:
+    """A server whose every answer is a redirect to ``location``."""
+
+    def __init__(self) -> None:
+        self.location = b""
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.port = self._server.getsockname()[1]
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._server.accept()
+            except OSError:
+                return
+            with connection, contextlib.suppress(OSError):
+                connection.recv(70_000)
+                connection.sendall(b"HTTP/1.1 302 Found\r\nLocation: " + self.location + b"\r\n\r\n")
+
+    def close(self) -> None:
+        self._server.shutdown(socket.SHUT_RDWR)
+        self._server.close()
+        self._thread.join(5)
+
+
+@pytest.fixture(scope="module")
+def redirector() -> Iterator[Redirector]:
+    server = Redirector()
+    yield server
+    server.close()
+
+
+@given(location=st.one_of(st.binary(max_size=60), URLS.map(lambda text: text.encode("utf-8", "surrogatepass"))))
+@settings(max_examples=200, deadline=None)
+def test_no_redirect_gives_anything_but_a_refusal(redirector: Redirector, location: bytes) -> None:
+    redirector.location = location
+    with here, override_settings(MEDIA_FETCH_TIMEOUT_SECONDS=5), pytest.raises(InvalidMedia):
+        get(f"http://pictures.example:{redirector.port}/", resolve=Names(["127.0.0.1"]))
 
 
 # --- over TLS
