@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 from django.apps import AppConfig
 
 
@@ -9,3 +11,20 @@ class InferenceConfig(AppConfig):
 
     def ready(self) -> None:
         from inference import checks  # noqa: F401  (registers the system checks)
+        from sessions_app import signals
+
+        signals.web_server_starts.connect(_begin_decoding)
+        signals.web_server_ended.connect(_end_decoding)
+
+
+def _begin_decoding(**kwargs: Any) -> None:
+    # Imported only here: commands that serve nobody need no decoders.
+    from inference.media.decoding import decoding_pool
+
+    decoding_pool().start()
+
+
+def _end_decoding(**kwargs: Any) -> None:
+    from inference.media.decoding import decoding_pool
+
+    decoding_pool().stop()

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from django.conf import settings
 
 from inference.engine.handle import Handle
+from inference.engine.vision import ModelVision
 from sessions_app.models import ChatSession
 
 
@@ -16,6 +17,11 @@ class SessionEngine(Protocol):
     @property
     def fingerprint(self) -> dict[str, Any]:
         """What another worker must share to go on with a text that this one began."""
+        ...
+
+    @property
+    def vision(self) -> ModelVision | None:
+        """What the model sees; None where that is not known, or not looked at here."""
         ...
 
     def submit(self, session: ChatSession) -> list[Handle]:

@@ -14,17 +14,19 @@ from django.conf import settings
 from PIL import Image
 
 from inference.engine.engine import Engine, EngineStats
-from inference.engine.errors import EngineError
+from inference.engine.errors import EngineError, EngineStopped, PromptTooLong
 from inference.engine.handle import Handle
 from inference.engine.loading import LoadedModel
 from inference.engine.progress import Progress
 from inference.engine.types import GenerationRequest, Sampling, Video
+from inference.engine.vision import ModelVision, VisionSizes
 from inference.engine_source import SourceListener
 from inference.engine_start import start_engine
+from inference.errors import ApiError, Unavailable
 from inference.generations import choices_of
-from inference.media.images import decode_image
-from inference.media.limits import media_limits
-from inference.media.videos import sample_video
+from inference.media import decode
+from inference.media.decoding import decoding_pool
+from inference.media.images import header_size
 from sessions_app.models import ChatSession, Chunk
 
 log = logging.getLogger(__name__)
@@ -43,6 +45,8 @@ class LocalSource:
 
     def start(self, listener: SourceListener) -> None:
         self._listener = listener
+        # Pictures can be decoded when the model has loaded.
+        decoding_pool().start()
         threading.Thread(target=self._run, name="model-loader", daemon=True).start()
 
     def try_again(self) -> None:
@@ -100,37 +104,39 @@ class LocalEngine:
             "quantization": loaded.quantization,
             "video_frames": settings.MAX_VIDEO_FRAMES,
         }
+        sizes = VisionSizes.of(loaded.processor) if loaded.has_media else None
+        self._vision = ModelVision(sizes, engine.max_context_tokens) if sizes else None
+        self._stopped = False
+
+    @property
+    def vision(self) -> ModelVision | None:
+        return self._vision
 
     @property
     def fingerprint(self) -> dict[str, Any]:
         return self._fingerprint
 
     def submit(self, session: ChatSession) -> list[Handle]:
-        return [self._engine.submit(request) for request in generation_requests(session)]
+        return [self._engine.submit(request) for request in generation_requests(session, self._vision)]
 
     def stop(self, timeout_seconds: float) -> bool:
+        if not self._stopped:
+            self._stopped = True
+            decoding_pool().stop()
         return self._engine.stop(timeout_seconds)
 
     def stats(self) -> EngineStats:
         return self._engine.stats()
 
 
-def generation_requests(session: ChatSession) -> list[GenerationRequest]:
+def generation_requests(session: ChatSession, vision: ModelVision | None) -> list[GenerationRequest]:
     """The stored request with its media decoded again from the stored bytes, and the tokens that are committed.
 
     One for each answer that the session wants. An answer that is complete is asked for too: the engine sees that it has
-    ended. Raises EngineError when the bytes are not those that came: another attempt would see another picture.
+    ended. Raises EngineError when the bytes are not those that came: another attempt would see another picture; and
+    EngineStopped when this process decodes no more, or not soon enough.
     """
-    images: list[Image.Image] = []
-    videos: list[Video] = []
-    for media in session.media.all() if _has_media(session.request["messages"]) else ():
-        data = bytes(media.data)
-        if hashlib.sha256(data).hexdigest() != media.sha256:
-            raise EngineError(f"The {media.kind} that was stored with this request is not the one that was sent.")
-        if media.kind == "image":
-            images.append(decode_image(data, media_limits(), param=None))
-        else:
-            videos.append(sample_video(data, media_limits(), param=None))
+    images, videos = _decoded_media(session, vision)
     sampling = Sampling.from_json(session.request["sampling"])
     committed = Chunk.objects.token_ids_by_choice(session.pk) if session.next_index > 1 else {}
     return [
@@ -143,6 +149,36 @@ def generation_requests(session: ChatSession) -> list[GenerationRequest]:
         )
         for choice in range(choices_of(session.request))
     ]
+
+
+def _decoded_media(session: ChatSession, vision: ModelVision | None) -> tuple[list[Image.Image], list[Video]]:
+    if not _has_media(session.request["messages"]):
+        return [], []
+    stored = [(media.kind, bytes(media.data), media.sha256) for media in session.media.all()]
+    for kind, data, digest in stored:
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise EngineError(f"The {kind} that was stored with this request is not the one that was sent.")
+    if vision is not None:
+        # Whoever accepted it may not have known the model: it was still loading.
+        _check_tokens([data for kind, data, _ in stored if kind == "image"], vision)
+    sizes = vision.sizes if vision else None
+    try:
+        images = [decode.decode_image(data, sizes) for kind, data, _ in stored if kind == "image"]
+        videos = [decode.sample_video(data) for kind, data, _ in stored if kind == "video"]
+    except Unavailable as exc:
+        raise EngineStopped from exc
+    return images, videos
+
+
+def _check_tokens(images: Sequence[bytes], vision: ModelVision) -> None:
+    tokens = 0
+    for data in images:
+        try:
+            tokens += vision.sizes.image_tokens(*header_size(data, param=None))
+        except ApiError:  # decoding says what is wrong with it
+            continue
+    if tokens >= vision.context_tokens:
+        raise PromptTooLong(tokens, vision.context_tokens)
 
 
 def _has_media(messages: Sequence[dict[str, Any]]) -> bool:

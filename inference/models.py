@@ -41,6 +41,9 @@ class ModelWorker(models.Model):
         default=False, help_text="Somebody wants the model loaded again; its next heartbeat sees it."
     )
     running = models.PositiveIntegerField(default=0, help_text="Sessions it is running now.")
+    vision = models.JSONField(
+        default=dict, blank=True, help_text="At what size its model sees pictures, and how many tokens it holds."
+    )
     started_at = models.DateTimeField(default=timezone.now)
     heartbeat_at = models.DateTimeField(default=timezone.now)
 

@@ -10,6 +10,7 @@ from django.db import Error as DatabaseError
 from django.db.models import Max
 from django.utils import timezone
 
+from inference.engine.vision import ModelVision
 from inference.errors import Unavailable
 from inference.models import ModelWorker
 from sessions_app.db import in_db
@@ -29,6 +30,8 @@ class ModelHealth:
     progress: str = ""
     #: of the refusal, where there is no model
     code: str = "model_not_loaded"
+    #: what the model sees, where a worker has said so
+    vision: ModelVision | None = None
 
     @property
     def has_failed(self) -> bool:
@@ -50,7 +53,10 @@ def read_model_health() -> ModelHealth:
     """The best that any live worker offers."""
     workers = {worker.state: worker for worker in ModelWorker.objects.alive().exclude(state=ModelWorker.State.STOPPED)}
     if ModelWorker.State.READY in workers:
-        return ModelHealth(ready=True, loading=False, error=None)
+        vision = workers[ModelWorker.State.READY].vision
+        return ModelHealth(
+            ready=True, loading=False, error=None, vision=ModelVision.from_json(vision) if vision else None
+        )
     if loading := workers.get(ModelWorker.State.LOADING):
         return ModelHealth(ready=False, loading=True, error=None, progress=loading.progress)
     if failed := workers.get(ModelWorker.State.FAILED):
@@ -76,9 +82,14 @@ def model_failed_error(reason: str) -> dict[str, str | None]:
     }
 
 
-async def check_model_available() -> None:
-    """Raises as ``refuse_if_failed``; for what is done before a session is opened, which looks by itself."""
-    refuse_if_failed(await in_db(read_model_health))
+async def check_model_available() -> ModelVision | None:
+    """What the model sees, where that is known. For what is done before a session is opened, which looks by itself.
+
+    Raises as ``refuse_if_failed``.
+    """
+    health = await in_db(read_model_health)
+    refuse_if_failed(health)
+    return health.vision
 
 
 def refuse_if_failed(health: ModelHealth) -> None:

@@ -186,6 +186,7 @@ class Worker:
                 "progress": self._progress,
                 "error": self.load_error or "",
                 "running": self.writer.running,
+                "vision": self._engine.vision.to_json() if self._engine and self._engine.vision else {},
                 "heartbeat_at": timezone.now(),
             },
         )

@@ -11,7 +11,7 @@ from PIL import Image
 
 from inference.errors import TooLarge
 from inference.media.images import decode_image, image_content_type
-from inference.media.limits import check_shape, media_limits
+from inference.media.limits import Limits, check_shape
 
 #: pixels; an ID-1 card of this width has 600 dots an inch, more than any print of it, and more pixels read no better
 LONGEST_SIDE = 2048
@@ -34,21 +34,19 @@ class CardImage:
         return hashlib.sha256(self.data).hexdigest()
 
 
-def prepare(data: bytes) -> CardImage:
+def prepare(data: bytes, limits: Limits, param: str | None = "image") -> CardImage:
     """Decode what was uploaded and encode it anew: PNG stays PNG, everything else becomes JPEG.
 
-    EXIF goes with that, and the place and the device it names. Takes some 100 ms of CPU for a phone's photograph.
-    Raises InvalidMedia where it is no image, TooLarge above ``MAX_IMAGE_BYTES``.
+    EXIF goes with that, and the place and the device it names. Takes some 100 ms of CPU for a phone's photograph, and
+    is done in a process of its own. Raises InvalidMedia where it is no image.
     """
-    check_size(len(data))
-    limits = media_limits()
-    image = decode_image(data, limits, param="image")
+    image = decode_image(data, limits, param)
     image.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
     # Rounding may have made a long strip longer than the model takes.
-    check_shape(*image.size, limits, kind="image", param="image")
+    check_shape(*image.size, limits, kind="image", param=param)
     # Pillow writes what it finds here into the file: ICC profiles, comments, text chunks.
     image.info.clear()
-    content_type = "image/png" if image_content_type(data, param="image") == "image/png" else "image/jpeg"
+    content_type = "image/png" if image_content_type(data, param=param) == "image/png" else "image/jpeg"
     encoded = io.BytesIO()
     if content_type == "image/png":
         image.save(encoded, "PNG")

@@ -18,7 +18,7 @@ from django.db import transaction
 
 from inference import generations
 from inference.engine.types import Sampling
-from inference.media.threads import in_thread
+from inference.media.decode import finished, submit_image
 from ocr import card_image, doubt, prompt
 from ocr.checks import run_checks
 from ocr.models import FILE_NAME_MAX_CHARS, KtpExtraction, KtpImage
@@ -44,7 +44,8 @@ async def start_extraction(
 
     Raises InvalidMedia and TooLarge for the upload, Unavailable when no run can be queued. Nothing stays behind then.
     """
-    image = await in_thread(card_image.prepare, data)
+    card_image.check_size(len(data))
+    image = await finished(submit_image(card_image.prepare, data, param="image"))
     # A client who leaves now must not leave a stored card without its session.
     return await asyncio.shield(_store_and_send(image, file_name, user, request_id))
 

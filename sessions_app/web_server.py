@@ -30,6 +30,7 @@ from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
 from sessions_app.http_channel import EXTENSION, BoundedRequest, build_channel
+from sessions_app.signals import web_server_ended, web_server_starts
 
 log = logging.getLogger(__name__)
 
@@ -182,7 +183,7 @@ def run_web_server(*, host: str, port: int, on_ready: Callable[[], None]) -> Non
     Raises ``PortTaken``.
     """
     _check_port(host, port)
-    BackpressureServer(
+    server = BackpressureServer(
         application=get_default_application(),
         endpoints=build_endpoint_description_strings(host=host, port=port),
         on_ready=on_ready,
@@ -190,7 +191,12 @@ def run_web_server(*, host: str, port: int, on_ready: Callable[[], None]) -> Non
         root_path=settings.ROOT_PATH,
         server_name="sambung",
         verbosity=0,
-    ).run()
+    )
+    web_server_starts.send(sender=None)
+    try:
+        server.run()
+    finally:
+        web_server_ended.send(sender=None)
 
 
 def _check_port(host: str, port: int) -> None:

@@ -117,10 +117,9 @@ async def _open(chat: ChatRequest) -> ChatSession:
     asked, conversation = chat.asked, chat.conversation
     if conversation is None:
         raise InvalidRequest("messages is missing.", param="messages")
-    if conversation.sources:
-        # Nothing is fetched for a model that is not there.
-        await check_model_available()
-    media = await load_all(conversation.sources)
+    # Nothing is fetched for a model that is not there.
+    vision = await check_model_available() if conversation.sources else None
+    media = await load_all(conversation.sources, model=vision)
     return await generations.start_generation(
         messages=conversation.messages,
         media=media,

@@ -146,6 +146,11 @@ class Engine:
             self._thread.join(timeout_seconds)
         return not self._thread.is_alive()
 
+    @property
+    def max_context_tokens(self) -> int:
+        """Of prompt and answer together."""
+        return self._limit
+
     def stats(self) -> EngineStats:
         with self._changed:
             waiting = self._in_preparation + len(self._ready)

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import struct
 import zlib
+from dataclasses import dataclass
 
+import av.error
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
+from inference.engine.vision import VisionSizes
 from inference.errors import InvalidMedia
+from inference.media import large
 from inference.media.formats.bare import BareImage, Unreadable
-from inference.media.formats.image import ImageFormat, format_of
+from inference.media.formats.image import JPEG, PNG, TIFF, WEBP, ImageFormat, format_of
+from inference.media.large import BAND_PIXELS, WHOLE_PIXELS
 from inference.media.limits import Limits, check_shape
 
 WHITE = (255, 255, 255, 255)
+#: pixels times scans of a progressive JPEG: ten for each of a hundred million, some seconds of a processor
+MAX_SCANNED_PIXELS = 1_000_000_000
 #: what Pillow's parsers let out when they stumble over damaged bytes
 DECODER_ERRORS = (
     ArithmeticError,
@@ -28,32 +36,111 @@ DECODER_ERRORS = (
     ValueError,
     struct.error,
     zlib.error,
+    av.error.FFmpegError,
     Unreadable,
 )
+#: how to make a picture upright, by EXIF's number
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 # Set once, here where all decoding is: what a header may claim is checked before Pillow sees the file.
 Image.MAX_IMAGE_PIXELS = None
 
 
-def decode_image(data: bytes, limits: Limits, *, param: str | None) -> Image.Image:
+@dataclass(frozen=True, slots=True)
+class CheckedImage:
+    """What there is to know of a picture that can be decoded."""
+
+    content_type: str
+    #: pixels, upright
+    width: int
+    height: int
+    #: without metadata; None where the file has none
+    data: bytes | None
+
+
+def check_image(data: bytes, limits: Limits, param: str | None) -> CheckedImage:
+    """Decode a picture, as cheaply as its format allows, to see that it can be. Raises as ``decode_image`` does."""
+    file = take_apart(data, limits, param=param)
+    width, height = file.upright_size
+    # A large one as the model would see it at most, so that it takes no more memory when it does.
+    pixels = WHOLE_PIXELS if width * height > WHOLE_PIXELS else 1
+    _load(file, limits, pixels, param)
+    return CheckedImage(
+        content_type=image_content_type(data, param=param),
+        width=width,
+        height=height,
+        data=file.data if file.data != data else None,
+    )
+
+
+def decode_image(data: bytes, limits: Limits, param: str | None, sizes: VisionSizes | None = None) -> Image.Image:
     """The (first) picture as RGB, upright, on white where it was transparent.
 
-    Raises InvalidMedia where the bytes are no image of an accepted format, are cut off or damaged, or are over the
-    limits on pixels and scans (checked from the header, before decoding).
+    One that the model would see smaller is reduced to the size at which it sees it; without ``sizes`` one of more than
+    ``WHOLE_PIXELS`` to that many. Raises InvalidMedia where the bytes are no image of an accepted format, are cut off
+    or damaged, or are over the limits on pixels and scans (checked from the header, before decoding).
     """
-    return decode_bare(take_apart(data, limits, param=param), limits, param=param)
-
-
-def decode_bare(file: BareImage, limits: Limits, *, param: str | None) -> Image.Image:
-    """As ``decode_image``, of a file that was taken apart."""
+    file = take_apart(data, limits, param=param)
+    width, height = file.upright_size
+    size = sizes.reduced(width, height) if sizes else None
+    most = sizes.image_pixels[1] if sizes and size else WHOLE_PIXELS
     try:
-        image = _loaded(file.data, limits, param)
-        if file.control is not None and image.tobytes() != _loaded(file.control, limits, param).tobytes():
-            raise Unreadable
-        ImageOps.exif_transpose(image, in_place=True)
-        return _as_rgb(image)
+        image = _upright_rgb(_load(file, limits, most, param), file, most)
     except DECODER_ERRORS:
         raise _damaged(param) from None
+    if size is None and width * height > most:
+        ratio = (most / (width * height)) ** 0.5
+        size = max(1, int(width * ratio)), max(1, int(height * ratio))
+    if size is not None:
+        image = image.resize(size, Image.Resampling.BICUBIC)
+    # Whoever gets it gets its pixels only.
+    image.info.clear()
+    return image
+
+
+def _load(file: BareImage, limits: Limits, pixels: int, param: str | None) -> Image.Image:
+    """Decode a file. Of one over ``WHOLE_PIXELS``, and where ``pixels`` is 1, only so many need be there."""
+    try:
+        image = _decode(file.data, file, limits, pixels, param)
+        if file.control is not None:
+            control = _decode(file.control, file, limits, pixels, param)
+            if image.tobytes() != control.tobytes():
+                raise Unreadable
+        return image
+    except DECODER_ERRORS:
+        raise _damaged(param) from None
+
+
+def _decode(data: bytes, file: BareImage, limits: Limits, pixels: int, param: str | None) -> Image.Image:
+    kind = _format(data, param)
+    is_large = file.width * file.height > WHOLE_PIXELS
+    if kind is JPEG and (is_large or pixels == 1):
+        return large.load_jpeg(_opened(data, kind, limits, param), pixels)
+    if kind is WEBP and is_large:
+        return large.decode_webp(data, pixels)
+    if kind is PNG and is_large and (bands := large.png_bands(file)) is not None:
+        return large.reduce_bands(bands, (file.width, file.height), pixels, _as_rgb)
+    image = _opened(data, kind, limits, param)
+    image.load()
+    return image
+
+
+def _upright_rgb(image: Image.Image, file: BareImage, pixels: int) -> Image.Image:
+    if format_of(file.data) is not TIFF:
+        # Pillow turns a TIFF by itself.
+        _turn(image, file.orientation)
+    if image.width * image.height <= WHOLE_PIXELS or (image.mode == "RGB" and "transparency" not in image.info):
+        return _as_rgb(image)
+    as_rgb = functools.partial(_as_rgb, highest=_highest(image))
+    return large.reduce_bands(large.image_bands(image), image.size, max(pixels, BAND_PIXELS), as_rgb)
 
 
 def take_apart(data: bytes, limits: Limits, *, param: str | None) -> BareImage:
@@ -65,11 +152,32 @@ def take_apart(data: bytes, limits: Limits, *, param: str | None) -> BareImage:
     if min(file.width, file.height) < 1:
         raise _damaged(param)
     check_shape(file.width, file.height, limits, kind="image", param=param)
+    if file.scans > 1 and file.scans * file.width * file.height > MAX_SCANNED_PIXELS:
+        raise InvalidMedia(
+            f"The image is made of {file.scans} scans, too many for its size; save it as a plain JPEG.", param=param
+        )
     if file.scans > limits.image_scans:
         raise InvalidMedia(
             f"The image is made of more than {limits.image_scans} scans; save it as a plain JPEG.", param=param
         )
+    if file.buffered_bytes > limits.memory_bytes // 2:
+        raise InvalidMedia(
+            "The image is too large for a progressive JPEG, which is kept whole while it is decoded; "
+            "save it as a plain JPEG.",
+            param=param,
+        )
     return file
+
+
+def header_size(data: bytes, *, param: str | None) -> tuple[int, int]:
+    """(width, height) that the header claims, at little cost. Raises InvalidMedia where it claims nothing."""
+    try:
+        width, height = _format(data, param).size(data)
+    except Unreadable:
+        raise _damaged(param) from None
+    if min(width, height) < 1:
+        raise _damaged(param)
+    return width, height
 
 
 def image_content_type(data: bytes, *, param: str | None) -> str:
@@ -93,35 +201,54 @@ def _damaged(param: str | None) -> InvalidMedia:
     return InvalidMedia("The image is damaged or cut off.", param=param)
 
 
-def _loaded(data: bytes, limits: Limits, param: str | None) -> Image.Image:
-    image = Image.open(io.BytesIO(data), formats=[_format(data, param).name])
+def _opened(data: bytes, kind: ImageFormat, limits: Limits, param: str | None) -> Image.Image:
+    image = Image.open(io.BytesIO(data), formats=[kind.name])
     # A header that says one thing to us and another to Pillow.
     check_shape(*image.size, limits, kind="image", param=param)
-    image.load()
     return image
 
 
-def _as_rgb(image: Image.Image) -> Image.Image:
+def _turn(image: Image.Image, orientation: int) -> None:
+    """Upright, as EXIF's number says, in place."""
+    if orientation in TURNS:
+        image.im = image.im.transpose(TURNS[orientation])
+        image._size = image.im.size
+
+
+def _as_rgb(image: Image.Image, highest: float | None = None) -> Image.Image:
+    """``highest`` is the highest value of the whole picture where this is a part of it."""
     if image.mode.startswith("I;16"):
         return _from_grey(np.asarray(image).astype(np.uint16) >> 8)
     if image.mode in ("I", "F"):
-        return _from_grey(_to_bytes(np.asarray(image)))
+        return _from_grey(_to_bytes(np.asarray(image), highest))
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", rgba.size, WHITE), rgba).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _to_bytes(values: np.ndarray) -> np.ndarray:
+def _highest(image: Image.Image) -> float | None:
+    """Of a greyscale of 32 bits; None of all else."""
+    if image.mode not in ("I", "F"):
+        return None
+    parts = (np.asarray(band) for band in large.image_bands(image))
+    return max(float(np.nan_to_num(part, nan=0.0, posinf=65535.0, neginf=0.0).max()) for part in parts)
+
+
+def _finite(values: np.ndarray) -> np.ndarray:
+    return np.nan_to_num(values.astype(np.float64), copy=False, nan=0.0, posinf=65535.0, neginf=0.0)
+
+
+def _to_bytes(values: np.ndarray, highest: float | None) -> np.ndarray:
     """Greyscale of 32 bits brought to 0..255 by the range it uses: unit floats, 8 bits or 16 bits."""
     fractions = values.dtype.kind == "f"
-    values = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=65535.0, neginf=0.0)
-    highest = values.max()
+    values = _finite(values)
+    highest = values.max() if highest is None else highest
     if fractions and highest <= 1.0:
-        values = values * 255.0
+        values *= 255.0
     elif highest > 255.0:
-        values = values / 257.0
-    return values.clip(0.0, 255.0).round()
+        values /= 257.0
+    return values.clip(0.0, 255.0, out=values).round(out=values)
 
 
 def _from_grey(values: np.ndarray) -> Image.Image:

@@ -25,8 +25,11 @@ class Limits:
     video_seconds: float
     #: frames that are taken from a video
     video_frames: int
-    #: to decode one video
+    #: of a processor, to decode one picture and one video
+    image_decode_seconds: float
     video_decode_seconds: float
+    #: of a process that decodes, beside what it has when idle
+    memory_bytes: int
 
 
 def media_limits() -> Limits:
@@ -37,7 +40,9 @@ def media_limits() -> Limits:
         video_pixels=settings.MAX_VIDEO_PIXELS,
         video_seconds=settings.MAX_VIDEO_SECONDS,
         video_frames=settings.MAX_VIDEO_FRAMES,
+        image_decode_seconds=settings.IMAGE_DECODE_TIMEOUT_SECONDS,
         video_decode_seconds=settings.MEDIA_DECODE_TIMEOUT_SECONDS,
+        memory_bytes=settings.MEDIA_DECODE_MEMORY_MB * 2**20,
     )
 
 

@@ -11,16 +11,17 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from inference.errors import InvalidMedia
+from inference.engine.vision import ModelVision
+from inference.media import decode
 from inference.media.addresses import Resolver
+from inference.media.budget import RequestBudget
 from inference.media.fetch import byte_limit, fetch_all
-from inference.media.images import decode_bare, image_content_type, take_apart
+from inference.media.images import header_size
 from inference.media.inline import too_large
-from inference.media.limits import media_limits
+from inference.media.limits import check_shape, media_limits
 from inference.media.lookups import resolve_host
 from inference.media.parts import MediaKind, MediaSource
 from inference.media.threads import in_thread, on_media_loop
-from inference.media.videos import sample_video, video_content_type
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,52 +45,70 @@ class FetchedMedia:
 
 
 async def load_all(
-    sources: Sequence[MediaSource], *, caller: str = "", resolve: Resolver | None = None
+    sources: Sequence[MediaSource],
+    *,
+    model: ModelVision | None = None,
+    caller: str = "",
+    resolve: Resolver | None = None,
 ) -> list[FetchedMedia]:
-    """Fetch the sources and check that each can be decoded, in order. Raises InvalidMedia naming the part.
+    """Fetch the sources and check that each can be decoded, in order.
 
-    ``caller`` is whoever sent them: what one caller asks of the name servers is bounded.
+    ``caller`` is whoever sent them: what one caller asks of the name servers is bounded. Raises InvalidMedia naming the
+    part, InvalidRequest where the media do not fit the model's context (without ``model`` that is not looked at), and
+    Unavailable where decoding does not get its turn.
     """
     if not sources:
         return []
     resolve = resolve or functools.partial(resolve_host, caller=caller)
     fetched = await on_media_loop(fetch_all(sources, resolve=resolve))
-    # One after the other: a request with many files holds one decoding thread, not all of them.
+    await _count(sources, fetched, RequestBudget(model))
+    # One after the other: a request with many files holds one decoding process, not all of them.
     return [await check(source.kind, data, param=source.param) for source, data in zip(sources, fetched, strict=True)]
 
 
 async def check(kind: MediaKind, data: bytes, *, param: str) -> FetchedMedia:
-    """Decode one image or video on a media thread to see that it can be. Serves uploads too.
+    """Decode one image or video in a process of its own to see that it can be. Serves uploads too.
 
-    Raises InvalidMedia.
+    Raises InvalidMedia and Unavailable.
     """
     if len(data) > byte_limit(kind):
         raise too_large(byte_limit(kind), param)
-    return await in_thread(_checked, kind, data, param)
-
-
-def _checked(kind: MediaKind, data: bytes, param: str) -> FetchedMedia:
-    limits = media_limits()
-    try:
-        if kind == "image":
-            file = take_apart(data, limits, param=param)
-            # Without metadata: the place and the device that a photograph names are nobody's business here.
-            data = file.data
-            content_type = image_content_type(data, param=param)
-            (width, height), frames = decode_bare(file, limits, param=param).size, 1
-        else:
-            video = sample_video(data, limits, param=param)
-            content_type = video_content_type(data, param=param)
-            frames, height, width, _ = video.frames.shape
-    except MemoryError:
-        raise InvalidMedia(f"The {kind} needs more memory to decode than there is.", param=param) from None
+    if kind == "image":
+        image = await decode.check_image(data, param=param)
+        # Without metadata: the place and the device that a photograph names are nobody's business here.
+        data = image.data or data
+        content_type, width, height, frames = image.content_type, image.width, image.height, 1
+    else:
+        video = await decode.check_video(data, param=param)
+        content_type, width, height, frames = video.content_type, video.width, video.height, video.frames
     return FetchedMedia(
         kind=kind,
         param=param,
         data=data,
         content_type=content_type,
-        sha256=hashlib.sha256(data).hexdigest(),
+        sha256=await in_thread(_digest, data),
         width=width,
         height=height,
         frames=frames,
     )
+
+
+async def _count(sources: Sequence[MediaSource], fetched: Sequence[bytes], budget: RequestBudget) -> None:
+    """Refuse what comes to too much, images first: their headers are read at once."""
+    limits = media_limits()
+    pairs = list(zip(sources, fetched, strict=True))
+    for source, data in pairs:
+        if source.kind == "image":
+            width, height = await in_thread(header_size, data, param=source.param)
+            check_shape(width, height, limits, kind="image", param=source.param)
+            budget.add_image(width, height)
+    budget.check()
+    for source, data in pairs:
+        if source.kind == "video":
+            shape = await decode.survey_video(data, param=source.param)
+            budget.add_video(shape.frames, shape.width, shape.height)
+            budget.check()
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -9,16 +9,17 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
-from django.conf import settings
-
 P = ParamSpec("P")
 T = TypeVar("T")
+
+#: for base64 and local files: little work, but too much for a loop
+BLOCKING_THREADS = 2
 
 
 async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run blocking work on a media thread and wait for it without holding up the event loop.
 
-    Being cancelled stops the waiting, not the work: work that can take long has its own deadline.
+    Being cancelled stops the waiting, not the work. Decoding is not for these threads: see ``decoding``.
     """
     loop = asyncio.get_running_loop()
     return await loop.run_in_executor(_threads(), functools.partial(work, *args, **kwargs))
@@ -27,7 +28,7 @@ async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> 
 @functools.cache
 def _threads() -> ThreadPoolExecutor:
     # Made at the first use, so that a process forked before it has its own.
-    return ThreadPoolExecutor(max_workers=settings.MEDIA_DECODE_THREADS, thread_name_prefix="media")
+    return ThreadPoolExecutor(max_workers=BLOCKING_THREADS, thread_name_prefix="media")
 
 
 async def on_media_loop(work: Coroutine[Any, Any, T]) -> T:

@@ -26,7 +26,7 @@ from av.video.stream import VideoStream
 
 from inference.engine.types import Video
 from inference.errors import InvalidMedia
-from inference.media.formats import mp4
+from inference.media.formats import jpeg, mp4
 from inference.media.formats.bare import Unreadable
 from inference.media.formats.video import container_of, is_cut_off
 from inference.media.limits import Limits, check_shape
@@ -53,6 +53,20 @@ class _Packet:
     is_hidden: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Film:
+    """What the packets say: which frames to take, and what to decode for them."""
+
+    #: seconds
+    wanted: list[float]
+    stretches: list[tuple[int, int]]
+    #: frames a second, where frames are counted because their times are not known
+    rate: Fraction | None
+    time_base: Fraction
+    #: seconds
+    begins_at: float
+
+
 class _Deadline:
     def __init__(self, seconds: float, param: str | None) -> None:
         self.seconds = seconds
@@ -67,7 +81,37 @@ class _Deadline:
             )
 
 
-def sample_video(data: bytes, limits: Limits, *, param: str | None) -> Video:
+@dataclass(frozen=True, slots=True)
+class VideoShape:
+    """What of a video the model will see."""
+
+    content_type: str
+    #: pixels of a frame; of a survey as they are stored, else upright
+    width: int
+    height: int
+    frames: int
+
+    @property
+    def pixels(self) -> int:
+        return self.width * self.height * self.frames
+
+
+def survey_video(data: bytes, limits: Limits, param: str | None) -> VideoShape:
+    """What ``sample_video`` will give, found without decoding. Raises as that does, where it is not for the pixels."""
+    deadline = _Deadline(limits.video_decode_seconds, param)
+    with _opened(data, limits, param) as (container, stream):
+        film = _read_film(container, stream, deadline, limits, param)
+        size = _size(stream.width, stream.height, len(film.wanted), limits)
+    return VideoShape(video_content_type(data, param=param), *size, max(2, len(film.wanted)))
+
+
+def check_video(data: bytes, limits: Limits, param: str | None) -> VideoShape:
+    """Decode a video as the model will see it, to see that it can be. Raises as ``sample_video`` does."""
+    frames, height, width, _ = sample_video(data, limits, param=param).frames.shape
+    return VideoShape(video_content_type(data, param=param), width, height, frames)
+
+
+def sample_video(data: bytes, limits: Limits, param: str | None) -> Video:
     """At most ``limits.video_frames`` frames, about two a second, the first and the last among them.
 
     Every frame is upright RGB; together they have at most ``limits.video_pixels`` pixels, reduced in size where
@@ -76,28 +120,17 @@ def sample_video(data: bytes, limits: Limits, *, param: str | None) -> Video:
     """
     deadline = _Deadline(limits.video_decode_seconds, param)
     with _opened(data, limits, param) as (container, stream):
-        packets = _read_packets(container, stream, deadline, limits, param)
-        # AVI knows no times: those that its reader makes up are wrong where frames were reordered.
-        by_count = container.format.name == "avi" and not all(packet.is_key for packet in packets)
-        rate = stream.average_rate or stream.guessed_rate or ASSUMED_RATE
-        time_base = stream.time_base or Fraction(1, 1000)
-    by_count = by_count or any(packet.pts is None for packet in packets)
-    times = _shown_times(packets, rate if by_count else None, time_base)
-    if not times:
-        raise InvalidMedia("The video has no frames.", param=param)
-    if times[-1] - times[0] > limits.video_seconds:
-        raise _too_long(limits, param)
-    wanted = _choose(times, limits.video_frames)
+        film = _read_film(container, stream, deadline, limits, param)
     # A fresh reader: not every container can be read twice.
     with _opened(data, limits, param) as (container, stream):
-        stretches = [(0, len(packets))] if by_count else _stretches(packets, wanted, time_base)
-        decoded = _decode(container, stream, stretches, deadline)
-        if by_count:
+        decoded = _decode(container, stream, film.stretches, deadline, limits)
+        if film.rate is not None:
+            rate = film.rate
             shown = ((float(n / rate), frame) for n, frame in enumerate(decoded))
         else:
             # Not frame.time: frames that come out at the end of a stretch have lost their time base.
-            shown = ((float(frame.pts * time_base), frame) for frame in decoded if frame.pts is not None)
-        picked = list(_pick(shown, wanted, limits, param))
+            shown = ((float(frame.pts * film.time_base), frame) for frame in decoded if frame.pts is not None)
+        picked = list(_pick(shown, film.wanted, limits, param))
     if not picked:
         raise InvalidMedia("The video has no frames that can be decoded.", param=param)
     if len(picked) == 1:
@@ -105,7 +138,7 @@ def sample_video(data: bytes, limits: Limits, *, param: str | None) -> Video:
         picked *= 2
     return Video(
         frames=np.stack([frame for _, frame in picked]),
-        timestamps_seconds=[round(when - times[0], 6) for when, _ in picked],
+        timestamps_seconds=[round(when - film.begins_at, 6) for when, _ in picked],
     )
 
 
@@ -142,9 +175,13 @@ def _opened(data: bytes, limits: Limits, param: str | None) -> Iterator[tuple[In
             if not (stream.codec_context and stream.width and stream.height):
                 raise InvalidMedia("The video's codec or frame size is unknown.", param=param)
             check_shape(stream.width, stream.height, limits, kind="video", param=param)
+            # A frame may say that it is larger than its stream.
+            stream.codec_context.options = {"max_pixels": str(limits.image_pixels)}
             # One thread: what a damaged stream decodes to may depend on how threads share it.
             stream.codec_context.thread_count = 1
             yield container, stream
+    except MemoryError:  # FFmpeg's has both kinds among its ancestors
+        raise
     except av.error.FFmpegError:
         raise InvalidMedia("The video is damaged or cut off, or its codec is not supported.", param=param) from None
 
@@ -171,6 +208,25 @@ def _with_checked_index(data: bytes, limits: Limits, param: str | None) -> bytes
 
 def _most_packets(limits: Limits) -> float:
     return limits.video_seconds * MAX_PACKETS_PER_SECOND
+
+
+def _read_film(
+    container: InputContainer, stream: VideoStream, deadline: _Deadline, limits: Limits, param: str | None
+) -> _Film:
+    packets = _read_packets(container, stream, deadline, limits, param)
+    # AVI knows no times: those that its reader makes up are wrong where frames were reordered.
+    by_count = container.format.name == "avi" and not all(packet.is_key for packet in packets)
+    by_count = by_count or any(packet.pts is None for packet in packets)
+    rate = (stream.average_rate or stream.guessed_rate or ASSUMED_RATE) if by_count else None
+    time_base = stream.time_base or Fraction(1, 1000)
+    times = _shown_times(packets, rate, time_base)
+    if not times:
+        raise InvalidMedia("The video has no frames.", param=param)
+    if times[-1] - times[0] > limits.video_seconds:
+        raise _too_long(limits, param)
+    wanted = _choose(times, limits.video_frames)
+    stretches = [(0, len(packets))] if by_count else _stretches(packets, wanted, time_base)
+    return _Film(wanted, stretches, rate, time_base, times[0])
 
 
 def _read_packets(
@@ -231,18 +287,27 @@ def _stretches(packets: list[_Packet], wanted: list[float], time_base: Fraction)
 
 
 def _decode(
-    container: InputContainer, stream: VideoStream, stretches: list[tuple[int, int]], deadline: _Deadline
+    container: InputContainer,
+    stream: VideoStream,
+    stretches: list[tuple[int, int]],
+    deadline: _Deadline,
+    limits: Limits,
 ) -> Iterator[VideoFrame]:
     """The frames of the given stretches, in the order in which they are shown."""
     left = iter(stretches)
     stretch = next(left, None)
     packets = (packet for packet in container.demux(stream) if packet.size)
+    is_jpeg = stream.codec_context.name == "mjpeg"
     for n, packet in enumerate(packets):
         if stretch is None:
             return
         deadline.check()
         if n < stretch[0]:
             continue
+        if is_jpeg and jpeg.scans_in(bytes(packet)) > limits.image_scans:
+            raise InvalidMedia(
+                f"A frame of the video is made of more than {limits.image_scans} scans.", param=deadline.param
+            )
         for frame in stream.codec_context.decode(packet):
             deadline.check()
             yield frame

@@ -67,6 +67,11 @@ class UpstreamEngine:
             limits=httpx.Limits(max_connections=settings.MAX_BATCH_SIZE + SPARE_CONNECTIONS),
         )
 
+    @property
+    def vision(self) -> None:
+        """Not known: the upstream counts what it is sent."""
+        return None
+
     def start(self) -> None:
         self._thread.start()
 

@@ -80,7 +80,7 @@ def ask(engine: Engine, data: bytes) -> tuple[str, str, list[doubt.Token]]:
     Raises ``ApiError``, ``EngineError``.
     """
     # What is stored for a worker is the prepared picture, encoded; it decodes that again.
-    picture = decode_image(card_image.prepare(data).data, media_limits(), param="image")
+    picture = decode_image(card_image.prepare(data, media_limits()).data, media_limits(), "image")
     request = GenerationRequest(messages=prompt.messages(), sampling=sampling(), images=[picture])
     texts: list[str] = []
     tokens: list[doubt.Token] = []

@@ -25,12 +25,14 @@ DEADLINE_SECONDS = 20.0
 
 
 class NoEngine:
+    vision = None
+
     """Reads the session as the real one does, and has no model."""
 
     fingerprint: dict[str, Any] = {"revision": "this"}
 
     def submit(self, session: ChatSession) -> Any:
-        raise AssertionError(f"no session of these tests comes so far: {generation_requests(session)}")
+        raise AssertionError(f"no session of these tests comes so far: {generation_requests(session, None)}")
 
     def stop(self, timeout_seconds: float) -> bool:
         return True
@@ -195,8 +197,8 @@ def test_an_attempt_that_would_see_another_picture_is_refused() -> None:
     content = [{"type": "text", "text": "Apa ini?"}, {"type": "image"}]
     request = {"messages": [{"role": "user", "content": content}], "sampling": {"max_tokens": 5}}
     session = open_session(request=request, media=[png()])
-    [asked] = generation_requests(session)
+    [asked] = generation_requests(session, None)
     assert len(asked.images) == 1
     session.media.update(data=b"another")
     with pytest.raises(EngineError, match="not the one that was sent"):
-        generation_requests(session)
+        generation_requests(session, None)

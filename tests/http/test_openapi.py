@@ -89,9 +89,9 @@ def test_every_example_is_a_request_that_this_server_takes(name: str) -> None:
     for source in conversation.sources:
         data = base64.b64decode(source.address.partition(",")[2])
         if source.kind == "image":
-            assert decode_image(data, media_limits(), param=None).size == (64, 64)
+            assert decode_image(data, media_limits(), None).size == (64, 64)
         else:
-            assert len(sample_video(data, media_limits(), param=None).frames) == 2
+            assert len(sample_video(data, media_limits(), None).frames) == 2
 
 
 def test_all_but_health_may_be_authorized(document: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ WHITE = (255, 255, 255)
 
 
 def decode(data: bytes) -> Image.Image:
-    return decode_image(data, media_limits(), param=PART)
+    return decode_image(data, media_limits(), PART)
 
 
 def refusal(data: bytes) -> str:

@@ -29,7 +29,7 @@ XMP = (
 
 
 def decode(data: bytes) -> Image.Image:
-    return decode_image(data, media_limits(), param=PART)
+    return decode_image(data, media_limits(), PART)
 
 
 def bare(data: bytes) -> bytes:

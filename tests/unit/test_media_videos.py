@@ -30,7 +30,7 @@ PART = "messages[0].content[0]"
 
 def sample(data: bytes, *, max_frames: int = 16) -> Video:
     limits = dataclasses.replace(media_limits(), video_frames=max_frames)
-    return sample_video(data, limits, param=PART)
+    return sample_video(data, limits, PART)
 
 
 def refusal(data: bytes) -> str:

@@ -32,3 +32,10 @@ class BareImage:
     scans: int = 1
     #: the same file with other bytes where it ends too early: both decode to the same pixels if none is missing
     control: bytes | None = None
+    #: what a decoder must keep before it can give the first row
+    buffered_bytes: int = 0
+
+    @property
+    def upright_size(self) -> tuple[int, int]:
+        """(width, height) after the turn."""
+        return (self.height, self.width) if self.orientation >= 5 else (self.width, self.height)

@@ -7,6 +7,11 @@ from inference.media.formats.bare import BareImage, Unreadable
 
 def bare(data: bytes) -> BareImage:
     """The file itself. Raises Unreadable without a header."""
+    return BareImage(data, *size(data))
+
+
+def size(data: bytes) -> tuple[int, int]:
+    """(width, height). Raises Unreadable without a header."""
     if len(data) < 26:
         raise Unreadable
     if int.from_bytes(data[14:18], "little") == 12:
@@ -14,4 +19,4 @@ def bare(data: bytes) -> BareImage:
     else:
         width, height = (int.from_bytes(data[n : n + 4], "little", signed=True) for n in (18, 22))
     # A negative height says that the first row is the upper one.
-    return BareImage(data, width, abs(height))
+    return width, abs(height)

@@ -25,9 +25,9 @@ def bare(data: bytes) -> BareImage:
             at += 10 + _table_bytes(data, at + 9)
             end = _end_of_blocks(data, at + 1)
             # A frame that is larger than the screen, or beside it, makes it larger.
-            left, top, *size = (int.from_bytes(data[n : n + 2], "little") for n in range(start + 1, start + 9, 2))
+            left, top, *extent = (int.from_bytes(data[n : n + 2], "little") for n in range(start + 1, start + 9, 2))
             width, height = (int.from_bytes(data[n : n + 2], "little") for n in (6, 8))
-            width, height = max(width, left + size[0]), max(height, top + size[1])
+            width, height = max(width, left + extent[0]), max(height, top + extent[1])
             return BareImage(head + control + data[start:end] + bytes([TRAILER]), width, height)
         if data[at] == TRAILER:
             break
@@ -40,6 +40,13 @@ def bare(data: bytes) -> BareImage:
             control += data[at:end]
         at = end
     raise Unreadable
+
+
+def size(data: bytes) -> tuple[int, int]:
+    """(width, height) of the screen; a frame may be larger. Raises Unreadable."""
+    if len(data) < HEADER:
+        raise Unreadable
+    return int.from_bytes(data[6:8], "little"), int.from_bytes(data[8:10], "little")
 
 
 def _table_bytes(data: bytes, at: int) -> int:

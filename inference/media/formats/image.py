@@ -18,14 +18,16 @@ class ImageFormat:
     content_type: str
     #: takes a file apart; raises Unreadable
     bare: Callable[[bytes], BareImage]
+    #: (width, height) as stored, from the header alone and at little cost; raises Unreadable
+    size: Callable[[bytes], tuple[int, int]]
 
 
-JPEG = ImageFormat("JPEG", "image/jpeg", jpeg.bare)
-PNG = ImageFormat("PNG", "image/png", png.bare)
-GIF = ImageFormat("GIF", "image/gif", gif.bare)
-BMP = ImageFormat("BMP", "image/bmp", bmp.bare)
-TIFF = ImageFormat("TIFF", "image/tiff", tiff.bare)
-WEBP = ImageFormat("WEBP", "image/webp", webp.bare)
+JPEG = ImageFormat("JPEG", "image/jpeg", jpeg.bare, jpeg.size)
+PNG = ImageFormat("PNG", "image/png", png.bare, png.size)
+GIF = ImageFormat("GIF", "image/gif", gif.bare, gif.size)
+BMP = ImageFormat("BMP", "image/bmp", bmp.bare, bmp.size)
+TIFF = ImageFormat("TIFF", "image/tiff", tiff.bare, tiff.size)
+WEBP = ImageFormat("WEBP", "image/webp", webp.bare, webp.size)
 #: TIFF is also known by a magic number in the wrong byte order, as some writers have it
 FIRST_BYTES = {
     b"\xff\xd8\xff": JPEG,

@@ -14,6 +14,8 @@ SOF = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0
 PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
 SOS, EOI, COM = 0xDA, 0xD9, 0xFE
 APP = range(0xE0, 0xF0)
+#: segments that are looked at for the size; a profile of megabytes takes some hundred
+MOST_SEGMENTS = 5000
 #: scans whose contents are noted; more than any encoder writes
 NOTED_SCANS = 1000
 #: the next marker that has a length, or ends the file: no stuffed zero, restart, start or filling
@@ -34,6 +36,8 @@ class _Walk:
     xmp: bytes | None = None
     size: tuple[int, int] | None = None
     is_progressive: bool = False
+    #: of a block's coefficients, for all blocks of the frame
+    coefficient_bytes: int = 0
     components: set[int] = field(default_factory=set)
     scans: int = 0
     #: (component, coefficient) → bits of it that are still to come
@@ -67,7 +71,29 @@ def bare(data: bytes) -> BareImage:
         # Whatever stands behind the last pixel changes none; where pixels are missing, other bits make others.
         picture = picture.rstrip(b"\xff")
         control = picture + _OTHER_BITS + END
-    return BareImage(picture + END, *walk.size, orientation, walk.scans, control)
+    buffered = walk.coefficient_bytes if walk.scans > 1 else 0
+    return BareImage(picture + END, *walk.size, orientation, walk.scans, control, buffered)
+
+
+def size(data: bytes) -> tuple[int, int]:
+    """(width, height) of the frame. Raises Unreadable where there is none, or too much stands before it."""
+    at = len(START)
+    for _ in range(MOST_SEGMENTS):
+        found = _MARKER.search(data, at)
+        if found is None or found[1][0] in (EOI, SOS):
+            break
+        at = found.end() - 2
+        if found[1][0] in SOF and at + 9 <= len(data):
+            return int.from_bytes(data[at + 7 : at + 9]), int.from_bytes(data[at + 5 : at + 7])
+        at += 2 + int.from_bytes(data[at + 2 : at + 4])
+    raise Unreadable
+
+
+def scans_in(data: bytes) -> int:
+    """How many scans a picture has, wherever it ends."""
+    walk = _Walk()
+    _read(data, walk)
+    return walk.scans
 
 
 def _read(data: bytes, walk: _Walk) -> None:
@@ -87,15 +113,23 @@ def _read(data: bytes, walk: _Walk) -> None:
             end = following.start() if following else len(data)
             segment = data[at:end]
             _note_scan(segment, walk)
-        elif marker in SOF and len(segment) >= 10:
+        elif marker in SOF and len(segment) >= 10 and walk.size is None:
             walk.size = int.from_bytes(segment[7:9]), int.from_bytes(segment[5:7])
             walk.is_progressive = marker in PROGRESSIVE
             walk.components = set(segment[10::3][: segment[9]])
+            walk.coefficient_bytes = _coefficient_bytes(*walk.size, segment[11::3][: segment[9]])
         if marker in APP or marker == COM:
             _note_metadata(marker, segment, walk)
         else:
             walk.parts.append(segment)
         at = end
+
+
+def _coefficient_bytes(width: int, height: int, sampling: bytes) -> int:
+    """128 for each block of 8 x 8. ``sampling`` has each component's factors, those of the width in the upper half."""
+    widest, highest = max([f >> 4 for f in sampling], default=1), max([f & 15 for f in sampling], default=1)
+    share = sum((f >> 4) * (f & 15) for f in sampling) / max(1, widest * highest)
+    return int(width * height / 64 * share * 128)
 
 
 def _note_metadata(marker: int, segment: bytes, walk: _Walk) -> None:

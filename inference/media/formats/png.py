@@ -25,15 +25,15 @@ def bare(data: bytes) -> BareImage:
     kept: dict[bytes, list[bytes]] = {}
     pixels: list[bytes] = []
     exif = xmp = None
-    for kind, content, checksum in _chunks(data):
+    for kind, content, checksum in chunks(data):
         match kind:
             case b"IHDR" | b"PLTE":
-                kept.setdefault(kind, [_chunk(kind, content, checksum)])
+                kept.setdefault(kind, [chunk(kind, content, checksum)])
             case b"tRNS" if checksum == _checksum(kind, content):
                 # As libpng does: a damaged ancillary chunk is no chunk, though this one is about pixels.
-                kept.setdefault(kind, [_chunk(kind, content, checksum)])
+                kept.setdefault(kind, [chunk(kind, content, checksum)])
             case b"IDAT":
-                pixels.append(_chunk(kind, content, checksum))
+                pixels.append(chunk(kind, content, checksum))
             case b"eXIf":
                 exif = content
             case b"tEXt" | b"zTXt" | b"iTXt":
@@ -47,12 +47,20 @@ def bare(data: bytes) -> BareImage:
         raise Unreadable
     width, height = struct.unpack_from(">LL", header, 8)
     orientation = orientation_in(exif, xmp)
-    turn = b"" if orientation == UPRIGHT else _chunk(b"eXIf", minimal_exif(orientation))
-    parts = [SIGNATURE, header, turn, *kept.get(b"PLTE", ()), *kept.get(b"tRNS", ()), *pixels, _chunk(b"IEND", b"")]
+    turn = b"" if orientation == UPRIGHT else chunk(b"eXIf", minimal_exif(orientation))
+    parts = [SIGNATURE, header, turn, *kept.get(b"PLTE", ()), *kept.get(b"tRNS", ()), *pixels, chunk(b"IEND", b"")]
     return BareImage(b"".join(parts), width, height, orientation)
 
 
-def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes, int]]:
+def size(data: bytes) -> tuple[int, int]:
+    """(width, height) of the header, which comes first. Raises Unreadable."""
+    if data[12:16] != b"IHDR" or len(data) < 24:
+        raise Unreadable
+    width, height = struct.unpack_from(">LL", data, 16)
+    return width, height
+
+
+def chunks(data: bytes) -> Iterator[tuple[bytes, bytes, int]]:
     """(type, content, checksum) of each chunk up to the end; the last one may be cut, and is then given its own sum."""
     at = len(SIGNATURE)
     while at + 8 <= len(data):
@@ -67,7 +75,7 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes, int]]:
         at = end + 4
 
 
-def _chunk(kind: bytes, content: bytes, checksum: int | None = None) -> bytes:
+def chunk(kind: bytes, content: bytes, checksum: int | None = None) -> bytes:
     checksum = _checksum(kind, content) if checksum is None else checksum
     return b"".join([len(content).to_bytes(4), kind, content, checksum.to_bytes(4)])
 

@@ -59,11 +59,16 @@ class _File:
             raise Unreadable
         return int.from_bytes(self.data[at : at + size], "little" if self.order == "<" else "big")
 
-    def entries(self, at: int) -> list[_Entry]:
-        """Those of the directory at ``at`` whose type is known."""
+    @property
+    def first_directory(self) -> int:
+        """Where it begins."""
+        return self.number(8, 8) if self.is_big else self.number(4, 4)
+
+    def entries(self, at: int, most: int = 2**16) -> list[_Entry]:
+        """Those of the directory at ``at`` whose type is known, ``most`` of them."""
         field_bytes, count_bytes = (8, 8) if self.is_big else (4, 2)
         found: list[_Entry] = []
-        count = min(self.number(at, count_bytes), len(self.data) // self.entry_bytes)
+        count = min(self.number(at, count_bytes), len(self.data) // self.entry_bytes, most)
         for n in range(count):
             place = at + count_bytes + n * self.entry_bytes
             tag, kind, values = self.number(place, 2), self.number(place + 2, 2), self.number(place + 4, field_bytes)
@@ -86,14 +91,11 @@ class _File:
 
 def bare(data: bytes) -> BareImage:
     """The first picture with its other tags wiped. Raises Unreadable without a readable directory."""
-    order = "<" if data[:2] == b"II" else ">"
-    file = _File(bytearray(data), order, is_big=43 in data[2:4])
-    first = file.number(8, 8) if file.is_big else file.number(4, 4)
+    file = _opened(data)
+    first = file.first_directory
     entries = file.entries(first)
     kept = {entry.tag: entry for entry in reversed(entries) if entry.tag in PIXEL_TAGS}
-    size = [file.values(kept.get(tag)) for tag in (WIDTH, HEIGHT)]
-    if not all(size):
-        raise Unreadable
+    width, height = _size(file, kept)
     turns = file.values(kept.get(ORIENTATION_TAG))
     orientation = turns[0] if turns and 1 <= turns[0] <= 8 else UPRIGHT
     if ORIENTATION_TAG not in kept:
@@ -109,7 +111,26 @@ def bare(data: bytes) -> BareImage:
     if orientation != UPRIGHT and ORIENTATION_TAG not in kept and len(raws) < len(entries):
         raws[ORIENTATION_TAG] = _orientation_entry(file, orientation)
     _write_directory(file, first, [raws[tag] for tag in sorted(raws)])
-    return BareImage(bytes(file.data), size[0][0], size[1][0], orientation)
+    return BareImage(bytes(file.data), width, height, orientation)
+
+
+def size(data: bytes) -> tuple[int, int]:
+    """(width, height) of the first picture. Raises Unreadable where its directory does not begin with it."""
+    # The tags are in order, and these two are among the first.
+    file = _opened(data)
+    entries = file.entries(file.first_directory, most=100)
+    return _size(file, {entry.tag: entry for entry in reversed(entries)})
+
+
+def _opened(data: bytes) -> _File:
+    return _File(bytearray(data), "<" if data[:2] == b"II" else ">", is_big=43 in data[2:4])
+
+
+def _size(file: _File, entries: dict[int, _Entry]) -> tuple[int, int]:
+    width, height = (file.values(entries.get(tag)) for tag in (WIDTH, HEIGHT))
+    if not width or not height:
+        raise Unreadable
+    return width[0], height[0]
 
 
 def _merged(stretches: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -39,6 +39,11 @@ def bare(data: bytes) -> BareImage:
     return BareImage(b"RIFF" + len(body).to_bytes(4, "little") + body, width, height, orientation)
 
 
+def size(data: bytes) -> tuple[int, int]:
+    """(width, height) of the first chunk. Raises Unreadable."""
+    return _size(data[12:16], data[20:30])
+
+
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     end = min(len(data), 8 + int.from_bytes(data[4:8], "little"))
     at = 12

@@ -1,0 +1,45 @@
+"""What the media of one request come to, counted from their headers before anything is decoded."""
+
+from __future__ import annotations
+
+from django.conf import settings
+
+from inference.engine.vision import ModelVision
+from inference.errors import InvalidMedia, InvalidRequest
+
+
+class RequestBudget:
+    """The pixels and the tokens that the media of one request take."""
+
+    def __init__(self, model: ModelVision | None) -> None:
+        self._model = model
+        self._pixels = 0
+        self._tokens = 0
+
+    def add_image(self, width: int, height: int) -> None:
+        self._pixels += width * height
+        if self._model is not None:
+            self._tokens += self._model.sizes.image_tokens(width, height)
+
+    def add_video(self, frames: int, width: int, height: int) -> None:
+        """A video as it will be sampled."""
+        self._pixels += frames * width * height
+        if self._model is not None:
+            self._tokens += self._model.sizes.video_tokens(frames, width, height)
+
+    def check(self) -> None:
+        """Raises InvalidRequest where the media alone do not fit the model's context, or have too many pixels."""
+        if self._model is not None and self._tokens >= self._model.context_tokens:
+            context = self._model.context_tokens
+            raise InvalidRequest(
+                f"The images and videos take {self._tokens} tokens; the context holds {context}, text and answer "
+                f"included. That is at least {self._tokens - context + 1} too many: send fewer or smaller ones.",
+                param="messages",
+                code="context_length_exceeded",
+            )
+        if self._pixels > settings.MAX_PIXELS_PER_REQUEST:
+            raise InvalidMedia(
+                f"The images and videos have {self._pixels} pixels together; at most "
+                f"{settings.MAX_PIXELS_PER_REQUEST} are allowed in one request. Send fewer or smaller ones.",
+                param="messages",
+            )

@@ -1,0 +1,146 @@
+"""Decode what is too large to be decoded whole: at a reduced size, or a band of rows after the other."""
+
+from __future__ import annotations
+
+import io
+import math
+import zlib
+from collections.abc import Callable, Iterator
+
+from av.codec.context import CodecContext
+from av.packet import Packet
+from av.video.codeccontext import VideoCodecContext
+from PIL import Image
+
+from inference.media.formats import png
+from inference.media.formats.bare import BareImage, Unreadable
+
+#: up to so many pixels a picture is decoded whole; 50 MB of them
+WHOLE_PIXELS = 2**24
+#: pixels of a band of rows
+BAND_PIXELS = 2**22
+#: bands have a multiple of so many rows: what any small number divides
+EVEN_ROWS = 60
+#: of 8 bits: the rows that Pillow gives are those of the file, byte for byte
+PNG_MODES = {0: "L", 2: "RGB", 3: "P", 4: "LA", 6: "RGBA"}
+
+
+def load_jpeg(image: Image.Image, pixels: int) -> Image.Image:
+    """Decode an opened JPEG at the smallest of libjpeg's scales (1, 1/2, 1/4, 1/8) that has at least so many pixels."""
+    ratio = max(1.0, math.sqrt(image.width * image.height / pixels))
+    image.draft(None, (max(1, int(image.width / ratio)), max(1, int(image.height / ratio))))
+    image.load()
+    return image
+
+
+def decode_webp(data: bytes, pixels: int) -> Image.Image:
+    """By FFmpeg, which keeps the colours packed: a fourth of what libwebp takes. Raises Unreadable for animations."""
+    codec = CodecContext.create("webp", "r")
+    if not isinstance(codec, VideoCodecContext):
+        raise Unreadable
+    codec.thread_count = 1
+    frames = [*codec.decode(Packet(data)), *codec.decode(None)]
+    if len(frames) != 1:
+        raise Unreadable
+    frame = frames[0]
+    ratio = max(1.0, math.sqrt(frame.width * frame.height / pixels))
+    size = max(1, int(frame.width / ratio)), max(1, int(frame.height / ratio))
+    mode = "RGBA" if "a" in frame.format.name else "RGB"
+    packed = frame.to_ndarray(width=size[0], height=size[1], format=mode.lower() + ("24" if mode == "RGB" else ""))
+    return Image.fromarray(packed)
+
+
+def png_bands(file: BareImage) -> Iterator[Image.Image] | None:
+    """A PNG's bands of rows from the top, or None where it must be decoded whole."""
+    depth, colour, *_, interlaced = file.data[24:29]
+    if depth != 8 or interlaced or colour not in PNG_MODES:
+        return None
+    return _png_bands(file, PNG_MODES[colour])
+
+
+def _png_bands(file: BareImage, mode: str) -> Iterator[Image.Image]:
+    stride = file.width * len(Image.new(mode, (1, 1)).tobytes())
+    rows = max(1, BAND_PIXELS // file.width)
+    before = bytes(stride)
+    left = file.height
+    head: list[bytes] = []
+    filtered = bytearray()
+    inflate = zlib.decompressobj()
+    chunks = list(png.chunks(file.data))
+    for kind, content, checksum in chunks:
+        if kind in (b"PLTE", b"tRNS"):
+            head.append(png.chunk(kind, content, checksum))
+    header = next(content for kind, content, _ in chunks if kind == b"IHDR")
+    for content in (content for kind, content, _ in chunks if kind == b"IDAT"):
+        while content and left:
+            filtered += inflate.decompress(content, rows * (stride + 1) - len(filtered))
+            content = inflate.unconsumed_tail
+            if len(filtered) < min(rows, left) * (stride + 1):
+                if not content:
+                    break
+                continue
+            count = min(rows, left)
+            band = _small_png(header, head, before, bytes(filtered[: count * (stride + 1)]), count)
+            before = band.crop((0, count - 1, file.width, count)).tobytes()
+            yield band
+            filtered.clear()
+            left -= count
+    if left:
+        raise Unreadable
+
+
+def _small_png(header: bytes, head: list[bytes], before: bytes, filtered: bytes, rows: int) -> Image.Image:
+    """Rows that lean on the row before them: it stands above them, unfiltered, and is cut off again."""
+    pixels = zlib.compress(b"\0" + before + filtered, 0)
+    parts = [
+        png.SIGNATURE,
+        png.chunk(b"IHDR", header[:4] + (rows + 1).to_bytes(4) + header[8:]),
+        *head,
+        # Nobody looks at this checksum, and it would take as long as the rest.
+        png.chunk(b"IDAT", pixels, 0),
+        png.chunk(b"IEND", b""),
+    ]
+    image = Image.open(io.BytesIO(b"".join(parts)), formats=["PNG"])
+    image.load()
+    return image.crop((0, 1, image.width, rows + 1))
+
+
+def image_bands(image: Image.Image) -> Iterator[Image.Image]:
+    """The bands of a picture that is there."""
+    # A whole number of the rows that are made one, however many those are.
+    rows = max(1, BAND_PIXELS // image.width // EVEN_ROWS) * EVEN_ROWS
+    for top in range(0, image.height, rows):
+        yield image.crop((0, top, image.width, min(top + rows, image.height)))
+
+
+def reduce_bands(
+    bands: Iterator[Image.Image], size: tuple[int, int], pixels: int, as_rgb: Callable[[Image.Image], Image.Image]
+) -> Image.Image:
+    """Put bands of a picture of ``size`` together again, reduced by a whole number to no fewer than ``pixels``."""
+    width, height = size
+    factor = max(1, math.isqrt(width * height // pixels))
+    whole = Image.new("RGB", (math.ceil(width / factor), math.ceil(height / factor)))
+    top, rest = 0, None
+    for band in bands:
+        if band.mode in ("I", "F") and band.height % factor == 0:
+            # Fewer values to convert, each of four bytes.
+            whole.paste(as_rgb(band.reduce(factor)), (0, top // factor))
+            top += band.height
+            continue
+        rgb = as_rgb(band)
+        if rest is not None:
+            # Rows that the band before was too short for.
+            joined = Image.new("RGB", (width, rest.height + rgb.height))
+            joined.paste(rest)
+            joined.paste(rgb, (0, rest.height))
+            rgb, rest = joined, None
+        even = rgb.height // factor * factor
+        if even < rgb.height:
+            rest = rgb.crop((0, even, width, rgb.height))
+            rgb = rgb.crop((0, 0, width, even))
+        if even:
+            whole.paste(rgb.reduce(factor) if factor > 1 else rgb, (0, top // factor))
+            top += even
+    if rest is not None:
+        whole.paste(rest.reduce(factor), (0, top // factor))
+    return whole

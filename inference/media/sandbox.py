@@ -1,0 +1,118 @@
+"""What runs inside the processes that decode. It knows no settings, no database and no model.
+
+A decoder is a large piece of C that reads what strangers send. Here it can take no more memory and no more time than
+it was given, and when it crashes, nobody else does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import multiprocessing
+import os
+import resource
+import signal
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+# So that the server of new processes has loaded them once, and each new one begins with them.
+from inference.media import images, videos  # noqa: F401
+
+T = TypeVar("T")
+MEBIBYTE = 2**20
+
+
+class OutOfMemory(Exception):
+    """The work needs more memory than it may have."""
+
+
+def set_up() -> None:
+    """Called once in every process, before its first piece of work."""
+    _idle_bytes()
+    # To be ended at once, whatever it is doing; Python's own handlers wait for the decoder to return.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # Decoders warn of what they forgive; nobody here reads it.
+    warnings.simplefilter("ignore")
+    threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A server that is killed has no chance to end its processes."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def run(work: Callable[..., T], args: tuple[Any, ...], cpu_seconds: float, memory_mb: int) -> T:
+    """Do the work within its share of the processor and of memory beside what an idle process has.
+
+    Raises OutOfMemory. Too much of the processor ends the process (SIGXCPU).
+    """
+    try:
+        with _limited_memory(memory_mb), _limited_cpu(cpu_seconds):
+            return work(*args)
+    except MemoryError:
+        pass
+    raise OutOfMemory
+
+
+@contextlib.contextmanager
+def _limited_memory(mebibytes: int) -> Iterator[None]:
+    idle = _idle_bytes()
+    if idle is None:
+        yield
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    _set_soft(resource.RLIMIT_AS, idle + mebibytes * MEBIBYTE)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+        _give_back()
+
+
+@contextlib.contextmanager
+def _limited_cpu(seconds: float) -> Iterator[None]:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    _set_soft(resource.RLIMIT_CPU, int(usage.ru_utime + usage.ru_stime + seconds) + 1)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_CPU, (hard, hard))
+
+
+def _set_soft(kind: int, limit: int) -> None:
+    _, hard = resource.getrlimit(kind)
+    resource.setrlimit(kind, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
+
+
+def _address_space() -> int | None:
+    """Bytes; None where the system does not say, and limits none (macOS)."""
+    try:
+        return int(Path("/proc/self/statm").read_bytes().split()[0]) * resource.getpagesize()
+    except OSError:
+        return None
+
+
+@functools.cache
+def _idle_bytes() -> int | None:
+    """What this process had before its first piece of work."""
+    return _address_space()
+
+
+def _give_back() -> None:
+    """Return freed memory to the system, so that each piece of work finds as much as the one before."""
+    with contextlib.suppress(OSError, AttributeError):  # a C library without it
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def wake_up() -> int:
+    """Nothing but a sign of life. The process that has it is ready for work."""
+    return os.getpid()
