@@ -48,3 +48,9 @@ def crash() -> None:
 
 def fail() -> None:
     raise LookupError("a mistake")
+
+
+def complain() -> None:
+    os.write(1, b"complaint")
+    os.write(2, b"complaint")
+    print("complaint", file=sys.stderr, flush=True)

@@ -36,8 +36,12 @@ def set_up() -> None:
     # To be ended at once, whatever it is doing; Python's own handlers wait for the decoder to return.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # Decoders warn of what they forgive; nobody here reads it.
+    # Decoders tell of what they forgive, in Python's warnings and by writing to the terminal. It is made of what
+    # strangers send, and belongs in no log.
     warnings.simplefilter("ignore")
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+        os.dup2(nowhere.fileno(), 2)
     threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
 
 

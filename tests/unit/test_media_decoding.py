@@ -86,6 +86,15 @@ def test_a_mistake_of_ours_is_a_refusal_too(pool: DecodingPool, caplog: pytest.L
     assert "a mistake" in caplog.text
 
 
+def test_what_decoders_write_to_the_terminal_is_in_no_log(capfd: pytest.CaptureFixture[str]) -> None:
+    pool = DecodingPool(processes=1, pixels=1, memory_mb=200)
+    pool.start()
+    submit(pool, work.complain).result(SECONDS)
+    pool.stop()
+    captured = capfd.readouterr()
+    assert "complaint" not in captured.out + captured.err
+
+
 def test_work_whose_process_is_killed_is_done_by_another(pool: DecodingPool, tmp_path: Path) -> None:
     marker = tmp_path / "running"
     job = submit(pool, work.sleep_once, str(marker), 60, cpu=60)

@@ -182,8 +182,8 @@ def test_media_that_do_not_fit_the_context_are_refused_by_their_headers_with_the
 
 def test_a_video_that_does_not_fit_the_context_is_refused_before_it_is_decoded() -> None:
     data = bytearray(video_bytes(frames=40, size=(640, 480), container="mov", codec="mjpeg", pixel_format="yuvj420p"))
-    last = data.rindex(b"\xff\xd8")
-    data[last : last + 400] = bytes(400)
+    first = data.index(b"mdat") + 8
+    data[first : first + 400] = bytes(400)
     with pytest.raises(InvalidRequest, match="tokens; the context holds 50"):
         asyncio.run(load_all([source("video", bytes(data))], model=ModelVision(SIZES, 50)))
     with pytest.raises(InvalidMedia, match="damaged"):
