@@ -13,6 +13,7 @@ import contextlib
 import json
 import os
 import re
+import socket
 import sys
 import time
 from dataclasses import dataclass
@@ -46,42 +47,45 @@ async def send(port: int, hostile: Hostile, pieces: Pieces) -> list[Outcome]:
 async def _send_one(port: int, hostile: Hostile, pieces: Pieces) -> Outcome:
     started = time.monotonic()
     outcome = Outcome([])
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    sending = asyncio.create_task(_write(writer, pieces))
-    reading = asyncio.create_task(_read(reader, outcome, hostile.answers))
-    try:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LONGEST_SECONDS):
-                # A server that refuses a body answers before it has come, and then there is no more to send.
-                await asyncio.wait({sending, reading}, return_when=asyncio.FIRST_COMPLETED)
-                if not reading.done():
-                    await asyncio.wait({reading}, timeout=hostile.patience)
-    finally:
-        for task in (sending, reading):
-            task.cancel()
-        await asyncio.gather(sending, reading, return_exceptions=True)
-        writer.transport.abort()
+    # Not asyncio's streams: with them an answer is lost when the server takes no more of what is sent.
+    with socket.socket() as connection:
+        connection.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(connection, ("127.0.0.1", port))
+        sending = asyncio.create_task(_write(connection, pieces))
+        reading = asyncio.create_task(_read(connection, outcome, hostile.answers))
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LONGEST_SECONDS):
+                    # A server that refuses a body answers before it has come, and then there is no more to send.
+                    await asyncio.wait({sending, reading}, return_when=asyncio.FIRST_COMPLETED)
+                    if not reading.done():
+                        await asyncio.wait({reading}, timeout=hostile.patience)
+        finally:
+            for task in (sending, reading):
+                task.cancel()
+            await asyncio.gather(sending, reading, return_exceptions=True)
     outcome.seconds = time.monotonic() - started
     outcome.statuses += [LEFT] * (hostile.answers - len(outcome.statuses))
     return outcome
 
 
-async def _write(writer: asyncio.StreamWriter, pieces: Pieces) -> None:
+async def _write(connection: socket.socket, pieces: Pieces) -> None:
     """Until everything is sent or nobody takes it any more."""
+    loop = asyncio.get_running_loop()
     with contextlib.suppress(ConnectionError):
         for piece in pieces:
             if isinstance(piece, bytes):
-                writer.write(piece)
-                await writer.drain()
+                await loop.sock_sendall(connection, piece)
             else:
                 await asyncio.sleep(piece)
 
 
-async def _read(reader: asyncio.StreamReader, outcome: Outcome, answers: int) -> None:
+async def _read(connection: socket.socket, outcome: Outcome, answers: int) -> None:
     """Until the answers have begun or the connection ends."""
+    loop = asyncio.get_running_loop()
     tail = b""
     with contextlib.suppress(ConnectionError):
-        while len(outcome.statuses) < answers and (data := await reader.read(65536)):
+        while len(outcome.statuses) < answers and (data := await loop.sock_recv(connection, 65536)):
             tail += data
             end = 0
             for match in _STATUS.finditer(tail):
