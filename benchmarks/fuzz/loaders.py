@@ -22,7 +22,6 @@ os.environ.setdefault("UPSTREAM_RETRY_SECONDS", "0")
 django.setup()
 
 import httpx  # noqa: E402  (what follows needs the settings)
-from django.conf import settings  # noqa: E402
 
 from benchmarks.fuzz import samples  # noqa: E402
 from inference.engine.handle import Handle  # noqa: E402
@@ -30,6 +29,7 @@ from inference.engine.types import Delta, Likelihood  # noqa: E402
 from inference.errors import InvalidMedia  # noqa: E402
 from inference.media.images import decode_image, image_content_type  # noqa: E402
 from inference.media.inline import decode_data_url  # noqa: E402
+from inference.media.limits import media_limits  # noqa: E402
 from inference.media.videos import sample_video, video_content_type  # noqa: E402
 from inference.upstream.call import Call, Said  # noqa: E402
 from inference.upstream.errors import UpstreamError  # noqa: E402
@@ -57,7 +57,7 @@ class Loader:
 
 def read_image(data: bytes) -> bool:
     try:
-        image = decode_image(data, param=PARAM)
+        image = decode_image(data, media_limits(), param=PARAM)
         image_content_type(data, param=PARAM)
     except InvalidMedia:
         return False
@@ -68,7 +68,7 @@ def read_image(data: bytes) -> bool:
 
 def read_video(data: bytes) -> bool:
     try:
-        video = sample_video(data, max_frames=settings.MAX_VIDEO_FRAMES, param=PARAM)
+        video = sample_video(data, media_limits(), param=PARAM)
         video_content_type(data, param=PARAM)
     except InvalidMedia:
         return False
