@@ -14,5 +14,5 @@ class NamelessTemporaryFileUploadHandler(TemporaryFileUploadHandler):
     def new_file(self, *args: Any, **kwargs: Any) -> None:
         # Of the parent's parent: the parent makes the file.
         super(TemporaryFileUploadHandler, self).new_file(*args, **kwargs)
-        self.file = TemporaryUploadedFile("", self.content_type or "", 0, self.charset, self.content_type_extra)
+        self.file = TemporaryUploadedFile("upload", self.content_type or "", 0, self.charset, self.content_type_extra)
         self.file.name = self.file_name or ""

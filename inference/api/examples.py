@@ -79,7 +79,6 @@ data: [DONE]
 EVENT_STREAM: dict[str, Any] = {
     "text/event-stream": {
         "schema": {
-            "type": "string",
             "description": "Server-sent events. `id` is `session_id:index`; `data` is a `chat.completion.chunk` as "
             "OpenAI has it. The last event is `[DONE]` or, when the run failed, an object with `error`. "
             "With `n` a chunk says in `choices` which answer it is of; the first is of all, and so may the last be. "

@@ -173,6 +173,14 @@ def test_a_form_is_read_whatever_the_case_of_its_name_and_however_it_is_sent(htt
     assert whole.json()["error"]["code"] == in_chunks.json()["error"]["code"] == "invalid_media"
 
 
+@pytest.mark.parametrize("name", [b"a.png", b"a." + b"b" * 300, b"a.b\\..\\c", "ktp é.jpg".encode()])
+def test_a_large_file_is_read_whatever_it_is_called(http_of_api: httpx.Client, name: bytes) -> None:
+    body = FILE % (name, b"", bytes(5_000_000))
+    response = http_of_api.post("/ktp-ocr/", content=body, headers={"Content-Type": "multipart/form-data; boundary=x"})
+    # It was read: it is the picture that is refused.
+    assert response.json()["error"]["code"] == "invalid_media"
+
+
 def test_a_client_does_not_choose_the_prefix_of_the_paths(http_of_api: httpx.Client) -> None:
     assert http_of_api.get("/foo/admin/", headers={"Daphne-Root-Path": "/foo"}).status_code == 404
     assert http_of_api.get("/foo/v1/models", headers={"daphne-root-path": "/foo"}).status_code == 404
