@@ -225,9 +225,6 @@ class ChunkWriter(threading.Thread):
             before.stop()
         return run
 
-    def has(self, session_id: str) -> bool:
-        return session_id in self._runs
-
     def forget(self, run: Run) -> None:
         with self.changed:
             if self._runs.get(run.session_id) is run:

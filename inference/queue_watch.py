@@ -24,20 +24,17 @@ log = logging.getLogger(__name__)
 class Room(Protocol):
     """The worker, as the watch sees it."""
 
+    name: str
     slots: threading.BoundedSemaphore
 
     @property
     def has_engine(self) -> bool: ...
 
-    def runs(self, session_id: str) -> bool:
-        """Whether it runs here already."""
-        ...
-
 
 class QueueWatch(threading.Thread):
     """Looks every ``QUEUE_POLL_SECONDS``, and only while a slot is free. Owns the threads that run what it finds."""
 
-    def __init__(self, room: Room, run: Callable[[str], None]) -> None:
+    def __init__(self, room: Room, run: Callable[[], None]) -> None:
         super().__init__(name="queue-watch", daemon=True)
         self._room = room
         self._run = run
@@ -56,14 +53,12 @@ class QueueWatch(threading.Thread):
                 release_connections()
 
     def look(self) -> None:
-        """Begin to run what waits, the oldest first, as far as slots are free."""
+        """Begin to run what waits, as far as slots are free."""
         self._running = {thread for thread in self._running if thread.is_alive()}
         slots = self._take_free_slots()
         try:
-            for session_id in self._waiting(slots) if slots else ():
-                thread = threading.Thread(
-                    target=self._run_and_give_back, args=(session_id,), name="found session", daemon=True
-                )
+            for _ in range(self._waiting(slots) if slots else 0):
+                thread = threading.Thread(target=self._run_and_give_back, name="found session", daemon=True)
                 self._running.add(thread)
                 thread.start()
                 slots -= 1
@@ -86,13 +81,11 @@ class QueueWatch(threading.Thread):
             taken += 1
         return taken
 
-    def _waiting(self, count: int) -> list[str]:
-        waiting = ChatSession.objects.claimable().order_by("created_at").values_list("pk", flat=True)
-        # Those of its own whose lease has lapsed are renewed by its writer, when that can.
-        return [session_id for session_id in waiting[: 2 * count] if not self._room.runs(session_id)][:count]
+    def _waiting(self, most: int) -> int:
+        return len(ChatSession.objects.waiting_for(self._room.name).values_list("pk")[:most])
 
-    def _run_and_give_back(self, session_id: str) -> None:
+    def _run_and_give_back(self) -> None:
         try:
-            self._run(session_id)
+            self._run()
         finally:
             self._room.slots.release()

@@ -34,10 +34,11 @@ CLOSE_SECONDS = 600.0
 
 
 def run_session(session_id: str, worker: Worker) -> None:
-    """Wait for the model and for a slot, and run the session to its end, unless another worker has it by then.
+    """Wait for the model and for a slot, and run the session that has waited longest.
 
-    One that cannot be run here is left to whoever looks into the queue next: this worker, when its model is there
-    again, or another.
+    A message says no more than that a session waits: were its own run, one whose message was lost would wait behind
+    all that come after it. What cannot be run here is left to whoever looks into the queue next: this worker, when its
+    model is there again, or another.
     """
     worker.settled.wait(LOAD_WAIT_SECONDS)
     if worker.load_error is not None:
@@ -46,20 +47,20 @@ def run_session(session_id: str, worker: Worker) -> None:
     while worker.has_engine:
         if worker.slots.acquire(timeout=SLOT_POLL_SECONDS):
             try:
-                run_in_slot(session_id, worker)
+                run_next(worker)
             finally:
                 worker.slots.release()
             return
 
 
-def run_in_slot(session_id: str, worker: Worker) -> None:
-    """Claim the session and run it to its end. The caller holds one of the worker's slots."""
+def run_next(worker: Worker) -> None:
+    """Claim the session that has waited longest and run it to its end. The caller holds one of the worker's slots."""
     if not worker.has_engine:
         return
     try:
-        session = actions.claim(session_id, worker=worker.name, fingerprint=worker.engine.fingerprint)
+        session = actions.claim_next(worker=worker.name, fingerprint=worker.engine.fingerprint)
     except (InterfaceError, OperationalError) as exc:
-        log.warning("session %s could not be claimed: %s", short_id(session_id), exc)
+        log.warning("no session could be claimed: %s", exc)
         return
     if session is not None:
         with request_id_scope(session.request_id):

@@ -12,7 +12,7 @@ from django.conf import settings
 
 @shared_task(name="inference.tasks.run_session", ignore_result=True)
 def run_session(session_id: str) -> None:
-    """Run one session. A second delivery finds it claimed and does nothing."""
+    """Run one session: this one, or one that has waited longer. A second delivery finds none and does nothing."""
     # The web processes import this module too, and must not pay for torch.
     from inference import runner
     from inference.worker import this_worker
@@ -27,11 +27,11 @@ def keep_logging(**kwargs: Any) -> None:
 
 @worker_init.connect
 def start_worker(sender: Any, **kwargs: Any) -> None:
-    from inference.runner import run_in_slot
+    from inference.runner import run_next
     from inference.worker import this_worker
 
     worker = this_worker()
-    worker.start(sender, functools.partial(run_in_slot, worker=worker))
+    worker.start(sender, functools.partial(run_next, worker))
 
 
 @worker_shutting_down.connect

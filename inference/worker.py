@@ -80,13 +80,10 @@ class Worker:
     def has_engine(self) -> bool:
         return self.state == ModelWorker.State.READY
 
-    def runs(self, session_id: str) -> bool:
-        return self.writer.has(session_id)
-
-    def start(self, controller: Any, run: Callable[[str], None]) -> None:
+    def start(self, controller: Any, run: Callable[[], None]) -> None:
         """``controller`` is Celery's of this process, whose consumer leaves the queue while there is no engine.
 
-        ``run`` runs a session of this id, in a slot that is taken already.
+        ``run`` runs the session that has waited longest, in a slot that is taken already.
         """
         self._controller = controller
         self._watch = QueueWatch(self, run)

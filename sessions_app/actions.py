@@ -18,6 +18,18 @@ from sessions_app.appending import Closing, lease_end
 from sessions_app.models import ChatSession, Chunk
 from sessions_app.wakeups import StreamChunk, Wakeup
 
+CLAIMABLE = """
+(state = 'queued' OR (state = 'running' AND lease_expires_at < %(now)s))
+    AND workers_lost + CASE WHEN state = 'running' THEN 1 ELSE 0 END < %(max_attempts)s
+"""
+#: the one that has waited longest. Not of this worker itself: that is its writer's to renew, and the sweeper's to take.
+#: A row that somebody holds locked is passed over: a worker that was frozen in a transaction holds up nobody.
+LONGEST_WAITING = f"""
+SELECT id FROM sessions_app_chatsession
+WHERE {CLAIMABLE} AND NOT (state = 'running' AND worker = %(worker)s)
+ORDER BY created_at
+LIMIT 1
+"""  # noqa: S608  (put together from constants)
 #: ``claimable`` and the claim in one statement: a request waits for it, and what is read apart may have changed
 CLAIM = """
 UPDATE sessions_app_chatsession
@@ -28,9 +40,7 @@ SET state = 'running',
     lease_expires_at = %(lease_end)s,
     started_at = COALESCE(started_at, %(now)s),
     fingerprint = CASE WHEN next_index <= 1 THEN %(fingerprint)s ELSE fingerprint END
-WHERE id = %(id)s
-    AND (state = 'queued' OR (state = 'running' AND lease_expires_at < %(now)s))
-    AND workers_lost + CASE WHEN state = 'running' THEN 1 ELSE 0 END < %(max_attempts)s
+WHERE id = {chosen} AND {claimable}
 RETURNING *
 """
 
@@ -42,17 +52,28 @@ def claim(session_id: str, *, worker: str, fingerprint: dict[str, Any] | None = 
     that has lost ``SESSION_MAX_ATTEMPTS`` workers is left to the sweeper, which fails it. ``fingerprint`` is noted
     while nothing is said: what a later attempt must have in common with this one.
     """
+    return _claim("%(id)s", id=session_id, worker=worker, fingerprint=fingerprint)
+
+
+def claim_next(*, worker: str, fingerprint: dict[str, Any] | None = None) -> ChatSession | None:
+    """Take the session that has waited longest, as ``claim`` takes a certain one; None when none waits."""
+    # NO KEY: a listener's row, which refers to the session, is no reason to pass it over.
+    lock = "FOR NO KEY UPDATE SKIP LOCKED" if connection.vendor == "postgresql" else ""
+    return _claim(f"({LONGEST_WAITING} {lock})", worker=worker, fingerprint=fingerprint)
+
+
+def _claim(chosen: str, *, worker: str, fingerprint: dict[str, Any] | None, **values: Any) -> ChatSession | None:
     now = timezone.now()
     adapt = connection.ops.adapt_datetimefield_value
-    values = {
-        "id": session_id,
+    values |= {
         "now": adapt(now),
         "worker": worker,
         "lease_end": adapt(lease_end(now)),
         "fingerprint": connection.ops.adapt_json_value(fingerprint or {}, None),
         "max_attempts": settings.SESSION_MAX_ATTEMPTS,
     }
-    return next(iter(ChatSession.objects.raw(CLAIM, values)), None)
+    statement = CLAIM.format(chosen=chosen, claimable=CLAIMABLE)
+    return next(iter(ChatSession.objects.raw(statement, values)), None)
 
 
 def cancel_requested_among(session_ids: Iterable[str]) -> set[str]:

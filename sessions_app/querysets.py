@@ -33,6 +33,10 @@ class ChatSessionQuerySet(models.QuerySet["ChatSession"]):
     def claimable(self) -> Self:
         return self.filter(Q(state="queued") | Q(state="running", lease_expires_at__lt=timezone.now()))
 
+    def waiting_for(self, worker: str) -> Self:
+        """What ``actions.claim_next`` of this worker may find."""
+        return self.claimable().exclude(state="running", worker=worker)
+
     def unheard(self, seconds: float) -> Self:
         """Nobody has listened for so many seconds."""
         return self.filter(presence__seen_at__lt=timezone.now() - datetime.timedelta(seconds=seconds))

@@ -101,7 +101,7 @@ def test_a_worker_without_a_free_slot_claims_nothing_until_one_is_free(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried = threading.Event()
-    claims: list[str] = []
+    claims: list[Worker] = []
 
     class Slots(threading.BoundedSemaphore):
         def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
@@ -111,7 +111,7 @@ def test_a_worker_without_a_free_slot_claims_nothing_until_one_is_free(
             return taken
 
     monkeypatch.setattr(runner, "SLOT_POLL_SECONDS", 0.01)
-    monkeypatch.setattr(runner, "run_in_slot", lambda session_id, worker: claims.append(session_id))
+    monkeypatch.setattr(runner, "run_next", claims.append)
     worker.slots = Slots(1)
     assert worker.slots.acquire()
     waiting = threading.Thread(target=runner.run_session, args=("later", worker))
@@ -120,7 +120,7 @@ def test_a_worker_without_a_free_slot_claims_nothing_until_one_is_free(
     assert claims == []
     worker.slots.release()
     waiting.join(DEADLINE_SECONDS)
-    assert claims == ["later"]
+    assert claims == [worker]
     assert worker.slots.acquire(blocking=False)
 
 
@@ -146,7 +146,7 @@ def test_a_database_that_fails_at_the_claim_leaves_the_session_to_the_next_look(
 
     session = open_session()
     with monkeypatch.context() as broken:
-        broken.setattr(actions, "claim", away)
+        broken.setattr(actions, "claim_next", away)
         assert run(session, worker) == State.QUEUED
     assert worker.slots.acquire(blocking=False)
 

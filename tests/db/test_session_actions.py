@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import datetime
 import random
 import threading
 import time
 from typing import Any
 
 import pytest
+from django.db import connection, transaction
 from django.utils import timezone
 
 from sessions_app import actions, appending
@@ -26,7 +28,7 @@ from tests.db.session_states import (
     say,
     text,
 )
-from tests.db.threads import at_once, times
+from tests.db.threads import DEADLINE_SECONDS, at_once, times
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -86,6 +88,64 @@ def test_a_claim_notes_its_fingerprint_until_something_is_said() -> None:
     say(session, text("Sebuah"))
     lapse(session)
     assert claimed(session, revision="c").fingerprint == {"revision": "b"}
+
+
+def test_of_those_that_wait_the_oldest_comes_next_whatever_it_waits_for() -> None:
+    ages = {"young": 10, "old": 30, "silent": 20}
+    for name, age in ages.items():
+        session = open_session(session_id=name)
+        ChatSession.objects.filter(pk=name).update(created_at=timezone.now() - datetime.timedelta(seconds=age))
+        if name == "silent":
+            lapse(claimed(session))
+    claimed(open_session())
+    completed()
+    taken = [actions.claim_next(worker="w") for _ in range(4)]
+    assert [session and session.pk for session in taken] == ["old", "silent", "young", None]
+    assert [session and session.attempt for session in taken] == [1, 2, 1, None]
+
+
+def test_a_worker_leaves_its_own_lapsed_session_to_its_writer_and_the_sweeper() -> None:
+    session = actions.claim(open_session().pk, worker="w")
+    assert session is not None
+    lapse(session)
+    assert actions.claim_next(worker="w") is None
+    again = actions.claim_next(worker="other")
+    assert again is not None
+    assert again.pk == session.pk
+
+
+def test_of_many_that_take_the_next_at_once_each_gets_another() -> None:
+    names = {open_session().pk for _ in range(6)}
+    taken = at_once(*times(lambda: actions.claim_next(worker="w"), 8))
+    found = [session.pk for session in taken if session is not None]
+    # On PostgreSQL one may pass over a row that another has just locked, and find it gone.
+    assert len(found) == len(set(found))
+    while (session := actions.claim_next(worker="w")) is not None:
+        found.append(session.pk)
+    assert sorted(found) == sorted(names)
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite locks no rows")
+def test_a_row_that_somebody_frozen_holds_locked_holds_up_nobody() -> None:
+    first, second = open_session(), open_session()
+    locked, may_end = threading.Event(), threading.Event()
+
+    def freeze() -> None:
+        with transaction.atomic():
+            ChatSession.objects.select_for_update().get(pk=first.pk)
+            locked.set()
+            may_end.wait(DEADLINE_SECONDS)
+
+    def take() -> ChatSession | None:
+        assert locked.wait(DEADLINE_SECONDS)
+        try:
+            return actions.claim_next(worker="w")
+        finally:
+            may_end.set()
+
+    _, taken = at_once(freeze, take)
+    assert taken is not None
+    assert taken.pk == second.pk
 
 
 def test_one_that_has_lost_too_many_workers_is_left_alone(settings: Any) -> None:
