@@ -57,7 +57,7 @@ class Loader:
 
 def read_image(data: bytes) -> bool:
     try:
-        image = decode_image(data, media_limits(), param=PARAM)
+        image = decode_image(data, media_limits(), PARAM)
         image_content_type(data, param=PARAM)
     except InvalidMedia:
         return False
@@ -68,7 +68,7 @@ def read_image(data: bytes) -> bool:
 
 def read_video(data: bytes) -> bool:
     try:
-        video = sample_video(data, media_limits(), param=PARAM)
+        video = sample_video(data, media_limits(), PARAM)
         video_content_type(data, param=PARAM)
     except InvalidMedia:
         return False

@@ -76,8 +76,8 @@ def is_at_end(session: ChatSession, after: int) -> bool:
     return session.is_finished and after >= session.next_index - 1
 
 
-async def open_or_attach(chat: ChatRequest, cursor: Cursor | None) -> tuple[ChatSession, int]:
-    """The session to answer from, and the index after which to begin."""
+async def open_or_attach(chat: ChatRequest, cursor: Cursor | None, *, caller: str) -> tuple[ChatSession, int]:
+    """The session to answer from, and the index after which to begin. ``caller`` is whoever asks."""
     asked = chat.asked
     check_model_name(asked.model)
     if cursor is not None:
@@ -100,7 +100,7 @@ async def open_or_attach(chat: ChatRequest, cursor: Cursor | None) -> tuple[Chat
         else:
             _check_same_request(session, chat)
             return session, FROM_THE_START
-    return await _open(chat), FROM_THE_START
+    return await _open(chat, caller), FROM_THE_START
 
 
 def check_model_name(name: str | None) -> None:
@@ -113,13 +113,13 @@ def check_model_name(name: str | None) -> None:
         )
 
 
-async def _open(chat: ChatRequest) -> ChatSession:
+async def _open(chat: ChatRequest, caller: str) -> ChatSession:
     asked, conversation = chat.asked, chat.conversation
     if conversation is None:
         raise InvalidRequest("messages is missing.", param="messages")
     # Nothing is fetched for a model that is not there.
     vision = await check_model_available() if conversation.sources else None
-    media = await load_all(conversation.sources, model=vision)
+    media = await load_all(conversation.sources, model=vision, caller=caller)
     return await generations.start_generation(
         messages=conversation.messages,
         media=media,

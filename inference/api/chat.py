@@ -28,6 +28,7 @@ from inference.errors import ApiError, GenerationFailed, TimedOut, Unavailable
 from inference.generations import wait_for_answer
 from sessions_app import sse
 from sessions_app.actions import request_cancel
+from sessions_app.client_address import client_block
 from sessions_app.db import in_db
 from sessions_app.models import ChatSession
 from sessions_app.views import TooManyStreams, has_room_for_stream, stream_session
@@ -76,7 +77,9 @@ async def create_chat_completion(
     chat = await read_chat_request(request)
     if chat.asked.stream:
         _check_room_for_stream()
-    session, after = await open_or_attach(chat, read_cursor(last_event_id_header, last_event_id))
+    session, after = await open_or_attach(
+        chat, read_cursor(last_event_id_header, last_event_id), caller=client_block(request)
+    )
     if chat.asked.stream:
         return _stream(session, after, include_usage=chat.asked.include_usage)
     return await _whole(session)

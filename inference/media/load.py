@@ -53,13 +53,13 @@ async def load_all(
 ) -> list[FetchedMedia]:
     """Fetch the sources and check that each can be decoded, in order.
 
-    ``caller`` is whoever sent them: what one caller asks of the name servers is bounded. Raises InvalidMedia naming the
-    part, InvalidRequest where the media do not fit the model's context (without ``model`` that is not looked at), and
-    Unavailable where decoding does not get its turn.
+    ``caller`` is whoever sent them: what one caller asks of the name servers is bounded. Without it each request counts
+    by itself. Raises InvalidMedia naming the part, InvalidRequest where the media do not fit the model's context
+    (without ``model`` that is not looked at), and Unavailable where decoding does not get its turn.
     """
     if not sources:
         return []
-    resolve = resolve or functools.partial(resolve_host, caller=caller)
+    resolve = resolve or functools.partial(resolve_host, caller=caller or f"request {id(sources)}")
     fetched = await on_media_loop(fetch_all(sources, resolve=resolve))
     await _count(sources, fetched, RequestBudget(model))
     # One after the other: a request with many files holds one decoding process, not all of them.
