@@ -17,8 +17,10 @@ class LoadError(EngineError):
 class PromptTooLong(EngineError):
     """The prompt leaves no room for a single token within the context."""
 
-    def __init__(self, prompt_tokens: int, limit: int) -> None:
-        super().__init__(f"The prompt has {prompt_tokens} tokens; the context holds {limit}, answer included.")
+    def __init__(self, prompt_tokens: int, limit: int, *, exact: bool = True) -> None:
+        count = prompt_tokens if exact else f"at least {prompt_tokens}"
+        super().__init__(f"The prompt has {count} tokens; the context holds {limit}, answer included.")
+        #: of a prompt that was not read to its end: no more than it has
         self.prompt_tokens = prompt_tokens
         #: tokens of prompt and answer together
         self.limit = limit

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from inference.engine.prompts import MediaPiece
+from inference.engine.media_inputs import MediaPiece
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,8 +11,9 @@ from transformers.cache_utils import DynamicCache
 
 from inference.engine.loading import LoadedModel
 from inference.engine.media_encoder import EncodedPiece, MediaEncoder
+from inference.engine.media_inputs import MediaPiece
 from inference.engine.prefix_cache import BLOCK_TOKENS, PrefixCache, block_digests
-from inference.engine.prompts import MediaPiece, Prompt
+from inference.engine.prompts import Prompt
 
 
 class Prefill:

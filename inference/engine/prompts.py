@@ -1,40 +1,22 @@
-"""Makes the model's inputs of a conversation: chat template, processor, and the position of every token."""
+"""Makes the model's inputs of a conversation: chat template, tokens, media, and the position of every token."""
 
 from __future__ import annotations
 
-import hashlib
-import threading
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 import torch
+from PIL import Image
 
-from inference.engine.errors import InvalidPrompt, PromptTooLong
+from inference.engine.chat_template import ChatTemplate
+from inference.engine.errors import InvalidPrompt, LoadError, PromptTooLong
+from inference.engine.lanes import Lane
 from inference.engine.loading import LoadedModel
+from inference.engine.media_inputs import MediaInput, MediaPiece, MediaReader
+from inference.engine.text_encoder import PIECE_CHARACTERS, TextEncoder
 from inference.engine.types import GenerationRequest, Video
-
-#: kinds of media: the processor's name of their pixels, and the configuration's of the token that stands for a piece
-_KINDS: tuple[tuple[Literal["image", "video"], str, str], ...] = (
-    ("image", "pixel_values", "image_token_id"),
-    ("video", "pixel_values_videos", "video_token_id"),
-)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class MediaPiece:
-    """What the vision tower reads at once: an image, or two frames of a video. Tensors are on the CPU."""
-
-    kind: Literal["image", "video"]
-    #: tells the piece from every other one
-    digest: bytes
-    #: [patches, values of a patch]
-    pixels: torch.Tensor
-    #: [1, 3], frames (always 1), rows and columns of patches
-    grid: torch.Tensor
-    #: the tokens that it takes in the prompt
-    places: range
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,120 +51,138 @@ class Prompt:
 
 
 class PromptMaker:
-    """Makes prompts for one loaded model. Used by any thread; one conversation is processed at a time."""
+    """Makes prompts for one loaded model. Used by any number of threads."""
 
     def __init__(self, loaded: LoadedModel, *, max_context_tokens: int) -> None:
+        """Raises LoadError when the model's chat template cannot be used."""
         self._loaded = loaded
         self._limit = max_context_tokens
-        # The tokenizer keeps padding and special-token settings in itself and refuses to be used by two threads.
-        self._lock = threading.Lock()
+        self._template = ChatTemplate(loaded.tokenizer, loaded.vocabulary, _template_source(loaded))
+        self._encoder = TextEncoder(loaded.tokenizer, loaded.vocabulary)
+        self._reader = MediaReader(loaded) if loaded.has_media else None
+        self._placeholders = self._reader.placeholders if self._reader else {}
 
     def make(self, request: GenerationRequest) -> Prompt:
         """Raises InvalidPrompt or PromptTooLong."""
-        conversation = _with_media(request)
+        return next(step for step in self.steps(request) if isinstance(step, Prompt))
+
+    def steps(self, request: GenerationRequest) -> Iterator[Lane | Prompt]:
+        """Make a prompt in steps of bounded time: say where the next step belongs, and at last give the prompt.
+
+        Raises InvalidPrompt or PromptTooLong.
+        """
         try:
-            with self._lock:
-                inputs = self._process(conversation, request)
-        except (ValueError, TypeError, KeyError, AttributeError, IndexError, RuntimeError) as error:
+            yield from self._steps(request)
+        except (ValueError, TypeError, ArithmeticError, LookupError, AttributeError, RuntimeError) as error:
             raise InvalidPrompt(f"The conversation cannot be turned into a prompt: {error}") from error
-        ids = inputs["input_ids"]
-        prompt_tokens = ids.shape[1]
-        if prompt_tokens >= self._limit:
-            raise PromptTooLong(prompt_tokens, self._limit)
-        positions, rope_delta = self._positions(inputs)
-        pieces = self._pieces(ids[0], inputs)
+
+    def _steps(self, request: GenerationRequest) -> Iterator[Lane | Prompt]:
+        if self._reader is None and (request.images or request.videos):
+            raise InvalidPrompt("This model reads text only: it takes no images or videos.")
+        self._refuse_above(len(request.messages))
+        conversation, media = _with_media(request, has_media=self._reader is not None)
+        # By their size alone: what does not fit is refused before a pixel is touched.
+        media_tokens = sum(self._reader.tokens_of(item) - 1 for item in media) if self._reader else 0
+        segments = self._template.render(conversation)
+        self._check_places(segments, media)
+        ids: list[int] = []
+        for step in self._encode(segments, media_tokens):
+            if isinstance(step, Lane):
+                yield step
+            else:
+                ids += step
+        if len(ids) + media_tokens >= self._limit:
+            raise PromptTooLong(len(ids) + media_tokens, self._limit)
+        inputs: list[MediaInput] = []
+        if self._reader is not None:
+            for item in media:
+                yield Lane.MEDIA
+                inputs.append(self._reader.read(item))
+        if inputs:
+            yield Lane.TEXT
+            ids = self._with_inputs(ids, inputs)
+            # The times of a video's frames are text, which is longer than none.
+            if len(ids) >= self._limit:
+                raise PromptTooLong(len(ids), self._limit)
+        yield self._prompt(torch.tensor(ids), inputs, request)
+
+    def _encode(self, segments: Sequence[str | int], media_tokens: int) -> Iterator[Lane | list[int]]:
+        """The tokens of ``segments``, with a pause after every ``PIECE_CHARACTERS`` or so.
+
+        Raises PromptTooLong as soon as it is sure, which for a hopeless prompt is before anything is encoded.
+        """
+        bounds = [1 if isinstance(segment, int) else self._encoder.at_least(segment) for segment in segments]
+        # What is encoded counts as it is, the rest with its bound.
+        known, rest, since_pause = media_tokens, sum(bounds), 0
+        self._refuse_above(known + rest)
+        for segment, bound in zip(segments, bounds, strict=True):
+            rest -= bound
+            for piece in [[segment]] if isinstance(segment, int) else self._encoder.pieces(segment):
+                yield piece
+                known += len(piece)
+                since_pause += 1 if isinstance(segment, int) else min(len(segment), PIECE_CHARACTERS)
+                if since_pause >= PIECE_CHARACTERS:
+                    self._refuse_above(known + rest)
+                    since_pause = 0
+                    yield Lane.TEXT
+
+    def _refuse_above(self, at_least: int) -> None:
+        if at_least >= self._limit:
+            raise PromptTooLong(at_least, self._limit, exact=False)
+
+    def _check_places(self, segments: Sequence[str | int], media: Sequence[Image.Image | Video]) -> None:
+        """Raises InvalidPrompt unless the template has written one placeholder for each image and video, in order."""
+        kinds = {token: kind for kind, token in self._placeholders.items()}
+        written = [kinds[segment] for segment in segments if isinstance(segment, int) and segment in kinds]
+        if written != ["video" if isinstance(item, Video) else "image" for item in media]:
+            raise InvalidPrompt("The model's chat template has no place for the images or videos of this conversation.")
+
+    def _with_inputs(self, ids: Sequence[int], inputs: Sequence[MediaInput]) -> list[int]:
+        """``ids`` with each placeholder replaced by all that stands for the image or video."""
+        waiting, placeholders = iter(inputs), set(self._placeholders.values())
+        expanded = (next(waiting).ids if token in placeholders else (token,) for token in ids)
+        return list(itertools.chain.from_iterable(expanded))
+
+    def _prompt(self, ids: torch.Tensor, inputs: Sequence[MediaInput], request: GenerationRequest) -> Prompt:
+        positions, rope_delta = self._positions(ids, inputs)
+        pieces = self._pieces(ids, inputs)
         prompt = Prompt(
-            ids=ids[0],
+            ids=ids,
             positions=positions,
             rope_delta=rope_delta,
             pieces=pieces,
-            keys=tuple(_keys(ids[0], pieces)),
-            prompt_tokens=prompt_tokens,
-            opens_reasoning=self._opens_reasoning(ids[0].tolist()),
+            keys=tuple(_keys(ids, pieces)),
+            prompt_tokens=len(ids),
+            opens_reasoning=self._opens_reasoning(ids.tolist()),
         )
         return prompt.extended(request.resume_ids) if request.resume_ids else prompt
 
-    def _positions(self, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, int]:
-        ids = inputs["input_ids"]
-        if "mm_token_type_ids" not in inputs:
+    def _positions(self, ids: torch.Tensor, inputs: Sequence[MediaInput]) -> tuple[torch.Tensor, int]:
+        if not inputs:
             # Of a text alone, all axes of mrope have the same position: its place.
-            return torch.arange(ids.shape[1]).expand(3 if self._loaded.has_media else 1, -1), 0
-        positions, deltas = self._loaded.model.model.get_rope_index(
-            ids,
-            mm_token_type_ids=inputs["mm_token_type_ids"],
-            image_grid_thw=inputs.get("image_grid_thw"),
-            video_grid_thw=inputs.get("video_grid_thw"),
-        )
+            return torch.arange(len(ids)).expand(3 if self._loaded.has_media else 1, -1), 0
+        kinds = torch.zeros_like(ids)
+        grids: dict[str, torch.Tensor | None] = {}
+        for number, (kind, placeholder) in enumerate(self._placeholders.items(), 1):
+            kinds[ids == placeholder] = number
+            of_kind = [item.grid for item in inputs if item.kind == kind]
+            grids[f"{kind}_grid_thw"] = torch.cat(of_kind) if of_kind else None
+        positions, deltas = self._loaded.model.model.get_rope_index(ids[None], mm_token_type_ids=kinds[None], **grids)
         return positions[:, 0], int(deltas[0, 0])
 
-    def _pieces(self, ids: torch.Tensor, inputs: dict[str, torch.Tensor]) -> tuple[MediaPiece, ...]:
-        """The media of the prompt, cut as small as the vision tower allows: it never looks from frame to frame."""
+    def _pieces(self, ids: torch.Tensor, inputs: Sequence[MediaInput]) -> tuple[MediaPiece, ...]:
+        """The pieces of all media, in the order of their places."""
+        if not inputs:
+            return ()
+        places = {
+            kind: iter((ids == placeholder).nonzero().flatten().tolist())
+            for kind, placeholder in self._placeholders.items()
+        }
         pieces: list[MediaPiece] = []
-        for kind, pixels_name, place_token in _KINDS:
-            pixels, grids = inputs.get(pixels_name), inputs.get(f"{kind}_grid_thw")
-            if pixels is None or grids is None:
-                continue
-            merged = self._loaded.model.config.vision_config.spatial_merge_size**2
-            places = (ids == getattr(self._loaded.model.config, place_token)).nonzero().flatten().tolist()
-            for frames, rows, columns in grids.tolist():
-                for patches in pixels[: frames * rows * columns].split(rows * columns):
-                    count, (first, *_) = rows * columns // merged, places
-                    digest = hashlib.blake2b(f"{kind}:{rows}x{columns}:".encode(), digest_size=16)
-                    digest.update(patches.numpy())
-                    pieces.append(
-                        MediaPiece(
-                            kind=kind,
-                            digest=digest.digest(),
-                            pixels=patches,
-                            grid=torch.tensor([[1, rows, columns]]),
-                            places=range(first, first + count),
-                        )
-                    )
-                    places = places[count:]
-                pixels = pixels[frames * rows * columns :]
-        return tuple(sorted(pieces, key=lambda piece: piece.places.start))
-
-    def _process(self, conversation: list[dict[str, Any]], request: GenerationRequest) -> dict[str, torch.Tensor]:
-        if not (request.images or request.videos):
-            return self._process_text(conversation)
-        if not self._loaded.has_media:
-            raise InvalidPrompt("This model reads text only: it takes no images or videos.")
-        processor_kwargs: dict[str, Any] = {}
-        if request.videos:
-            processor_kwargs["videos_kwargs"] = {
-                "do_sample_frames": False,
-                "video_metadata": [_metadata(video) for video in request.videos],
-            }
-        features = self._loaded.processor.apply_chat_template(
-            conversation,
-            add_generation_prompt=True,
-            tokenize=True,
-            return_dict=True,
-            return_tensors="pt",
-            # What a user writes stays text: an "<|im_end|>" ends no turn and an "<|image_pad|>" stands for no image.
-            sanitize_control_tokens=True,
-            processor_kwargs=processor_kwargs,
-        )
-        return dict(features)
-
-    def _process_text(self, conversation: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """Without the processor, which takes twice as long to find that there is nothing to look at."""
-        processor = self._loaded.processor
-        if not self._loaded.has_media:
-            # The template of a model without eyes wants a message's content as one text.
-            conversation = [
-                {**message, "content": "".join(part["text"] for part in message["content"])} for message in conversation
-            ]
-        features = self._loaded.tokenizer.apply_chat_template(
-            conversation,
-            chat_template=processor.chat_template if processor is not None else None,
-            add_generation_prompt=True,
-            tokenize=True,
-            return_dict=True,
-            return_tensors="pt",
-            sanitize_control_tokens=True,
-        )
-        return {"input_ids": features["input_ids"]}
+        for item in inputs:
+            tokens = len(item.patches) * item.piece_tokens
+            pieces += item.pieces(list(itertools.islice(places[item.kind], tokens)))
+        return tuple(pieces)
 
     def _opens_reasoning(self, ids: list[int]) -> bool:
         start = self._loaded.vocabulary.think_start
@@ -201,45 +201,44 @@ def _keys(ids: torch.Tensor, pieces: Sequence[MediaPiece]) -> list[int]:
     return keys
 
 
-def _with_media(request: GenerationRequest) -> list[dict[str, Any]]:
-    """The messages with each image and video in its place.
+def _template_source(loaded: LoadedModel) -> str:
+    source = getattr(loaded.processor, "chat_template", None) or loaded.tokenizer.chat_template
+    if isinstance(source, dict):
+        source = source.get("default")
+    if not source:
+        raise LoadError("The model has no chat template: it was not made for conversations.")
+    return str(source)
 
-    Parts are made anew with known members only: the processor would open a "path" or fetch a "url" that it finds.
+
+def _with_media(
+    request: GenerationRequest, *, has_media: bool
+) -> tuple[list[dict[str, Any]], list[Image.Image | Video]]:
+    """The messages as the template takes them, and the images and videos in the order of their places.
+
+    Parts are made anew with known members only. Raises InvalidPrompt.
     """
     images, videos = list(request.images), list(request.videos)
+    media: list[Image.Image | Video] = []
     conversation = []
     for message in request.messages:
         content = message.get("content") or ""
-        parts: list[dict[str, Any]] = []
+        parts: list[dict[str, str]] = []
         for part in [{"type": "text", "text": content}] if isinstance(content, str) else content:
             kind = part.get("type")
             if kind == "text":
                 parts.append({"type": "text", "text": str(part.get("text", ""))})
             elif kind == "image" and images:
-                parts.append({"type": "image", "image": images.pop(0).convert("RGB")})
+                # Some templates look at the type, some for the member.
+                parts.append({"type": "image", "image": ""})
+                media.append(images.pop(0))
             elif kind == "video" and videos:
-                parts.append({"type": "video", "video": _frames(videos.pop(0))})
+                parts.append({"type": "video", "video": ""})
+                media.append(videos.pop(0))
             else:
                 raise InvalidPrompt(f"The conversation has a part of type {kind!r} and nothing to put there.")
-        conversation.append({**message, "content": parts})
+        # The template of a model without eyes wants a message's content as one text.
+        text = "".join(part["text"] for part in parts) if not has_media else None
+        conversation.append({**message, "content": parts if text is None else text})
     if images or videos:
         raise InvalidPrompt("There are more images or videos than places for them in the conversation.")
-    return conversation
-
-
-def _frames(video: Video) -> np.ndarray:
-    # The processor merges frames in pairs; it completes an odd number by itself, but not a single frame.
-    return video.frames if len(video.frames) > 1 else np.repeat(video.frames, 2, axis=0)
-
-
-def _metadata(video: Video) -> dict[str, Any]:
-    # The processor knows frame numbers and a rate. At a thousand frames a second the number is the time in
-    # milliseconds, which keeps the true times of frames that are not evenly spread.
-    milliseconds = [round(seconds * 1000) for seconds in video.timestamps_seconds]
-    return {
-        "total_num_frames": len(video.frames),
-        "fps": 1000.0,
-        "frames_indices": milliseconds,
-        "height": video.frames.shape[1],
-        "width": video.frames.shape[2],
-    }
+    return conversation, media

@@ -23,6 +23,8 @@ class Vocabulary:
     placeholders: tuple[int, ...]
     #: what tokens are called that are never text: the special ones and the two tags
     names: dict[int, str] = field(default_factory=dict)
+    #: the tokenizer's entries of the tokens that only the chat template writes into a prompt
+    controls: dict[int, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, tokenizer: Any) -> Vocabulary:
@@ -48,7 +50,16 @@ class Vocabulary:
             think_start=ids.get(_TAGS[0]),
             think_end=ids.get(_TAGS[1]),
             placeholders=tuple(ids[t] for t in ("<|image_pad|>", "<|video_pad|>") if t in ids),
+            controls={i: entry for i, entry in added.items() if _is_control(entry)},
         )
+
+
+def _is_control(entry: Any) -> bool:
+    """Whether an added token is markup, and no word or space that was added for being frequent.
+
+    Released models declare some of their markup as not special: <think>, <tool_call>, <|fim_prefix|>.
+    """
+    return bool(entry.special or (not entry.content.replace(" ", "").isalnum() and not entry.content.isspace()))
 
 
 def _byte_of_character() -> dict[str, int]:

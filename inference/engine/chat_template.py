@@ -1,0 +1,205 @@
+"""Renders a conversation with the model's chat template, and tells what the template wrote from what it was given."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from jinja2 import Environment, TemplateError, nodes
+
+from inference.engine.errors import InvalidPrompt, LoadError
+from inference.engine.vocabulary import Vocabulary
+
+#: what a message's role may be where a template makes a token of it, as "<|" + role + "|>"
+ROLES = ("system", "developer", "user", "assistant", "tool")
+
+#: Two lone surrogates, which no text of a request can hold, stand for a token until the text is rendered: this one,
+#: because a text is split quickest at a single character, and one that tells which token it is.
+_MARK = "\ud800"
+_NUMBERS = range(0xD801, 0xE000)
+
+#: methods and filters whose first argument is looked for and not written
+_SEARCHES = {
+    *("count", "endswith", "find", "index", "lstrip", "partition", "removeprefix", "removesuffix", "replace"),
+    *("rfind", "rindex", "rpartition", "rsplit", "rstrip", "split", "startswith", "strip"),
+}
+
+
+class ChatTemplate:
+    """A model's chat template whose own control tokens cannot be mistaken for text, nor text for them.
+
+    Every control token that the template's source writes is replaced by a mark when it is compiled. What a request
+    says reaches the template as it is, so that the template may trim, cut and search it, and comes out as text.
+    """
+
+    def __init__(self, tokenizer: Any, vocabulary: Vocabulary, source: str) -> None:
+        """Raises LoadError when the template is damaged, or writes control tokens in ways that are not understood."""
+        from transformers.utils.chat_template_utils import _compile_jinja_template
+
+        self._controls = vocabulary.controls
+        self._spelling = _Spelling({entry.content: i for i, entry in vocabulary.controls.items()})
+        variables = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
+        try:
+            # Its environment has all that templates of released models use; its cache knows templates by their source.
+            plain = _compile_jinja_template(source)
+            environment: Environment = plain.environment
+            tree = environment.parse(source)
+            self._mark(tree)
+            self._template = environment.template_class.from_code(
+                environment, environment.compile(tree), environment.make_globals(None)
+            )
+        except TemplateError as error:
+            raise LoadError(f"The model's chat template is damaged: {error}") from error
+        self._variables = {name: self._spelling.mark(token) for name, token in variables.items()}
+        self._refuse_hidden_tokens(plain, variables)
+
+    def render(self, messages: Sequence[Mapping[str, Any]]) -> list[str | int]:
+        """The prompt up to where the answer begins: texts, and the ids of control tokens.
+
+        A message's members are JSON values. Raises InvalidPrompt.
+        """
+        _check(messages)
+        try:
+            rendered = _render(self._template, messages, self._variables)
+        except TemplateError as error:
+            raise InvalidPrompt(f"The conversation does not fit the model's chat template: {error}") from error
+        texts, ids = self._spelling.read(rendered)
+        for place, token in enumerate(ids):
+            # Some tokens take in the spaces beside them.
+            if self._controls[token].lstrip:
+                texts[place] = texts[place].rstrip()
+            if self._controls[token].rstrip:
+                texts[place + 1] = texts[place + 1].lstrip()
+        segments = itertools.chain.from_iterable(itertools.zip_longest(texts, ids, fillvalue=""))
+        return [segment for segment in segments if segment != ""]
+
+    def _mark(self, node: nodes.Node, *, sought: bool = False) -> None:
+        """Put marks into the literals that ``node`` writes; those that it only looks for stay as they are."""
+        if isinstance(node, nodes.TemplateData):
+            node.data = self._spelling.mark(node.data)
+        elif isinstance(node, nodes.Const) and isinstance(node.value, str) and not sought:
+            node.value = self._spelling.mark(node.value)
+        seeks = sought or isinstance(node, nodes.Compare | nodes.Test)
+        for child in node.iter_child_nodes():
+            self._mark(child, sought=seeks or _is_sought(child, node))
+
+    def _refuse_hidden_tokens(self, plain: Any, variables: Mapping[str, str]) -> None:
+        """Raises LoadError unless all control tokens of a rendered conversation come from marks."""
+        for messages in _samples():
+            try:
+                text = _render(plain, messages, variables)
+                found = [i for i in self.render(messages) if isinstance(i, int)]
+            except (TemplateError, InvalidPrompt, TypeError):
+                continue  # Some templates take no system message, others no list of parts.
+            if found != self._spelling.tokens_in(text):
+                raise LoadError("The model's chat template puts its control tokens together out of unknown parts.")
+
+
+class _Spelling:
+    """Marks in place of tokens, and back."""
+
+    def __init__(self, ids: Mapping[str, int]) -> None:
+        self._ids = ids
+        # As the tokenizer finds them: the longest of those that begin at a place.
+        self._token = re.compile("|".join(map(re.escape, sorted(ids, key=len, reverse=True))) or "(?!)")
+        #: (what stands before a role, what stands behind it) → the roles that make a token with both
+        self._frames = {
+            (before, after): [role for role in ROLES if before + role + after in ids]
+            for role in ROLES
+            for token in ids
+            for before, found, after in [token.partition(role)]
+            if found and before and after
+        }
+        self._marks: dict[str, str] = {}
+        #: by the second character of a mark
+        self._spelt: dict[str, str] = {}
+        self._framed = {
+            self._mark_of(before) + role + self._mark_of(after): self._mark_of(before + role + after)
+            for (before, after), roles in self._frames.items()
+            for role in roles
+        }
+
+    def mark(self, literal: str) -> str:
+        """``literal`` with a mark in place of each token, and of a token's part next to which a role may be put."""
+        literal = self._token.sub(lambda found: self._mark_of(found.group()), literal)
+        for before, after in self._frames:
+            if literal.endswith(before):
+                literal = literal.removesuffix(before) + self._mark_of(before)
+            if literal.startswith(after):
+                literal = self._mark_of(after) + literal.removeprefix(after)
+        return literal
+
+    def read(self, rendered: str) -> tuple[list[str], list[int]]:
+        """The tokens of a rendered text, and the texts before, between and behind them."""
+        for framed, mark in self._framed.items():
+            rendered = rendered.replace(framed, mark)
+        first, *marked = rendered.split(_MARK)
+        texts, ids = [first], []
+        for piece in marked:
+            spelt = self._spelt[piece[0]]
+            if spelt in self._ids:
+                ids.append(self._ids[spelt])
+                texts.append(piece[1:])
+            else:
+                texts[-1] += spelt + piece[1:]
+        return texts, ids
+
+    def tokens_in(self, text: str) -> list[int]:
+        """The tokens that a tokenizer would find in a text without marks."""
+        return [self._ids[token] for token in self._token.findall(text)]
+
+    def _mark_of(self, token: str) -> str:
+        if token not in self._marks:
+            if len(self._marks) == len(_NUMBERS):
+                raise LoadError("The model's chat template writes too many different control tokens.")
+            number = chr(_NUMBERS[len(self._marks)])
+            self._marks[token], self._spelt[number] = _MARK + number, token
+        return self._marks[token]
+
+
+def _is_sought(child: nodes.Node, parent: nodes.Node) -> bool:
+    """Whether ``parent`` looks for ``child`` in another value, or uses it as a key."""
+    match parent:
+        case nodes.Getitem(arg=arg):
+            return child is arg
+        case nodes.Pair(key=key):
+            return child is key
+        case nodes.Call(node=nodes.Getattr(attr=name), args=[first, *_]):
+            return name in _SEARCHES and child is first
+        case nodes.Filter(name=name, args=[first, *_]):
+            return name in _SEARCHES and child is first
+        case _:
+            return False
+
+
+def _render(template: Any, messages: Sequence[Mapping[str, Any]], variables: Mapping[str, str]) -> str:
+    known = [{name: value for name, value in message.items() if value is not None} for message in messages]
+    rendered: str = template.render(messages=known, tools=None, documents=None, add_generation_prompt=True, **variables)
+    return rendered
+
+
+def _samples() -> Iterable[list[dict[str, Any]]]:
+    turns = [(role, "a") for role in ("user", "assistant", "user")]
+    for conversation in (turns[:1], turns, [("system", "a"), *turns]):
+        yield [{"role": role, "content": text} for role, text in conversation]
+        yield [{"role": role, "content": [{"type": "text", "text": text}]} for role, text in conversation]
+
+
+def _check(value: Any) -> None:
+    """Raises InvalidPrompt unless ``value`` consists of JSON values whose texts are valid Unicode."""
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise InvalidPrompt("The conversation holds half of a surrogate pair: no Unicode.") from None
+    elif isinstance(value, Mapping):
+        for name, item in value.items():
+            _check(name)
+            _check(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _check(item)
+    elif value is not None and not isinstance(value, int | float):
+        raise InvalidPrompt(f"The conversation holds a {type(value).__name__}, which is not JSON.")

@@ -1,0 +1,96 @@
+"""Runs work that is cut into steps, so that long work lets short work pass."""
+
+from __future__ import annotations
+
+import enum
+import heapq
+import itertools
+import os
+import threading
+import time
+from collections.abc import Generator
+
+
+class Lane(enum.Enum):
+    """What a step is mostly made of. The steps of one lane never wait for those of another."""
+
+    #: some milliseconds
+    TEXT = "text"
+    #: resizing one image or video, which may take seconds
+    MEDIA = "media"
+
+
+Work = Generator[Lane, None, None]
+
+#: threads of each lane: steps of text are short, and media must not take the processor from the model
+_THREADS = {Lane.TEXT: 1, Lane.MEDIA: max(2, min(4, (os.cpu_count() or 1) // 2))}
+
+
+class Lanes:
+    """Takes the steps of many works in turn: those that have had the fewest go first, then those that came first.
+
+    A work is a generator that must not raise. It gives the lane of its next step; the first one is of ``Lane.TEXT``.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._threads = [
+            threading.Thread(target=self._run, args=(lane,), name=f"{name}-{lane.value}-{number}", daemon=True)
+            for lane, count in _THREADS.items()
+            for number in range(count)
+        ]
+        self._numbers = itertools.count()
+        # Guards the two below, and wakes the threads.
+        self._changed = threading.Condition()
+        #: steps taken, number, and the work
+        self._waiting: dict[Lane, list[tuple[int, int, Work]]] = {lane: [] for lane in Lane}
+        self._stopping = False
+
+    def start(self) -> None:
+        """Start the threads. Work may be submitted before."""
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, work: Work) -> None:
+        """Have it run; once stopped, it is closed instead."""
+        self._put(Lane.TEXT, (0, next(self._numbers), work))
+
+    def stop(self, timeout_seconds: float) -> bool:
+        """Take no more steps, close what has not ended, and wait for the threads. Returns whether they ended in time.
+
+        May be called again, and without a start.
+        """
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+            waiting = [entry for entries in self._waiting.values() for entry in entries]
+            for entries in self._waiting.values():
+                entries.clear()
+        for _, _, work in waiting:
+            work.close()
+        deadline = time.monotonic() + timeout_seconds
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join(max(0.0, deadline - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def _run(self, lane: Lane) -> None:
+        while (entry := self._next(lane)) is not None:
+            steps, number, work = entry
+            onto = next(work, None)
+            if onto is not None:
+                self._put(onto, (steps + 1, number, work))
+
+    def _next(self, lane: Lane) -> tuple[int, int, Work] | None:
+        with self._changed:
+            while not (self._waiting[lane] or self._stopping):
+                self._changed.wait()
+            return None if self._stopping else heapq.heappop(self._waiting[lane])
+
+    def _put(self, lane: Lane, entry: tuple[int, int, Work]) -> None:
+        with self._changed:
+            stopping = self._stopping
+            if not stopping:
+                heapq.heappush(self._waiting[lane], entry)
+                self._changed.notify_all()
+        if stopping:
+            entry[2].close()

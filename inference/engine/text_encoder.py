@@ -1,0 +1,101 @@
+"""Turns text into tokens, as text: whatever it says, none of them is a control token."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from inference.engine.errors import InvalidPrompt
+from inference.engine.vocabulary import Vocabulary
+
+#: characters that are encoded at once: some milliseconds, and memory that does not grow with the text
+PIECE_CHARACTERS = 16_384
+
+#: how much shorter a normalizer makes a text that is not ASCII, in bytes of UTF-8; the worst for NFC is U+0390
+_SHRINKS = {None: 1, "NFC": 3}
+
+
+class TextEncoder:
+    """Encodes as the model's tokenizer does, which would take "<|im_end|>" in a text for the end of a turn.
+
+    Used by any number of threads: it keeps no state, and the other threads run while it encodes.
+    """
+
+    def __init__(self, tokenizer: Any, vocabulary: Vocabulary, *, piece_characters: int = PIECE_CHARACTERS) -> None:
+        self._controls = vocabulary.controls.keys()
+        self._encoder, self._true_ids = _without_controls(tokenizer, self._controls)
+        #: bytes of the longest token that is text
+        self._longest = max(len(raw) for i, raw in enumerate(vocabulary.token_bytes) if i not in self._controls)
+        normalizer = self._encoder.normalizer
+        #: None when nothing is known of the normalizer
+        self._shrinks = _SHRINKS.get(None if normalizer is None else type(normalizer).__name__)
+        # Where every text gets a space in front, each piece would.
+        puts_space = self._ids("a") == self._ids(" a")
+        self._piece = sys.maxsize if puts_space else piece_characters
+
+    def at_least(self, text: str) -> int:
+        """A number of tokens that ``text`` is not below, without encoding it."""
+        if self._shrinks is None:
+            return min(len(text), 1)
+        size = len(text) if text.isascii() else len(text.encode()) / self._shrinks
+        return math.ceil(size / self._longest)
+
+    def pieces(self, text: str) -> Iterator[list[int]]:
+        """The tokens of ``text``, in pieces that each take some milliseconds.
+
+        They are those of the text as a whole, unless it has a word or number of some thousand characters.
+        Raises InvalidPrompt.
+        """
+        start = 0
+        while len(text) - start > self._piece:
+            piece = text[start : start + self._piece]
+            [encoding] = self._encoder.encode_batch([piece], add_special_tokens=False)
+            tokens, characters = _whole_words(encoding, piece)
+            yield self._checked(encoding.ids[:tokens])
+            start += characters
+        if start < len(text):
+            yield self._checked(self._ids(text[start:]))
+
+    def _ids(self, text: str) -> list[int]:
+        # Of a batch, because ``encode`` holds the interpreter's lock to the end.
+        [encoding] = self._encoder.encode_batch_fast([text], add_special_tokens=False)
+        return list(encoding.ids)
+
+    def _checked(self, ids: list[int]) -> list[int]:
+        if self._true_ids:
+            ids = [self._true_ids.get(i, i) for i in ids]
+        if not self._controls.isdisjoint(ids):
+            raise InvalidPrompt("The conversation has a text that this model's tokenizer takes for a control token.")
+        return ids
+
+
+def _without_controls(tokenizer: Any, controls: Any) -> tuple[Tokenizer, dict[int, int]]:
+    """A tokenizer over the same model that knows no control token, and which of its ids are others in ``tokenizer``."""
+    backend = tokenizer.backend_tokenizer
+    plain = Tokenizer(backend.model)
+    plain.normalizer = backend.normalizer
+    plain.pre_tokenizer = backend.pre_tokenizer
+    added = {i: entry for i, entry in tokenizer.added_tokens_decoder.items() if i not in controls}
+    plain.add_tokens(list(added.values()))
+    given = {entry.content: i for i, entry in plain.get_added_tokens_decoder().items()}
+    return plain, {given[entry.content]: i for i, entry in added.items() if given[entry.content] != i}
+
+
+def _whole_words(encoding: Any, piece: str) -> tuple[int, int]:
+    """How many tokens, and characters, of ``piece`` are the same whatever follows it; all when there is no such place.
+
+    How a text is cut into words depends on the next character, not on more: all words but the last two are whole.
+    Only digits are grouped from their end in some models, so a number is not taken apart.
+    """
+    words, offsets = encoding.word_ids, encoding.offsets
+    last = words[-1] - 1
+    for place in range(len(words) - 1, 0, -1):
+        if words[place] <= last and words[place] != words[place - 1]:
+            cut = offsets[place][0]
+            if cut and not (piece[cut - 1].isnumeric() and piece[cut].isnumeric()):
+                return place, cut
+    return len(words), len(piece)
