@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import logging
 import threading
-from concurrent.futures import ThreadPoolExecutor
+import time
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +14,7 @@ from inference.engine.batch import Batch, caused_by
 from inference.engine.errors import EngineError, EngineStopped
 from inference.engine.generation import Generation
 from inference.engine.handle import Handle
+from inference.engine.lanes import Lanes, Work
 from inference.engine.loading import LoadedModel
 from inference.engine.memory import kv_budget
 from inference.engine.prompts import Prompt, PromptMaker
@@ -54,7 +55,8 @@ class Engine:
 
     One thread owns the model, the cache and the batch. A forward pass is not made for two threads (the cache holds
     state between its layers, and Qwen3-VL keeps state on the module), and a batch is quicker than threads in turns.
-    Another thread turns conversations into tensors meanwhile, so that decoding does not wait for image resizing.
+    Other threads turn conversations into tensors meanwhile, in small steps: neither decoding nor a short prompt waits
+    for a long one or for the resizing of images.
     """
 
     def __init__(
@@ -93,7 +95,7 @@ class Engine:
         )
         self._torch_threads = torch_threads
         self._prompts = PromptMaker(loaded, max_context_tokens=self._limit)
-        self._preparing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine-prepare")
+        self._preparing = Lanes("engine-prepare")
         self._thread = threading.Thread(target=self._run, name="engine-model", daemon=True)
 
         # Guards the four below, and wakes the model thread.
@@ -115,7 +117,8 @@ class Engine:
         )
 
     def start(self) -> None:
-        """Start the model thread. Requests may be submitted before."""
+        """Start the threads. Requests may be submitted before."""
+        self._preparing.start()
         self._thread.start()
 
     def submit(self, request: GenerationRequest) -> Handle:
@@ -129,22 +132,23 @@ class Engine:
                 raise EngineStopped
             self._open.add(handle)
             self._in_preparation += 1
-            self._preparing.submit(self._prepare, request, handle)
+        self._preparing.submit(self._prepare(request, handle))
         return handle
 
     def stop(self, timeout_seconds: float = 10.0) -> bool:
-        """Take no more requests, end all handles with EngineStopped, and wait for the model thread.
+        """Take no more requests, end all handles with EngineStopped, and wait for the threads.
 
-        Returns whether it ended in time. May be called again, and without a start.
+        Returns whether they ended in time. May be called again, and without a start.
         """
+        deadline = time.monotonic() + timeout_seconds
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
-        self._preparing.shutdown(wait=False, cancel_futures=True)
         self._end_all_handles()
+        prepared = self._preparing.stop(timeout_seconds)
         if self._thread.ident is not None:
-            self._thread.join(timeout_seconds)
-        return not self._thread.is_alive()
+            self._thread.join(max(0.0, deadline - time.monotonic()))
+        return prepared and not self._thread.is_alive()
 
     @property
     def max_context_tokens(self) -> int:
@@ -170,24 +174,29 @@ class Engine:
             max_running_tokens=self._budget.running_tokens,
         )
 
-    # On the preparing thread
+    # On the preparing threads
 
-    def _prepare(self, request: GenerationRequest, handle: Handle) -> None:
+    def _prepare(self, request: GenerationRequest, handle: Handle) -> Work:
         ready = None
         try:
-            if not handle.closed:
-                prompt = self._prompts.make(request)
-                ready = self._make_generation(request, prompt, handle)
+            for step in () if handle.closed else self._prompts.steps(request):
+                if isinstance(step, Prompt):
+                    ready = self._make_generation(request, step, handle)
+                elif handle.closed:
+                    break
+                else:
+                    yield step
         except EngineError as error:
             handle.finish(error)
         except Exception as error:
             logger.exception("request not prepared", extra={"action": "prepare_failed"})
             handle.finish(caused_by(error, "The request could not be prepared."))
-        with self._changed:
-            self._in_preparation -= 1
-            if ready is not None and not handle.closed:
-                self._ready.append(ready)
-                self._changed.notify_all()
+        finally:
+            with self._changed:
+                self._in_preparation -= 1
+                if ready is not None and not handle.closed:
+                    self._ready.append(ready)
+                    self._changed.notify_all()
 
     def _make_generation(self, request: GenerationRequest, prompt: Prompt, handle: Handle) -> Generation:
         generation = Generation(
