@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 
 #: a stage's progress is a line of the log at every so many percent
 LOGGED_PERCENT = 10
+#: pictures that have no more together are not reduced before the processor reduces them: the rounding of its own filter
+#: decides what it reads on a card that is hard to read
+WHOLE_PIXELS_OF_REQUEST = 2**22
 
 
 class LocalSource:
@@ -158,10 +161,14 @@ def _decoded_media(session: ChatSession, vision: ModelVision | None) -> tuple[li
     for kind, data, digest in stored:
         if hashlib.sha256(data).hexdigest() != digest:
             raise EngineError(f"The {kind} that was stored with this request is not the one that was sent.")
+    pictures = [_size_of(data) for kind, data, _ in stored if kind == "image"]
     if vision is not None:
         # Whoever accepted it may not have known the model: it was still loading.
-        _check_tokens([data for kind, data, _ in stored if kind == "image"], vision)
-    sizes = vision.sizes if vision else None
+        tokens = sum(vision.sizes.image_tokens(width, height) for width, height in pictures)
+        if tokens >= vision.context_tokens:
+            raise PromptTooLong(tokens, vision.context_tokens)
+    are_few = sum(width * height for width, height in pictures) <= WHOLE_PIXELS_OF_REQUEST
+    sizes = vision.sizes if vision and not are_few else None
     try:
         images = [decode.decode_image(data, sizes) for kind, data, _ in stored if kind == "image"]
         videos = [decode.sample_video(data) for kind, data, _ in stored if kind == "video"]
@@ -170,15 +177,11 @@ def _decoded_media(session: ChatSession, vision: ModelVision | None) -> tuple[li
     return images, videos
 
 
-def _check_tokens(images: Sequence[bytes], vision: ModelVision) -> None:
-    tokens = 0
-    for data in images:
-        try:
-            tokens += vision.sizes.image_tokens(*header_size(data, param=None))
-        except ApiError:  # decoding says what is wrong with it
-            continue
-    if tokens >= vision.context_tokens:
-        raise PromptTooLong(tokens, vision.context_tokens)
+def _size_of(picture: bytes) -> tuple[int, int]:
+    try:
+        return header_size(picture, param=None)
+    except ApiError:  # decoding says what is wrong with it
+        return 1, 1
 
 
 def _has_media(messages: Sequence[dict[str, Any]]) -> bool:

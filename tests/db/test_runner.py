@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -10,13 +11,16 @@ import pytest
 from django.db import OperationalError
 
 from inference import runner
-from inference.engine.errors import EngineError
+from inference.engine.errors import EngineError, PromptTooLong
+from inference.engine.vision import ModelVision, VisionSizes
 from inference.local_engine import generation_requests
 from inference.models import ModelWorker
 from inference.worker import Worker
 from sessions_app import actions, appending
 from sessions_app.models import ChatSession, Chunk
+from sessions_app.opening import NewMedia
 from tests.db.session_states import claimed, open_session, png, say, text
+from tests.media_samples import image_bytes
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -202,3 +206,29 @@ def test_an_attempt_that_would_see_another_picture_is_refused() -> None:
     session.media.update(data=b"another")
     with pytest.raises(EngineError, match="not the one that was sent"):
         generation_requests(session, None)
+
+
+def with_pictures(size: tuple[int, int], count: int) -> ChatSession:
+    data = image_bytes(size)
+    media = [NewMedia("image", "image/png", hashlib.sha256(data).hexdigest(), data) for _ in range(count)]
+    content = [{"type": "image"} for _ in range(count)]
+    request = {"messages": [{"role": "user", "content": content}], "sampling": {"max_tokens": 4}}
+    return open_session(request=request, media=media)
+
+
+VISION = ModelVision(VisionSizes(32, 2, (4 * 1024, 64 * 1024), (8 * 1024, 256 * 1024)), context_tokens=4096)
+
+
+def test_many_pixels_are_decoded_at_the_size_at_which_the_model_sees_them_and_few_as_they_are() -> None:
+    [few] = generation_requests(with_pictures((1000, 800), 2), VISION)
+    assert [image.size for image in few.images] == [(1000, 800)] * 2
+    [many] = generation_requests(with_pictures((1600, 1200), 3), VISION)
+    assert [image.size for image in many.images] == [VISION.sizes.image_size(1600, 1200)] * 3
+    assert few.images[0].mode == many.images[0].mode == "RGB"
+
+
+def test_pictures_that_do_not_fit_the_context_are_refused_before_they_are_decoded() -> None:
+    narrow = ModelVision(VISION.sizes, context_tokens=100)
+    with pytest.raises(PromptTooLong) as caught:
+        generation_requests(with_pictures((1600, 1200), 3), narrow)
+    assert caught.value.prompt_tokens == 3 * VISION.sizes.image_tokens(1600, 1200)
