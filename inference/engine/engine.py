@@ -117,8 +117,7 @@ class Engine:
         )
 
     def start(self) -> None:
-        """Start the threads. Requests may be submitted before."""
-        self._preparing.start()
+        """Start the model thread. Requests may be submitted before, and are prepared."""
         self._thread.start()
 
     def submit(self, request: GenerationRequest) -> Handle:

@@ -39,25 +39,25 @@ class Lanes:
             for number in range(count)
         ]
         self._numbers = itertools.count()
-        # Guards the two below, and wakes the threads.
+        # Guards the three below, and wakes the threads.
         self._changed = threading.Condition()
         #: steps taken, number, and the work
         self._waiting: dict[Lane, list[tuple[int, int, Work]]] = {lane: [] for lane in Lane}
-        self._stopping = False
-
-    def start(self) -> None:
-        """Start the threads. Work may be submitted before."""
-        for thread in self._threads:
-            thread.start()
+        self._started = self._stopping = False
 
     def submit(self, work: Work) -> None:
-        """Have it run; once stopped, it is closed instead."""
+        """Have it run; the first one starts the threads. Once stopped, it is closed instead."""
+        with self._changed:
+            if not (self._started or self._stopping):
+                self._started = True
+                for thread in self._threads:
+                    thread.start()
         self._put(Lane.TEXT, (0, next(self._numbers), work))
 
     def stop(self, timeout_seconds: float) -> bool:
         """Take no more steps, close what has not ended, and wait for the threads. Returns whether they ended in time.
 
-        May be called again, and without a start.
+        May be called again.
         """
         with self._changed:
             self._stopping = True

@@ -16,7 +16,6 @@ PATIENCE = 30
 @pytest.fixture
 def lanes() -> Iterator[Lanes]:
     lanes = Lanes("test")
-    lanes.start()
     yield lanes
     assert lanes.stop(PATIENCE)
 
@@ -46,15 +45,20 @@ def test_what_comes_later_and_is_shorter_ends_first(lanes: Lanes) -> None:
     assert log[-1] == "long ends"
 
 
-def test_works_of_equal_length_end_in_the_order_in_which_they_came() -> None:
+def test_works_of_equal_length_end_in_the_order_in_which_they_came(lanes: Lanes) -> None:
     log: list[str] = []
     events = [threading.Event() for _ in range(5)]
-    lanes = Lanes("test")
+    all_there = threading.Event()
+
+    def first() -> Work:
+        assert all_there.wait(PATIENCE)
+        yield Lane.TEXT
+
+    lanes.submit(first())
     for number, event in enumerate(events):
         lanes.submit(work(str(number), 4, log, event))
-    lanes.start()
+    all_there.set()
     assert all(event.wait(PATIENCE) for event in events)
-    assert lanes.stop(PATIENCE)
     assert [entry for entry in log if "ends" in entry] == [f"{number} ends" for number in range(5)]
 
 
@@ -87,7 +91,6 @@ def test_stopping_closes_what_waits_and_what_comes_later() -> None:
 
     for name in "abc":
         lanes.submit(endless(name))
-    lanes.start()
     assert running.wait(PATIENCE)
     assert lanes.stop(PATIENCE)
     assert lanes.stop(PATIENCE)
@@ -95,3 +98,7 @@ def test_stopping_closes_what_waits_and_what_comes_later() -> None:
     lanes.submit(late)
     assert next(late, None) is None
     assert set(closed) <= set("abc")
+
+
+def test_lanes_without_work_stop_too() -> None:
+    assert Lanes("test").stop(PATIENCE)
