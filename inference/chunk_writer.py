@@ -25,6 +25,7 @@ from sessions_app.appending import Append, Closing, Piece
 from sessions_app.db import release_connections
 from sessions_app.log_lines import short_id
 from sessions_app.models import Delta
+from sessions_app.storable import WholeCharacters
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +35,8 @@ CANCEL_POLL_SECONDS = 0.1
 RETRY_SECONDS = 0.5
 #: a lease is renewed when this part of it is over
 RENEW_FRACTION = 1 / 3
+#: of a chunk's text: a reader of the live view gets none of more than a mebibyte
+MOST_CHUNK_CHARS = 32_768
 UNWRITABLE: dict[str, str | None] = {
     "message": "The answer could not be stored. The log of the worker has the details.",
     "type": "server_error",
@@ -46,6 +49,23 @@ UNWRITABLE: dict[str, str | None] = {
 class _Tokens:
     ids: list[int] = dataclasses.field(default_factory=list)
     logprobs: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass(slots=True)
+class _Answer:
+    """What of a choice waits for its next piece."""
+
+    #: those whose text is held back
+    tokens: _Tokens = dataclasses.field(default_factory=_Tokens)
+    characters: WholeCharacters = dataclasses.field(default_factory=WholeCharacters)
+
+
+def _texts_of(delta: EngineDelta) -> tuple[tuple[str, str], ...]:
+    return ("reasoning", delta.reasoning), ("refusal", delta.refusal), ("text", delta.text)
+
+
+def _may_join(earlier: Delta, delta: Delta) -> bool:
+    return earlier["type"] == delta["type"] and len(earlier["text"]) + len(delta["text"]) <= MOST_CHUNK_CHARS
 
 
 def _joined(piece: Piece, delta: Delta, token_ids: Sequence[int]) -> Piece:
@@ -84,8 +104,8 @@ class Run:
         self._stop = stop
         self._index = index
         self._pieces: list[Piece] = []
-        #: of each choice, the tokens whose text is held back; they go with its next piece
-        self._held: dict[int, _Tokens] = {}
+        #: by choice
+        self._answers: dict[int, _Answer] = {}
         self._closing: Closing | None = None
         self._has_started = False
         self._in_flight = False
@@ -97,12 +117,16 @@ class Run:
             if self._closing is not None:
                 return  # the writer has ended it
             had_pending = self.has_pending
-            held = self._held.setdefault(choice, _Tokens())
-            held.ids += delta.token_ids
-            held.logprobs += map(_stored, delta.logprobs)
-            for kind, text in (("reasoning", delta.reasoning), ("text", delta.text)):
-                if text:
-                    self._add_piece(kind, text, choice)
+            if (answer := self._answers.get(choice)) is None:
+                answer = self._answers[choice] = _Answer()
+            said = [(kind, text) for kind, text in _texts_of(delta) if text]
+            if said:
+                # Half a character of another kind has its own tokens.
+                self._add_pieces(answer.characters.turn_to(said[0][0]), choice)
+            answer.tokens.ids += delta.token_ids
+            answer.tokens.logprobs += map(_stored, delta.logprobs)
+            for kind, text in said:
+                self._add_pieces(answer.characters.add(kind, text), choice)
             # Of what comes later the writer need not be told: it is at a commit, or waits for the time of the next.
             if not had_pending and self.has_pending:
                 self._writer.changed.notify_all()
@@ -112,26 +136,33 @@ class Run:
         with self._writer.changed:
             if self._closing is not None:
                 return
-            for choice in sorted(self._held):
-                self._add_piece("text", "", choice)
+            for choice in sorted(self._answers):
+                self._add_pieces(self._answers[choice].characters.end() or [("text", "")], choice)
             self._closing = closing
             self._writer.changed.notify()
 
+    def _add_pieces(self, pieces: Sequence[tuple[str, str]], choice: int) -> None:
+        for kind, text in pieces:
+            self._add_piece(kind, text[:MOST_CHUNK_CHARS], choice)
+            for start in range(MOST_CHUNK_CHARS, len(text), MOST_CHUNK_CHARS):
+                self._add_piece(kind, text[start : start + MOST_CHUNK_CHARS], choice)
+
     def _add_piece(self, kind: str, text: str, choice: int) -> None:
-        held = self._held.pop(choice, _Tokens())
-        if not (text or held.ids):
+        answer = self._answers[choice]
+        tokens, answer.tokens = answer.tokens, _Tokens()
+        if not (text or tokens.ids):
             return
         delta: Delta = {"type": kind, "text": text}
         if choice:
             delta["choice"] = choice
-        if held.logprobs:
-            delta["logprobs"] = held.logprobs
+        if tokens.logprobs:
+            delta["logprobs"] = tokens.logprobs
         # The order of two choices means nothing: the last piece of this one may lie behind those of others.
         place = next((i for i, p in self._newest_first() if p.delta.get("choice", 0) == choice), None)
-        if place is None or self._pieces[place].delta["type"] != kind:
-            self._pieces.append(Piece(delta, tuple(held.ids)))
+        if place is None or not _may_join(self._pieces[place].delta, delta):
+            self._pieces.append(Piece(delta, tuple(tokens.ids)))
         else:
-            self._pieces[place] = _joined(self._pieces[place], delta, held.ids)
+            self._pieces[place] = _joined(self._pieces[place], delta, tokens.ids)
 
     def _newest_first(self) -> Iterator[tuple[int, Piece]]:
         return zip(range(len(self._pieces) - 1, -1, -1), reversed(self._pieces), strict=True)
@@ -172,11 +203,11 @@ class Run:
     def refuse(self, item: Append) -> None:
         """The database will never take this: the session ends with an error, or is let go when that was the error."""
         self._in_flight = False
-        if item.closing is not None and item.closing.error is UNWRITABLE:
+        if item.closing is not None and item.closing.error == UNWRITABLE:
             self.lose()
             return
         self._pieces = []
-        self._held = {}
+        self._answers = {}
         self._closing = Closing(error=UNWRITABLE)
 
     def lose(self) -> None:

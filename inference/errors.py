@@ -127,6 +127,21 @@ class TimedOut(ApiError):
     code = "timeout"
 
 
+class AnswerUnreadable(ApiError):
+    """What is stored of the answer cannot be sent; asking for it again will not help."""
+
+    status = 500
+    type = "server_error"
+    code = "answer_unreadable"
+
+    def __init__(self, session_id: str, *, headers: dict[str, str] | None = None) -> None:
+        super().__init__(
+            f"A part of the answer of session {session_id} is stored in a form that cannot be sent. "
+            "Send the request again under a new session_id.",
+            headers=headers,
+        )
+
+
 class GenerationFailed(ApiError):
     """What a failed session recorded; its status and type come from there."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import logging
 import secrets
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
@@ -13,11 +14,15 @@ from django.conf import settings
 
 from inference import readiness
 from inference.engine.types import Sampling
-from inference.errors import Conflict, Gone, Unavailable
+from inference.errors import AnswerUnreadable, Conflict, Gone, Unavailable
 from sessions_app import opening
 from sessions_app.db import in_db
 from sessions_app.hub import SessionGone, hub
 from sessions_app.models import ChatSession, Chunk, Delta
+from sessions_app.storable import storable_error
+from sessions_app.wakeups import StreamChunk
+
+log = logging.getLogger(__name__)
 
 
 class StoredMedia(Protocol):
@@ -43,6 +48,8 @@ class Choice:
     logprobs: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     #: its own, where the session gives several answers
     finish_reason: str = ""
+    #: what another server says in place of an answer that it will not give
+    refusal: str = ""
 
 
 @dataclasses.dataclass(slots=True)
@@ -51,7 +58,7 @@ class Answer:
 
     #: at least one; as many as have said something
     choices: list[Choice] = dataclasses.field(default_factory=lambda: [Choice()])
-    #: stop, length or cancelled: of all choices that have none of their own; empty when it failed
+    #: stop, length, content_filter or cancelled: of all choices that have none of their own; empty when it failed
     finish_reason: str = ""
     error: dict[str, Any] | None = None
     #: HTTP status that belongs to the error
@@ -64,7 +71,7 @@ class Answer:
         pieces: dict[tuple[int, str], list[str]] = {}
         for delta in deltas:
             match delta["type"]:
-                case "text" | "reasoning":
+                case "text" | "reasoning" | "refusal":
                     number = delta.get("choice", 0)
                     pieces.setdefault((number, delta["type"]), []).append(delta["text"])
                     self._choice(number).logprobs += delta.get("logprobs", ())
@@ -77,7 +84,7 @@ class Answer:
                     self.completion_tokens = delta["completion_tokens"]
                     self.reasoning_tokens = delta["reasoning_tokens"]
                 case "error":
-                    self.error = delta["error"]
+                    self.error = storable_error(delta["error"])
                     self.error_status = delta["status"]
         for (number, said), texts in pieces.items():
             choice = self._choice(number)
@@ -174,7 +181,8 @@ def session_gone(session_id: str, *, param: str = "session_id") -> Gone:
 async def wait_for_answer(session: ChatSession, *, timeout_seconds: float) -> Answer | None:
     """Listen until the session ends; None when that takes longer. The session goes on either way.
 
-    The row of ``session`` was read for this request. Raises ``Gone`` when the stream expires meanwhile.
+    The row of ``session`` was read for this request. Raises ``Gone`` when the stream expires meanwhile, and
+    ``AnswerUnreadable`` when a chunk is none.
     """
     answer = Answer()
     idle_seconds = settings.KEEPALIVE_SECONDS
@@ -188,12 +196,20 @@ async def wait_for_answer(session: ChatSession, *, timeout_seconds: float) -> An
     try:
         async with asyncio.timeout(timeout_seconds), contextlib.aclosing(chunks) as batches:
             async for batch in batches:
-                answer.add(chunk.delta for chunk in batch)
+                _add(answer, batch, session.pk)
     except TimeoutError:
         return None
     except SessionGone as exc:
         raise session_gone(session.pk) from exc
     return answer
+
+
+def _add(answer: Answer, batch: Iterable[StreamChunk], session_id: str) -> None:
+    try:
+        answer.add(chunk.delta for chunk in batch)
+    except (LookupError, TypeError, AttributeError) as exc:
+        log.exception("session %s: a chunk is not what a delta is", session_id)
+        raise AnswerUnreadable(session_id, headers={"X-Session-ID": session_id}) from exc
 
 
 def read_answer(session_id: str) -> Answer:

@@ -164,7 +164,7 @@ def _finish(run: Run, finishes: Sequence[Finish], worker: Worker) -> None:
     _close(
         run,
         Closing(
-            reason=next(reason for reason in ("cancelled", "length", "stop") if reason in reasons),
+            reason=next(reason for reason in ("cancelled", "content_filter", "length", "stop") if reason in reasons),
             reasons=tuple(reasons) if len(reasons) > 1 else (),
             # All have the same prompt; one that was cancelled before it was read knows of none.
             prompt_tokens=max(finish.prompt_tokens for finish in finishes),

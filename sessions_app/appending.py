@@ -22,6 +22,7 @@ from django.utils import timezone
 
 from sessions_app import wakeups
 from sessions_app.models import ChatSession, Chunk, Delta
+from sessions_app.storable import MAX_COUNT, storable_delta, storable_error, storable_token_ids
 from sessions_app.wakeups import StreamChunk, Wakeup
 
 # The statements are written out, and each takes its sessions as one text of JSON: they run at every commit, beside a
@@ -75,6 +76,9 @@ class Piece:
     delta: Delta
     token_ids: Sequence[int] = ()
 
+    def storable(self) -> Piece:
+        return Piece(storable_delta(self.delta), storable_token_ids(self.token_ids))
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Closing:
@@ -89,6 +93,12 @@ class Closing:
     error: dict[str, Any] | None = None
     #: HTTP status for a caller who waited for the whole answer
     error_status: int = 500
+
+    def __post_init__(self) -> None:
+        for name in ("prompt_tokens", "completion_tokens", "reasoning_tokens"):
+            object.__setattr__(self, name, min(getattr(self, name), MAX_COUNT))
+        if self.error is not None:
+            object.__setattr__(self, "error", storable_error(self.error))
 
     @property
     def state(self) -> ChatSession.State:
@@ -154,7 +164,7 @@ def append(appends: Iterable[Append]) -> set[str]:
     locks of two transactions ever cross, the database ends one of them, and its writer tries again.
     """
     now = timezone.now()
-    items = sorted(appends, key=lambda item: item.session_id)
+    items = sorted(map(_storable, appends), key=lambda item: item.session_id)
     ends = [item for item in items if item.closing is not None]
     is_one_statement = connection.vendor == "postgresql" and not ends
     with contextlib.nullcontext() if is_one_statement else transaction.atomic():
@@ -167,6 +177,10 @@ def append(appends: Iterable[Append]) -> set[str]:
         if told := [_wakeup(item, held[item.session_id]) for item in items if item.session_id in held and item.deltas]:
             transaction.on_commit(functools.partial(wakeups.publish, told))
     return {item.session_id for item in items} - held.keys()
+
+
+def _storable(item: Append) -> Append:
+    return dataclasses.replace(item, pieces=tuple(piece.storable() for piece in item.pieces)) if item.pieces else item
 
 
 def _write(items: Sequence[Append], now: datetime.datetime) -> dict[str, datetime.datetime]:

@@ -14,7 +14,9 @@ from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 
 from sessions_app import figures
-from sessions_app.models import Chunk
+from sessions_app.models import Chunk, type_of
+from sessions_app.storable import storable_text
+from sessions_app.transcript import as_json
 
 if TYPE_CHECKING:
     ChunkModelAdmin = admin.ModelAdmin[Chunk]
@@ -33,8 +35,8 @@ class ChunkAdmin(ChunkModelAdmin):
     ordering = ("index",)
     list_per_page = 200
     show_full_result_count = False
-    fields = ("session", "index", "delta", "token_ids", "time")
-    readonly_fields = ("time",)
+    fields = ("session", "index", "content", "token_ids", "time")
+    readonly_fields = ("content", "time")
 
     class Media:
         css = {"all": ("sessions_app/admin.css",)}
@@ -62,15 +64,20 @@ class ChunkAdmin(ChunkModelAdmin):
 
     @admin.display(description="Type")
     def kind(self, chunk: Chunk) -> str:
-        return chunk.delta["type"]
+        return type_of(chunk.delta) or figures.NONE
 
     @admin.display(description="Text")
     def text(self, chunk: Chunk) -> SafeString:
-        text = chunk.delta.get("text")
-        if text is None:
-            rest = {name: value for name, value in chunk.delta.items() if name != "type"}
+        delta = chunk.delta if isinstance(chunk.delta, dict) else {"": chunk.delta}
+        text = delta.get("text")
+        if not isinstance(text, str):
+            rest = {name: value for name, value in delta.items() if name != "type"}
             text = json.dumps(rest, ensure_ascii=False) if rest else ""
-        return format_html('<span class="chunk-text">{}</span>', Truncator(text).chars(SHORT_TEXT_CHARS))
+        return format_html('<span class="chunk-text">{}</span>', Truncator(storable_text(text)).chars(SHORT_TEXT_CHARS))
+
+    @admin.display(description="Delta")
+    def content(self, chunk: Chunk) -> SafeString:
+        return format_html('<pre class="session-json">{}</pre>', as_json(chunk.delta))
 
     @admin.display(description="Tokens")
     def tokens(self, chunk: Chunk) -> int:

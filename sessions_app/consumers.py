@@ -1,7 +1,8 @@
 """The live view of a session in the admin: its chunks over a WebSocket, as they are committed.
 
 Messages, all from the server: ``{"state": …}`` at the start and when it moves, ``{"chunks": [{"index",
-"delta"}, …]}`` in order and without gaps, and ``{"state": …, "final": true}`` before a normal close. Close codes:
+"delta"}, …]}`` in order and without gaps, each with what a page shows of its delta, and ``{"state": …, "final": true}``
+before a normal close. Close codes:
 4400 malformed cursor, 4403 not allowed (any more), 4404 unknown session, 4410 expired, 1011 something broke.
 """
 
@@ -11,6 +12,7 @@ import asyncio
 import contextlib
 import datetime
 import logging
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
@@ -22,6 +24,8 @@ from sessions_app.hub import SessionGone, hub
 from sessions_app.log_lines import short_id
 from sessions_app.models import ChatSession
 from sessions_app.sse import MAX_INDEX
+from sessions_app.transcript import shown
+from sessions_app.wakeups import StreamChunk
 from sessions_app.watchers import LogIn, log_in_of, those_who_may_watch, watchers
 
 log = logging.getLogger(__name__)
@@ -34,8 +38,10 @@ BROKEN = 1011
 
 #: without chunks for so long, the state is read again: a claim or a release makes no chunk
 STATE_SECONDS = 2.0
-#: a replay comes in batches of a thousand, and Daphne sends no message above a mebibyte
+#: a replay comes in batches of a thousand, and Daphne sends no message above a mebibyte. A character takes up to twelve
+#: bytes in JSON, the rest of a chunk less than a hundred.
 MESSAGE_CHUNKS = 100
+MESSAGE_CHARS = 65_536
 
 
 class Standing(NamedTuple):
@@ -134,9 +140,8 @@ class SessionLiveView(AsyncJsonWebsocketConsumer):
             async for batch in batches:
                 if batch:
                     cursor = batch[-1].index
-                    for start in range(0, len(batch), MESSAGE_CHUNKS):
-                        part = batch[start : start + MESSAGE_CHUNKS]
-                        await self.send_json({"chunks": [chunk._asdict() for chunk in part]})
+                    for message in messages_of(batch):
+                        await self.send_json({"chunks": message})
                     if shown.state != ChatSession.State.QUEUED:
                         continue
                 standing = await in_db(read_standing, session_id)
@@ -148,6 +153,21 @@ class SessionLiveView(AsyncJsonWebsocketConsumer):
                     await self.send_json({"state": standing.state})
                     shown = standing
         return await in_db(read_standing, session_id)
+
+
+def messages_of(batch: Iterable[StreamChunk]) -> Iterator[list[dict[str, Any]]]:
+    """The chunks as a page shows them, in messages that Daphne sends."""
+    message: list[dict[str, Any]] = []
+    characters = 0
+    for chunk in batch:
+        delta = shown(chunk.delta)
+        length = len(delta.get("text", ""))
+        if message and (len(message) == MESSAGE_CHUNKS or characters + length > MESSAGE_CHARS):
+            yield message
+            message, characters = [], 0
+        message.append({"index": chunk.index, "delta": delta})
+        characters += length
+    yield message
 
 
 def read_cursor(query_string: bytes) -> int | None:

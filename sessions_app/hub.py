@@ -21,7 +21,7 @@ from django.utils import timezone
 from sessions_app import wakeups
 from sessions_app.db import in_db
 from sessions_app.log_lines import short_id
-from sessions_app.models import START, TERMINAL_DELTAS, ChatSession, Chunk, Presence
+from sessions_app.models import START, ChatSession, Chunk, Presence, is_terminal
 from sessions_app.wakeups import StreamChunk, Wakeup
 
 log = logging.getLogger(__name__)
@@ -147,7 +147,7 @@ class Hub:
                     must_read = not batch and listener.cursor < listener.last_index
                 if batch:
                     yield batch
-                    if batch[-1].delta["type"] in TERMINAL_DELTAS:
+                    if is_terminal(batch[-1].delta):
                         return
                 elif listener.gone:
                     raise SessionGone(session_id)

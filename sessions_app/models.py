@@ -26,10 +26,10 @@ class Delta(TypedDict, total=False):
     finish. Left out it is the first; a finish without it ends them all.
 
     - ``start``: the session is open. Always chunk 0, written with the session.
-    - ``text`` and ``reasoning``: ``text``, the next characters of the answer or of the thinking before it. Where asked
-      for also ``logprobs``, one for each token of the chunk: ``token`` (text), ``bytes`` (a list of numbers, or None),
-      ``logprob``, and ``top``, a list of such without ``top``.
-    - ``finish``: ``reason``, one of stop, length, cancelled.
+    - ``text``, ``reasoning`` and ``refusal``: ``text``, the next characters of the answer, of the thinking before it or
+      of the refusal in its place. Where asked for also ``logprobs``, one for each token of the chunk: ``token``
+      (text), ``bytes`` (a list of numbers, or None), ``logprob``, and ``top``, a list of such without ``top``.
+    - ``finish``: ``reason``, one of stop, length, content_filter, cancelled.
     - ``usage``: ``prompt_tokens``, ``completion_tokens``, ``reasoning_tokens``.
     - ``end``: terminal, after finish and usage.
     - ``error``: terminal, with ``error`` (message, type, param, code) and ``status``.
@@ -50,6 +50,19 @@ class Delta(TypedDict, total=False):
 #: chunk 0 of every session, written with it
 START: Delta = {"type": "start"}
 TERMINAL_DELTAS = frozenset({"end", "error"})
+#: the types whose ``text`` is said by the model
+SAID_DELTAS = ("reasoning", "refusal", "text")
+
+
+def type_of(delta: Any) -> str:
+    """The type of a stored delta; empty for a row that holds none, which somebody else has written."""
+    kind = delta.get("type") if isinstance(delta, dict) else None
+    return kind if isinstance(kind, str) else ""
+
+
+def is_terminal(delta: Any) -> bool:
+    """Whether nothing follows it in its stream."""
+    return type_of(delta) in TERMINAL_DELTAS
 
 
 class ChatSession(models.Model):
@@ -88,7 +101,7 @@ class ChatSession(models.Model):
     cancel_requested_at = models.DateTimeField(null=True, blank=True)
     next_index = models.PositiveIntegerField(default=0, help_text="The index that the next chunk will have.")
 
-    finish_reason = models.CharField(max_length=12, blank=True)
+    finish_reason = models.CharField(max_length=20, blank=True)
     error = models.JSONField(null=True, blank=True)
     prompt_tokens = models.PositiveIntegerField(null=True, blank=True)
     completion_tokens = models.PositiveIntegerField(null=True, blank=True)
@@ -168,7 +181,7 @@ class Chunk(models.Model):
 
     @property
     def is_terminal(self) -> bool:
-        return self.delta["type"] in TERMINAL_DELTAS
+        return is_terminal(self.delta)
 
 
 class SessionMedia(models.Model):

@@ -10,7 +10,8 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from sessions_app.models import TERMINAL_DELTAS, Chunk, Delta, SessionMedia
+from sessions_app.models import SAID_DELTAS, TERMINAL_DELTAS, Chunk, Delta, SessionMedia, type_of
+from sessions_app.storable import storable_text
 
 
 @dataclasses.dataclass(slots=True)
@@ -18,6 +19,8 @@ class Answer:
     """What the chunks say so far."""
 
     reasoning: str = ""
+    #: what another server says in place of an answer
+    refusal: str = ""
     text: str = ""
     #: the texts of the second answer and the next, where the session gives several
     others: list[str] = dataclasses.field(default_factory=list)
@@ -56,13 +59,14 @@ def read_answer(session_id: str) -> Answer:
 
 
 def assemble(rows: Iterable[tuple[int, Delta]]) -> Answer:
-    """Put together (index, delta) pairs that come in order."""
+    """Put together (index, delta) pairs that come in order. Of a row that holds no delta nothing is shown."""
     answer = Answer()
-    pieces: dict[str, list[str]] = {"reasoning": [], "text": []}
+    pieces: dict[str, list[str]] = {kind: [] for kind in SAID_DELTAS}
     others: dict[int, list[str]] = {}
-    for index, delta in rows:
+    for index, stored in rows:
         answer.last_index = index
-        if delta["type"] == "text" and (number := delta.get("choice", 0)):
+        delta = shown(stored)
+        if delta["type"] in ("text", "refusal") and (number := delta.get("choice", 0)):
             more = others.setdefault(number, [])
             more.append(delta["text"])
         elif delta["type"] in pieces and not delta.get("choice"):
@@ -70,9 +74,21 @@ def assemble(rows: Iterable[tuple[int, Delta]]) -> Answer:
         elif delta["type"] in TERMINAL_DELTAS:
             answer.is_ended = True
     answer.reasoning = "".join(pieces["reasoning"])
+    answer.refusal = "".join(pieces["refusal"])
     answer.text = "".join(pieces["text"])
     answer.others = ["".join(others[number]) for number in sorted(others)]
     return answer
+
+
+def shown(stored: Any) -> Delta:
+    """What a page shows of a stored delta. It can be encoded whatever the row holds, and is small without logprobs."""
+    delta: Delta = {"type": type_of(stored)}
+    if delta["type"] in SAID_DELTAS:
+        text, choice = stored.get("text"), stored.get("choice")
+        delta["text"] = storable_text(text) if isinstance(text, str) else ""
+        if choice and isinstance(choice, int):
+            delta["choice"] = choice
+    return delta
 
 
 def read_question(request: Any, media: Sequence[SessionMedia]) -> Question:
@@ -91,7 +107,7 @@ def read_question(request: Any, media: Sequence[SessionMedia]) -> Question:
 
 
 def as_json(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False)
+    return storable_text(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def _are_messages(value: Any) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from django.conf import settings
 from django.http import StreamingHttpResponse
@@ -30,14 +30,15 @@ def has_room_for_stream() -> bool:
     return hub().open_streams < settings.MAX_OPEN_STREAMS
 
 
-def stream_session(session: ChatSession, *, after: int, render: Render) -> StreamingHttpResponse:
+def stream_session(session: ChatSession, *, after: int, render: Render, unreadable: str) -> StreamingHttpResponse:
     """The events of the session that follow the index ``after`` (-1: all), up to and with the terminal one.
 
-    The row of ``session`` was read for this request. Raises ``TooManyStreams``.
+    A chunk that cannot be rendered ends the stream with the event ``unreadable`` in its place. The row of ``session``
+    was read for this request. Raises ``TooManyStreams``.
     """
     if not has_room_for_stream():
         raise TooManyStreams
-    response = StreamingHttpResponse(_events(session, after, render), content_type=sse.CONTENT_TYPE)
+    response = StreamingHttpResponse(_events(session, after, render, unreadable), content_type=sse.CONTENT_TYPE)
     response.headers["X-Session-ID"] = session.pk
     response.headers["Cache-Control"] = "no-store, no-transform"
     # nginx holds a response back until its buffer is full, unless told not to.
@@ -45,7 +46,7 @@ def stream_session(session: ChatSession, *, after: int, render: Render) -> Strea
     return response
 
 
-async def _events(session: ChatSession, after: int, render: Render) -> AsyncIterator[bytes]:
+async def _events(session: ChatSession, after: int, render: Render, unreadable: str) -> AsyncIterator[bytes]:
     chunks = hub().follow(
         session.pk,
         after,
@@ -59,13 +60,31 @@ async def _events(session: ChatSession, after: int, render: Render) -> AsyncIter
                 if not batch:
                     yield sse.KEEPALIVE
                     continue
-                # One write for the whole batch: an event at a time costs forty times as much in replay.
-                events = b"".join(
-                    sse.encode_event(data, session_id=session.pk, index=chunk.index)
-                    for chunk in batch
-                    if (data := render(chunk)) is not None
-                )
+                events, bad = _encoded(batch, session, render)
+                if bad is not None:
+                    # Whoever comes back behind the last chunk that this request knew of is not sent the same again,
+                    # and a browser is told by a 204 to stop.
+                    index = max(bad.index, session.next_index - 1)
+                    yield events + sse.encode_event(unreadable, session_id=session.pk, index=index)
+                    return
                 if events:
                     yield events
         except SessionGone:
             log.info("session %s expired while it was read", short_id(session.pk))
+
+
+def _encoded(batch: Sequence[StreamChunk], session: ChatSession, render: Render) -> tuple[bytes, StreamChunk | None]:
+    """The events of the batch up to the first chunk that cannot be rendered, and that chunk.
+
+    They go in one write: an event at a time costs forty times as much in replay.
+    """
+    events: list[bytes] = []
+    for chunk in batch:
+        try:
+            if (data := render(chunk)) is not None:
+                events.append(sse.encode_event(data, session_id=session.pk, index=chunk.index))
+        except Exception:
+            # A rendering is a function of session and chunk alone: it would fail every time.
+            log.exception("session %s: chunk %d cannot be rendered", short_id(session.pk), chunk.index)
+            return b"".join(events), chunk
+    return b"".join(events), None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Annotated, Any
 
 from django.conf import settings
@@ -21,10 +22,10 @@ from inference.api.attaching import (
 )
 from inference.api.body import read_chat_request
 from inference.api.examples import CHAT_EXAMPLES, EVENT_STREAM
-from inference.api.rendering import ChunkRenderer, render_completion
+from inference.api.rendering import ChunkRenderer, encode_completion, render_error
 from inference.api.replies import Cancelled, ChatCompletion, ErrorReply
 from inference.api.schemas import ChatCompletionRequest, schema_of
-from inference.errors import ApiError, GenerationFailed, TimedOut, Unavailable
+from inference.errors import AnswerUnreadable, ApiError, GenerationFailed, TimedOut, Unavailable
 from inference.generations import wait_for_answer
 from sessions_app import sse
 from sessions_app.actions import request_cancel
@@ -32,6 +33,8 @@ from sessions_app.client_address import client_block
 from sessions_app.db import in_db
 from sessions_app.models import ChatSession
 from sessions_app.views import TooManyStreams, has_room_for_stream, stream_session
+
+log = logging.getLogger(__name__)
 
 router = Router(tags=["chat"])
 REFUSALS = dict.fromkeys((400, 401, 404, 409, 410, 413, 415, 500, 503, 504), ErrorReply)
@@ -138,7 +141,12 @@ def _stream(session: ChatSession, after: int, *, include_usage: bool) -> HttpRes
     if is_at_end(session, after):
         return HttpResponse(status=204, headers={"X-Session-ID": session.pk})
     try:
-        return stream_session(session, after=after, render=ChunkRenderer(session, include_usage=include_usage))
+        return stream_session(
+            session,
+            after=after,
+            render=ChunkRenderer(session, include_usage=include_usage),
+            unreadable=render_error(AnswerUnreadable(session.pk)),
+        )
     except TooManyStreams as exc:
         # The session is there: the same request without its id would begin another.
         raise _too_many_streams({"X-Session-ID": session.pk, "X-Should-Retry": "false"}) from exc
@@ -152,7 +160,7 @@ def _too_many_streams(headers: dict[str, str]) -> Unavailable:
     )
 
 
-async def _whole(session: ChatSession) -> JsonResponse:
+async def _whole(session: ChatSession) -> HttpResponse:
     named = {"X-Session-ID": session.pk}
     answer = await wait_for_answer(session, timeout_seconds=settings.ANSWER_TIMEOUT_SECONDS)
     if answer is None:
@@ -163,7 +171,13 @@ async def _whole(session: ChatSession) -> JsonResponse:
         )
     if answer.error is not None:
         raise _failed(answer.error, answer.error_status, named)
-    return JsonResponse(render_completion(session, answer), headers=named)
+    try:
+        body = encode_completion(session, answer)
+    except Exception as exc:
+        # A function of what is stored alone: it would fail every time.
+        log.exception("session %s: the answer cannot be sent", session.pk)
+        raise AnswerUnreadable(session.pk, headers=named) from exc
+    return HttpResponse(body, content_type="application/json", headers=named)
 
 
 def _failed(error: dict[str, Any], status: int, headers: dict[str, str]) -> ApiError:

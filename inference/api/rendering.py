@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from inference.errors import ApiError
 from inference.generations import Answer, Choice, choices_of
 from sessions_app.models import ChatSession, Delta
 from sessions_app.wakeups import StreamChunk
@@ -16,11 +17,19 @@ from sessions_app.wakeups import StreamChunk
 DONE = "[DONE]"
 #: line ends to Unicode, so to clients that split a decoded stream into lines; JSON does not escape them by itself
 _LINE_ENDS = str.maketrans({end: f"\\u{ord(end):04x}" for end in "\x85\u2028\u2029"})
-_encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+_encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def encode_completion(session: ChatSession, answer: Answer) -> bytes:
+    """``chat.completion``, for a session that did not fail, as UTF-8.
+
+    Raises an exception of some kind when the log holds what no writer of today writes.
+    """
+    return _json(render_completion(session, answer)).encode()
 
 
 def render_completion(session: ChatSession, answer: Answer) -> dict[str, Any]:
-    """``chat.completion``, for a session that did not fail."""
+    """The same, as an object."""
     said = [*answer.choices, *(Choice() for _ in range(choices_of(session.request) - len(answer.choices)))]
     reasons = [choice.finish_reason or answer.finish_reason for choice in said]
     usage = {
@@ -63,12 +72,13 @@ class ChunkRenderer:
             case "start":
                 return self._choices(self._all, {"role": "assistant", "content": ""})
             case "text" | "reasoning" as kind if "choice" in delta or "logprobs" in delta:
-                said: dict[str, Any] = {"content": delta["text"]} if kind == "text" else _reasoning(delta["text"])
-                return self._choices([delta.get("choice", 0)], said, logprobs=_logprobs(delta.get("logprobs")))
+                return self._said(delta, {"content": delta["text"]} if kind == "text" else _reasoning(delta["text"]))
             case "text":
                 return _json(delta["text"]).join(self._around_text)
             case "reasoning":
                 return _json(delta["text"]).join(self._around_reasoning)
+            case "refusal":
+                return self._said(delta, {"refusal": delta["text"]})
             case "finish":
                 marks: dict[str, Any] = {"session_state": "cancelled"} if delta["reason"] == "cancelled" else {}
                 ended = [delta["choice"]] if "choice" in delta else self._all
@@ -80,6 +90,9 @@ class ChunkRenderer:
             case "error":
                 return _json({"error": delta["error"]})
         return None
+
+    def _said(self, delta: Delta, said: dict[str, Any]) -> str:
+        return self._choices([delta.get("choice", 0)], said, logprobs=_logprobs(delta.get("logprobs")))
 
     def _choices(
         self,
@@ -105,7 +118,7 @@ def _envelope(session: ChatSession, kind: str) -> dict[str, Any]:
 
 
 def _message(choice: Choice) -> dict[str, Any]:
-    message: dict[str, Any] = {"role": "assistant", "content": choice.text, "refusal": None}
+    message: dict[str, Any] = {"role": "assistant", "content": choice.text, "refusal": choice.refusal or None}
     return message | (_reasoning(choice.reasoning) if choice.reasoning else {})
 
 
@@ -138,6 +151,11 @@ def _usage(delta: Delta) -> dict[str, Any]:
         "total_tokens": delta["prompt_tokens"] + delta["completion_tokens"],
         "completion_tokens_details": {"reasoning_tokens": delta["reasoning_tokens"]},
     }
+
+
+def render_error(error: ApiError) -> str:
+    """The data of an event that ends a stream."""
+    return _json({"error": error.as_dict()})
 
 
 def _json(value: dict[str, Any] | str) -> str:

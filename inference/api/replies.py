@@ -26,7 +26,7 @@ class ErrorReply(Schema):
 class AnswerMessage(Schema):
     role: Literal["assistant"]
     content: str
-    refusal: None = None
+    refusal: str | None = Field(None, description="What the server behind this one says in place of an answer.")
     reasoning_content: str | None = Field(None, description=_REASONING)
     reasoning: str | None = Field(None, description="The same as reasoning_content: clients read one or the other.")
 
@@ -58,8 +58,9 @@ class AnswerChoice(Schema):
     index: int
     message: AnswerMessage
     logprobs: Logprobs | None = Field(None, description="With `logprobs: true`.")
-    finish_reason: Literal["stop", "length"] = Field(
-        description="stop: the model or a stop text ended it, or it was cancelled. length: max_tokens are used up."
+    finish_reason: Literal["stop", "length", "content_filter"] = Field(
+        description="stop: the model or a stop text ended it, or it was cancelled. length: max_tokens are used up. "
+        "content_filter: the server behind this one withheld the rest."
     )
 
 

@@ -9,7 +9,8 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-FinishReason = Literal["stop", "length", "cancelled"]
+#: content_filter comes from other servers only
+FinishReason = Literal["stop", "length", "content_filter", "cancelled"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,6 +115,8 @@ class Delta:
     reasoning: str = ""
     #: one of each of ``token_ids`` when the request asks for them, else none
     logprobs: tuple[TokenLogprobs, ...] = ()
+    #: text in which another server says that it will not answer
+    refusal: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import pytest
 from django.conf import settings
@@ -273,6 +274,115 @@ def test_tokens_without_text_are_not_forgotten_at_the_end(worker: Worker) -> Non
     finish(run)
     assert log_of(run)[0] == ("text", "", [5, 6])
     assert Chunk.objects.token_ids_of(run.session_id) == [5, 6]
+
+
+# --- What cannot be stored as it is ---
+
+HALVES = "\ud83d", "\ude00"
+
+
+def delta_of(token_ids: tuple[int, ...], kind: str, text: str) -> EngineDelta:
+    texts: dict[str, Any] = {kind: text}
+    return EngineDelta(token_ids, **texts)
+
+
+@pytest.mark.parametrize("kind", ["text", "reasoning", "refusal"])
+def test_a_character_that_is_cut_between_two_deltas_is_stored_whole_with_the_tokens_of_both(
+    worker: Worker, kind: str
+) -> None:
+    run = worker.begin()
+    say(run, "x")
+    until(lambda: log_of(run))
+    run.add(delta_of((1, 2), kind, "a" + HALVES[0]))
+    run.add(EngineDelta((3,)))
+    assert not run.has_pending
+    run.add(delta_of((4,), kind, HALVES[1] + "b"))
+    finish(run)
+    assert log_of(run)[1] == (kind, "a😀b", [1, 2, 3, 4])
+
+
+def test_each_choice_has_its_own_halves(worker: Worker) -> None:
+    run = worker.begin()
+    for half in HALVES:
+        for choice in range(3):
+            run.add(EngineDelta((choice,), text=half), choice)
+    finish(run, Closing(reasons=("stop",) * 3))
+    rows = Chunk.objects.after(run.session_id, 0).values_list("delta", flat=True)
+    assert [(d.get("choice", 0), d["text"]) for d in rows if d["type"] == "text"] == [(0, "😀"), (1, "😀"), (2, "😀")]
+
+
+@pytest.mark.parametrize("closing", [Closing(), Closing(reason="cancelled"), Closing(error={"message": "m"})])
+def test_a_half_that_nothing_follows_is_the_replacement_character(worker: Worker, closing: Closing) -> None:
+    run = worker.begin()
+    run.add(EngineDelta((1,), reasoning="a" + HALVES[0]))
+    run.add(EngineDelta((2,), text=HALVES[1] + HALVES[0]))
+    finish(run, closing)
+    assert log_of(run)[:2] == [("reasoning", "a\ufffd", [1]), ("text", "\ufffd\ufffd", [2])]
+
+
+def test_a_session_that_is_handed_back_in_the_middle_of_a_character_goes_on_with_it(worker: Worker) -> None:
+    """An engine gives the same deltas again from the first token that is not committed."""
+    deltas = [(1, "a"), (2, "b" + HALVES[0]), (3, HALVES[1] + "c"), (4, HALVES[0]), (5, HALVES[1])]
+    for handed_back in range(len(deltas) + 1):
+        run = worker.begin(f"s{handed_back}")
+        for token, said in deltas[:handed_back]:
+            run.add(EngineDelta((token,), text=said))
+        assert worker.writer.flush(run, DEADLINE_SECONDS)
+        worker.writer.forget(run)
+        assert actions.release(run.session_id, run.attempt)
+        heir = worker.go_on(claimed(ChatSession.objects.get(pk=run.session_id)))
+        committed = Chunk.objects.token_ids_of(run.session_id)
+        for token, said in deltas[len(committed) :]:
+            heir.add(EngineDelta((token,), text=said))
+        finish(heir)
+        assert text_of(heir) == "ab😀c😀"
+        assert Chunk.objects.token_ids_of(run.session_id) == [1, 2, 3, 4, 5]
+
+
+def test_what_a_column_or_json_cannot_hold_is_stored_as_what_it_can(worker: Worker) -> None:
+    run = worker.begin()
+    odd = Likelihood(1, "\ud83d\0", b"\0\xff", float("-inf"))
+    fine = Likelihood(1, "é", None, -0.5)
+    run.add(EngineDelta((2**40, -5, 7), text="\0é\0", logprobs=(TokenLogprobs(odd, (odd, fine)),)))
+    error = {"message": "m\0\ud83d" + "x" * 10_000, "type": "server_error", "param": None, "code": "c"}
+    session = finish(run, Closing(error=error, prompt_tokens=2**40, completion_tokens=2**31 - 1))
+    [said, end] = Chunk.objects.after(run.session_id, 0)
+    assert (said.delta["text"], said.token_ids) == ("\ufffdé\ufffd", [-1, -1, 7])
+    worst = {"token": "\ufffd\ufffd", "bytes": [0, 255], "logprob": -9999.0}
+    assert said.delta["logprobs"] == [
+        worst | {"top": [worst, {"token": "é", "bytes": None, "logprob": -0.5}]},
+    ]
+    assert session.error == end.delta["error"]
+    assert session.error is not None
+    assert session.error["message"].startswith("m\ufffd\ufffdx")
+    assert len(session.error["message"]) < 3000
+    assert (session.prompt_tokens, session.completion_tokens) == (2**31 - 1, 2**31 - 1)
+
+
+def test_a_long_text_is_stored_in_pieces_that_every_reader_takes(worker: Worker, database: Database) -> None:
+    run = worker.begin()
+    database.may_commit.clear()
+    said = "añ😀" * 30_000
+    run.add(EngineDelta((1, 2), text=said))
+    run.add(EngineDelta((3,), text="!"))
+    database.may_commit.set()
+    finish(run)
+    assert text_of(run) == said + "!"
+    assert Chunk.objects.token_ids_of(run.session_id) == [1, 2, 3]
+    assert max(len(text) for _, text, _ in log_of(run)) <= chunk_writer.MOST_CHUNK_CHARS
+
+
+def test_what_is_no_json_at_all_costs_its_own_session_only(worker: Worker, database: Database) -> None:
+    good, poison = worker.begin("a"), worker.begin("b")
+    database.may_commit.clear()
+    say(good, "good")
+    broken = Likelihood(1, object(), None, -0.5)  # type: ignore[arg-type]
+    poison.add(EngineDelta((1,), text="a", logprobs=(TokenLogprobs(broken),)))
+    database.may_commit.set()
+    assert poison.done.wait(DEADLINE_SECONDS)
+    assert ChatSession.objects.get(pk="b").state == State.FAILED
+    assert finish(good).state == State.COMPLETED
+    assert text_of(good) == "good"
 
 
 @pytest.mark.parametrize(

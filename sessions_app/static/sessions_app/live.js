@@ -78,24 +78,23 @@
     }
 
     function show(chunks) {
-        let text = "";
-        let reasoning = "";
+        const said = {reasoning: "", text: "", refusal: ""};
         for (const {delta} of chunks) {
             if (delta.choice) {
                 continue;  // the second answer and the next are shown when the page is loaded
             }
-            if (delta.type === "text") {
-                text += delta.text;
-            } else if (delta.type === "reasoning") {
-                reasoning += delta.text;
+            if (delta.type in said) {
+                said[delta.type] += delta.text;
             }
         }
-        if (reasoning) {
-            byId("session-reasoning-box").hidden = false;
-            append(byId("session-reasoning"), reasoning);
+        for (const kind of ["reasoning", "refusal"]) {
+            if (said[kind]) {
+                byId(`session-${kind}-box`).hidden = false;
+                append(byId(`session-${kind}`), said[kind]);
+            }
         }
-        if (text) {
-            append(byId("session-answer"), text);
+        if (said.text) {
+            append(byId("session-answer"), said.text);
         }
     }
 
