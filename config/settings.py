@@ -213,6 +213,7 @@ UPSTREAM_RESUME = env.text("UPSTREAM_RESUME", "auto")
 UPSTREAM_CONNECT_SECONDS = env.number("UPSTREAM_CONNECT_SECONDS", 10, minimum=0.1)
 UPSTREAM_TIMEOUT_SECONDS = env.number("UPSTREAM_TIMEOUT_SECONDS", 300, minimum=0.1)
 UPSTREAM_RETRY_SECONDS = env.number("UPSTREAM_RETRY_SECONDS", 60, minimum=0)
+UPSTREAM_MAX_EVENT_BYTES = env.integer("UPSTREAM_MAX_EVENT_BYTES", 4 * 1024 * 1024, minimum=65_536)
 MODEL_REPO_ID = env.text("MODEL_REPO_ID", "Qwen/Qwen3-VL-2B-Thinking")
 if INFERENCE_ENGINE == "openai":
     # No model is loaded here; the upstream's is the one that requests may name.

@@ -14,10 +14,8 @@ from inference.engine.types import Sampling
 from inference.generations import choices_of
 from inference.upstream.errors import UpstreamError
 from inference.upstream.target import Target
-from sessions_app.models import ChatSession, Chunk, SessionMedia
+from sessions_app.models import SAID_DELTAS, ChatSession, Chunk, SessionMedia
 
-#: stands for a token that the upstream generated and did not name, so that the tokens of a session can be counted
-UNKNOWN_TOKEN = -1
 #: fields of ``Sampling`` that are always said: the upstream's defaults are not ours
 ALWAYS_SENT = {"max_tokens", "temperature", "top_p", "seed"}
 #: fields of ``Sampling`` that look otherwise on the wire; every other goes by its own name, which is OpenAI's or, where
@@ -32,8 +30,8 @@ WIRE_FORMS: dict[str, Callable[[Any], dict[str, Any]]] = {
 class Said:
     """What of an answer is committed or on its way there."""
 
-    text: str = ""
-    reasoning: str = ""
+    #: by the type of its deltas
+    texts: dict[str, str] = dataclasses.field(default_factory=lambda: dict.fromkeys(SAID_DELTAS, ""))
     #: as far as the upstream tells; else one for each piece
     tokens: int = 0
 
@@ -48,6 +46,11 @@ class Call:
     target: Target
     messages: Sequence[dict[str, Any]]
     sampling: dict[str, Any]
+
+    @property
+    def alternatives(self) -> int | None:
+        """Those that are wanted beside each token; None when no logprobs are."""
+        return self.sampling["top_logprobs"] if self.sampling.get("logprobs") else None
 
     def payload(self, said: Said) -> bytes:
         """The body, which goes on behind ``said`` when the target takes a prefix. Raises UpstreamError.
@@ -65,18 +68,20 @@ class Call:
             body["session_id"] = self.upstream_id
         elif self.target.resume == "prefix":
             body["stream_options"]["continuous_usage_stats"] = True
-        if self.target.resume != "session" and (said.text or said.reasoning):
+        if self.target.resume != "session" and any(said.texts.values()):
             body |= self._continuation(said)
         return json.dumps(body, separators=(",", ":")).encode()
 
     def _continuation(self, said: Said) -> dict[str, Any]:
         if self.target.resume == "none":
             raise UpstreamError.cannot_go_on("it cannot go on with an answer")
-        if said.reasoning:
+        if said.texts["refusal"]:
+            raise UpstreamError.cannot_go_on("it cannot go on with a refusal")
+        if said.texts["reasoning"]:
             # Templates drop the thoughts of earlier turns: it would go on with an answer to thoughts it never had.
             raise UpstreamError.cannot_go_on("it cannot go on with an answer that began with thoughts")
         return {
-            "messages": [*self.messages, {"role": "assistant", "content": said.text}],
+            "messages": [*self.messages, {"role": "assistant", "content": said.texts["text"]}],
             "add_generation_prompt": False,
             "continue_final_message": True,
             "max_tokens": self.tokens_left(said),
@@ -120,10 +125,8 @@ def committed(session: ChatSession) -> list[Said]:
         return answers
     for delta, token_ids in Chunk.objects.after(session.pk, 0).values_list("delta", "token_ids"):
         said = answers[delta.get("choice", 0)]
-        if delta["type"] == "text":
-            said.text += delta["text"]
-        elif delta["type"] == "reasoning":
-            said.reasoning += delta["text"]
+        if delta["type"] in SAID_DELTAS:
+            said.texts[delta["type"]] += delta["text"]
         said.tokens += len(token_ids)
     return answers
 

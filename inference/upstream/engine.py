@@ -152,7 +152,8 @@ class UpstreamEngine:
         for pause in CANCEL_PAUSES:
             await asyncio.sleep(pause)
             try:
-                response = await self.client.post(f"cancel/{call.upstream_id}")
+                async with self.client.stream("POST", f"cancel/{call.upstream_id}") as response:
+                    pass  # what it says beside its status is of no use
             except httpx.HTTPError as exc:
                 log.info("a cancel did not reach the upstream: %s", type(exc).__name__)
                 continue

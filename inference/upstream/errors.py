@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from typing import Any
 
@@ -11,6 +10,8 @@ from django.conf import settings
 
 from inference.engine.errors import EngineError
 from inference.errors import ApiError
+from inference.upstream.wire import NotReadable, parsed
+from sessions_app.storable import storable_text
 
 log = logging.getLogger(__name__)
 
@@ -19,6 +20,8 @@ KEY_REFUSED = "The upstream server refuses this server's key."
 TRANSIENT = {408, 425, 429, 502, 503, 504}
 #: what is wrong with the request itself
 OF_THE_REQUEST = {400, 413, 415, 422}
+#: of each member of an upstream's error
+MOST_CHARS = 500
 
 
 class UpstreamError(ApiError, EngineError):
@@ -29,13 +32,12 @@ class UpstreamError(ApiError, EngineError):
     code = "upstream_failed"
 
     @classmethod
-    def of_the_request(cls, error: dict[str, Any], *, status: int) -> UpstreamError:
+    def of_the_request(cls, error: dict[str, str], *, status: int) -> UpstreamError:
         """What the upstream says is wrong with the request, as it says it."""
-        code = error.get("code")
         refusal = cls(
-            str(error.get("message") or "The upstream server refuses the request."),
-            param=error["param"] if isinstance(error.get("param"), str) else None,
-            code=code if isinstance(code, str) else "invalid_request",
+            error.get("message") or f"The upstream server refuses the request (HTTP {status}).",
+            param=error.get("param"),
+            code=error.get("code", "invalid_request"),
         )
         refusal.status = status
         refusal.type = "invalid_request_error"
@@ -73,11 +75,14 @@ def interrupted_by(error: httpx.HTTPError) -> Interrupted:
     return Interrupted("broke the connection off")
 
 
-def refusal(response: httpx.Response) -> Exception:
-    """Why the upstream did not begin to answer; the body has been read."""
-    error = error_in(response.content)
+def refusal(response: httpx.Response, body: bytes) -> Exception:
+    """Why the upstream did not begin to answer."""
+    try:
+        error = error_in(parsed(body))
+    except NotReadable:
+        error = {}
     status = response.status_code
-    log.warning("the upstream answers %d: %s", status, error.get("message", "no message"))
+    log.warning("the upstream answers %d: %s", status, _for_the_log(error))
     if status in (401, 403):
         return UpstreamError(KEY_REFUSED, code="upstream_refused")
     if status in TRANSIENT:
@@ -88,28 +93,39 @@ def refusal(response: httpx.Response) -> Exception:
     return UpstreamError(f"The upstream server failed (HTTP {status}). The log of the worker has the details.")
 
 
-def failure(error: dict[str, Any]) -> UpstreamError:
+def failure(error: dict[str, str]) -> UpstreamError:
     """An error that came as an event of the stream."""
-    log.warning("the upstream's stream ends with an error: %s", error.get("message", "no message"))
-    code = error.get("code")
-    if error.get("type") == "invalid_request_error" or code in OF_THE_REQUEST:
+    log.warning("the upstream's stream ends with an error: %s", _for_the_log(error))
+    if error.get("type") == "invalid_request_error" or error.get("status", "") in map(str, OF_THE_REQUEST):
         return UpstreamError.of_the_request(error, status=400)
     return UpstreamError("The upstream server failed while it answered. The log of the worker has the details.")
 
 
-def error_in(body: bytes) -> dict[str, Any]:
-    """The members of OpenAI's error object, from wherever the servers put it; the key that was sent is blotted out."""
-    text = body.decode(errors="replace")
+def error_in(told: Any) -> dict[str, str]:
+    """The members of OpenAI's error object that are text, from wherever the servers put it.
+
+    A code that is a number is ``status``. The texts are storable and short, and the key that was sent is blotted out.
+    """
+    error = told.get("error") or told if isinstance(told, dict) else {}
+    if not isinstance(error, dict):
+        error = {"message": error}
+    members = {"message": error.get("message") or error.get("detail")}
+    members |= {name: error.get(name) for name in ("type", "param", "code")}
+    found = {name: _fit(value) for name, value in members.items() if isinstance(value, str) and value}
+    status = error.get("code")
+    return found | ({"status": str(status)} if isinstance(status, int) and status < 1000 else {})
+
+
+def _fit(text: str) -> str:
+    text = storable_text(text)
     if settings.UPSTREAM_API_KEY:
         text = text.replace(settings.UPSTREAM_API_KEY, "***")
-    try:
-        found = json.loads(text)
-    except ValueError:
-        return {}
-    if not isinstance(found, dict):
-        return {}
-    error = found.get("error", found)
-    return error if isinstance(error, dict) else {"message": str(error)}
+    return text[:MOST_CHARS]
+
+
+def _for_the_log(error: dict[str, str]) -> str:
+    """On one line, whatever is in it."""
+    return ascii(error["message"]) if "message" in error else "no message"
 
 
 def _seconds(retry_after: str | None) -> float:

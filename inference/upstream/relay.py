@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import contextlib
 import logging
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import httpx
 from django.conf import settings
-from httpx_sse import EventSource, ServerSentEvent
+from httpx_sse import ServerSentEvent
 
 from inference.engine.handle import Handle
-from inference.engine.types import Delta, Finish, FinishReason, Likelihood, TokenLogprobs
-from inference.upstream.call import UNKNOWN_TOKEN, Call, Said
+from inference.engine.types import Delta, Finish
+from inference.upstream.answer import Answer
+from inference.upstream.body import read_body
+from inference.upstream.call import Call, Said
 from inference.upstream.errors import Interrupted, UpstreamError, error_in, failure, interrupted_by, refusal
+from inference.upstream.sse import events_of
+from inference.upstream.wire import NotReadable, parsed
+from sessions_app import sse
+from sessions_app.storable import WholeCharacters
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +43,7 @@ class Relay:
         self._patience = Patience(settings.UPSTREAM_RETRY_SECONDS)
         #: of a server like this one: the last event that was read
         self._last_event_id = ""
+        self._characters = WholeCharacters()
 
     async def run(self) -> None:
         """Never raises but when it is cancelled: the handle gets the end, whatever it is."""
@@ -68,18 +75,23 @@ class Relay:
             return Finish("length", 0, said.tokens)
         # In a thread: with a video in it this takes a while, and all the other streams are on this loop.
         body = await asyncio.to_thread(call.payload, said)
-        headers = {"Content-Type": "application/json", "Accept": "text/event-stream"}
+        headers = {
+            "Content-Type": "application/json",
+            "Accept": "text/event-stream",
+            # What is compressed may grow a thousandfold here.
+            "Accept-Encoding": "identity",
+        }
         if call.request_id:
             headers["X-Request-ID"] = call.request_id
         if self._last_event_id:
             headers["Last-Event-ID"] = self._last_event_id
         async with self._client.stream("POST", "chat/completions", content=body, headers=headers) as response:
             if response.status_code != httpx.codes.OK:
-                await response.aread()
-                raise self._refusal(response)
-            return await self._read(EventSource(response).aiter_sse())
+                raise self._refusal(response, await read_body(response))
+            async with contextlib.aclosing(events_of(response)) as events:
+                return await self._read(events)
 
-    def _refusal(self, response: httpx.Response) -> Exception:
+    def _refusal(self, response: httpx.Response, body: bytes) -> Exception:
         if self._call.target.resume == "session":
             if self._last_event_id and response.status_code in (httpx.codes.NO_CONTENT, httpx.codes.NOT_FOUND):
                 # It does not know the place: from the start then, and what has been said is compared.
@@ -87,99 +99,47 @@ class Relay:
                 return Interrupted("has lost the session")
             if response.status_code in (httpx.codes.CONFLICT, httpx.codes.GONE):
                 return UpstreamError.cannot_go_on("it does not have the answer any more")
-        return refusal(response)
+        return refusal(response, body)
 
     async def _read(self, events: AsyncIterator[ServerSentEvent]) -> Finish:
         """Deliver what the events say."""
         is_kept = self._call.target.resume == "session"
+        if not self._last_event_id:
+            self._characters = WholeCharacters()
         answer = Answer(
-            self._said, repeats=is_kept and not self._last_event_id, earlier_tokens=0 if is_kept else self._said.tokens
+            self._said,
+            self._characters,
+            repeats=is_kept and not self._last_event_id,
+            earlier_tokens=0 if is_kept else self._said.tokens,
+            alternatives=self._call.alternatives,
         )
         async for event in events:
-            if event.data == DONE:
-                return answer.finish()
-            data = _parsed(event.data)
-            if "error" in data:
-                raise failure(error_in(event.data.encode()))
-            for delta in answer.read(data):
-                self._handle.put(delta, reasoning_tokens=answer.reasoning_tokens)
-                self._patience.restore()
-            if is_kept:
+            data = event.data.strip()
+            if data == DONE:
+                return self._end(answer)
+            if data:
+                self._deliver(answer.read(_chunk_in(event)), answer)
+            if is_kept and self._can_be_sent_back(event.id):
                 self._last_event_id = event.id
         if answer.reason is not None and not is_kept:
-            return answer.finish()  # some servers send no [DONE]
+            return self._end(answer)  # some servers send no [DONE]
         raise Interrupted("broke the answer off")
 
+    def _can_be_sent_back(self, event_id: str) -> bool:
+        """Whether a server like this one would take it for the place in this answer."""
+        try:
+            return sse.parse_cursor(event_id).session_id == self._call.upstream_id
+        except sse.MalformedCursor:
+            return False
 
-class Answer:
-    """The chunks of one stream as deltas and, last, as a Finish. What ``said`` has already is not said again."""
+    def _end(self, answer: Answer) -> Finish:
+        self._deliver(answer.end(), answer)
+        return answer.finish()
 
-    def __init__(self, said: Said, *, repeats: bool, earlier_tokens: int) -> None:
-        """``repeats``: the stream begins with all that was said, and must say the same.
-
-        ``earlier_tokens`` of the answer are in its usage part of the prompt.
-        """
-        self._said = said
-        self._repeated = {"text": said.text, "reasoning": said.reasoning} if repeats else {"text": "", "reasoning": ""}
-        self._before = earlier_tokens
-        self._usage: dict[str, Any] = {}
-        self.reason: FinishReason | None = None
-        self.reasoning_tokens = 0
-
-    def read(self, data: dict[str, Any]) -> list[Delta]:
-        """Raises UpstreamError when the upstream says something else than it said before, or has cancelled."""
-        self._note_usage(data.get("usage"))
-        if data.get("session_state") == "cancelled":
-            raise UpstreamError("The answer was cancelled at the upstream server.", code="upstream_cancelled")
-        found = []
-        for choice in data.get("choices") or ():
-            delta = choice.get("delta") or {}
-            # One of two names; a server may use both for the same.
-            reasoning = self._new("reasoning", delta.get("reasoning_content") or delta.get("reasoning") or "")
-            text = self._new("text", delta.get("content") or "")
-            logprobs = _logprobs(choice)
-            # The last tokens may be no whole character, and have a likelihood all the same.
-            if text or reasoning or (logprobs and not any(self._repeated.values())):
-                found.append(self._deliver(text, reasoning, logprobs))
-            if choice.get("finish_reason"):
-                self.reason = "length" if choice["finish_reason"] == "length" else "stop"
-        return found
-
-    def finish(self) -> Finish:
-        if any(self._repeated.values()):
-            raise UpstreamError.cannot_go_on("it says something else now")
-        generated = self._usage.get("completion_tokens")
-        return Finish(
-            self.reason or "stop",
-            max(0, int(self._usage.get("prompt_tokens") or 0) - self._before),
-            self._said.tokens if generated is None else self._before + int(generated),
-            self.reasoning_tokens,
-        )
-
-    def _new(self, kind: str, text: str) -> str:
-        repeated = self._repeated[kind]
-        if not repeated:
-            return text
-        length = min(len(repeated), len(text))
-        if text[:length] != repeated[:length]:
-            raise UpstreamError.cannot_go_on("it says something else now")
-        self._repeated[kind] = repeated[length:]
-        return text[length:]
-
-    def _deliver(self, text: str, reasoning: str, logprobs: tuple[TokenLogprobs, ...]) -> Delta:
-        counted = self._usage.get("completion_tokens")
-        tokens = 1 if counted is None else max(0, self._before + int(counted) - self._said.tokens)
-        self._said.text += text
-        self._said.reasoning += reasoning
-        self._said.tokens += tokens
-        return Delta((UNKNOWN_TOKEN,) * tokens, text, reasoning, logprobs)
-
-    def _note_usage(self, usage: dict[str, Any] | None) -> None:
-        if not usage:
-            return
-        self._usage = usage
-        details = usage.get("completion_tokens_details") or {}
-        self.reasoning_tokens = int(details.get("reasoning_tokens") or 0)
+    def _deliver(self, deltas: Iterable[Delta], answer: Answer) -> None:
+        for delta in deltas:
+            self._handle.put(delta, reasoning_tokens=answer.reasoning_tokens)
+            self._patience.restore()
 
 
 class Patience:
@@ -207,23 +167,14 @@ class Patience:
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
 
 
-def _logprobs(choice: dict[str, Any]) -> tuple[TokenLogprobs, ...]:
-    told = (choice.get("logprobs") or {}).get("content") or ()
-    return tuple(
-        TokenLogprobs(_likelihood(token), tuple(map(_likelihood, token.get("top_logprobs") or ()))) for token in told
-    )
-
-
-def _likelihood(told: dict[str, Any]) -> Likelihood:
-    raw = told.get("bytes")
-    return Likelihood(UNKNOWN_TOKEN, told["token"], None if raw is None else bytes(raw), float(told["logprob"]))
-
-
-def _parsed(data: str) -> dict[str, Any]:
+def _chunk_in(event: ServerSentEvent) -> dict[str, Any]:
+    """Raises UpstreamError for an event that is no chunk, or an error."""
     try:
-        parsed = json.loads(data)
-    except ValueError as exc:
+        chunk = parsed(event.data)
+    except NotReadable as exc:
         raise UpstreamError("The upstream server sent an event that is not JSON.") from exc
-    if not isinstance(parsed, dict):
+    if not isinstance(chunk, dict):
         raise UpstreamError("The upstream server sent an event that is no chunk of an answer.")
-    return parsed
+    if chunk.get("error") or chunk.get("object") == "error" or event.event == "error":
+        raise failure(error_in(chunk))
+    return chunk

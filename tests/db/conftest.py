@@ -6,6 +6,7 @@ import pytest
 
 from sessions_app import queue, wakeups
 from sessions_app.wakeups import Wakeup
+from tests.db.scripted_upstream import start_engine, upstream  # noqa: F401  (fixtures)
 
 
 @pytest.fixture

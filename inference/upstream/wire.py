@@ -1,0 +1,88 @@
+"""Reading JSON of another server, which may have any shape: what is not as OpenAI describes it says nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from inference.engine.types import FinishReason, Likelihood, TokenLogprobs
+from sessions_app.storable import UNKNOWN_TOKEN, storable_bytes, storable_logprob, storable_text
+
+#: Those that are none of the three are other servers' names for an end of the model's own, or for a call of a tool. No
+#: request of ours offers one.
+REASONS: dict[str, FinishReason] = {"stop": "stop", "length": "length", "content_filter": "content_filter"}
+
+
+class NotReadable(ValueError):
+    """No JSON, or nested too deeply."""
+
+
+def parsed(text: str | bytes) -> Any:
+    """Raises NotReadable."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as exc:
+        raise NotReadable from exc
+
+
+def object_in(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def list_in(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def text_in(value: Any) -> str:
+    """A text, or those of a list of parts."""
+    if isinstance(value, str):
+        return value
+    parts = value if isinstance(value, list) else [value]
+    texts = (part.get("text") if isinstance(part, dict) else part for part in parts)
+    return "".join(text for text in texts if isinstance(text, str))
+
+
+def choices_in(chunk: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Those of the one answer that was asked for."""
+    choices = map(object_in, list_in(chunk.get("choices")))
+    return [choice for choice in choices if not _is_another(choice.get("index"))]
+
+
+def _is_another(index: Any) -> bool:
+    return isinstance(index, int | float) and index != 0
+
+
+def reason_in(choice: Mapping[str, Any]) -> FinishReason | None:
+    """Why the answer has ended, if it has."""
+    said = choice.get("finish_reason")
+    if not said:
+        return None
+    return REASONS.get(said, "stop") if isinstance(said, str) else "stop"
+
+
+def logprobs_in(choice: Mapping[str, Any], *, alternatives: int) -> tuple[TokenLogprobs, ...]:
+    """Of the choice's tokens, with at most so many alternatives each."""
+    told = object_in(choice.get("logprobs"))
+    # Those of a refusal stand apart at OpenAI's; here all tokens are in one list.
+    tokens = [*list_in(told.get("content")), *list_in(told.get("refusal"))]
+    found = []
+    for token in filter(_is_token, tokens):
+        others = list_in(token.get("top_logprobs"))[:alternatives]
+        found.append(TokenLogprobs(_likelihood(token), tuple(map(_likelihood, filter(_is_token, others)))))
+    return tuple(found)
+
+
+def _is_token(value: Any) -> bool:
+    return isinstance(value, dict) and "token" in value
+
+
+def _likelihood(told: Mapping[str, Any]) -> Likelihood:
+    token = told["token"]
+    raw = storable_bytes(told.get("bytes"))
+    return Likelihood(
+        UNKNOWN_TOKEN,
+        storable_text(token) if isinstance(token, str) else "",
+        None if raw is None else bytes(raw),
+        storable_logprob(told.get("logprob")),
+    )
