@@ -60,8 +60,8 @@ class _Answer:
     characters: WholeCharacters = dataclasses.field(default_factory=WholeCharacters)
 
 
-def _texts_of(delta: EngineDelta) -> tuple[tuple[str, str], ...]:
-    return ("reasoning", delta.reasoning), ("refusal", delta.refusal), ("text", delta.text)
+def _first_kind_in(delta: EngineDelta) -> str:
+    return "reasoning" if delta.reasoning else "refusal" if delta.refusal else "text" if delta.text else ""
 
 
 def _may_join(earlier: Delta, delta: Delta) -> bool:
@@ -119,14 +119,14 @@ class Run:
             had_pending = self.has_pending
             if (answer := self._answers.get(choice)) is None:
                 answer = self._answers[choice] = _Answer()
-            said = [(kind, text) for kind, text in _texts_of(delta) if text]
-            if said:
-                # Half a character of another kind has its own tokens.
-                self._add_pieces(answer.characters.turn_to(said[0][0]), choice)
+            if answer.characters.is_holding and (kind := _first_kind_in(delta)):
+                # Half a character of another kind goes with its own tokens.
+                self._add_pieces(answer.characters.turn_to(kind), choice)
             answer.tokens.ids += delta.token_ids
             answer.tokens.logprobs += map(_stored, delta.logprobs)
-            for kind, text in said:
-                self._add_pieces(answer.characters.add(kind, text), choice)
+            for kind, text in (("reasoning", delta.reasoning), ("refusal", delta.refusal), ("text", delta.text)):
+                if text:
+                    self._add_pieces(answer.characters.add(kind, text), choice)
             # Of what comes later the writer need not be told: it is at a commit, or waits for the time of the next.
             if not had_pending and self.has_pending:
                 self._writer.changed.notify_all()
@@ -143,8 +143,10 @@ class Run:
 
     def _add_pieces(self, pieces: Sequence[tuple[str, str]], choice: int) -> None:
         for kind, text in pieces:
-            self._add_piece(kind, text[:MOST_CHUNK_CHARS], choice)
-            for start in range(MOST_CHUNK_CHARS, len(text), MOST_CHUNK_CHARS):
+            if len(text) <= MOST_CHUNK_CHARS:
+                self._add_piece(kind, text, choice)
+                continue
+            for start in range(0, len(text), MOST_CHUNK_CHARS):
                 self._add_piece(kind, text[start : start + MOST_CHUNK_CHARS], choice)
 
     def _add_piece(self, kind: str, text: str, choice: int) -> None:

@@ -45,10 +45,12 @@ def storable_logprob(value: Any) -> float:
 
 def storable_bytes(value: Any) -> list[int] | None:
     """``value`` if it is a list of bytes, else None, which stands for a token that is no text."""
-    if not isinstance(value, list | tuple | bytes):
+    if not isinstance(value, list | bytes):
         return None
-    numbers = list(value)
-    return numbers if all(type(number) is int and 0 <= number <= 255 for number in numbers) else None
+    try:
+        return list(bytes(value))
+    except (TypeError, ValueError):
+        return None
 
 
 def storable_count(value: Any) -> int | None:
@@ -104,6 +106,10 @@ class WholeCharacters:
     def __init__(self) -> None:
         self._kind = ""
         self._held = ""
+
+    @property
+    def is_holding(self) -> bool:
+        return bool(self._held)
 
     def add(self, kind: str, text: str) -> list[tuple[str, str]]:
         """The pieces that are certain now, as (kind, storable text)."""

@@ -99,7 +99,7 @@ def test_what_is_none_is_not_counted(value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "stored"), [([0, 255], [0, 255]), (b"a", [97]), ([], []), ([256], None), ([True], None), ("a", None)]
+    ("value", "stored"), [([0, 255], [0, 255]), (b"a", [97]), ([], []), ([256], None), ([1.5], None), ("a", None)]
 )
 def test_bytes_are_a_list_of_them_or_nothing(value: Any, stored: Any) -> None:
     assert storable_bytes(value) == stored
