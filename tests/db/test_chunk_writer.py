@@ -259,7 +259,7 @@ def test_choices_share_a_session_and_keep_their_texts_and_tokens_apart(worker: W
 def test_tokens_without_text_wait_for_the_text_that_they_are_part_of(worker: Worker) -> None:
     run = worker.begin()
     say(run, "a")
-    until(lambda: log_of(run))
+    assert worker.writer.flush(run, DEADLINE_SECONDS)
     run.add(EngineDelta((240,)))
     run.add(EngineDelta((159, 145)))
     assert not run.has_pending
@@ -292,7 +292,7 @@ def test_a_character_that_is_cut_between_two_deltas_is_stored_whole_with_the_tok
 ) -> None:
     run = worker.begin()
     say(run, "x")
-    until(lambda: log_of(run))
+    assert worker.writer.flush(run, DEADLINE_SECONDS)
     run.add(delta_of((1, 2), kind, "a" + HALVES[0]))
     run.add(EngineDelta((3,)))
     assert not run.has_pending
