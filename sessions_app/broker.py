@@ -2,7 +2,7 @@
 
 Kombu's own Redis transport trusts what it reads: a list item that is no JSON ends the worker. It also keeps bindings
 and unacknowledged messages in Redis, each key one more to guard. Here Redis has one list for each queue, and nothing in
-it is parsed before it is unsealed. Unacknowledged messages need no keys: the sweeper sends again what was lost.
+it is parsed before it is unsealed. Unacknowledged messages need no keys: workers find in the database what was lost.
 """
 
 from __future__ import annotations
@@ -120,11 +120,11 @@ class RedisChannel(virtual.Channel):
             )
 
     def _restore(self, message: Any) -> None:
-        """Put back what was fetched and not begun. What cannot be put back is sent again by the sweeper."""
+        """Put back what was fetched and not begun. What cannot be put back, workers find in the database."""
         try:
             self._put(message.delivery_info["routing_key"], message.serializable())
         except redis.RedisError as exc:
-            log.warning("a message in hand was not put back and waits for the sweeper: %s", exc)
+            log.warning("a message in hand was not put back, workers find its session in the database: %s", exc)
 
     def _purge(self, queue: str) -> int:
         length = self._redis.llen(queue)
