@@ -31,6 +31,7 @@ from sessions_app import sse
 from sessions_app.actions import request_cancel
 from sessions_app.client_address import client_block
 from sessions_app.db import in_db
+from sessions_app.log_lines import short_id
 from sessions_app.models import ChatSession
 from sessions_app.views import TooManyStreams, has_room_for_stream, stream_session
 
@@ -175,7 +176,7 @@ async def _whole(session: ChatSession) -> HttpResponse:
         body = encode_completion(session, answer)
     except Exception as exc:
         # A function of what is stored alone: it would fail every time.
-        log.exception("session %s: the answer cannot be sent", session.pk)
+        log.exception("session %s: the answer cannot be sent", short_id(session.pk))
         raise AnswerUnreadable(session.pk, headers=named) from exc
     return HttpResponse(body, content_type="application/json", headers=named)
 
