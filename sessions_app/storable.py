@@ -79,7 +79,7 @@ def storable_delta(delta: Mapping[str, Any]) -> Any:
         cleaned["text"] = storable_text(cleaned["text"])
     if "logprobs" in cleaned:
         cleaned["logprobs"] = [
-            _likelihood(entry) | {"top": [_likelihood(other) for other in entry["top"]]}
+            _likelihood(entry) | {"top": [_likelihood(other) for other in entry.get("top", ())]}
             for entry in cleaned["logprobs"]
         ]
     if "error" in cleaned:

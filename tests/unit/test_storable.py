@@ -116,6 +116,12 @@ def test_a_delta_without_anything_odd_is_itself() -> None:
     assert storable_delta({"type": "start"}) == {"type": "start"}
 
 
+def test_a_likelihood_without_alternatives_has_none() -> None:
+    entry = {"token": "a", "bytes": [97], "logprob": 0}
+    delta = {"type": "text", "text": "a", "logprobs": [entry]}
+    assert storable_delta(delta)["logprobs"] == [entry | {"top": []}]
+
+
 def test_an_error_keeps_its_members_and_not_its_length() -> None:
     error = {"message": "\0" + "é" * 5000, "type": "t", "param": None, "code": "\ud800"}
     stored = storable_error(error)
