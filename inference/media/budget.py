@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from django.conf import settings
-
 from inference.engine.vision import ModelVision
 from inference.errors import InvalidMedia, InvalidRequest
 
 
 class RequestBudget:
-    """The pixels and the tokens that the media of one request take."""
+    """The pixels and the tokens that the media of one request take. Fit to be sent to a process that decodes."""
 
-    def __init__(self, model: ModelVision | None) -> None:
+    def __init__(self, model: ModelVision | None, *, most_pixels: int) -> None:
         self._model = model
+        self._most_pixels = most_pixels
         self._pixels = 0
         self._tokens = 0
 
@@ -37,9 +36,9 @@ class RequestBudget:
                 param="messages",
                 code="context_length_exceeded",
             )
-        if self._pixels > settings.MAX_PIXELS_PER_REQUEST:
+        if self._pixels > self._most_pixels:
             raise InvalidMedia(
                 f"The images and videos have {self._pixels} pixels together; at most "
-                f"{settings.MAX_PIXELS_PER_REQUEST} are allowed in one request. Send fewer or smaller ones.",
+                f"{self._most_pixels} are allowed in one request. Send fewer or smaller ones.",
                 param="messages",
             )

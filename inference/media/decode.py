@@ -18,6 +18,7 @@ from inference.engine.types import Video
 from inference.engine.vision import VisionSizes
 from inference.errors import Unavailable
 from inference.media import images, videos
+from inference.media.budget import RequestBudget
 from inference.media.decoding import WALL_FACTOR, decoding_pool
 from inference.media.formats.image import WEBP, format_of
 from inference.media.images import CheckedImage, header_size
@@ -35,8 +36,8 @@ async def survey_video(data: bytes, *, param: str) -> VideoShape:
     return await finished(_submit_video(videos.survey_video, data, param))
 
 
-async def check_video(data: bytes, *, param: str) -> VideoShape:
-    return await finished(_submit_video(videos.check_video, data, param))
+async def check_video(data: bytes, *, param: str, budget: RequestBudget | None = None) -> VideoShape:
+    return await finished(_submit_video(videos.check_video, data, param, budget))
 
 
 def decode_image(data: bytes, sizes: VisionSizes | None) -> Image.Image:
@@ -64,11 +65,11 @@ def submit_image(work: Callable[..., T], data: bytes, *, param: str | None, more
     )
 
 
-def _submit_video(work: Callable[..., T], data: bytes, param: str | None) -> Future[T]:
+def _submit_video(work: Callable[..., T], data: bytes, param: str | None, *more: Any) -> Future[T]:
     limits = media_limits()
     return decoding_pool().submit(
         work,
-        (data, limits, param),
+        (data, limits, param, *more),
         kind="video",
         param=param,
         # Frames are decoded one after the other; those that are kept have this many pixels together.

@@ -11,6 +11,8 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from django.conf import settings
+
 from inference.engine.vision import ModelVision
 from inference.media import decode
 from inference.media.addresses import Resolver
@@ -61,15 +63,22 @@ async def load_all(
         return []
     resolve = resolve or functools.partial(resolve_host, caller=caller or f"request {id(sources)}")
     fetched = await on_media_loop(fetch_all(sources, resolve=resolve))
-    await _count(sources, fetched, RequestBudget(model))
+    budget = RequestBudget(model, most_pixels=settings.MAX_PIXELS_PER_REQUEST)
+    await _count(sources, fetched, budget)
+    # A single video is counted when its packets have been read, on the way to its first frame; so it comes first.
+    kinds = [source.kind for source in sources]
+    late = budget if kinds.count("video") == 1 else None
+    checked: dict[int, FetchedMedia] = {}
     # One after the other: a request with many files holds one decoding process, not all of them.
-    return [await check(source.kind, data, param=source.param) for source, data in zip(sources, fetched, strict=True)]
+    for n in sorted(range(len(sources)), key=lambda n: kinds[n] != "video"):
+        checked[n] = await check(kinds[n], fetched[n], param=sources[n].param, budget=late)
+    return [checked[n] for n in range(len(sources))]
 
 
-async def check(kind: MediaKind, data: bytes, *, param: str) -> FetchedMedia:
+async def check(kind: MediaKind, data: bytes, *, param: str, budget: RequestBudget | None = None) -> FetchedMedia:
     """Decode one image or video in a process of its own to see that it can be. Serves uploads too.
 
-    Raises InvalidMedia and Unavailable.
+    A video is counted in ``budget`` before it is decoded. Raises InvalidMedia, Unavailable and what ``budget`` does.
     """
     if len(data) > byte_limit(kind):
         raise too_large(byte_limit(kind), param)
@@ -79,7 +88,7 @@ async def check(kind: MediaKind, data: bytes, *, param: str) -> FetchedMedia:
         data = image.data or data
         content_type, width, height, frames = image.content_type, image.width, image.height, 1
     else:
-        video = await decode.check_video(data, param=param)
+        video = await decode.check_video(data, param=param, budget=budget)
         content_type, width, height, frames = video.content_type, video.width, video.height, video.frames
     return FetchedMedia(
         kind=kind,
@@ -94,7 +103,7 @@ async def check(kind: MediaKind, data: bytes, *, param: str) -> FetchedMedia:
 
 
 async def _count(sources: Sequence[MediaSource], fetched: Sequence[bytes], budget: RequestBudget) -> None:
-    """Refuse what comes to too much, images first: their headers are read at once."""
+    """Refuse what comes to too much, images first: their headers are read at once. A single video is left out."""
     limits = media_limits()
     pairs = list(zip(sources, fetched, strict=True))
     for source, data in pairs:
@@ -103,8 +112,9 @@ async def _count(sources: Sequence[MediaSource], fetched: Sequence[bytes], budge
             check_shape(width, height, limits, kind="image", param=source.param)
             budget.add_image(width, height)
     budget.check()
-    for source, data in pairs:
-        if source.kind == "video":
+    videos = [pair for pair in pairs if pair[0].kind == "video"]
+    if len(videos) > 1:
+        for source, data in videos:
             shape = await decode.survey_video(data, param=source.param)
             budget.add_video(shape.frames, shape.width, shape.height)
             budget.check()

@@ -26,6 +26,7 @@ from av.video.stream import VideoStream
 
 from inference.engine.types import Video
 from inference.errors import InvalidMedia
+from inference.media.budget import RequestBudget
 from inference.media.formats import jpeg, mp4
 from inference.media.formats.bare import Unreadable
 from inference.media.formats.video import container_of, is_cut_off
@@ -105,22 +106,26 @@ def survey_video(data: bytes, limits: Limits, param: str | None) -> VideoShape:
     return VideoShape(video_content_type(data, param=param), *size, max(2, len(film.wanted)))
 
 
-def check_video(data: bytes, limits: Limits, param: str | None) -> VideoShape:
+def check_video(data: bytes, limits: Limits, param: str | None, budget: RequestBudget | None = None) -> VideoShape:
     """Decode a video as the model will see it, to see that it can be. Raises as ``sample_video`` does."""
-    frames, height, width, _ = sample_video(data, limits, param=param).frames.shape
+    frames, height, width, _ = sample_video(data, limits, param, budget).frames.shape
     return VideoShape(video_content_type(data, param=param), width, height, frames)
 
 
-def sample_video(data: bytes, limits: Limits, param: str | None) -> Video:
+def sample_video(data: bytes, limits: Limits, param: str | None, budget: RequestBudget | None = None) -> Video:
     """At most ``limits.video_frames`` frames, about two a second, the first and the last among them.
 
     Every frame is upright RGB; together they have at most ``limits.video_pixels`` pixels, reduced in size where
-    they would have more. The only frame of a video is given twice. Raises InvalidMedia where the file is no video of an
-    accepted format, is damaged or cut off, or is over one of the other limits.
+    they would have more. The only frame of a video is given twice. Before it is decoded it is counted in ``budget``,
+    which may refuse it. Raises InvalidMedia where the file is no video of an accepted format, is damaged or cut off, or
+    is over one of the other limits.
     """
     deadline = _Deadline(limits.video_decode_seconds, param)
     with _opened(data, limits, param) as (container, stream):
         film = _read_film(container, stream, deadline, limits, param)
+        if budget is not None:
+            budget.add_video(max(2, len(film.wanted)), *_size(stream.width, stream.height, len(film.wanted), limits))
+            budget.check()
     # A fresh reader: not every container can be read twice.
     with _opened(data, limits, param) as (container, stream):
         decoded = _decode(container, stream, film.stretches, deadline, limits)
