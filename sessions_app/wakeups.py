@@ -143,6 +143,9 @@ class RedisTransport:
                             # A flood would keep the loop: what has arrived already is read without waiting.
                             await asyncio.sleep(0)
             except (redis.RedisError, OSError) as exc:
+                if (task := asyncio.current_task()) is not None and task.cancelling():
+                    # The client closes its connection within a time-out, and may take the cancel for that.
+                    raise asyncio.CancelledError from exc
                 log.warning("the wake-up channel is down, polling meanwhile: %s", exc)
                 await asyncio.sleep(RECONNECT_SECONDS)
 
