@@ -33,9 +33,11 @@ class TextEncoder:
         normalizer = self._encoder.normalizer
         #: None when nothing is known of the normalizer
         self._shrinks = _SHRINKS.get(None if normalizer is None else type(normalizer).__name__)
+        #: characters of the longest text that was added to the tokenizer as a token
+        self._phrase = max(map(len, self._encoder.get_vocab(True).keys() - self._encoder.get_vocab(False)), default=0)
         # Where every text gets a space in front, each piece would.
         puts_space = self._ids("a") == self._ids(" a")
-        self._piece = sys.maxsize if puts_space else piece_characters
+        self._piece = sys.maxsize if puts_space else max(piece_characters, 4 * self._phrase)
 
     def at_least(self, text: str) -> int:
         """A number of tokens that ``text`` is not below, without encoding it."""
@@ -54,7 +56,7 @@ class TextEncoder:
         while len(text) - start > self._piece:
             piece = text[start : start + self._piece]
             [encoding] = self._encoder.encode_batch([piece], add_special_tokens=False)
-            tokens, characters = _whole_words(encoding, piece)
+            tokens, characters = _whole_words(encoding, piece, len(piece) - self._phrase)
             yield self._checked(encoding.ids[:tokens])
             start += characters
         if start < len(text):
@@ -85,17 +87,18 @@ def _without_controls(tokenizer: Any, controls: Any) -> tuple[Tokenizer, dict[in
     return plain, {given[entry.content]: i for i, entry in added.items() if given[entry.content] != i}
 
 
-def _whole_words(encoding: Any, piece: str) -> tuple[int, int]:
+def _whole_words(encoding: Any, piece: str, most: int) -> tuple[int, int]:
     """How many tokens, and characters, of ``piece`` are the same whatever follows it; all when there is no such place.
 
     How a text is cut into words depends on the next character, not on more: all words but the last two are whole.
-    Only digits are grouped from their end in some models, so a number is not taken apart.
+    Only digits are grouped from their end in some models, so a number is not taken apart. Behind ``most`` characters
+    may be the beginning of a phrase that is one token.
     """
     words, offsets = encoding.word_ids, encoding.offsets
     last = words[-1] - 1
     for place in range(len(words) - 1, 0, -1):
         if words[place] <= last and words[place] != words[place - 1]:
             cut = offsets[place][0]
-            if cut and not (piece[cut - 1].isnumeric() and piece[cut].isnumeric()):
+            if 0 < cut <= most and not (piece[cut - 1].isnumeric() and piece[cut].isnumeric()):
                 return place, cut
     return len(words), len(piece)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
 from inference.engine.errors import LoadError
 
 _TAGS = ("<think>", "</think>")
+#: what markup looks like: one word in brackets, of ASCII or of those that DeepSeek's tokens have inside
+_TAG = re.compile(r"<[^\s<>]+>|\[[^\s\[\]]+\]")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,11 +58,11 @@ class Vocabulary:
 
 
 def _is_control(entry: Any) -> bool:
-    """Whether an added token is markup, and no word or space that was added for being frequent.
+    """Whether an added token is markup, and no text that was added for being frequent.
 
     Released models declare some of their markup as not special: <think>, <tool_call>, <|fim_prefix|>.
     """
-    return bool(entry.special or (not entry.content.replace(" ", "").isalnum() and not entry.content.isspace()))
+    return bool(entry.special or _TAG.fullmatch(entry.content))
 
 
 def _byte_of_character() -> dict[str, int]:

@@ -196,6 +196,16 @@ def test_tokens_cut_anywhere_and_put_anywhere_stay_text(
     assert controls(model, odd) == controls(model, plain)
 
 
+def test_the_phrases_that_the_reader_of_cards_knows_as_one_token_stay_so(
+    models: dict[str, Any], makers: dict[str, PromptMaker]
+) -> None:
+    tokenizer = models["ktp-reader"].tokenizer
+    phrases = {i: entry.content for i, entry in tokenizer.added_tokens_decoder.items() if entry.content not in TOKENS}
+    assert len(phrases) == 19
+    ids = ids_of(makers["ktp-reader"], [{"role": "user", "content": " ".join(phrases.values())}])
+    assert [i for i in ids if i in phrases] == list(phrases)
+
+
 def test_a_template_still_finds_and_cuts_what_a_message_says(models: dict[str, Any]) -> None:
     model = with_template(models["text"], THINKING)
     maker = PromptMaker(model, max_context_tokens=10_000)

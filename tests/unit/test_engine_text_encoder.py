@@ -82,15 +82,25 @@ def test_the_name_of_a_control_token_is_text(tokenizer: Any, encoder: TextEncode
     assert set(ids).isdisjoint(tokenizer.added_tokens_decoder)
 
 
-def test_words_and_spaces_that_were_added_for_being_frequent_stay_tokens(tokenizer: Any) -> None:
+def test_words_phrases_and_spaces_that_were_added_for_being_frequent_stay_tokens(tokenizer: Any) -> None:
     frequent = copy.deepcopy(tokenizer)
-    frequent.add_tokens([AddedToken(word, normalized=False) for word in ("Kabupaten", "\n\n\n", "Jawa Barat", "<x>")])
+    texts = ("Kabupaten", "\n\n\n", "Jawa Barat", '",\n  "nik": "', "<b> and <i>")
+    frequent.add_tokens([AddedToken(text, normalized=False) for text in (*texts, "<x>", "[y]", "<｜z▁z｜>")])
     encoder = TextEncoder(frequent, Vocabulary.of(frequent), piece_characters=64)
-    text = "di Kabupaten itu,\n\n\nJawa Barat" * 20
+    text = "di Kabupaten itu,\n\n\nJawa Barat" * 20 + '"a",\n  "nik": "1<b> and <i>'
     ids = whole(encoder, text)
     assert ids == frequent.encode(text, add_special_tokens=False)
-    assert {512, 513, 514} <= set(ids)
-    assert 515 not in whole(encoder, "<x>")
+    assert {512, 513, 514, 515, 516} <= set(ids)
+    assert not {517, 518, 519} & set(whole(encoder, "<x>[y]<｜z▁z｜>"))
+
+
+def test_a_phrase_that_is_one_token_is_not_cut(tokenizer: Any) -> None:
+    frequent = copy.deepcopy(tokenizer)
+    frequent.add_tokens([AddedToken("Salin apa yang tercetak, huruf demi huruf.", normalized=False)])
+    encoder = TextEncoder(frequent, Vocabulary.of(frequent), piece_characters=64)
+    for before in range(300):
+        text = "ya " * (before // 3) + "a" * (before % 3) + "Salin apa yang tercetak, huruf demi huruf." + " b" * 200
+        assert whole(encoder, text) == frequent.encode(text, add_special_tokens=False)
 
 
 def test_a_text_that_the_tokenizer_itself_takes_for_a_control_token_is_refused(tokenizer: Any) -> None:
