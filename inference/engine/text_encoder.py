@@ -34,7 +34,9 @@ class TextEncoder:
         #: None when nothing is known of the normalizer
         self._shrinks = _SHRINKS.get(None if normalizer is None else type(normalizer).__name__)
         #: characters of the longest text that was added to the tokenizer as a token
-        self._phrase = max(map(len, self._encoder.get_vocab(True).keys() - self._encoder.get_vocab(False)), default=0)
+        self._phrase = max(
+            (len(entry.content) for entry in self._encoder.get_added_tokens_decoder().values()), default=0
+        )
         # Where every text gets a space in front, each piece would.
         puts_space = self._ids("a") == self._ids(" a")
         self._piece = sys.maxsize if puts_space else max(piece_characters, 4 * self._phrase)

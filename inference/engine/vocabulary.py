@@ -9,7 +9,7 @@ from typing import Any
 from inference.engine.errors import LoadError
 
 _TAGS = ("<think>", "</think>")
-#: what markup looks like: one word in brackets, of ASCII or of those that DeepSeek's tokens have inside
+#: what markup looks like: one word in brackets
 _TAG = re.compile(r"<[^\s<>]+>|\[[^\s\[\]]+\]")
 
 
