@@ -19,7 +19,7 @@ from sessions_app import appending, hub, sweeper, wakeups
 from sessions_app.appending import Append, Closing, Piece
 from sessions_app.db import in_db
 from sessions_app.hub import BUFFER_CHUNKS, PAGE_CHUNKS, Hub, SessionGone
-from sessions_app.models import ChatSession, Chunk, Presence
+from sessions_app.models import ChatSession, Chunk, Delta, Presence
 from sessions_app.wakeups import InProcessTransport, Receiver, RedisTransport, StreamChunk, Wakeup
 from tests import services
 from tests.db.session_states import claimed, completed, open_session, say, text
@@ -294,7 +294,7 @@ def test_wake_ups_that_are_recorded_and_sent_again_put_nothing_into_a_later_sess
     transport = RedisTransport(services.REDIS_URL)
     use_transport(transport)
 
-    async def main(client: redis.Redis) -> tuple[list[str], list[str]]:
+    async def main(client: redis.Redis) -> tuple[list[Delta], list[Delta]]:
         with client.pubsub() as subscription:
             subscription.subscribe(transport.channel)
             first = await in_db(claimed, await in_db(open_session, session_id="again"))
@@ -314,7 +314,7 @@ def test_wake_ups_that_are_recorded_and_sent_again_put_nothing_into_a_later_sess
         seen += await hearing
         seen += [chunk async for batch in batches for chunk in batch]
         stored = await in_db(lambda: list(Chunk.objects.after("again", -1).values_list("delta", flat=True)))
-        return [str(chunk.delta) for chunk in seen], [str(delta) for delta in stored]
+        return [chunk.delta for chunk in seen], stored
 
     with redis.Redis.from_url(services.REDIS_URL) as client:
         seen, stored = run(lambda: main(client))
