@@ -21,6 +21,7 @@ from sessions_app.appending import Closing
 from sessions_app.db import release_connections
 from sessions_app.log_lines import short_id
 from sessions_app.models import ChatSession
+from sessions_app.queue import send
 from sessions_app.request_id import request_id_scope
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,8 @@ log = logging.getLogger(__name__)
 LOAD_WAIT_SECONDS = 1800.0
 #: between looks whether a worker without a free slot is being stopped
 SLOT_POLL_SECONDS = 1.0
+#: before a message is sent on by a worker that cannot run it: it may get it again meanwhile
+PASS_ON_SECONDS = 0.25
 #: the closing of a session waits this long for a database that is away
 CLOSE_SECONDS = 600.0
 
@@ -42,7 +45,10 @@ def run_session(session_id: str, worker: Worker) -> None:
     """
     worker.settled.wait(LOAD_WAIT_SECONDS)
     if worker.load_error is not None:
-        refuse_session(session_id, worker.load_error)
+        if not refuse_session(session_id, worker.load_error):
+            # Another worker has the model. This one hears of no more sessions as soon as its consumer has looked up.
+            worker.draining.wait(PASS_ON_SECONDS)
+            send(session_id)
         return
     while worker.has_engine:
         if worker.slots.acquire(timeout=SLOT_POLL_SECONDS):
