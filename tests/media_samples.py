@@ -173,3 +173,23 @@ def cover_bytes(*, film: bool) -> bytes:
         if film:
             output.mux(stream.encode(None))
     return target.getvalue()
+
+
+def progressive_bomb(scans: int, size: tuple[int, int] = (400, 400)) -> bytes:
+    """A small JPEG that goes over its pixels so many times."""
+    data = image_bytes(size, format="JPEG", progressive=True)
+    last = data.rindex(b"\xff\xda")
+    return data[:last] + data[last:-2] * scans + b"\xff\xd9"
+
+
+def in_a_movie(packet: bytes, size: tuple[int, int], *, container: str = "mov") -> bytes:
+    """A video of two frames, each this JPEG."""
+    target = io.BytesIO()
+    with av.open(target, "w", format=container) as output:
+        stream = output.add_stream("mjpeg", rate=1)
+        stream.width, stream.height, stream.pix_fmt = *size, "yuvj420p"
+        for n in range(2):
+            frame = av.Packet(packet)
+            frame.stream, frame.pts, frame.dts, frame.is_keyframe = stream, n, n, True
+            output.mux(frame)
+    return target.getvalue()

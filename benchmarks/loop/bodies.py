@@ -11,6 +11,8 @@ from typing import Any
 
 #: what the server under test takes; see ``API_KEYS``
 KEY = "loop-benchmark-key-0123456789"
+#: of those who ask for little meanwhile
+NEIGHBOUR_KEY = "neighbour-benchmark-key-0123456789"
 CHAT = "/v1/chat/completions"
 KTP = "/ktp-ocr/"
 MB = 10**6

@@ -31,6 +31,10 @@ def feed() -> None:
     feeder.feed(names, rate=FEED_RATE, seconds=FEED_SECONDS)
 
 
-if __name__ == "__main__":
+def start_feeding() -> None:
     threading.Thread(target=feed, name="feeder", daemon=True).start()
+
+
+if __name__ == "__main__":
+    start_feeding()
     execute_from_command_line(sys.argv)

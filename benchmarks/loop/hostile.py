@@ -31,6 +31,12 @@ class Hostile:
     answers: int = 1
     #: after everything is sent, seconds until the client leaves
     patience: float = 30.0
+    #: after the answers, seconds that the client stays and reads on
+    stays: float = 0.0
+    #: what it leaves behind runs on, so that the next request gets a new server
+    spoils: bool = False
+    #: seconds after its start until the neighbours ask, where there are some
+    neighbours_after: float = 0.1
 
 
 def chat(name: str, what: str, body: Callable[[], Sequence[bytes]], expect: frozenset[int] = REFUSED) -> Hostile:

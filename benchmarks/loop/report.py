@@ -11,8 +11,19 @@ from typing import Any
 from benchmarks.loop.hostile import LEFT, Hostile
 from benchmarks.loop.observer import Seen
 
-#: no probe may wait so long
-HEALTH_LIMIT_MS = 100.0
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Goals:
+    """What everybody else may notice of a request, and how soon it is answered. None: it is not judged."""
+
+    #: no probe may wait so long
+    health_ms: float = 100.0
+    #: until the last answer begins, those of the neighbours included
+    seconds: float | None = None
+    #: p99 of the streams' gaps, as a multiple of the quiet one
+    gaps_ratio: float | None = None
+
+
 #: the p99 of the streams' gaps may be so many times the quiet one before it is marked
 GAPS_RATIO = 2.0
 
@@ -23,6 +34,8 @@ class Quiet:
 
     health: list[float] = dataclasses.field(default_factory=list)
     gaps: list[float] = dataclasses.field(default_factory=list)
+    #: as in ``Row``: what the neighbours get when nobody else asks anything
+    beside: dict[str, tuple[int, float]] = dataclasses.field(default_factory=dict)
 
     def add(self, seen: Seen) -> None:
         self.health += seen.health
@@ -58,6 +71,8 @@ class Row:
     streams_ended: int = 0
     #: or its client has left by itself
     is_answered: bool = True
+    #: what neighbours asked at the same time: name → status and seconds
+    beside: dict[str, tuple[int, float]] = dataclasses.field(default_factory=dict)
     faults: list[str] = dataclasses.field(default_factory=list)
 
     def add(self, seen: Seen) -> None:
@@ -70,16 +85,23 @@ class Row:
         if seen.ended:
             self.faults.append(f"{seen.ended} streams ended")
 
-    def judge(self, hostile: Hostile, *, is_alive: bool) -> None:
+    def judge(self, hostile: Hostile, goals: Goals, quiet: Quiet, *, is_alive: bool) -> None:
         """Say what is not as it should be."""
         if not is_alive:
             self.faults.append("the server died")
-        if self.health_worst_ms >= HEALTH_LIMIT_MS:
+        if self.health_worst_ms >= goals.health_ms:
             self.faults.append("health")
         if self.peak_mb > hostile.memory_mb:
             self.faults.append(f"memory over {hostile.memory_mb} MB")
         if not self.statuses or set(self.statuses) - hostile.expect:
             self.faults.append("status")
+        if goals.seconds is not None and self.seconds > goals.seconds:
+            self.faults.append(f"over {goals.seconds:g} s")
+        if goals.gaps_ratio is not None and self.gap_p99_ms > goals.gaps_ratio * p99(quiet.gaps):
+            self.faults.append("gaps")
+        for name, (status, seconds) in self.beside.items():
+            if status != quiet.beside[name][0] or (goals.seconds is not None and seconds > goals.seconds):
+                self.faults.append(f"{name} beside it")
         self.is_answered = bool(self.statuses) and (LEFT in hostile.expect or LEFT not in self.statuses)
 
     def status(self) -> str:
@@ -97,24 +119,27 @@ def as_json(rows: Sequence[Row], quiet: Quiet, about: dict[str, Any]) -> dict[st
     changed = [row.name for row in rows if row.gap_p99_ms > GAPS_RATIO * figures["gap_p99_ms"]]
     return {
         "about": about,
-        "quiet": figures,
+        "quiet": figures | {"beside": quiet.beside},
         "requests": [dataclasses.asdict(row) for row in rows],
         "with_faults": [row.name for row in rows if row.faults],
         "with_wider_gaps": changed,
     }
 
 
-HEADER = (
-    f"{'request':32}{'status':>12}{'s':>7}{'health p99':>12}{'worst':>8}{'gaps p99':>10}{'worst':>8}"
-    f"{'own':>6}{'peak MB':>9}{'kept':>7}  faults"
-)
+def header(beside: Sequence[str]) -> str:
+    """``beside`` names the neighbours whose seconds are shown."""
+    return (
+        f"{'request':32}{'status':>12}{'s':>7}{'health p99':>12}{'worst':>8}{'gaps p99':>10}{'worst':>8}"
+        f"{'own':>6}{'peak MB':>9}{'kept':>7}{''.join(f'{name:>6}' for name in beside)}  faults"
+    )
 
 
 def line(row: Row) -> str:
+    beside = "".join(f"{seconds:>6.1f}" for _, seconds in row.beside.values())
     return (
         f"{row.name:32}{row.status():>12}{row.seconds:>7.1f}{row.health_p99_ms:>12.0f}{row.health_worst_ms:>8.0f}"
         f"{row.gap_p99_ms:>10.0f}{row.gap_worst_ms:>8.0f}{row.own_delay_ms:>6.0f}{row.peak_mb:>9.0f}"
-        f"{row.kept_mb:>7.0f}  {', '.join(row.faults)}"
+        f"{row.kept_mb:>7.0f}{beside}  {', '.join(row.faults)}"
     )
 
 
@@ -125,7 +150,8 @@ def summary(report: dict[str, Any]) -> str:
             "",
             f"quiet: health p50 {quiet['health_p50_ms']:.0f}, p99 {quiet['health_p99_ms']:.0f}, worst"
             f" {quiet['health_worst_ms']:.0f} ms; gaps p50 {quiet['gap_p50_ms']:.0f}, p99 {quiet['gap_p99_ms']:.0f},"
-            f" worst {quiet['gap_worst_ms']:.0f} ms",
+            f" worst {quiet['gap_worst_ms']:.0f} ms"
+            + "".join(f"; {name} {status} in {seconds:.1f} s" for name, (status, seconds) in quiet["beside"].items()),
             f"{len(report['requests'])} requests, {len(report['with_faults'])} with a fault,"
             f" {len(report['with_wider_gaps'])} with a p99 of the gaps over {GAPS_RATIO:g} times the quiet one",
         ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import select
 import subprocess
@@ -16,11 +17,12 @@ from benchmarks.loop import sender
 from benchmarks.loop.bodies import KEY
 from benchmarks.loop.hostile import Hostile
 from benchmarks.loop.observer import Seen
+from benchmarks.loop.plan import Plan
 from benchmarks.loop.rates import FED_NAME
 from benchmarks.loop.report import Quiet, Row
 from benchmarks.loop.stack import Memory, serving
 from inference.engine.tiny_model import build_tiny_model
-from tests.live.stack import ROOT, Stack
+from tests.live.stack import ROOT
 
 #: before each request, what is measured as quiet
 QUIET_SECONDS = 1.0
@@ -29,7 +31,8 @@ FIRST_QUIET_SECONDS = 4.0
 #: what a request leaves behind still counts as its own: so long at least, and until probes are quick again
 AFTER_SECONDS = 0.6
 CALM_SECONDS = 0.4
-CALM_MS = 50.0
+#: as a part of the longest that a probe may take
+CALM_PART = 0.5
 STORM_SECONDS = 60.0
 #: memory that comes back may take this long, and this much may stay
 RETURN_SECONDS = 3.0
@@ -40,11 +43,11 @@ START_SECONDS = 60.0
 
 
 class Program:
-    """A module of this package as a process that is asked and answers in lines."""
+    """A module as a process that is asked and answers in lines."""
 
     def __init__(self, module: str, *arguments: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", f"benchmarks.loop.{module}", *arguments],
+            [sys.executable, "-m", module, *arguments],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -75,14 +78,31 @@ class Program:
 
 class Observer(Program):
     def __init__(self, port: int, streams: int) -> None:
-        super().__init__("observer", str(port), KEY, *(f"{FED_NAME}-{number}" for number in range(streams)))
+        super().__init__(
+            "benchmarks.loop.observer", str(port), KEY, *(f"{FED_NAME}-{number}" for number in range(streams))
+        )
 
     def seen(self, start: float, end: float) -> Seen:
         self.say(f"{start} {end}")
         return Seen(**json.loads(self.answer(sender.LONGEST_SECONDS)))
 
 
-def run(options: argparse.Namespace, hostiles: Sequence[Hostile], folder: Path) -> Iterator[Row | Quiet]:
+class Neighbours(Program):
+    """Others who ask for little at the same time; see ``Plan.neighbours``."""
+
+    def __init__(self, module: str, port: int) -> None:
+        super().__init__(module, str(port))
+
+    def ask(self, after_seconds: float) -> None:
+        self.say(str(after_seconds))
+
+    def answered(self) -> dict[str, tuple[int, float]]:
+        """What each got to the last ``ask``: status and seconds."""
+        found = json.loads(self.answer(sender.LONGEST_SECONDS + 30) or "{}")
+        return {name: (status, seconds) for name, (status, seconds) in found.items()}
+
+
+def run(plan: Plan, options: argparse.Namespace, hostiles: Sequence[Hostile], folder: Path) -> Iterator[Row | Quiet]:
     """What each request did, and last what the quiet was in between. A server that a request spoils is replaced."""
     end = time.monotonic() + 60 * options.minutes
     model = build_tiny_model(folder / "model")
@@ -91,54 +111,99 @@ def run(options: argparse.Namespace, hostiles: Sequence[Hostile], folder: Path) 
     starts = 0
     while left and time.monotonic() < end:
         starts += 1
-        server = serving(folder / f"server-{starts}", model, streams=options.streams, is_scaled=options.scaled)
-        with server as stack, Observer(stack.port, options.streams) as observer, Memory(stack) as memory:
-            rest(observer, quiet, FIRST_QUIET_SECONDS)
-            while left and time.monotonic() < end and _is_alive(stack):
-                row = _measure(left.pop(0), stack, observer, memory, quiet)
+        with Subject(plan, options, folder / f"server-{starts}", model, quiet) as subject:
+            while left and time.monotonic() < end and subject.is_alive():
+                hostile = left.pop(0)
+                row = subject.measure(hostile)
                 yield row
-                if row.kept_mb > SPOILED_MB or not row.is_answered or row.streams_ended:
+                if row.kept_mb > SPOILED_MB or not row.is_answered or row.streams_ended or hostile.spoils:
                     break
     for hostile in left:
         yield Row(hostile.name, hostile.what, faults=["not run: the time is over"])
     yield quiet
 
 
-def rest(observer: Observer, quiet: Quiet, seconds: float) -> None:
-    start = time.time()
-    time.sleep(seconds)
-    quiet.add(observer.seen(start, time.time()))
+class Subject:
+    """A server that is measured, and those who look at it."""
 
+    def __init__(self, plan: Plan, options: argparse.Namespace, folder: Path, model: Path, quiet: Quiet) -> None:
+        self._plan = plan
+        self._options = options
+        self._folder = folder
+        self._model = model
+        self._quiet = quiet
+        self._neighbours: Neighbours | None = None
+        self._running = contextlib.ExitStack()
 
-def _measure(hostile: Hostile, stack: Stack, observer: Observer, memory: Memory, quiet: Quiet) -> Row:
-    with Program("sender", str(stack.port), hostile.name) as client:
-        rest(observer, quiet, QUIET_SECONDS)
-        before = memory.forget_peak()
+    def __enter__(self) -> Self:
+        options, plan = self._options, self._plan
+        with contextlib.ExitStack() as starting:
+            server = serving(
+                self._folder,
+                self._model,
+                streams=options.streams,
+                is_scaled=options.scaled,
+                embedded=plan.embedded,
+            )
+            self._stack = starting.enter_context(server)
+            self._observer = starting.enter_context(Observer(self._stack.port, options.streams))
+            if plan.neighbours is not None:
+                self._neighbours = starting.enter_context(Neighbours(plan.neighbours, self._stack.port))
+                # What is loaded for the first request of a kind is nobody's doing; the second is what is right.
+                for _ in range(2):
+                    self._neighbours.ask(0)
+                    self._quiet.beside = self._neighbours.answered()
+            self._memory = starting.enter_context(Memory(self._stack, kind=plan.memory, limit_mb=plan.memory_limit_mb))
+            self._rest(FIRST_QUIET_SECONDS)
+            self._running = starting.pop_all()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._running.close()
+
+    def is_alive(self) -> bool:
+        return all(process.is_running() for process in self._stack.processes.values())
+
+    def _rest(self, seconds: float) -> None:
         start = time.time()
-        client.say("go")
-        found: dict[str, Any] = json.loads(client.answer(sender.LONGEST_SECONDS + 30) or '{"statuses":[],"seconds":0}')
-        seen = _until_calm(observer, start, time.time())
-    peak = memory.peak_mb - before
-    deadline = time.monotonic() + RETURN_SECONDS
-    while (kept := memory.now_mb() - before) > RETURNED_MB and time.monotonic() < deadline:
-        time.sleep(0.1)
-    row = Row(hostile.name, hostile.what, **found, peak_mb=peak, kept_mb=kept)
-    row.add(seen)
-    row.judge(hostile, is_alive=_is_alive(stack))
-    return row
+        time.sleep(seconds)
+        self._quiet.add(self._observer.seen(start, time.time()))
 
+    def measure(self, hostile: Hostile) -> Row:
+        """Send the request and watch until the server is calm again."""
+        memory, neighbours = self._memory, self._neighbours
+        sending = Program("benchmarks.loop.sender", self._plan.catalogue, str(self._stack.port), hostile.name)
+        with sending as client:
+            self._rest(QUIET_SECONDS)
+            before = memory.forget_peak()
+            start = time.time()
+            client.say("go")
+            if neighbours is not None:
+                neighbours.ask(hostile.neighbours_after)
+            found: dict[str, Any] = json.loads(
+                client.answer(sender.LONGEST_SECONDS + 30) or '{"statuses":[],"seconds":0}'
+            )
+            beside = {} if neighbours is None else neighbours.answered()
+            seen = self._until_calm(start, time.time())
+        peak = memory.peak_mb - before
+        deadline = time.monotonic() + RETURN_SECONDS
+        while (kept := memory.now_mb() - before) > RETURNED_MB and time.monotonic() < deadline:
+            time.sleep(0.1)
+        row = Row(hostile.name, hostile.what, **found, peak_mb=peak, kept_mb=kept, beside=beside)
+        row.add(seen)
+        if memory.is_over_limit:
+            row.faults.append(f"killed over {self._plan.memory_limit_mb:g} MB")
+        row.judge(hostile, self._plan.goals, self._quiet, is_alive=self.is_alive())
+        return row
 
-def _until_calm(observer: Observer, start: float, answered: float) -> Seen:
-    """Everything from the start until a while after the answer in which no probe was slow."""
-    time.sleep(AFTER_SECONDS)
-    while time.time() < answered + STORM_SECONDS:
-        now = time.time()
-        last = observer.seen(now - CALM_SECONDS, now)
-        if max(last.health, default=CALM_MS) < CALM_MS:
-            break
-        time.sleep(CALM_SECONDS / 2)
-    return observer.seen(start, time.time())
-
-
-def _is_alive(stack: Stack) -> bool:
-    return all(process.is_running() for process in stack.processes.values())
+    def _until_calm(self, start: float, answered: float) -> Seen:
+        """Everything from the start until a while after the answer in which no probe was slow."""
+        calm_ms = CALM_PART * self._plan.goals.health_ms
+        time.sleep(AFTER_SECONDS)
+        while time.time() < answered + STORM_SECONDS and self.is_alive():
+            now = time.time()
+            last = self._observer.seen(now - CALM_SECONDS, now)
+            if max(last.health, default=calm_ms) < calm_ms:
+                break
+            time.sleep(CALM_SECONDS / 2)
+        return self._observer.seen(start, time.time())

@@ -1,15 +1,16 @@
 """Sends one hostile request, or several of a kind at once, and says what was answered and when.
 
 As a process of its own, so that what a request costs its client costs nobody else. It prints ``ready`` when everything
-is made, waits for a line, and prints what came of it as JSON:
+is made, waits for a line, and prints what came of it as JSON. CATALOGUE is the module whose ``named`` knows NAME:
 
-    python -m benchmarks.loop.sender PORT NAME
+    python -m benchmarks.loop.sender CATALOGUE PORT NAME
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import json
 import os
 import re
@@ -19,7 +20,6 @@ import time
 from dataclasses import dataclass
 
 from benchmarks.loop.bodies import Pieces
-from benchmarks.loop.catalogue import named
 from benchmarks.loop.hostile import LEFT, Hostile
 
 #: nothing may take longer, whatever a request waits for
@@ -64,7 +64,9 @@ async def _send_one(port: int, hostile: Hostile, pieces: Pieces) -> Outcome:
             for task in (sending, reading):
                 task.cancel()
             await asyncio.gather(sending, reading, return_exceptions=True)
-    outcome.seconds = time.monotonic() - started
+        outcome.seconds = time.monotonic() - started
+        if hostile.stays:
+            await _drain(connection, hostile.stays)
     outcome.statuses += [LEFT] * (hostile.answers - len(outcome.statuses))
     return outcome
 
@@ -94,10 +96,18 @@ async def _read(connection: socket.socket, outcome: Outcome, answers: int) -> No
             tail = tail[max(end, len(tail) - _TAIL_BYTES) :]
 
 
-def main(port: str, name: str) -> None:
+async def _drain(connection: socket.socket, seconds: float) -> None:
+    """Read on, and keep nothing."""
+    with contextlib.suppress(TimeoutError, ConnectionError):
+        async with asyncio.timeout(seconds):
+            while await asyncio.get_running_loop().sock_recv(connection, 1 << 16):
+                pass
+
+
+def main(catalogue: str, port: str, name: str) -> None:
     # The server and those who watch it come first.
     os.nice(10)
-    hostile = named(name)
+    hostile: Hostile = importlib.import_module(catalogue).named(name)
     pieces = list(hostile.make())
     print("ready", flush=True)
     if not sys.stdin.readline():

@@ -7,31 +7,37 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 import psutil
 
-from benchmarks.loop.bodies import KEY
+from benchmarks.loop.bodies import KEY, NEIGHBOUR_KEY
 from benchmarks.loop.rates import FED_NAME, FEED_RATE, FEED_SECONDS
 from benchmarks.servers import feeder, own_redis
 from tests import services
 from tests.live.stack import EmbeddedStack, ScaledStack, Stack
 
-SAMPLE_SECONDS = 0.02
+#: reading shared pages apart takes the system milliseconds a process
+SAMPLE_SECONDS = {"rss": 0.02, "pss": 0.1}
 #: a process of the server's own that was started meanwhile is found so soon
 LOOK_FOR_CHILDREN_SECONDS = 0.5
 #: what differs from a deployment: a session that nobody feeds while everything stands still must not be taken over
-SETTINGS: dict[str, object] = {"API_KEYS": KEY, "SESSION_LEASE_SECONDS": 600}
+SETTINGS: dict[str, object] = {"API_KEYS": f"{KEY},{NEIGHBOUR_KEY}", "SESSION_LEASE_SECONDS": 600}
 
 
 class FedEmbeddedStack(EmbeddedStack):
+    #: ``manage.py`` with a feeder
+    program = "benchmarks.loop.fed"
+
     def start(self) -> Self:
-        self.launch("serve", "-m", "benchmarks.loop.fed", "serve", "--port", str(self.port))
+        self.launch("serve", "-m", self.program, "serve", "--port", str(self.port))
         return self.wait_for_health("modelReady")
 
 
 @contextlib.contextmanager
-def serving(folder: Path, model: Path, *, streams: int, is_scaled: bool) -> Iterator[Stack]:
+def serving(
+    folder: Path, model: Path, *, streams: int, is_scaled: bool, embedded: type[FedEmbeddedStack] = FedEmbeddedStack
+) -> Iterator[Stack]:
     """A server whose sessions ``loop-0``, ``loop-1`` … grow."""
     with contextlib.ExitStack() as running:
         stack: EmbeddedStack | ScaledStack
@@ -39,7 +45,7 @@ def serving(folder: Path, model: Path, *, streams: int, is_scaled: bool) -> Iter
             redis_url = running.enter_context(own_redis(folder / "redis"))
             stack = ScaledStack(folder, model, postgres_url=services.POSTGRES_URL, redis_url=redis_url, **SETTINGS)
         else:
-            stack = FedEmbeddedStack(folder, model, **SETTINGS)
+            stack = embedded(folder, model, **SETTINGS)
             stack.env["FED_SESSIONS"] = str(streams)
         running.callback(_stop, stack)
         stack.start()
@@ -61,9 +67,16 @@ def _stop(stack: Stack) -> None:
 
 
 class Memory:
-    """Resident memory of the server's processes in sum, with its peak since it was last asked to forget it."""
+    """Memory of the server's processes in sum, with its peak since it was last asked to forget it.
 
-    def __init__(self, stack: Stack) -> None:
+    ``rss`` counts a page in each process that has it, ``pss`` once in all of them. A server that takes more than
+    ``limit_mb`` is killed with all its processes: the machine belongs to others too.
+    """
+
+    def __init__(self, stack: Stack, *, kind: Literal["rss", "pss"] = "rss", limit_mb: float | None = None) -> None:
+        self._kind = kind
+        self._limit_mb = limit_mb
+        self.is_over_limit = False
         # The feeder of the scaled server is the benchmark's.
         self._parents = [psutil.Process(process.pid) for name, process in stack.processes.items() if name != "feeder"]
         self._processes: list[psutil.Process] = []
@@ -95,9 +108,16 @@ class Memory:
         total = 0
         for process in list(self._processes):
             with contextlib.suppress(psutil.Error):
-                total += process.memory_info().rss
+                total += process.memory_info().rss if self._kind == "rss" else process.memory_full_info().pss
         return total / 10**6
 
     def _sample(self) -> None:
-        while not self._stopping.wait(SAMPLE_SECONDS):
-            self.peak_mb = max(self.peak_mb, self.now_mb())
+        while not self._stopping.wait(SAMPLE_SECONDS[self._kind]):
+            now = self.now_mb()
+            self.peak_mb = max(self.peak_mb, now)
+            if self._limit_mb is not None and now > self._limit_mb:
+                self.is_over_limit = True
+                for process in list(self._processes):
+                    with contextlib.suppress(psutil.Error):
+                        process.kill()
+                return

@@ -1,6 +1,6 @@
 """The clients, in a process of their own: when each had its first text and its end.
 
-python -m benchmarks.serve.clients PORT SECONDS_BETWEEN_ARRIVALS < bodies.json
+python -m benchmarks.serve.clients PORT SECONDS_BETWEEN_ARRIVALS AT_ONCE < bodies.json
 """
 
 from __future__ import annotations
@@ -20,10 +20,15 @@ from tests.live.stack import ROOT
 FIRST_TEXT = 1
 
 
-def run_clients(port: int, bodies: Sequence[dict[str, Any]], *, every_seconds: float) -> dict[str, Any]:
-    """Stream the answers to ``bodies``: seconds from the first request to the last end, to each first text, of CPU."""
+def run_clients(
+    port: int, bodies: Sequence[dict[str, Any]], *, every_seconds: float = 0.0, at_once: int | None = None
+) -> dict[str, Any]:
+    """Stream the answers to ``bodies``: seconds from the first request to the last end, to each first text, of CPU.
+
+    With ``at_once`` no more than so many are asked at the same time.
+    """
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.serve.clients", str(port), str(every_seconds)],
+        [sys.executable, "-m", "benchmarks.serve.clients", str(port), str(every_seconds), str(at_once or len(bodies))],
         cwd=ROOT,
         input=json.dumps(bodies),
         capture_output=True,
@@ -36,9 +41,9 @@ def run_clients(port: int, bodies: Sequence[dict[str, Any]], *, every_seconds: f
     return found
 
 
-async def stream(port: int, bodies: Sequence[dict[str, Any]], every_seconds: float) -> dict[str, Any]:
-    listeners = await asyncio.gather(*(later(port, body, n * every_seconds) for n, body in enumerate(bodies)))
-    await all_ended(listeners)
+async def stream(port: int, bodies: Sequence[dict[str, Any]], every_seconds: float, at_once: int) -> dict[str, Any]:
+    places = asyncio.Semaphore(at_once)
+    listeners = await asyncio.gather(*(later(port, body, n * every_seconds, places) for n, body in enumerate(bodies)))
     used = resource.getrusage(resource.RUSAGE_SELF)
     return {
         "seconds": max(max(each.received.values()) for each in listeners) - min(each.asked for each in listeners),
@@ -48,11 +53,14 @@ async def stream(port: int, bodies: Sequence[dict[str, Any]], every_seconds: flo
     }
 
 
-async def later(port: int, body: dict[str, Any], seconds: float) -> Listener:
+async def later(port: int, body: dict[str, Any], seconds: float, places: asyncio.Semaphore) -> Listener:
     await asyncio.sleep(seconds)
-    [listener] = await listen(port, [asking(body)])
+    async with places:
+        [listener] = await listen(port, [asking(body)])
+        await all_ended([listener])
     return listener
 
 
 if __name__ == "__main__":
-    print(json.dumps(asyncio.run(stream(int(sys.argv[1]), json.load(sys.stdin), float(sys.argv[2])))))
+    _port, _every_seconds, _at_once = sys.argv[1:]
+    print(json.dumps(asyncio.run(stream(int(_port), json.load(sys.stdin), float(_every_seconds), int(_at_once)))))

@@ -34,11 +34,11 @@ def free_port() -> int:
 class Process:
     """One process of a stack, with its log in a file."""
 
-    def __init__(self, arguments: Sequence[str], *, env: dict[str, str], log: Path) -> None:
+    def __init__(self, arguments: Sequence[str], *, env: dict[str, str], log: Path, root: Path = ROOT) -> None:
         self.log = log
         with log.open("ab") as stream:
             self._process = subprocess.Popen(
-                [sys.executable, *arguments], cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream
+                [sys.executable, *arguments], cwd=root, env=env, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream
             )
 
     @property
@@ -67,6 +67,9 @@ class Process:
 class Stack(abc.ABC):
     """A running server: ``base_url`` to talk to it, ``query`` to look into its database."""
 
+    #: the checkout that it runs from
+    root: Path = ROOT
+
     def __init__(self, folder: Path, model: Path, **settings: object) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -90,7 +93,7 @@ class Stack(abc.ABC):
         }
 
     def launch(self, name: str, *arguments: str) -> Process:
-        process = Process(arguments, env=self.env, log=self.folder / f"{name}.log")
+        process = Process(arguments, env=self.env, log=self.folder / f"{name}.log", root=self.root)
         self.processes[name] = process
         return process
 

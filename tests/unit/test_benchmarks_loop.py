@@ -9,7 +9,7 @@ import pytest
 from benchmarks.loop.catalogue import catalogue
 from benchmarks.loop.hostile import LEFT, REFUSED, Hostile
 from benchmarks.loop.observer import Seen
-from benchmarks.loop.report import Row
+from benchmarks.loop.report import Goals, Quiet, Row
 
 #: their bodies stop before their declared end, on purpose
 STOP_HALF_WAY = {"slow-bodies", "half-body", "half-bodies"}
@@ -60,17 +60,32 @@ def row(*, statuses: list[int], health: float = 5.0, peak_mb: float = 0.0, **see
     ],
 )
 def test_what_is_not_as_it_should_be_is_named(seen: Row, faults: list[str]) -> None:
-    seen.judge(hostile(), is_alive=True)
+    seen.judge(hostile(), Goals(), Quiet(), is_alive=True)
     assert seen.faults == faults
 
 
 def test_a_client_that_leaves_needs_no_answer() -> None:
     seen = row(statuses=[LEFT])
-    seen.judge(hostile(expect=REFUSED | {LEFT}), is_alive=True)
+    seen.judge(hostile(expect=REFUSED | {LEFT}), Goals(), Quiet(), is_alive=True)
     assert seen.faults == []
 
 
 def test_a_server_that_died_is_the_first_fault() -> None:
     seen = row(statuses=[])
-    seen.judge(hostile(), is_alive=False)
+    seen.judge(hostile(), Goals(), Quiet(), is_alive=False)
     assert seen.faults == ["the server died", "status"]
+
+
+def test_an_answer_that_comes_too_late_and_gaps_that_grow_are_faults_where_that_is_a_goal() -> None:
+    seen = row(statuses=[400])
+    seen.seconds = 16.0
+    seen.judge(hostile(), Goals(seconds=15.0, gaps_ratio=2.0), Quiet(gaps=[20.0]), is_alive=True)
+    assert seen.faults == ["over 15 s", "gaps"]
+
+
+def test_neighbours_must_get_what_they_get_otherwise_and_in_time() -> None:
+    quiet = Quiet(beside={"chat": (200, 0.1), "url": (200, 0.2), "ktp": (200, 1.0)})
+    seen = row(statuses=[400])
+    seen.beside = {"chat": (200, 14.0), "url": (400, 0.2), "ktp": (200, 16.0)}
+    seen.judge(hostile(), Goals(seconds=15.0), quiet, is_alive=True)
+    assert seen.faults == ["url beside it", "ktp beside it"]

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import dataclasses
-import io
 from typing import Any
 
-import av
 import numpy as np
 import pytest
 from django.test import override_settings
@@ -25,7 +23,7 @@ from inference.media.images import decode_image, take_apart
 from inference.media.limits import media_limits
 from inference.media.load import load_all
 from inference.media.parts import MediaKind, MediaSource
-from tests.media_samples import encode_image, image_bytes, video_bytes
+from tests.media_samples import encode_image, image_bytes, in_a_movie, progressive_bomb, video_bytes
 
 NOISE = Image.fromarray(np.random.default_rng(3).integers(0, 256, (130, 170, 3), dtype=np.uint8))
 #: something between noise and a photograph
@@ -196,24 +194,6 @@ def test_all_pixels_of_a_request_together_have_a_limit() -> None:
         asyncio.run(load_all([source("image", headers_only((2000, 2000)), n) for n in range(3)]))
     loaded = asyncio.run(load_all([source("image", image_bytes((2000, 2000)), n) for n in range(2)]))
     assert [media.width for media in loaded] == [2000, 2000]
-
-
-def progressive_bomb(scans: int, size: tuple[int, int] = (400, 400)) -> bytes:
-    data = image_bytes(size, format="JPEG", progressive=True)
-    last = data.rindex(b"\xff\xda")
-    return data[:last] + data[last:-2] * scans + b"\xff\xd9"
-
-
-def in_a_movie(packet: bytes, size: tuple[int, int]) -> bytes:
-    target = io.BytesIO()
-    with av.open(target, "w", format="mov") as output:
-        stream = output.add_stream("mjpeg", rate=1)
-        stream.width, stream.height, stream.pix_fmt = *size, "yuvj420p"
-        for n in range(2):
-            frame = av.Packet(packet)
-            frame.stream, frame.pts, frame.dts, frame.is_keyframe = stream, n, n, True
-            output.mux(frame)
-    return target.getvalue()
 
 
 def test_a_jpeg_of_too_many_scans_is_refused_before_it_is_decoded() -> None:
