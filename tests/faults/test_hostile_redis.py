@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import pickle
 import time
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import kombu.pools
 import pytest
 import redis
 from celery import Celery
@@ -94,6 +96,15 @@ def check_lines(lines: list[str]) -> None:
 
 def new_lines(process: Process, before: int) -> list[str]:
     return process.log.read_text()[before:].splitlines()
+
+
+@contextlib.contextmanager
+def celery_of_a_stranger() -> Iterator[Celery]:
+    """Celery's own client, which knows the address of the broker and nothing else."""
+    with Celery(broker=services.OWN_REDIS_URL, set_as_current=False) as app:
+        yield app
+    # Kombu keeps its connections, and every process that is forked later would wait for what they asked last.
+    kombu.pools.reset()
 
 
 def envelope(**changes: Any) -> bytes:
@@ -204,7 +215,7 @@ def test_a_flood_of_junk_holds_nobody_up(
 
 def test_a_task_of_a_stranger_is_not_run(stack: ScaledStack, worker: Process, intruder: redis.Redis) -> None:
     """Celery's own client, which knows the address of the broker and nothing else."""
-    with Celery(broker=services.OWN_REDIS_URL, set_as_current=False) as stranger:
+    with celery_of_a_stranger() as stranger:
         stranger.send_task("inference.tasks.run_session", args=["forged"], queue=QUEUE)
         stranger.send_task("inference.tasks.run_session", args=["forged"], queue=QUEUE, countdown=1, expires=2)
         stranger.send_task("celery.backend_cleanup", queue=QUEUE)
@@ -218,7 +229,7 @@ def test_nobody_controls_workers_through_the_broker(stack: ScaledStack, worker: 
         "cancel_consumer": {"queue": QUEUE},
         "shutdown": {},
     }
-    with Celery(broker=services.OWN_REDIS_URL, set_as_current=False) as stranger:
+    with celery_of_a_stranger() as stranger:
         for command, its_arguments in commands.items():
             stranger.control.broadcast(command, arguments=its_arguments)
         assert stranger.control.ping(timeout=1) == []
