@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from django.http import HttpRequest, HttpResponse
 from django.test import Client, RequestFactory
-from django.urls import path
+from django.urls import include, path
 from pytest_django import Settings
 
 from sessions_app.request_id import RequestIdFilter, RequestIdMiddleware, current_request_id, request_id_scope
@@ -19,8 +19,8 @@ def broken(request: HttpRequest) -> HttpResponse:
     raise RuntimeError("broken inside")
 
 
-#: for the tests that go through Django's whole chain
-urlpatterns = [path("broken", broken)]
+#: for the tests that go through Django's whole chain; error pages link to the project's own
+urlpatterns = [path("broken", broken), path("", include("config.urls"))]
 
 
 def respond(given: str | None) -> tuple[str, str]:
