@@ -6,6 +6,7 @@ One of these a process, under Celery (``inference.tasks``) or beside the web ser
 from __future__ import annotations
 
 import functools
+import gc
 import logging
 import os
 import secrets
@@ -136,6 +137,10 @@ class Worker:
 
     def engine_ready(self, engine: SessionEngine) -> None:
         self._engine = engine
+        # A full collection looks at all that torch and the model have made: 250 ms in which no thread runs, and any
+        # request with some ten thousand values sets one off. None of it will ever be garbage.
+        gc.collect()
+        gc.freeze()
         self._progress = ""
         self.load_error = None
         if self.draining.is_set():

@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import fcntl
 import functools
+import gc
 import logging
 import socket
 import struct
@@ -183,6 +184,9 @@ def run_web_server(*, host: str, port: int, on_ready: Callable[[], None]) -> Non
     Raises ``PortTaken``.
     """
     _check_port(host, port)
+    # What is imported by now stays. A full collection would look at it each time, and no stream moves meanwhile.
+    gc.collect()
+    gc.freeze()
     server = BackpressureServer(
         application=get_default_application(),
         endpoints=build_endpoint_description_strings(host=host, port=port),
