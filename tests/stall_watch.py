@@ -6,7 +6,7 @@ the loop's thread, which stands still while others compute. The second is seen b
 every few milliseconds: it counts how long it was kept waiting, less the time for which it waited for a processor, and
 no more than one other thread has computed meanwhile.
 
-Linux only: ``/proc/…/schedstat`` tells what a thread has waited and computed.
+Linux only: it reads ``/proc/thread-self/schedstat``, and the processor clocks of threads by their native ids.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -94,18 +93,19 @@ class StallWatch:
         threading.Thread(target=answer, name="stall-watch-answers", daemon=True).start()
 
     def _want_the_interpreter(self) -> None:
-        me = threading.get_native_id()
-        before = dict(_threads())
+        before = _Look.now()
         while not self._stopping:
-            due = time.monotonic() + TICK_SECONDS
             time.sleep(TICK_SECONDS)
-            late = time.monotonic() - due
-            after = dict(_threads())
+            after = _Look.now()
+            late = after.at - before.at - TICK_SECONDS
             if late > self._bound:
-                late -= after[me].waited - before[me].waited
+                late -= after.waited - before.waited
                 # One that has only now begun was not there to keep anything.
-                spent = {tid: after[tid].computed - before[tid].computed for tid in after.keys() & before.keys() - {me}}
-                holder = max(spent, key=lambda tid: spent[tid], default=me)
+                spent = {
+                    tid: after.computed[tid] - before.computed[tid]
+                    for tid in after.computed.keys() & before.computed.keys()
+                }
+                holder = max(spent, key=lambda tid: spent[tid], default=0)
                 kept = min(late, spent.get(holder, 0.0))
                 if kept > self._bound:
                     self._stalls.append(Stall("interpreter", round(1000 * kept), _whereabouts(holder)))
@@ -114,20 +114,31 @@ class StallWatch:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class _Times:
-    """Of a thread, in seconds."""
+class _Look:
+    """What the calling thread sees of time, in seconds."""
 
-    computed: float
-    #: for a processor, being ready to compute
+    #: by the clock on the wall
+    at: float
+    #: for how long it has waited for a processor, being ready to compute
     waited: float
+    #: by every other thread that can hold the interpreter, by its native id
+    computed: dict[int, float]
+
+    @classmethod
+    def now(cls) -> _Look:
+        # The file first: reading it gives the interpreter away. All that follows is of one moment.
+        waited = int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
+        computed = {}
+        for thread in threading.enumerate():
+            if thread is not threading.current_thread() and thread.native_id is not None:
+                with contextlib.suppress(OSError):  # it has ended
+                    computed[thread.native_id] = time.clock_gettime(_clock_of(thread.native_id))
+        return cls(time.monotonic(), waited, computed)
 
 
-def _threads() -> Iterator[tuple[int, _Times]]:
-    """Every thread that can hold the interpreter, by its native id."""
-    for thread in threading.enumerate():
-        with contextlib.suppress(OSError):  # it has ended
-            computed, waited, _ = Path(f"/proc/self/task/{thread.native_id}/schedstat").read_text().split()
-            yield thread.native_id or 0, _Times(int(computed) / 1e9, int(waited) / 1e9)
+def _clock_of(native_id: int) -> int:
+    """The processor clock of a thread, as Linux numbers it. Of an ended thread, the call of pthread may crash."""
+    return (~native_id << 3) | 0b110
 
 
 def _whereabouts(native_id: int) -> str:
