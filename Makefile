@@ -5,7 +5,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 DEMO := demo
 
-.PHONY: help install demo demo-password serve test lint format worker clean
+.PHONY: help install demo demo-password serve test lint format messages worker clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -58,6 +58,10 @@ lint: $(VENV)/dev  ## Check style and types
 format: $(VENV)/dev  ## Put the code into shape
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
+
+messages: $(VENV)/dev  ## Collect the texts of the pages for translation, and compile the translations (needs gettext)
+	SECRET_KEY=unused $(PY) manage.py makemessages --locale id --no-location --no-wrap --no-obsolete --ignore .venv --ignore tests --ignore training --ignore benchmarks
+	SECRET_KEY=unused $(PY) manage.py compilemessages --locale id --ignore .venv
 
 clean:  ## Remove what the demo made (its database and its settings)
 	rm -rf $(DEMO)

@@ -25,6 +25,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 from django.utils.cache import add_never_cache_headers
+from django.utils.translation import gettext_lazy as _
 
 from sessions_app.client_address import client_block
 
@@ -101,9 +102,9 @@ class _InTurn(AuthenticationForm):
     """Checks one password of an address at a time."""
 
     error_messages = {
-        "invalid_login": "Nama pengguna atau kata sandi salah. / The user name or the password is wrong.",
-        "inactive": "Akun ini tidak aktif. / This account is inactive.",
-        "busy": "Server sedang sibuk. Coba lagi sebentar. / The server is busy. Try again in a moment.",
+        "invalid_login": _("The user name or the password is wrong."),
+        "inactive": _("This account is inactive."),
+        "busy": _("The server is busy. Try again in a moment."),
     }
 
     def clean(self) -> dict[str, Any]:

@@ -49,10 +49,15 @@ def missing_browser() -> str:
     return "" if chromium() else "no Chromium on the PATH, and TESTS_CHROMIUM is not set"
 
 
+def missing_gettext() -> str:
+    return "" if shutil.which("xgettext") else "no xgettext on the PATH: install gettext"
+
+
 MISSING: dict[str, Callable[[], str]] = {
     "postgresql": missing_postgresql,
     "redis": missing_redis,
     "browser": missing_browser,
+    "gettext": missing_gettext,
 }
 
 

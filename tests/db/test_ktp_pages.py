@@ -60,8 +60,8 @@ def test_nobody_gets_in_without_logging_in(client):
 
 
 def test_logging_in_leads_to_the_form(client, clerk):
-    assert "Kata sandi" in client.get("/accounts/login/").text
-    assert "salah" in client.post("/accounts/login/", {"username": "clerk", "password": "wrong"}).text
+    assert "Password" in client.get("/accounts/login/").text
+    assert "is wrong" in client.post("/accounts/login/", {"username": "clerk", "password": "wrong"}).text
 
     response = client.post("/accounts/login/", {"username": "clerk", "password": "secret"})
 

@@ -246,7 +246,7 @@ def test_the_live_view_works_under_the_policy_and_ends_with_the_log_in(
         expect(page.locator("#session-live-status")).to_have_text("Live.", timeout=15_000)
         other = page.context.new_page()
         other.goto("/")
-        other.click("text=Keluar")
+        other.click("text=Log out")
         # Its page asks the server, which asks to log in.
         page.wait_for_url("**/admin/login/**", timeout=15_000)
         http.post("/v1/cancel/guarded")
@@ -270,7 +270,7 @@ def test_wrong_passwords_lead_to_a_page_that_says_until_when(browser: Browser, s
         page.fill("input[name=username]", "nobody")
         page.fill("input[name=password]", "wrong")
         page.click("main button[type=submit]")
-    expect(page.locator("h1")).to_contain_text("Terkunci sementara")
+    expect(page.locator("h1")).to_have_text("Locked for now")
     expect(page.locator("[role=alert]")).to_contain_text("Try again at")
     context.close()
 
