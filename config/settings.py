@@ -286,6 +286,8 @@ MEDIA_ALLOWED_HOSTS = env.host_names("MEDIA_ALLOWED_HOSTS")
 ANSWER_TIMEOUT_SECONDS = env.number("ANSWER_TIMEOUT_SECONDS", 600, minimum=1)
 OCR_TIMEOUT_SECONDS = env.number("OCR_TIMEOUT_SECONDS", 120, minimum=1)
 OCR_MAX_TOKENS = env.integer("OCR_MAX_TOKENS", 4096, minimum=16)
+OCR_CLAIM_MINUTES = env.number("OCR_CLAIM_MINUTES", 5, minimum=0.1)
+OCR_UNDO_SECONDS = env.number("OCR_UNDO_SECONDS", 10, minimum=0)
 OCR_DOUBT_BELOW = env.number("OCR_DOUBT_BELOW", 0.9, minimum=0, maximum=1)
 
 # --- Who may call ---------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from typing import Any, cast
 
 from django.contrib import admin, messages
@@ -17,7 +18,8 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from ocr import extraction as extractions
-from ocr.models import KtpExtraction
+from ocr.models import KtpExtraction, RejectReason
+from ocr.refusals import Refused
 from ocr.schema import FIELDS
 
 COLUMNS = tuple(field.column for field in FIELDS)
@@ -98,9 +100,10 @@ class KtpExtractionAdmin(admin.ModelAdmin[KtpExtraction]):
     @admin.action(description="Approve selected readings without problems", permissions=["review"])
     def approve_selected(self, request: HttpRequest, queryset: QuerySet[KtpExtraction]) -> None:
         """Approve in bulk what no check has flagged; a flagged reading must be opened and looked at."""
+        user = cast("User", request.user)
         approved = refused = 0
         for extraction in queryset:
-            if not extraction.flagged and extraction.approve(cast("User", request.user)):
+            if not extraction.flagged and self._succeeds(extraction.approve, user, extraction.version):
                 self.log_change(request, extraction, "Approved in bulk.")
                 approved += 1
             else:
@@ -117,9 +120,10 @@ class KtpExtractionAdmin(admin.ModelAdmin[KtpExtraction]):
 
     @admin.action(description="Reject selected readings", permissions=["review"])
     def reject_selected(self, request: HttpRequest, queryset: QuerySet[KtpExtraction]) -> None:
+        user = cast("User", request.user)
         rejected = 0
         for extraction in queryset:
-            if extraction.reject(cast("User", request.user)):
+            if self._succeeds(extraction.reject, user, RejectReason.OTHER, "Rejected in bulk.", extraction.version):
                 self.log_change(request, extraction, "Rejected in bulk.")
                 rejected += 1
         self.message_user(request, f"{rejected} readings rejected.", messages.SUCCESS)
@@ -169,10 +173,9 @@ class KtpExtractionAdmin(admin.ModelAdmin[KtpExtraction]):
         self, request: HttpRequest, obj: KtpExtraction, form: ModelForm[KtpExtraction], change: bool
     ) -> None:
         """Write only what the reviewer changed: a reading that completes meanwhile is not overwritten."""
-        changed = [name for name in form.changed_data if name in COLUMNS]
-        if changed:
-            obj.save(update_fields=changed)
-            extractions.recheck(obj)
+        values = {field.path: getattr(obj, field.column) for field in FIELDS if field.column in form.changed_data}
+        if values:
+            obj.correct(cast("User", request.user), values, obj.version)
 
     def response_change(self, request: HttpRequest, obj: KtpExtraction) -> HttpResponse:
         if not any(name in request.POST for name in DECISIONS):
@@ -193,7 +196,14 @@ class KtpExtractionAdmin(admin.ModelAdmin[KtpExtraction]):
     def _decide(self, request: HttpRequest, obj: KtpExtraction) -> bool:
         reviewer = cast("User", request.user)
         if "_approve" in request.POST:
-            return obj.approve(reviewer)
+            return self._succeeds(obj.approve, reviewer, obj.version)
         if "_reject" in request.POST:
-            return obj.reject(reviewer)
-        return obj.reopen()
+            return self._succeeds(obj.reject, reviewer, RejectReason.OTHER, "Rejected.", obj.version)
+        return self._succeeds(obj.reopen, reviewer, "Reopened.", obj.version)
+
+    def _succeeds(self, transition: Callable[..., None], *arguments: Any) -> bool:
+        try:
+            transition(*arguments)
+        except Refused:
+            return False
+        return True

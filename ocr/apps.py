@@ -3,16 +3,19 @@ from __future__ import annotations
 from typing import Any
 
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate
+from django.utils.translation import gettext_lazy as _
 
 from sessions_app.signals import swept
 
 
 class OcrConfig(AppConfig):
     name = "ocr"
-    verbose_name = "KTP reading"
+    verbose_name = _("KTP reading")
 
     def ready(self) -> None:
         swept.connect(complete_finished, dispatch_uid="ocr.complete_finished")
+        post_migrate.connect(make_missing_groups, sender=self, dispatch_uid="ocr.make_missing_groups")
 
 
 def complete_finished(**kwargs: Any) -> None:
@@ -20,3 +23,10 @@ def complete_finished(**kwargs: Any) -> None:
     from ocr import extraction  # its models are loaded after the app registry
 
     extraction.complete_finished()
+
+
+def make_missing_groups(*, using: str, **kwargs: Any) -> None:
+    """The roles, on every fresh database. Not in a migration: the permissions come after the migrations."""
+    from ocr import groups
+
+    groups.make_groups(using=using)

@@ -10,7 +10,6 @@ import asyncio
 import logging
 import pathlib
 import uuid
-from collections.abc import Sequence
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -20,15 +19,16 @@ from inference import generations
 from inference.engine.types import Sampling
 from inference.media.decode import finished, submit_image
 from ocr import card_image, doubt, prompt
-from ocr.checks import run_checks
+from ocr.judging import judge_answer
 from ocr.models import FILE_NAME_MAX_CHARS, KtpExtraction, KtpImage
-from ocr.parsing import ANSWER_CODES, UNREADABLE_CODES, Reading, clean, parse_answer, storable
-from ocr.problems import Problem
-from ocr.schema import FIELDS
+from ocr.parsing import clean, storable
 from sessions_app.db import in_db
 from sessions_app.models import ChatSession
 
 log = logging.getLogger(__name__)
+
+#: tokens whose probabilities are kept beside each token of a reading: itself, and two that it might have been
+LIKELIEST = 3
 
 #: extractions completed after one sweep, so that none takes long
 COMPLETE_BATCH = 100
@@ -74,19 +74,8 @@ async def _store_and_send(
 def sampling() -> Sampling:
     """How a card is read: the likeliest token each time, ``OCR_MAX_TOKENS`` at most, and how likely each was."""
     # Not every upstream gives probabilities; whoever has one that refuses them turns the doubts off.
-    logprobs = 0 if settings.OCR_DOUBT_BELOW else None
+    logprobs = LIKELIEST if settings.OCR_DOUBT_BELOW else None
     return Sampling(max_tokens=settings.OCR_MAX_TOKENS, temperature=0.0, logprobs=logprobs)
-
-
-def judge_answer(text: str, *, finish_reason: str, tokens: Sequence[doubt.Token] = ()) -> Reading:
-    """The reading in the model's answer, with what the parser noted and what the checks say of the values.
-
-    ``tokens`` are those of the answer; without them nothing is said of the model's doubts.
-    """
-    reading = parse_answer(text, finish_reason=finish_reason)
-    doubted = doubt.check(reading.values, tokens, below=settings.OCR_DOUBT_BELOW)
-    checked = _without_repeats(run_checks(reading.values), reading.problems)
-    return Reading(reading.values, (*reading.problems, *doubted, *checked))
 
 
 def _store(image: card_image.CardImage, file_name: str, user: User | None) -> KtpExtraction:
@@ -140,35 +129,6 @@ def complete_extraction(pk: uuid.UUID) -> KtpExtraction:
         extraction.mark_read(values=reading.values, raw_answer=storable(answer.text), found=reading.problems)
     log.info("extraction %s is %s", extraction.pk, extraction.state, extra={"action": "ktp_completed"})
     return extraction
-
-
-def recheck(extraction: KtpExtraction) -> None:
-    """Judge the values anew after a person has corrected them.
-
-    What the answer itself gave rise to stays for the fields that still are as the model gave them; a corrected field
-    is judged by the checks alone.
-    """
-    values = extraction.values
-    checked = run_checks(values)
-    corrected = {field.path for field in FIELDS if values[field.path] != extraction.fields_read.get(field.path, "")}
-    noted = [
-        problem
-        for problem in extraction.problem_list
-        if problem.code in ANSWER_CODES and problem.field not in corrected
-    ]
-    extraction.correct_problems([*noted, *_without_repeats(checked, noted)])
-
-
-def _without_repeats(checked: list[Problem], noted: tuple[Problem, ...] | list[Problem]) -> list[Problem]:
-    """The checks' problems without those that say "empty" where the parser has said why."""
-    explained = {problem.field for problem in noted if problem.field and problem.severity != "info"}
-    unreadable = any(problem.code in UNREADABLE_CODES for problem in noted)
-    return [
-        problem
-        for problem in checked
-        if not (problem.code == "empty" and problem.field in explained)
-        and not (problem.code == "nothing_read" and unreadable)
-    ]
 
 
 def complete_finished() -> int:

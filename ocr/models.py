@@ -10,46 +10,35 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
-from ocr import problems
-from ocr.masking import mask_name, mask_nik
+from ocr.history import KtpChange, RejectReason
 from ocr.problems import Problem
 from ocr.querysets import KtpExtractionQuerySet
-from ocr.schema import FIELDS, MAX_VALUE_CHARS
+from ocr.refusals import Refused
+from ocr.reviewing import Reviewable, problem_columns
+from ocr.schema import FIELDS
 from sessions_app.models import ChatSession
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
+__all__ = ("KtpChange", "KtpExtraction", "KtpImage", "RejectReason")
+
 FILE_NAME_MAX_CHARS = 100
 
 
-def _field(label: str) -> models.CharField[str, str]:
-    return models.CharField(label, max_length=MAX_VALUE_CHARS, blank=True, default="")
-
-
-class KtpExtraction(models.Model):
-    """The reading of one card. Its row is a state machine; the methods here move it and nothing else does.
+class KtpExtraction(Reviewable):
+    """The reading of one card. Its row is a state machine; the methods here and of ``Reviewable`` alone move it.
 
     The editable columns start as what the model read and take a reviewer's corrections; ``fields_read`` keeps what
     the model read and is never written again.
     """
 
-    class State(models.TextChoices):
-        READING = "reading", "Reading"
-        READ = "read", "Read"
-        FAILED = "failed", "Failed"
-
-    class Review(models.TextChoices):
-        NEEDS_REVIEW = "needs_review", "Needs review"
-        APPROVED = "approved", "Approved"
-        REJECTED = "rejected", "Rejected"
-
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     session = models.OneToOneField(
         ChatSession, on_delete=models.SET_NULL, null=True, blank=True, related_name="ktp_extraction"
     )
-    state = models.CharField(max_length=8, choices=State, default=State.READING)
     uploaded_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
     )
@@ -58,44 +47,30 @@ class KtpExtraction(models.Model):
     created_at = models.DateTimeField(default=timezone.now)
     completed_at = models.DateTimeField(null=True, blank=True)
 
-    nik = _field("NIK")
-    nama = _field("Nama")
-    tempat_lahir = _field("Tempat lahir")
-    tgl_lahir = _field("Tanggal lahir")
-    jenis_kelamin = _field("Jenis kelamin")
-    alamat_name = _field("Alamat")
-    alamat_rt_rw = _field("RT/RW")
-    alamat_kel_desa = _field("Kel/Desa")
-    alamat_kecamatan = _field("Kecamatan")
-    agama = _field("Agama")
-    status_perkawinan = _field("Status perkawinan")
-    pekerjaan = _field("Pekerjaan")
-    kewarganegaraan = _field("Kewarganegaraan")
-    berlaku_hingga = _field("Berlaku hingga")
-
-    fields_read = models.JSONField(default=dict, blank=True, editable=False, help_text="By the model; never changed.")
     raw_answer = models.TextField(blank=True, editable=False, help_text="The model's answer, before it was parsed.")
-    problems = models.JSONField(default=list, blank=True, editable=False)
-    flagged = models.BooleanField(default=False, editable=False, help_text="A problem needs a person's eye.")
-
-    review = models.CharField(max_length=12, choices=Review, default=Review.NEEDS_REVIEW)
-    reviewed_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
+    read_again_at = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="When it was last sent to the model again."
     )
-    reviewed_at = models.DateTimeField(null=True, blank=True)
 
     objects = KtpExtractionQuerySet.as_manager()
 
     class Meta:
         ordering = ("-created_at",)
-        verbose_name = "KTP extraction"
+        verbose_name = _("KTP extraction")
+        verbose_name_plural = _("KTP extractions")
         permissions = (
             ("view_ktp_image", "Can view the images of cards"),
             ("review_ktp", "Can approve and reject readings"),
+            ("approve_own_ktp", "Can approve own readings that nothing has flagged, without review"),
         )
         indexes = (
             models.Index(fields=("-created_at",), name="ktp_created_at"),
             models.Index(fields=("uploaded_by", "-created_at"), name="ktp_of_uploader"),
+            models.Index(
+                fields=("-flagged", "submitted_at"),
+                name="ktp_queue",
+                condition=Q(review="needs_review", submitted_at__isnull=False),
+            ),
             models.Index(fields=("created_at",), name="ktp_reading", condition=Q(state="reading")),
         )
         constraints = (
@@ -110,6 +85,7 @@ class KtpExtraction(models.Model):
                 | Q(review__in=("approved", "rejected"), reviewed_at__isnull=False),
             ),
             models.CheckConstraint(name="ktp_approved_was_read", condition=~Q(review="approved") | Q(state="read")),
+            models.CheckConstraint(name="ktp_sent_was_read", condition=Q(submitted_at=None) | Q(state="read")),
         )
 
     def __str__(self) -> str:
@@ -117,76 +93,72 @@ class KtpExtraction(models.Model):
         return f"KTP {self.pk}"
 
     @property
-    def values(self) -> dict[str, str]:
-        """The flat reading as it stands, corrections included."""
-        return {field.path: getattr(self, field.column) for field in FIELDS}
-
-    @property
-    def problem_list(self) -> list[Problem]:
-        return [problems.from_dict(stored) for stored in self.problems]
-
-    @property
-    def masked_nik(self) -> str:
-        return mask_nik(self.nik)
-
-    @property
-    def masked_name(self) -> str:
-        return mask_name(self.nama)
-
-    @property
     def seconds(self) -> float:
-        """From the upload to the end of the reading, or to now while it goes on."""
-        return ((self.completed_at or timezone.now()) - self.created_at).total_seconds()
+        """From the upload, or from the last time it was sent again, to the end of the reading or to now."""
+        started = self.read_again_at or self.created_at
+        return ((self.completed_at or timezone.now()) - started).total_seconds()
 
     def mark_read(self, *, values: Mapping[str, str], raw_answer: str, found: Sequence[Problem]) -> bool:
-        """READING → READ with what was read; False when another process was first."""
+        """READING → READ with what was read; False when another process was first.
+
+        What nobody uploaded came through the API: no clerk will send it, so it waits for a reviewer at once.
+        """
+        is_submitted = self.uploaded_by_id is None and any(values.values())
+        columns = problem_columns(found)
         return self._complete(
+            KtpChange.Kind.READ,
             state=self.State.READ,
             fields_read=dict(values),
+            problems_read=columns["problems"],
             raw_answer=raw_answer,
-            **_problem_columns(found),
+            submitted_at=timezone.now() if is_submitted else None,
+            **columns,
             **{field.column: values.get(field.path, "") for field in FIELDS},
         )
 
     def mark_failed(self, code: str, *, raw_answer: str = "") -> bool:
         """READING → FAILED for the reason ``code``; False when another process was first."""
+        columns = problem_columns([Problem(None, code, "error")])
         return self._complete(
-            state=self.State.FAILED,
-            raw_answer=raw_answer,
-            **_problem_columns([Problem(None, code, "error")]),
+            KtpChange.Kind.FAILED, code=code, state=self.State.FAILED, raw_answer=raw_answer, **columns
         )
 
-    def correct_problems(self, found: Sequence[Problem]) -> None:
-        """Store what is wrong with the values as a reviewer has corrected them."""
-        for name, value in _problem_columns(found).items():
-            setattr(self, name, value)
-        self.save(update_fields=["problems", "flagged"])
+    def read_again(self, user: User, version: int, *, note: str = "") -> None:
+        """Back to READING, because the picture was turned or the reading failed; the caller starts the session.
 
-    def approve(self, reviewer: User) -> bool:
-        """A person vouches for the values; False when it was reviewed already or there is nothing to approve."""
-        return self._review(self.Review.APPROVED, reviewer, from_states=(self.State.READ,))
+        Not once it was sent for review. The history keeps what the model had read.
+        """
+        self._check_version(version)
+        line = self._line(KtpChange.Kind.READ_AGAIN, user, note=note, facts={"replaced": self.fields_read})
+        rows = Q(state__in=(self.State.READ, self.State.FAILED), review=self.Review.NEEDS_REVIEW, submitted_at=None)
+        self._move(
+            version,
+            rows,
+            [line],
+            state=self.State.READING,
+            completed_at=None,
+            read_again_at=timezone.now(),
+            session=None,
+            fields_read={},
+            problems_read=[],
+            raw_answer="",
+            confirmed=[],
+            **problem_columns([]),
+            **{field.column: "" for field in FIELDS},
+        )
 
-    def reject(self, reviewer: User) -> bool:
-        """A person turns the reading down; False when it was reviewed already or is still being read."""
-        return self._review(self.Review.REJECTED, reviewer, from_states=(self.State.READ, self.State.FAILED))
-
-    def reopen(self) -> bool:
-        """Take a review back; False when there is none."""
-        rows = type(self).objects.filter(pk=self.pk).exclude(review=self.Review.NEEDS_REVIEW)
-        return self._update(rows, review=self.Review.NEEDS_REVIEW, reviewed_by=None, reviewed_at=None)
-
-    def _complete(self, **columns: Any) -> bool:
-        return self._update(type(self).objects.reading().filter(pk=self.pk), completed_at=timezone.now(), **columns)
-
-    def _review(self, review: Review, reviewer: User, *, from_states: Sequence[State]) -> bool:
-        rows = type(self).objects.needing_review().filter(pk=self.pk, state__in=from_states)
-        return self._update(rows, review=review, reviewed_by=reviewer, reviewed_at=timezone.now())
-
-    def _update(self, rows: KtpExtractionQuerySet, **columns: Any) -> bool:
-        """Change the row if it still is among ``rows``: of two processes at once one gets it."""
-        changed = bool(rows.update(**columns))
-        self.refresh_from_db()
-        return changed
+    def _complete(self, kind: KtpChange.Kind, *, code: str = "", **columns: Any) -> bool:
+        try:
+            self._move(
+                self.version,
+                Q(state=self.State.READING),
+                [self._line(kind, None, code=code)],
+                completed_at=timezone.now(),
+                **columns,
+            )
+        except Refused:
+            return False
+        return True
 
 
 class KtpImage(models.Model):
@@ -198,18 +170,14 @@ class KtpImage(models.Model):
 
     extraction = models.OneToOneField(KtpExtraction, on_delete=models.CASCADE, primary_key=True, related_name="image")
     content_type = models.CharField(max_length=10, choices=(("image/jpeg", "JPEG"), ("image/png", "PNG")))
-    sha256 = models.CharField(max_length=64)
+    sha256 = models.CharField(max_length=64, db_index=True)
     width = models.PositiveIntegerField(help_text="Pixels.")
     height = models.PositiveIntegerField(help_text="Pixels.")
     data = models.BinaryField()
 
     class Meta:
-        verbose_name = "KTP image"
+        verbose_name = _("KTP image")
         default_permissions = ()
 
     def __str__(self) -> str:
         return f"image of KTP {self.extraction_id}"
-
-
-def _problem_columns(found: Sequence[Problem]) -> dict[str, Any]:
-    return {"problems": [problem.as_dict() for problem in found], "flagged": problems.is_flagged(found)}

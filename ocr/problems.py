@@ -6,7 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ocr import problem_texts
+from django.utils.translation import get_language
+
+from ocr import doubted, problem_texts
+from ocr.doubted import Doubted
 
 #: error: the value cannot be right; warning: a person should look; info: worth knowing, nothing to do
 Severity = Literal["error", "warning", "info"]
@@ -24,28 +27,49 @@ class Problem:
     #: stable name, a key of ``ocr.problem_texts.TEXTS``
     code: str
     severity: Severity = "warning"
+    #: which characters are in doubt, where the model has told
+    doubted: tuple[Doubted, ...] = ()
 
     @property
     def text(self) -> problem_texts.Text:
         """What the code says, in both languages."""
         return problem_texts.text_of(self.code)
 
+    @property
+    def sentence(self) -> str:
+        """What the code says, in the language of the page. Nothing of the card."""
+        return self.text.id if get_language() == "id" else self.text.en
+
+    @property
+    def doubts(self) -> list[str]:
+        """What exactly is in doubt, in the language of the page. It holds characters of the card."""
+        return doubted.sentences(self.field, self.doubted)
+
+    @property
+    def is_flag(self) -> bool:
+        """Whether a person should answer it: correct the value, or confirm it as printed."""
+        return self.severity in FLAGGING
+
     def as_dict(self) -> dict[str, Any]:
-        """As it is stored and sent: ``message`` in English, ``pesan`` in Indonesian."""
-        return {
+        """As it is stored: ``message`` in English, ``pesan`` in Indonesian. The API sends all but ``doubted``."""
+        stored: dict[str, Any] = {
             "field": self.field,
             "code": self.code,
             "severity": self.severity,
             "message": self.text.en,
             "pesan": self.text.id,
         }
+        if self.doubted:
+            stored["doubted"] = [place.as_dict() for place in self.doubted]
+        return stored
 
 
 def from_dict(stored: Mapping[str, Any]) -> Problem:
     """The problem that ``as_dict`` stored."""
-    return Problem(stored["field"], stored["code"], stored["severity"])
+    places = tuple(doubted.from_dict(place) for place in stored.get("doubted", ()))
+    return Problem(stored["field"], stored["code"], stored["severity"], places)
 
 
 def is_flagged(problems: Iterable[Problem]) -> bool:
     """Whether a person should look before the reading is used."""
-    return any(problem.severity in FLAGGING for problem in problems)
+    return any(problem.is_flag for problem in problems)

@@ -35,7 +35,7 @@ from inference.upstream.call import Call, Said  # noqa: E402
 from inference.upstream.errors import UpstreamError  # noqa: E402
 from inference.upstream.relay import Relay  # noqa: E402
 from inference.upstream.target import Target  # noqa: E402
-from ocr.extraction import judge_answer  # noqa: E402
+from ocr.judging import judge_answer  # noqa: E402
 
 PARAM = "messages[0].content[0]"
 #: an upstream's stream comes in parts of this many bytes, which cut lines and characters anywhere

@@ -16,7 +16,8 @@ from inference.media.images import decode_image
 from inference.media.limits import media_limits
 from ocr import card_image, doubt, prompt
 from ocr.evaluation.results import Answer, failed_answer
-from ocr.extraction import judge_answer, sampling
+from ocr.extraction import sampling
+from ocr.judging import judge_answer
 from ocr.problems import from_dict
 from ocr.schema import from_contract
 
@@ -88,7 +89,14 @@ def ask(engine: Engine, data: bytes) -> tuple[str, str, list[doubt.Token]]:
     for item in engine.submit(request):
         if isinstance(item, Delta):
             texts.append(item.text)
-            tokens += [doubt.Token(told.chosen.raw or b"", told.chosen.logprob) for told in item.logprobs]
+            tokens += [
+                doubt.Token(
+                    told.chosen.raw or b"",
+                    told.chosen.logprob,
+                    tuple((other.raw or b"", other.logprob) for other in told.top),
+                )
+                for told in item.logprobs
+            ]
         else:
             finish_reason = item.reason
     return "".join(texts), finish_reason, tokens

@@ -124,7 +124,7 @@ def test_what_is_read_only_cannot_be_posted(desk, reviewer):
 
 
 def test_approving_on_the_page_saves_and_writes_who_and_when(desk, reviewer):
-    extraction = read_extraction(text=FLAGGED_JSON)
+    extraction = read_extraction()
 
     desk.post(detail(extraction), form_of(extraction, nama="DIPERBAIKI", _approve="1"))
 
@@ -137,7 +137,7 @@ def test_approving_on_the_page_saves_and_writes_who_and_when(desk, reviewer):
 
 def test_an_approved_reading_is_closed_until_it_is_reopened(desk, reviewer):
     extraction = read_extraction()
-    extraction.approve(reviewer)
+    extraction.approve(reviewer, extraction.version)
 
     desk.post(detail(extraction), form_of(extraction, nama="LAIN"))
     extraction.refresh_from_db()
@@ -152,7 +152,7 @@ def test_an_approved_reading_is_closed_until_it_is_reopened(desk, reviewer):
 def test_the_second_of_two_reviewers_is_told(desk, reviewer, django_user_model):
     extraction = read_extraction()
     first = django_user_model.objects.create_user("first")
-    extraction.reject(first)
+    extraction.reject(first, "blurred", "", extraction.version)
 
     response = desk.post(detail(extraction), {"_approve": "1"}, follow=True)
 

@@ -6,7 +6,7 @@ import pytest
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from ocr.extraction import ABANDONED_SECONDS, complete_extraction, complete_finished, recheck, safe_name
+from ocr.extraction import ABANDONED_SECONDS, complete_extraction, complete_finished, safe_name
 from ocr.models import KtpExtraction, KtpImage
 from ocr.schema import empty_values
 from sessions_app import actions, sweeper
@@ -15,6 +15,11 @@ from tests.db.ktp_cards import CARD_JSON, FLAGGED_JSON, answer, read_extraction,
 from tests.ktp_card import CARD
 
 pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def person(django_user_model):
+    return django_user_model.objects.create_user("person")
 
 
 def codes(extraction):
@@ -43,19 +48,20 @@ def test_a_finished_sessions_answer_becomes_the_reading():
     assert extraction.seconds >= 0
 
 
-def test_a_value_that_the_model_was_not_sure_of_is_flagged_until_it_is_corrected():
+def test_a_value_that_the_model_was_not_sure_of_is_flagged_until_it_is_corrected(person):
     extraction = read_extraction(doubted=CARD["nama"][:3])
 
     assert extraction.values == CARD
     assert extraction.flagged
     assert [problem["field"] for problem in extraction.problems if problem["code"] == "uncertain"] == ["nama"]
 
-    extraction.agama = "KRISTEN"
-    recheck(extraction)
+    extraction.correct(person, {"agama": "KRISTEN"}, extraction.version)
     assert "uncertain" in codes(extraction)
-    extraction.nama = "LAIN SEKALI"
-    recheck(extraction)
+    extraction.correct(person, {"nama": "LAIN SEKALI"}, extraction.version)
     assert "uncertain" not in codes(extraction)
+    # The model's own value is as doubtful as before.
+    extraction.correct(person, {"nama": CARD["nama"]}, extraction.version)
+    assert "uncertain" in codes(extraction)
 
 
 def test_thinking_is_no_part_of_the_reading():
@@ -188,13 +194,11 @@ def test_erasing_an_extraction_takes_its_image_with_it():
     assert not KtpImage.objects.exists()
 
 
-def test_a_correction_is_judged_anew_and_the_models_value_stays():
+def test_a_correction_is_judged_anew_and_the_models_value_stays(person):
     extraction = read_extraction(text=FLAGGED_JSON)
     assert "nik_birth_date_differs" in codes(extraction)
 
-    extraction.nik = CARD["nik"]
-    extraction.save(update_fields=["nik"])
-    recheck(extraction)
+    assert extraction.correct(person, {"nik": CARD["nik"]}, extraction.version)
 
     extraction.refresh_from_db()
     assert codes(extraction) == ["nik_unused_district"]
@@ -202,44 +206,15 @@ def test_a_correction_is_judged_anew_and_the_models_value_stays():
     assert extraction.fields_read["nik"] == "3171990201900001"
 
 
-def test_what_the_parser_noted_stays_until_its_field_is_corrected():
+def test_what_the_parser_noted_stays_until_its_field_is_corrected(person):
     extraction = read_extraction(text=CARD_JSON.replace('"HINDU"', '"<agama>"'))
     assert "placeholder" in codes(extraction)
 
-    extraction.pekerjaan = "GURU"
-    extraction.save(update_fields=["pekerjaan"])
-    recheck(extraction)
+    extraction.correct(person, {"pekerjaan": "GURU"}, extraction.version)
     assert "placeholder" in codes(extraction)
 
-    extraction.agama = "HINDU"
-    extraction.save(update_fields=["agama"])
-    recheck(extraction)
+    extraction.correct(person, {"agama": "HINDU"}, extraction.version)
     assert codes(extraction) == ["nik_unused_district"]
-
-
-def test_a_review_is_made_once_and_can_be_taken_back(django_user_model):
-    reviewer = django_user_model.objects.create_user("reviewer")
-    extraction = read_extraction()
-
-    assert extraction.approve(reviewer)
-    assert (extraction.review, extraction.reviewed_by) == ("approved", reviewer)
-    assert extraction.reviewed_at is not None
-    assert not extraction.reject(reviewer)
-    assert extraction.review == "approved"
-    assert extraction.reopen()
-    taken_back = KtpExtraction.objects.needing_review().get()
-    assert taken_back.reviewed_by is None and taken_back.reviewed_at is None
-
-
-def test_only_what_was_read_can_be_approved(django_user_model):
-    reviewer = django_user_model.objects.create_user("reviewer")
-    extraction = reading_extraction()
-
-    assert not extraction.approve(reviewer)
-    assert not extraction.reject(reviewer)
-    extraction.mark_failed("cancelled")
-    assert not extraction.approve(reviewer)
-    assert extraction.reject(reviewer)
 
 
 @pytest.mark.parametrize(

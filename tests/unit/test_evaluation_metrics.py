@@ -10,7 +10,7 @@ import pytest
 from ocr.evaluation.metrics import Rate, figures
 from ocr.evaluation.results import Answer, Result, failed_answer, normalise
 from ocr.evaluation.specimens import Specimen
-from ocr.extraction import judge_answer
+from ocr.judging import judge_answer
 from ocr.problems import Problem
 from ocr.schema import FIELDS, empty_values
 from tests.ktp_card import CARD

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
 import pytest
 
 from ocr.doubt import Token, check, least_probabilities, stored_tokens
-from ocr.extraction import judge_answer, sampling
+from ocr.extraction import sampling
+from ocr.judging import judge_answer
+from ocr.problems import from_dict
 from ocr.prompt import EXAMPLE
 from ocr.schema import empty_values
 from training.answers import answer_text
@@ -90,6 +93,83 @@ def test_a_doubtful_value_is_kept_as_it_was_read() -> None:
 
 
 def test_probabilities_are_asked_for_only_where_they_are_used(settings: Any) -> None:
-    assert sampling().logprobs == 0
+    assert sampling().logprobs == 3
     settings.OCR_DOUBT_BELOW = 0
     assert sampling().logprobs is None
+
+
+def digits(nik: str, at: int, probability: float, others: dict[str, float]) -> list[Token]:
+    """An answer with this number, one token a character, and a doubt about one of its digits."""
+    text = f'{{"nik": "{nik}"}}'
+    tokens = letters(text)
+    tokens[text.index(nik) + at] = Token(
+        nik[at].encode(),
+        math.log(probability),
+        tuple((other.encode(), math.log(p)) for other, p in {nik[at]: probability, **others}.items()),
+    )
+    return tokens
+
+
+def flags_of(text_value: str, tokens: list[Token], path: str = "nik") -> list[Any]:
+    return check(empty_values() | {path: text_value}, tokens, below=0.9)
+
+
+def test_a_doubt_names_its_digit_and_what_else_it_may_be() -> None:
+    nik = "3171990101900001"
+    (flag,) = flags_of(nik, digits(nik, 12, 0.6, {"5": 0.3, "8": 0.05, "1": 0.04}))
+
+    (place,) = flag.doubted
+    assert (place.at, place.end, place.text, place.others) == (12, 13, "0", (("5", 0.3), ("8", 0.05)))
+    assert flag.doubts == ["Digit 13 may be 0 or 5 or 8."]
+    # It is stored and comes back; what is logged and listed says nothing of the card.
+    assert from_dict(json.loads(json.dumps(flag.as_dict()))) == flag
+    assert "13" not in flag.sentence
+
+
+def test_what_two_tokens_begin_with_is_not_in_doubt() -> None:
+    tokens = [
+        Token(b'{"nama": "', 0.0),
+        Token(b"BUDI", math.log(0.5), ((b"BUDI", math.log(0.5)), (b"BUDA", math.log(0.4)))),
+        Token(b'"}', 0.0),
+    ]
+    (flag,) = flags_of("BUDI", tokens, "nama")
+    assert [(place.at, place.text, place.others) for place in flag.doubted] == [(3, "I", (("A", 0.4),))]
+
+
+@pytest.mark.parametrize("other", [b"BU", b"BUDIMAN", b'BUDI"}', b"\\n", b"\xff", b""])
+def test_an_alternative_that_says_nothing_is_not_named(other: bytes) -> None:
+    tokens = [
+        Token(b'{"nama": "', 0.0),
+        Token(b"BUDI", math.log(0.5), ((other, math.log(0.4)),)),
+        Token(b'"}', 0.0),
+    ]
+    (flag,) = flags_of("BUDI", tokens, "nama")
+    assert all(not place.others for place in flag.doubted)
+    assert flag.field == "nama"
+
+
+def test_a_doubtful_end_says_that_the_value_may_go_on() -> None:
+    text = '{"nama": "BUDI"}'
+    (flag,) = flags_of("BUDI", letters(text, {text.rindex('"'): 0.5}), "nama")
+    assert flag.doubts == ["The value may go on after character 4."]
+
+
+@pytest.mark.parametrize("written", [' BUDI"}', '"} {"nama": "BUDI"}', '\\u0042UDI"}'])
+def test_places_are_only_told_of_a_value_that_is_kept_to_the_letter(written: str) -> None:
+    text = '{"nama": "' + written
+    (flag,) = flags_of("BUDI", letters(text, {text.index("U"): 0.5, text.index("DI"): 0.5}), "nama")
+    assert flag.doubted == ()
+
+
+def test_places_are_counted_in_characters() -> None:
+    text = '{"nama": "ÉÉBUDI"}'
+    at = len(text[: text.index("B")].encode())
+    (flag,) = flags_of("ÉÉBUDI", letters(text, {at: 0.5}), "nama")
+    assert [(place.at, place.text) for place in flag.doubted] == [(2, "B")]
+
+
+def test_many_doubts_are_counted_and_not_told_one_by_one() -> None:
+    text = '{"nama": "BUDI"}'
+    at = text.index("BUDI")
+    (flag,) = flags_of("BUDI", letters(text, dict.fromkeys(range(at, at + 4), 0.5)), "nama")
+    assert flag.doubts == ["The model is not sure of 4 places in this value."]

@@ -1,0 +1,79 @@
+"""Which characters of a value the model was not sure of, and what else it would have written there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+#: fields whose doubtful characters are counted as digits
+DIGITS_ONLY = frozenset({"nik"})
+#: more places than these are underlined and not told one by one
+MOST_TOLD = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Doubted:
+    """One place in a value, as the model read it."""
+
+    #: index of its first character
+    at: int
+    #: what was read there; "" for the end of the value, which may have more
+    text: str
+    #: how probable that was
+    probability: float
+    #: what else may stand there, the likeliest first, each with its probability; none where nothing can be said
+    others: tuple[tuple[str, float], ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """As it is stored with its problem. It holds characters of the card."""
+        return {
+            "at": self.at,
+            "text": self.text,
+            "probability": self.probability,
+            "others": [list(other) for other in self.others],
+        }
+
+    @property
+    def end(self) -> int:
+        return self.at + len(self.text)
+
+
+def from_dict(stored: Mapping[str, Any]) -> Doubted:
+    """The place that ``as_dict`` stored."""
+    others = tuple((text, probability) for text, probability in stored["others"])
+    return Doubted(stored["at"], stored["text"], stored["probability"], others)
+
+
+def sentences(field: str | None, places: Sequence[Doubted]) -> list[str]:
+    """What to say of them, in the language of the page: "Digit 13 may be 9 or 5"."""
+    if len(places) > MOST_TOLD:
+        count = len(places)
+        return [
+            ngettext(
+                "The model is not sure of %(count)d place in this value.",
+                "The model is not sure of %(count)d places in this value.",
+                count,
+            )
+            % {"count": count}
+        ]
+    return [_sentence(field, place) for place in places]
+
+
+def _sentence(field: str | None, place: Doubted) -> str:
+    others = _(" or ").join(_shown(text) for text, _probability in place.others)
+    told = {"number": place.at + 1, "text": _shown(place.text), "others": others}
+    if not place.text:
+        return _("The value may go on after character %(number)d.") % {"number": place.at}
+    if not place.others:
+        return _("The model is not sure of “%(text)s” at character %(number)d.") % told
+    if field in DIGITS_ONLY and len(place.text) == 1:
+        return _("Digit %(number)d may be %(text)s or %(others)s.") % told
+    return _("“%(text)s” at character %(number)d may be %(others)s.") % told
+
+
+def _shown(text: str) -> str:
+    return text if text.strip() else _("a space")

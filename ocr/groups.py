@@ -1,0 +1,51 @@
+"""The four roles as groups of permissions. ``docs/ktp.md`` has them as a table."""
+
+from __future__ import annotations
+
+from django.contrib.auth.models import Group, Permission
+from django.db.models import Q
+
+#: application.codename by group. All but clerks work in the admin and need "staff status" too, which no group gives.
+GROUPS: dict[str, tuple[str, ...]] = {
+    "Clerk": ("ocr.add_ktpextraction",),
+    "Reviewer": (
+        "ocr.view_ktpextraction",
+        "ocr.change_ktpextraction",
+        "ocr.view_ktp_image",
+        "ocr.review_ktp",
+        "ocr.view_ktpchange",
+    ),
+    "Operator": (
+        "sessions_app.view_chatsession",
+        "sessions_app.delete_chatsession",
+        "sessions_app.cancel_chatsession",
+        "sessions_app.view_chunk",
+        "inference.view_modelworker",
+        "inference.reload_modelworker",
+        "axes.view_accessattempt",
+        "axes.delete_accessattempt",
+    ),
+    "Auditor": ("ocr.view_ktpextraction", "ocr.view_ktpchange", "sessions_app.view_chatsession"),
+}
+
+
+def make_groups(*, using: str = "default", restore: bool = False) -> list[str]:
+    """Make the groups that are not there; with ``restore`` also give the others back just these permissions.
+
+    A group that somebody has changed is left as it is otherwise. Returns the names of those made or restored.
+    """
+    done = []
+    for name, permissions in GROUPS.items():
+        group, is_new = Group.objects.using(using).get_or_create(name=name)
+        if is_new or restore:
+            group.permissions.set(_permissions(permissions, using))
+            done.append(name)
+    return done
+
+
+def _permissions(names: tuple[str, ...], using: str) -> list[Permission]:
+    wanted = Q()
+    for name in names:
+        app, _, codename = name.partition(".")
+        wanted |= Q(content_type__app_label=app, codename=codename)
+    return list(Permission.objects.using(using).filter(wanted))

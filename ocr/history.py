@@ -1,0 +1,104 @@
+"""What happened to a reading, row by row: who, when, which field, from what to what, and why."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from ocr.schema import FIELDS, MAX_VALUE_CHARS
+
+NOTE_MAX_CHARS = 500
+USER_NAME_MAX_CHARS = 150
+
+#: of a card, so that a flag's field can be told from none
+PATH_MAX_CHARS = max(len(field.path) for field in FIELDS)
+
+
+class RejectReason(models.TextChoices):
+    """Why a card was turned down. ``OTHER`` needs a note."""
+
+    BLURRED = "blurred", _("Blurred or too small to read")
+    NOT_A_KTP = "not_ktp", _("Not a KTP")
+    COVERED = "covered", _("A part is covered or cut off")
+    OTHER_CARD = "other_card", _("Another person's card")
+    OTHER = "other", _("Another reason")
+
+
+class KtpChange(models.Model):
+    """One line of a reading's history. It is written with the change itself and never changed.
+
+    Values stand here in clear, so the rows are erased with their card.
+    """
+
+    class Kind(models.TextChoices):
+        READ = "read", _("Read by the model")
+        FAILED = "failed", _("The reading failed")
+        READ_AGAIN = "read_again", _("Sent to the model again")
+        CORRECTED = "corrected", _("Corrected")
+        CONFIRMED = "confirmed", _("Confirmed as printed")
+        SENT = "sent", _("Sent for review")
+        OPENED = "opened", _("Opened for review")
+        UNCLEAR = "unclear", _("Left to another reviewer")
+        APPROVED = "approved", _("Approved")
+        APPROVED_OWN = "approved_own", _("Approved by its clerk, without review")
+        REJECTED = "rejected", _("Rejected")
+        UNDONE = "undone", _("Decision undone")
+        REOPENED = "reopened", _("Reopened")
+
+    DECISIONS = (Kind.APPROVED, Kind.APPROVED_OWN, Kind.REJECTED)
+
+    extraction = models.ForeignKey("ocr.KtpExtraction", on_delete=models.CASCADE, related_name="history")
+    version = models.PositiveIntegerField(help_text="Of the reading, once this was done.")
+    at = models.DateTimeField(default=timezone.now)
+    actor = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
+    )
+    actor_name = models.CharField(
+        max_length=USER_NAME_MAX_CHARS, blank=True, help_text="Kept when the account is deleted; empty for the server."
+    )
+    kind = models.CharField(max_length=12, choices=Kind)
+    field = models.CharField(max_length=PATH_MAX_CHARS, blank=True, help_text="Path of the field; empty for the card.")
+    code = models.CharField(max_length=40, blank=True, help_text="Of the flag that was confirmed, or of the failure.")
+    old = models.CharField(max_length=MAX_VALUE_CHARS, blank=True)
+    new = models.CharField(max_length=MAX_VALUE_CHARS, blank=True)
+    reason = models.CharField(max_length=12, choices=RejectReason, blank=True)
+    note = models.CharField(max_length=NOTE_MAX_CHARS, blank=True)
+    facts = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text="Of a decision: which fields were corrected, which of them no flag had named, and seconds of review; "
+        "never a value. Of a reading sent again: the values that it replaced.",
+    )
+
+    class Meta:
+        ordering = ("pk",)
+        verbose_name = _("change of a reading")
+        verbose_name_plural = _("changes of readings")
+        # Nobody may add, change or delete one: the transitions of a reading write them.
+        default_permissions = ("view",)
+        indexes = (
+            models.Index(fields=("extraction", "version"), name="ktp_history"),
+            models.Index(
+                fields=("at",), name="ktp_decided", condition=Q(kind__in=("approved", "approved_own", "rejected"))
+            ),
+        )
+
+    def __str__(self) -> str:
+        # Shown in the admin and in logs: nothing of the card.
+        return f"{self.kind} of KTP {self.extraction_id}, version {self.version}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        if not self._state.adding:
+            self._refuse()
+        super().save(*args, **kwargs)
+
+    def delete(self, *args: Any, **kwargs: Any) -> NoReturn:
+        self._refuse()
+
+    def _refuse(self) -> NoReturn:
+        raise TypeError("History is written once. It goes when its card is erased.")

@@ -1,0 +1,372 @@
+"""What people do to a reading: correct, confirm, send, claim, decide, reopen.
+
+Every transition takes the version of the reading that its caller has seen. It is one conditional UPDATE, so of two
+people at once one succeeds and the other is told what has happened; the line of the history is written with it.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from django.conf import settings
+from django.core.exceptions import PermissionDenied
+from django.db import models, transaction
+from django.db.models import F, Q
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from ocr import problems
+from ocr.card_values import CardValues
+from ocr.history import KtpChange, RejectReason
+from ocr.judging import judge_again
+from ocr.parsing import clean
+from ocr.problems import Problem
+from ocr.refusals import FlagsOpen, NotOpen, ReasonMissing, Stale
+from ocr.schema import FIELD_BY_PATH, FIELDS
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+    from django.db.models.fields.related_descriptors import RelatedManager
+
+Kind = KtpChange.Kind
+
+#: the database's own default, for the rows that the last release writes until it is stopped
+NO_ITEMS = models.Value([], models.JSONField())
+
+#: a clerk with it may approve an own reading that nothing has flagged, without a reviewer
+MAY_APPROVE_OWN = "ocr.approve_own_ktp"
+
+
+class Reviewable(CardValues):
+    """The half of ``KtpExtraction`` that people move. Methods raise the classes of ``ocr.refusals``."""
+
+    class State(models.TextChoices):
+        READING = "reading", _("Reading")
+        READ = "read", _("Read")
+        FAILED = "failed", _("Failed")
+
+    class Review(models.TextChoices):
+        NEEDS_REVIEW = "needs_review", _("Needs review")
+        APPROVED = "approved", _("Approved")
+        REJECTED = "rejected", _("Rejected")
+
+    state = models.CharField(_("state"), max_length=8, choices=State, default=State.READING)
+    version = models.PositiveIntegerField(
+        default=0, db_default=0, editable=False, help_text=_("How often values or state have changed.")
+    )
+
+    fields_read = models.JSONField(default=dict, blank=True, editable=False, help_text="By the model; never changed.")
+    problems_read = models.JSONField(
+        default=list,
+        db_default=NO_ITEMS,
+        blank=True,
+        editable=False,
+        help_text="Of the values as the model read them; never changed.",
+    )
+    problems = models.JSONField(default=list, blank=True, editable=False)
+    flagged = models.BooleanField(
+        _("flagged"), default=False, editable=False, help_text=_("Undecided, and a problem needs a person's eye.")
+    )
+    confirmed = models.JSONField(
+        default=list,
+        db_default=NO_ITEMS,
+        blank=True,
+        editable=False,
+        help_text="Flags that a person has confirmed: field and code.",
+    )
+
+    submitted_at = models.DateTimeField(
+        _("sent for review at"),
+        null=True,
+        blank=True,
+        editable=False,
+        help_text=_("Since then it waits for a reviewer."),
+    )
+    claimed_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, editable=False, related_name="+"
+    )
+    claimed_at = models.DateTimeField(null=True, blank=True, editable=False)
+    claimed_until = models.DateTimeField(null=True, blank=True, editable=False)
+
+    review = models.CharField(_("review"), max_length=12, choices=Review, default=Review.NEEDS_REVIEW)
+    reviewed_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("reviewed by"),
+    )
+    reviewed_at = models.DateTimeField(_("reviewed at"), null=True, blank=True)
+    reject_reason = models.CharField(
+        _("reason of the rejection"),
+        max_length=12,
+        choices=RejectReason,
+        default="",
+        db_default="",
+        blank=True,
+        editable=False,
+    )
+
+    if TYPE_CHECKING:
+        history: RelatedManager[KtpChange]
+        uploaded_by_id: int | None
+
+    class Meta:
+        abstract = True
+
+    # --- What can be asked ---
+
+    @property
+    def problem_list(self) -> list[Problem]:
+        return [problems.from_dict(stored) for stored in self.problems]
+
+    @property
+    def flags(self) -> list[Problem]:
+        """What a person should look at, confirmed or not."""
+        return [problem for problem in self.problem_list if problem.is_flag]
+
+    @property
+    def open_flags(self) -> list[Problem]:
+        """The flags that nobody has answered: neither the value was corrected nor the flag confirmed."""
+        return [flag for flag in self.flags if not self.is_confirmed(flag)]
+
+    def is_confirmed(self, flag: Problem) -> bool:
+        """Whether a person has said of this flag that the card is printed so."""
+        return _key(flag) in self.confirmed
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether there is something to review: a picture of something else comes out empty."""
+        return self.state == self.State.READ and any(self.values.values())
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its values may be corrected: it was read and nobody has decided."""
+        return self.state == self.State.READ and self.review == self.Review.NEEDS_REVIEW
+
+    @property
+    def is_with_clerk(self) -> bool:
+        """Open, and not yet sent for review."""
+        return self.is_open and self.submitted_at is None
+
+    @property
+    def corrected_fields(self) -> list[str]:
+        """Paths of the fields that are no longer as the model read them."""
+        values = self.values
+        return [field.path for field in FIELDS if values[field.path] != self.fields_read.get(field.path, "")]
+
+    def is_claimed_by_other(self, user: User) -> bool:
+        """Whether another reviewer has it open now."""
+        return (
+            self.claimed_by_id not in (None, user.pk)
+            and self.claimed_until is not None
+            and self.claimed_until > timezone.now()
+        )
+
+    # --- Values ---
+
+    def correct(self, user: User, values: Mapping[str, str], version: int) -> bool:
+        """Store the values (by path) that differ; False when none does.
+
+        The card is judged anew. A confirmation is dropped with the value that it was about, or with its flag.
+        """
+        self._check_version(version)
+        now = self.values
+        changed = {path: text for path, value in values.items() if (text := clean(value)) != now[path]}
+        if not changed:
+            return False
+        found = judge_again(
+            now | changed,
+            values_read=self.fields_read,
+            problems_read=[problems.from_dict(stored) for stored in self.problems_read],
+        )
+        flags = [_key(problem) for problem in found if problem.is_flag]
+        self._move(
+            version,
+            self._open(),
+            [self._line(Kind.CORRECTED, user, field=path, old=now[path], new=new) for path, new in changed.items()],
+            confirmed=[key for key in self.confirmed if key in flags and key["field"] not in changed],
+            **problem_columns(found),
+            **{FIELD_BY_PATH[path].column: value for path, value in changed.items()},
+        )
+        return True
+
+    def confirm(self, user: User, field: str | None, code: str | None, version: int) -> bool:
+        """Say that the card is printed so, for one flag or (``code`` None) for every open one of the field.
+
+        ``field`` None means the reading as a whole. False when no such flag is open.
+        """
+        self._check_version(version)
+        chosen = [flag for flag in self.open_flags if flag.field == field and code in (None, flag.code)]
+        if not chosen:
+            return False
+        self._move(
+            version,
+            self._open(),
+            [self._line(Kind.CONFIRMED, user, field=flag.field or "", code=flag.code) for flag in chosen],
+            confirmed=[*self.confirmed, *(_key(flag) for flag in chosen)],
+        )
+        return True
+
+    # --- The queue ---
+
+    def send_for_review(self, user: User, version: int) -> None:
+        """The clerk is done with it: it joins the reviewers' queue. Every flag must be answered."""
+        self._check_version(version)
+        if not (self.is_readable and self.is_with_clerk):
+            raise NotOpen
+        self._check_flags_answered()
+        rows = self._open() & Q(submitted_at=None)
+        self._move(version, rows, [self._line(Kind.SENT, user)], submitted_at=timezone.now())
+
+    def claim(self, user: User) -> bool:
+        """Keep the reading for this reviewer for ``OCR_CLAIM_MINUTES`` from now; False if another has it."""
+        now = timezone.now()
+        until = now + datetime.timedelta(minutes=settings.OCR_CLAIM_MINUTES)
+        rows = type(self)._default_manager.filter(self._open(), pk=self.pk)
+        with transaction.atomic():
+            is_taken = rows.filter(Q(claimed_by=None) | Q(claimed_until__lte=now)).update(
+                claimed_by=user, claimed_at=now, claimed_until=until
+            )
+            if is_taken:
+                self._line(Kind.OPENED, user, version=self.version).save()
+            else:
+                is_taken = rows.filter(claimed_by=user).update(claimed_until=until)
+        self.refresh_from_db()
+        return bool(is_taken)
+
+    def leave_unclear(self, user: User, note: str, version: int) -> None:
+        """This reviewer cannot tell: it goes back to the queue, for another one."""
+        line = self._line(Kind.UNCLEAR, user, note=note.strip())
+        self._move(version, self._open(), [line], **NO_CLAIM)
+
+    # --- Decisions ---
+
+    def approve(self, user: User, version: int) -> None:
+        """A reviewer vouches for the values. Every flag must be answered."""
+        self._check_version(version)
+        if not self.is_open:
+            raise NotOpen
+        self._check_flags_answered()
+        self._decide(version, self.Review.APPROVED, self._line(Kind.APPROVED, user, facts=self._facts(user)))
+
+    def approve_unreviewed(self, user: User, version: int) -> None:
+        """A clerk vouches for an own reading that nothing has flagged. Raises PermissionDenied without the right."""
+        if not user.has_perm(MAY_APPROVE_OWN) or self.uploaded_by_id != user.pk:
+            raise PermissionDenied
+        self._check_version(version)
+        if not (self.is_readable and self.is_with_clerk):
+            raise NotOpen
+        if self.flags:
+            # One that the clerk has confirmed is for a second pair of eyes all the same.
+            raise FlagsOpen(self.flags)
+        self._decide(version, self.Review.APPROVED, self._line(Kind.APPROVED_OWN, user, facts=self._facts(user)))
+
+    def reject(self, user: User, reason: str, note: str, version: int) -> None:
+        """A reviewer turns the reading down, for one of ``RejectReason``; ``OTHER`` needs a note."""
+        note = note.strip()
+        if reason not in RejectReason or (reason == RejectReason.OTHER and not note):
+            raise ReasonMissing
+        line = self._line(Kind.REJECTED, user, reason=reason, note=note, facts=self._facts(user))
+        self._decide(version, self.Review.REJECTED, line)
+
+    def undo(self, user: User, version: int) -> None:
+        """Take back a decision of one's own within ``OCR_UNDO_SECONDS``; the reading is claimed again."""
+        now = timezone.now()
+        since = now - datetime.timedelta(seconds=settings.OCR_UNDO_SECONDS)
+        rows = Q(review__in=(self.Review.APPROVED, self.Review.REJECTED), reviewed_by=user, reviewed_at__gte=since)
+        until = now + datetime.timedelta(minutes=settings.OCR_CLAIM_MINUTES)
+        claim = {"claimed_by": user, "claimed_at": now, "claimed_until": until}
+        self._move(version, rows, [self._line(Kind.UNDONE, user)], **self._undecided(), **claim)
+
+    def reopen(self, user: User, reason: str, version: int) -> None:
+        """Take a decision back, for a reason in words. The reading waits for a reviewer again."""
+        if not reason.strip():
+            raise ReasonMissing
+        rows = Q(review__in=(self.Review.APPROVED, self.Review.REJECTED))
+        line = self._line(Kind.REOPENED, user, note=reason.strip())
+        submitted_at = self.submitted_at or (timezone.now() if self.is_readable else None)
+        self._move(version, rows, [line], submitted_at=submitted_at, **self._undecided())
+
+    # --- How ---
+
+    def _open(self) -> Q:
+        return Q(state=self.State.READ, review=self.Review.NEEDS_REVIEW)
+
+    def _decide(self, version: int, review: Review, line: KtpChange) -> None:
+        states = [self.State.READ]
+        if review == self.Review.REJECTED:
+            states.append(self.State.FAILED)
+        rows = Q(state__in=states, review=self.Review.NEEDS_REVIEW)
+        decided = {"review": review, "reviewed_by": line.actor, "reviewed_at": line.at, "reject_reason": line.reason}
+        self._move(version, rows, [line], flagged=False, **decided, **NO_CLAIM)
+
+    def _undecided(self) -> dict[str, Any]:
+        return {
+            "review": self.Review.NEEDS_REVIEW,
+            "reviewed_by": None,
+            "reviewed_at": None,
+            "reject_reason": "",
+            "flagged": bool(self.flags),
+        }
+
+    def _facts(self, user: User) -> dict[str, Any]:
+        """What the page about accuracy counts; nothing of the card."""
+        corrected = self.corrected_fields
+        read = [problems.from_dict(stored) for stored in self.problems_read]
+        named = {problem.field for problem in read if problem.is_flag}
+        facts: dict[str, Any] = {
+            "corrected": corrected,
+            "missed": [path for path in corrected if path not in named],
+            "flagged": sorted(path for path in named if path),
+        }
+        if self.claimed_by_id == user.pk and self.claimed_at is not None:
+            facts["seconds"] = round((timezone.now() - self.claimed_at).total_seconds(), 1)
+        return facts
+
+    def _check_flags_answered(self) -> None:
+        if flags := self.open_flags:
+            raise FlagsOpen(flags)
+
+    def _check_version(self, version: int) -> None:
+        """Look at the row as it is now, which is what the conditional UPDATE will compare again."""
+        self.refresh_from_db()
+        if self.version != version:
+            self._refuse(version)
+
+    def _line(self, kind: Kind, user: User | None, **columns: Any) -> KtpChange:
+        name = user.get_username() if user is not None else ""
+        return KtpChange(extraction_id=self.pk, kind=kind, actor=user, actor_name=name, **columns)
+
+    def _move(self, version: int, rows: Q, lines: Sequence[KtpChange], **columns: Any) -> None:
+        """Change the row if it still is at ``version`` and among ``rows``, and write the history with it."""
+        with transaction.atomic():
+            found = type(self)._default_manager.filter(rows, pk=self.pk, version=version)
+            is_moved = bool(found.update(version=F("version") + 1, **columns))
+            if is_moved:
+                for line in lines:
+                    line.version = version + 1
+                KtpChange.objects.bulk_create(lines)
+        self.refresh_from_db()
+        if not is_moved:
+            self._refuse(version)
+
+    def _refuse(self, version: int) -> NoReturn:
+        if self.version != version:
+            raise Stale(self.version, list(self.history.filter(version__gt=version).select_related("actor")))
+        raise NotOpen
+
+
+NO_CLAIM: dict[str, Any] = {"claimed_by": None, "claimed_at": None, "claimed_until": None}
+
+
+def problem_columns(found: Sequence[Problem]) -> dict[str, Any]:
+    """The columns that hold ``found``, of an undecided reading."""
+    return {"problems": [problem.as_dict() for problem in found], "flagged": problems.is_flagged(found)}
+
+
+def _key(flag: Problem) -> dict[str, str | None]:
+    return {"field": flag.field, "code": flag.code}
