@@ -29,14 +29,24 @@ DEADLINE_SECONDS = 20.0
 
 
 class NoEngine:
-    vision = None
-
     """Reads the session as the real one does, and has no model."""
 
+    vision = None
     fingerprint: dict[str, Any] = {"revision": "this"}
 
+    def __init__(self) -> None:
+        self.unreadable: list[Exception] = []
+        #: The runner turns what is raised here into a failed session, so the fixture looks at this.
+        self.read: list[str] = []
+
     def submit(self, session: ChatSession) -> Any:
-        raise AssertionError(f"no session of these tests comes so far: {generation_requests(session, None)}")
+        try:
+            generation_requests(session, None)
+        except Exception as exc:
+            self.unreadable.append(exc)
+            raise
+        self.read.append(session.pk)
+        raise EngineError("there is no model")
 
     def stop(self, timeout_seconds: float) -> bool:
         return True
@@ -45,11 +55,12 @@ class NoEngine:
 @pytest.fixture
 def worker() -> Iterator[Worker]:
     """A worker that has settled, with a real writer."""
-    worker = Worker()
-    worker.engine_ready(NoEngine())
+    worker, engine = Worker(), NoEngine()
+    worker.engine_ready(engine)
     worker.writer.start()
     yield worker
     assert worker.writer.running == 0
+    assert engine.read == [], "no session of these tests comes as far as the model"
     worker.writer.stop(DEADLINE_SECONDS)
 
 
@@ -182,8 +193,10 @@ def test_a_request_that_cannot_be_read_fails_without_a_word_of_the_inside(worker
     session = open_session()
     ChatSession.objects.filter(pk=session.pk).update(request={"messages": []})
     assert run(session, worker) == State.FAILED
+    assert isinstance(worker.engine, NoEngine)
+    assert [type(error) for error in worker.engine.unreadable] == [KeyError]
     assert session.error is not None
-    assert "sampling" not in session.error["message"]
+    assert session.error["message"] == "The generation failed. The log of the worker has the details."
 
 
 def test_weights_that_differ_do_not_go_on_with_a_text(worker: Worker) -> None:
