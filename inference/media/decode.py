@@ -20,16 +20,20 @@ from inference.errors import Unavailable
 from inference.media import images, videos
 from inference.media.budget import RequestBudget
 from inference.media.decoding import WALL_FACTOR, decoding_pool
-from inference.media.formats.image import WEBP, format_of
-from inference.media.images import CheckedImage, header_size
+from inference.media.formats.image import PNG, WEBP, format_of
+from inference.media.images import CheckedImage, header_size, most_pixels
+from inference.media.large import WHOLE_PIXELS, png_pixels
 from inference.media.limits import media_limits
 from inference.media.videos import VideoShape
 
 T = TypeVar("T")
 
+#: how long a worker waits for the turn of what it has accepted
+WORKER_QUEUE_SECONDS = 60.0
 
-async def check_image(data: bytes, *, param: str) -> CheckedImage:
-    return await finished(submit_image(images.check_image, data, param=param))
+
+async def check_image(data: bytes, *, param: str, sizes: VisionSizes | None = None) -> CheckedImage:
+    return await finished(submit_image(images.check_image, data, param=param, sizes=sizes))
 
 
 async def survey_video(data: bytes, *, param: str) -> VideoShape:
@@ -42,7 +46,7 @@ async def check_video(data: bytes, *, param: str, budget: RequestBudget | None =
 
 def decode_image(data: bytes, sizes: VisionSizes | None) -> Image.Image:
     """For a thread that may wait."""
-    return _wait(submit_image(images.decode_image, data, param=None, more=(sizes,)))
+    return _wait(submit_image(images.decode_image, data, param=None, sizes=sizes))
 
 
 def sample_video(data: bytes) -> Video:
@@ -50,19 +54,29 @@ def sample_video(data: bytes) -> Video:
     return _wait(_submit_video(videos.sample_video, data, None))
 
 
-def submit_image(work: Callable[..., T], data: bytes, *, param: str | None, more: tuple[Any, ...] = ()) -> Future[T]:
-    """Have ``work(data, limits, param, *more)`` done. Raises InvalidMedia where the header says that it is no use."""
+def submit_image(
+    work: Callable[..., T], data: bytes, *, param: str | None, sizes: VisionSizes | None = None
+) -> Future[T]:
+    """Have ``work(data, limits, param[, sizes])`` done. Raises InvalidMedia where the header says that it is no use."""
     limits = media_limits()
     width, height = header_size(data, param=param)
     return decoding_pool().submit(
         work,
-        (data, limits, param, *more),
+        (data, limits, param, *([sizes] if sizes else [])),
         kind="image",
         param=param,
-        # Libwebp keeps a picture twice as often as the others do.
-        pixels=width * height * (2 if format_of(data) is WEBP else 1),
+        pixels=_pixels_at_once(data, width, height, sizes),
+        is_large=width * height > WHOLE_PIXELS,
         cpu_seconds=limits.image_decode_seconds,
     )
+
+
+def _pixels_at_once(data: bytes, width: int, height: int, sizes: VisionSizes | None) -> int:
+    kind = format_of(data)
+    if kind is PNG:
+        return png_pixels(data, width, height, most_pixels(width, height, sizes))
+    # Libwebp keeps a picture twice as often as the others do.
+    return width * height * (2 if kind is WEBP else 1)
 
 
 def _submit_video(work: Callable[..., T], data: bytes, param: str | None, *more: Any) -> Future[T]:
@@ -74,31 +88,43 @@ def _submit_video(work: Callable[..., T], data: bytes, param: str | None, *more:
         param=param,
         # Frames are decoded one after the other; those that are kept have this many pixels together.
         pixels=limits.video_pixels,
+        is_large=True,
         cpu_seconds=limits.video_decode_seconds,
     )
 
 
 async def finished(future: Future[T]) -> T:
     """The result, without holding up the event loop."""
+    result = asyncio.wrap_future(future)
     try:
-        async with asyncio.timeout(_longest_wait()):
-            return await asyncio.wrap_future(future)
+        try:
+            async with asyncio.timeout(settings.MEDIA_QUEUE_TIMEOUT_SECONDS):
+                return await asyncio.shield(result)
+        except TimeoutError:
+            # What has begun is not given up: it ends soon, and ends by itself.
+            if future.cancel():
+                raise _busy() from None
+        async with asyncio.timeout(_longest_work()):
+            return await result
     except TimeoutError:
         raise _busy() from None
+    except asyncio.CancelledError:
+        future.cancel()
+        raise
 
 
 def _wait(future: Future[T]) -> T:
+    """As ``finished``, but patient: whoever waits here has been accepted."""
     try:
-        return future.result(_longest_wait())
+        return future.result(WORKER_QUEUE_SECONDS + _longest_work())
     except TimeoutError:
         future.cancel()
         raise _busy() from None
 
 
-def _longest_wait() -> float:
+def _longest_work() -> float:
     limits = media_limits()
-    longest = max(limits.image_decode_seconds, limits.video_decode_seconds)
-    return settings.MEDIA_QUEUE_TIMEOUT_SECONDS + WALL_FACTOR * longest
+    return WALL_FACTOR * max(limits.image_decode_seconds, limits.video_decode_seconds)
 
 
 def _busy() -> Unavailable:

@@ -1,7 +1,7 @@
 """The processes of this server that decode pictures and videos, and who may use them when.
 
-Web and worker share them where they are one process. Work waits in order until there is a process for it and until the
-pixels that are decoded at the same time are few enough.
+Web and worker share them where they are one process. Large work waits in order until there is a process for it and until
+the pixels that are decoded at the same time are few enough. Small work goes first, and always has a process.
 """
 
 from __future__ import annotations
@@ -43,8 +43,10 @@ class _Job:
     #: what is decoded, for messages
     kind: str
     param: str | None
-    #: decoded at once; of videos those of one frame
+    #: in memory at once
     pixels: int
+    #: takes long or much
+    is_large: bool
     cpu_seconds: float
     answer: Future[Any]
     attempts: int = 0
@@ -57,8 +59,8 @@ class DecodingPool:
         self._processes = processes
         self._pixels = pixels
         self._memory_mb = memory_mb
-        # Videos take long: where there are several processes, one is left for pictures.
-        self._video_turns = max(1, processes - 1)
+        # Where there are several processes, one is left for small pictures.
+        self._large_turns = max(1, processes - 1)
         #: guards what follows; never held while anything takes time
         self._lock = threading.RLock()
         self._waiting: collections.deque[_Job] = collections.deque()
@@ -102,15 +104,19 @@ class DecodingPool:
         param: str | None,
         pixels: int,
         cpu_seconds: float,
+        is_large: bool = False,
     ) -> Future[T]:
         """Have the work done in one of the processes when it is its turn. Returns at once.
+
+        ``pixels`` are those in memory at once; work that ``is_large`` leaves a process to other work.
 
         The future raises what the work raises, InvalidMedia when it needs too much time or memory or ends its process,
         and Unavailable when the server stops meanwhile.
         """
         answer: Future[T] = Future()
         with self._lock:
-            self._waiting.append(_Job(work, args, kind, param, min(pixels, self._pixels), cpu_seconds, answer))
+            job = _Job(work, args, kind, param, min(pixels, self._pixels), is_large, cpu_seconds, answer)
+            self._waiting.append(job)
             self._admit()
             self._ensure_started()
         return answer
@@ -156,15 +162,17 @@ class DecodingPool:
             self._admit()
 
     def _admit(self) -> None:
-        """Begin what may run now, in order. Under the lock."""
-        for job in list(self._waiting):
+        """Begin what may run now: small work, then large work in order. Under the lock."""
+        for job in sorted(self._waiting, key=lambda job: job.is_large):
             if self._pool is None or len(self._running) >= self._processes:
                 return
-            if job.kind == "video" and sum(other.kind == "video" for other in self._running) >= self._video_turns:
-                continue
-            if self._running and sum(other.pixels for other in self._running) + job.pixels > self._pixels:
-                # Nobody overtakes it, or it would wait for ever.
-                return
+            if job.is_large:
+                large = [other for other in self._running if other.is_large]
+                if len(large) >= self._large_turns:
+                    return
+                if large and sum(other.pixels for other in large) + job.pixels > self._pixels:
+                    # Nothing large overtakes it, or it would wait for ever.
+                    return
             self._waiting.remove(job)
             if job.attempts or job.answer.set_running_or_notify_cancel():
                 self._begin(job, self._pool)

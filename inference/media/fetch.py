@@ -28,14 +28,14 @@ from inference.media.parts import MediaKind, MediaSource
 from inference.media.threads import in_thread
 
 MAX_REDIRECTS = 3
-#: of one address of a host that has several; the whole fetch has MEDIA_FETCH_TIMEOUT_SECONDS
+#: of one address of a host that has several; all downloads of a request have MEDIA_FETCH_TIMEOUT_SECONDS together
 CONNECT_TIMEOUT_SECONDS = 5.0
 #: fetches of one request that run at once
 CONCURRENT_FETCHES = 4
 REDIRECT_STATUSES = {301, 302, 303, 307, 308}
 HEADERS = {"User-Agent": "sambung", "Accept": "*/*", "Accept-Encoding": "identity"}
 #: a body that is slower than this after so many seconds does not arrive in time anyway
-SLOWEST_BYTES_PER_SECOND, SLOW_AFTER_SECONDS = 1024, 5.0
+SLOWEST_BYTES_PER_SECOND, SLOW_AFTER_SECONDS = 8192, 5.0
 #: what goes wrong on a connection, and in the libraries below it with hosts and paths that no server has
 CONNECTION_ERRORS = (
     httpcore.NetworkError,
@@ -70,13 +70,17 @@ def byte_limit(kind: MediaKind) -> int:
 
 
 async def fetch_all(sources: Sequence[MediaSource], *, resolve: Resolver = resolve_host) -> list[bytes]:
-    """The bytes of every source, in order, a few at a time; the first refusal stops the others."""
+    """The bytes of every source, in order, a few at a time; the first refusal stops the others.
+
+    Together they have MEDIA_FETCH_TIMEOUT_SECONDS: what is fetched in turns must not take so many times as long.
+    """
     budget = ByteBudget(settings.MAX_MEDIA_BYTES_PER_REQUEST)
     turns = asyncio.Semaphore(CONCURRENT_FETCHES)
+    deadline = _deadline()
 
     async def one(source: MediaSource) -> bytes:
         async with turns:
-            return await fetch(source, budget=budget, resolve=resolve)
+            return await fetch(source, budget=budget, resolve=resolve, deadline=deadline)
 
     try:
         async with asyncio.TaskGroup() as group:
@@ -86,19 +90,26 @@ async def fetch_all(sources: Sequence[MediaSource], *, resolve: Resolver = resol
     return [task.result() for task in tasks]
 
 
-async def fetch(source: MediaSource, *, budget: ByteBudget | None = None, resolve: Resolver = resolve_host) -> bytes:
-    """The bytes of one source, at most ``byte_limit`` of them and within MEDIA_FETCH_TIMEOUT_SECONDS.
+async def fetch(
+    source: MediaSource,
+    *,
+    budget: ByteBudget | None = None,
+    resolve: Resolver = resolve_host,
+    deadline: float | None = None,
+) -> bytes:
+    """The bytes of one source, at most ``byte_limit`` of them.
 
-    Raises InvalidMedia naming the source's part; the message shows no path and no address of this network.
+    What is downloaded must be there before ``deadline``, a time of the event loop; without one it has
+    MEDIA_FETCH_TIMEOUT_SECONDS. Raises InvalidMedia naming the source's part; the message shows no path and no address of this network.
     """
     limit, param = byte_limit(source.kind), source.param
     budget = budget or ByteBudget(settings.MAX_MEDIA_BYTES_PER_REQUEST)
     if source.origin == "url":
-        seconds = settings.MEDIA_FETCH_TIMEOUT_SECONDS
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout_at(deadline or _deadline()):
                 return await _download(source, limit, budget, resolve)
         except TimeoutError:
+            seconds = settings.MEDIA_FETCH_TIMEOUT_SECONDS
             raise InvalidMedia(
                 f"Fetching the {source.kind} took longer than {seconds:g} seconds.", param=param
             ) from None
@@ -109,6 +120,10 @@ async def fetch(source: MediaSource, *, budget: ByteBudget | None = None, resolv
         data = await in_thread(decode, source.reference, limit=limit, param=param)
     budget.take(len(data), param)
     return data
+
+
+def _deadline() -> float:
+    return asyncio.get_running_loop().time() + settings.MEDIA_FETCH_TIMEOUT_SECONDS
 
 
 async def _download(source: MediaSource, limit: int, budget: ByteBudget, resolve: Resolver) -> bytes:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from inference.engine.vision import VisionSizes
 from inference.errors import InvalidMedia
-from inference.media import large
+from inference.media import large, png_rows
 from inference.media.formats.bare import BareImage, Unreadable
 from inference.media.formats.image import JPEG, PNG, TIFF, WEBP, ImageFormat, format_of
 from inference.media.large import BAND_PIXELS, WHOLE_PIXELS
@@ -66,19 +66,36 @@ class CheckedImage:
     data: bytes | None
 
 
-def check_image(data: bytes, limits: Limits, param: str | None) -> CheckedImage:
-    """Decode a picture, as cheaply as its format allows, to see that it can be. Raises as ``decode_image`` does."""
+def check_image(data: bytes, limits: Limits, param: str | None, sizes: VisionSizes | None = None) -> CheckedImage:
+    """Read a picture, as cheaply as its format allows, to see that it can be decoded. Raises as ``decode_image`` does."""
     file = take_apart(data, limits, param=param)
     width, height = file.upright_size
-    # A large one as the model would see it at most, so that it takes no more memory when it does.
-    pixels = WHOLE_PIXELS if width * height > WHOLE_PIXELS else 1
-    _load(file, limits, pixels, param)
+    _check(file, limits, most_pixels(width, height, sizes) if width * height > WHOLE_PIXELS else 1, param)
     return CheckedImage(
         content_type=image_content_type(data, param=param),
         width=width,
         height=height,
         data=file.data if file.data != data else None,
     )
+
+
+def _check(file: BareImage, limits: Limits, pixels: int, param: str | None) -> None:
+    kind = _format(file.data, param)
+    row_bytes = png_rows.row_bytes(file) if kind is PNG else None
+    if row_bytes is None:
+        # A large one as the model will see it at most, so that it takes no more memory when it does.
+        _load(file, limits, pixels, param)
+        return
+    try:
+        _opened(file.data, kind, limits, param)
+        png_rows.check(file, row_bytes)
+    except DECODER_ERRORS:
+        raise _damaged(param) from None
+
+
+def most_pixels(width: int, height: int, sizes: VisionSizes | None) -> int:
+    """So many pixels of a large picture are enough."""
+    return sizes.image_pixels[1] if sizes and sizes.reduced(width, height) else WHOLE_PIXELS
 
 
 def decode_image(data: bytes, limits: Limits, param: str | None, sizes: VisionSizes | None = None) -> Image.Image:
@@ -91,7 +108,7 @@ def decode_image(data: bytes, limits: Limits, param: str | None, sizes: VisionSi
     file = take_apart(data, limits, param=param)
     width, height = file.upright_size
     size = sizes.reduced(width, height) if sizes else None
-    most = sizes.image_pixels[1] if sizes and size else WHOLE_PIXELS
+    most = most_pixels(width, height, sizes)
     try:
         image = _upright_rgb(_load(file, limits, most, param), file, most)
     except DECODER_ERRORS:

@@ -12,6 +12,7 @@ from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
 from PIL import Image
 
+from inference.media import png_rows
 from inference.media.formats import png
 from inference.media.formats.bare import BareImage, Unreadable
 
@@ -19,6 +20,8 @@ from inference.media.formats.bare import BareImage, Unreadable
 WHOLE_PIXELS = 2**24
 #: pixels of a band of rows
 BAND_PIXELS = 2**22
+#: and of one of a PNG, which is there several times while it is decoded
+PNG_BAND_PIXELS = 2**20
 #: bands have a multiple of so many rows: what any small number divides
 EVEN_ROWS = 60
 #: of 8 bits: the rows that Pillow gives are those of the file, byte for byte
@@ -52,41 +55,30 @@ def decode_webp(data: bytes, pixels: int) -> Image.Image:
 
 def png_bands(file: BareImage) -> Iterator[Image.Image] | None:
     """A PNG's bands of rows from the top, or None where it must be decoded whole."""
-    depth, colour, *_, interlaced = file.data[24:29]
-    if depth != 8 or interlaced or colour not in PNG_MODES:
+    depth, colour = file.data[24:26]
+    stride = png_rows.row_bytes(file)
+    if depth != 8 or stride is None:
         return None
-    return _png_bands(file, PNG_MODES[colour])
+    return _png_bands(file, PNG_MODES[colour], stride)
 
 
-def _png_bands(file: BareImage, mode: str) -> Iterator[Image.Image]:
-    stride = file.width * len(Image.new(mode, (1, 1)).tobytes())
-    rows = max(1, BAND_PIXELS // file.width)
-    before = bytes(stride)
-    left = file.height
-    head: list[bytes] = []
-    filtered = bytearray()
-    inflate = zlib.decompressobj()
+def png_pixels(data: bytes, width: int, height: int, pixels: int) -> int:
+    """How many pixels are in memory at once while a PNG of this header is reduced to ``pixels``."""
+    depth, *_, interlaced = data[24:29]
+    if depth != 8 or interlaced or width * height <= WHOLE_PIXELS:
+        return width * height
+    return width * height // _factor(width, height, pixels) ** 2 + PNG_BAND_PIXELS
+
+
+def _png_bands(file: BareImage, mode: str, stride: int) -> Iterator[Image.Image]:
+    before = bytes(stride - 1)
     chunks = list(png.chunks(file.data))
-    for kind, content, checksum in chunks:
-        if kind in (b"PLTE", b"tRNS"):
-            head.append(png.chunk(kind, content, checksum))
     header = next(content for kind, content, _ in chunks if kind == b"IHDR")
-    for content in (content for kind, content, _ in chunks if kind == b"IDAT"):
-        while content and left:
-            filtered += inflate.decompress(content, rows * (stride + 1) - len(filtered))
-            content = inflate.unconsumed_tail
-            if len(filtered) < min(rows, left) * (stride + 1):
-                if not content:
-                    break
-                continue
-            count = min(rows, left)
-            band = _small_png(header, head, before, bytes(filtered[: count * (stride + 1)]), count)
-            before = band.crop((0, count - 1, file.width, count)).tobytes()
-            yield band
-            filtered.clear()
-            left -= count
-    if left:
-        raise Unreadable
+    head = [png.chunk(*each) for each in chunks if each[0] in (b"PLTE", b"tRNS")]
+    for group in png_rows.groups(file, stride, max(1, PNG_BAND_PIXELS // file.width)):
+        band = _small_png(header, head, before, group, len(group) // stride)
+        before = band.crop((0, band.height - 1, file.width, band.height)).tobytes()
+        yield band
 
 
 def _small_png(header: bytes, head: list[bytes], before: bytes, filtered: bytes, rows: int) -> Image.Image:
@@ -118,7 +110,7 @@ def reduce_bands(
 ) -> Image.Image:
     """Put bands of a picture of ``size`` together again, reduced by a whole number to no fewer than ``pixels``."""
     width, height = size
-    factor = max(1, math.isqrt(width * height // pixels))
+    factor = _factor(width, height, pixels)
     whole = Image.new("RGB", (math.ceil(width / factor), math.ceil(height / factor)))
     top, rest = 0, None
     for band in bands:
@@ -144,3 +136,8 @@ def reduce_bands(
     if rest is not None:
         whole.paste(rest.reduce(factor), (0, top // factor))
     return whole
+
+
+def _factor(width: int, height: int, pixels: int) -> int:
+    """By which whole number both sides can be divided so that at least so many pixels are left."""
+    return max(1, math.isqrt(width * height // pixels))

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from django.conf import settings
 
-from inference.engine.vision import ModelVision
+from inference.engine.vision import ModelVision, VisionSizes
 from inference.media import decode
 from inference.media.addresses import Resolver
 from inference.media.budget import RequestBudget
@@ -68,22 +68,31 @@ async def load_all(
     # A single video is counted when its packets have been read, on the way to its first frame; so it comes first.
     kinds = [source.kind for source in sources]
     late = budget if kinds.count("video") == 1 else None
+    sizes = model.sizes if model else None
     checked: dict[int, FetchedMedia] = {}
     # One after the other: a request with many files holds one decoding process, not all of them.
     for n in sorted(range(len(sources)), key=lambda n: kinds[n] != "video"):
-        checked[n] = await check(kinds[n], fetched[n], param=sources[n].param, budget=late)
+        checked[n] = await check(kinds[n], fetched[n], param=sources[n].param, budget=late, sizes=sizes)
     return [checked[n] for n in range(len(sources))]
 
 
-async def check(kind: MediaKind, data: bytes, *, param: str, budget: RequestBudget | None = None) -> FetchedMedia:
+async def check(
+    kind: MediaKind,
+    data: bytes,
+    *,
+    param: str,
+    budget: RequestBudget | None = None,
+    sizes: VisionSizes | None = None,
+) -> FetchedMedia:
     """Decode one image or video in a process of its own to see that it can be. Serves uploads too.
 
-    A video is counted in ``budget`` before it is decoded. Raises InvalidMedia, Unavailable and what ``budget`` does.
+    A large image is decoded as a model of these ``sizes`` will see it. A video is counted in ``budget`` before it is
+    decoded. Raises InvalidMedia, Unavailable and what ``budget`` does.
     """
     if len(data) > byte_limit(kind):
         raise too_large(byte_limit(kind), param)
     if kind == "image":
-        image = await decode.check_image(data, param=param)
+        image = await decode.check_image(data, param=param, sizes=sizes)
         # Without metadata: the place and the device that a photograph names are nobody's business here.
         data = image.data or data
         content_type, width, height, frames = image.content_type, image.width, image.height, 1

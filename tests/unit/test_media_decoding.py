@@ -32,9 +32,16 @@ def pool() -> Iterator[DecodingPool]:
 
 
 def submit(
-    pool: DecodingPool, function: Callable[..., Any], *args: Any, kind: str = "image", pixels: int = 1, cpu: float = 20
+    pool: DecodingPool,
+    function: Callable[..., Any],
+    *args: Any,
+    pixels: int = 1,
+    is_large: bool = False,
+    cpu: float = 20,
 ) -> Future[Any]:
-    return pool.submit(function, args, kind=kind, param="part", pixels=pixels, cpu_seconds=cpu)
+    return pool.submit(
+        function, args, kind="image", param="part", pixels=pixels, is_large=is_large, cpu_seconds=cpu
+    )
 
 
 def refusal(future: Future[Any]) -> str:
@@ -112,22 +119,33 @@ def test_processes_that_are_killed_while_they_do_nothing_are_replaced(pool: Deco
         assert submit(pool, work.process_id).result(SECONDS)
 
 
-def test_pixels_are_decoded_together_only_as_far_as_they_fit_and_in_order(pool: DecodingPool) -> None:
-    large = submit(pool, work.sleep, 0.3, pixels=70)
-    larger = submit(pool, work.sleep, 0.1, pixels=1_000_000)
-    small = submit(pool, work.process_id, pixels=1)
-    small.result(SECONDS)
-    # There was a process for the small one all the time, but those before it were to come first.
-    assert large.done()
-    assert larger.done()
+def test_pixels_are_decoded_together_only_as_far_as_they_fit_and_in_order() -> None:
+    pool = DecodingPool(processes=3, pixels=100, memory_mb=200)
+    pool.start()
+    try:
+        large = submit(pool, work.sleep, 0.3, pixels=70, is_large=True)
+        larger = submit(pool, work.sleep, 0.1, pixels=1_000_000, is_large=True)
+        fits = submit(pool, work.process_id, pixels=1, is_large=True)
+        fits.result(SECONDS)
+        # There was a process for the last one all the time, but those before it were to come first.
+        assert large.done()
+        assert larger.done()
+    finally:
+        pool.stop()
 
 
-def test_videos_leave_a_process_for_pictures(pool: DecodingPool, tmp_path: Path) -> None:
-    videos = [submit(pool, work.sleep_once, str(tmp_path / str(n)), 1, kind="video") for n in range(2)]
-    submit(pool, work.process_id).result(SECONDS)
-    assert not any(video.done() for video in videos)
-    for video in videos:
-        assert video.result(SECONDS) == "done"
+def test_large_work_leaves_a_process_to_small_work_which_goes_first(pool: DecodingPool) -> None:
+    large = [submit(pool, work.sleep, 1, pixels=100, is_large=True) for _ in range(3)]
+    small = [submit(pool, work.process_id) for _ in range(5)]
+    for job in small:
+        job.result(SECONDS)
+    assert not large[1].done()
+    for job in large:
+        assert job.result(SECONDS)
+
+
+def test_the_processes_leave_the_processor_to_the_server(pool: DecodingPool) -> None:
+    assert submit(pool, os.getpriority, os.PRIO_PROCESS, 0).result(SECONDS) > os.getpriority(os.PRIO_PROCESS, 0)
 
 
 def test_what_is_cancelled_while_it_waits_is_never_begun(pool: DecodingPool, tmp_path: Path) -> None:

@@ -280,7 +280,7 @@ def test_a_server_that_stays_slow_is_given_up_before_the_deadline(site: Site, mo
 
     site.pages["/drip"] = drip
     monkeypatch.setattr("inference.media.fetch.SLOW_AFTER_SECONDS", 0.2)
-    assert "less than 1024 bytes a second" in refusal(site.url("/drip"))
+    assert "less than 8192 bytes a second" in refusal(site.url("/drip"))
 
 
 @here
@@ -843,6 +843,20 @@ def test_one_refusal_stops_the_others_and_names_its_part(site: Site) -> None:
     with pytest.raises(InvalidMedia) as caught:
         asyncio.run(fetch_all(sources((site.url("/slow"), "url"), (site.url("/none"), "url"))))
     assert caught.value.param == "messages[0].content[1]"
+
+
+@here
+@override_settings(MEDIA_FETCH_TIMEOUT_SECONDS=0.5)
+def test_all_downloads_of_a_request_share_one_deadline(site: Site) -> None:
+    def slow(page: Page) -> None:
+        page.server.closing.wait(0.3)
+        page.answer(200, PNG)
+
+    site.pages["/slow"] = slow
+    # Four are fetched at once; each alone is quick enough.
+    assert len(asyncio.run(fetch_all(sources(*[(site.url("/slow"), "url")] * 4)))) == 4
+    with pytest.raises(InvalidMedia, match=r"longer than 0\.5 seconds"):
+        asyncio.run(fetch_all(sources(*[(site.url("/slow"), "url")] * 16)))
 
 
 @override_settings(MAX_MEDIA_BYTES_PER_REQUEST=5)

@@ -37,6 +37,7 @@ def small_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "WHOLE_PIXELS", 2000)
     monkeypatch.setattr(images, "BAND_PIXELS", 500)
     monkeypatch.setattr(large, "BAND_PIXELS", 500)
+    monkeypatch.setattr(large, "PNG_BAND_PIXELS", 500)
 
 
 def source(kind: MediaKind, data: bytes, n: int = 0) -> MediaSource:
@@ -94,6 +95,7 @@ def test_a_large_picture_looks_as_if_it_had_been_decoded_whole(
     monkeypatch.setattr(images, "WHOLE_PIXELS", 4000)
     monkeypatch.setattr(images, "BAND_PIXELS", 500)
     monkeypatch.setattr(large, "BAND_PIXELS", 500)
+    monkeypatch.setattr(large, "PNG_BAND_PIXELS", 500)
     reduced = decode_image(data, media_limits(), None)
     assert 3000 < reduced.width * reduced.height <= 4000
     expected = whole.resize(reduced.size, Image.Resampling.BICUBIC)
