@@ -167,11 +167,12 @@ def _decoded_media(session: ChatSession, vision: ModelVision | None) -> tuple[li
         tokens = sum(vision.sizes.image_tokens(width, height) for width, height in pictures)
         if tokens >= vision.context_tokens:
             raise PromptTooLong(tokens, vision.context_tokens)
+    seen_sizes = vision.sizes if vision else None
     are_few = sum(width * height for width, height in pictures) <= WHOLE_PIXELS_OF_REQUEST
-    sizes = vision.sizes if vision and not are_few else None
+    image_sizes = None if are_few else seen_sizes
     try:
-        images = [decode.decode_image(data, sizes) for kind, data, _ in stored if kind == "image"]
-        videos = [decode.sample_video(data) for kind, data, _ in stored if kind == "video"]
+        images = [decode.decode_image(data, image_sizes) for kind, data, _ in stored if kind == "image"]
+        videos = [decode.sample_video(data, seen_sizes) for kind, data, _ in stored if kind == "video"]
     except Unavailable as exc:
         raise EngineStopped from exc
     return images, videos

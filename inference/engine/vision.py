@@ -53,13 +53,16 @@ class VisionSizes:
 
     def video_tokens(self, frames: int, width: int, height: int) -> int:
         """Of the pictures; the times that stand between them take a few more."""
+        return math.ceil(frames / self.frames_together) * self._tokens(self.video_size(frames, width, height))
+
+    def video_size(self, frames: int, width: int, height: int) -> tuple[int, int]:
+        """(width, height) at which the model sees the frames of a video."""
         low, high = self.video_pixels
         if self.frame_tokens is not None:
             share = min(self.frame_tokens * self.token_side**2, high // frames)
             high = max(share, int(low * 1.05)) * frames
         together = self.frames_together
-        size = self._size(width, height, frames, round(frames / together) * together, (low, high))
-        return math.ceil(frames / together) * self._tokens(size)
+        return self._size(width, height, frames, round(frames / together) * together, (low, high))
 
     def reduced(self, width: int, height: int) -> tuple[int, int] | None:
         """The size to which an image may be reduced so that the processor makes of it what it makes of the original.
@@ -71,6 +74,13 @@ class VisionSizes:
         size = self.image_size(width, height)
         # Where the range of sizes is narrow, the processor may find the reduced image too small, and enlarge it.
         return size if self.image_size(*size) == size else None
+
+    def reduced_video(self, frames: int, width: int, height: int) -> tuple[int, int] | None:
+        """As ``reduced``, of the frames of a video."""
+        size = self.video_size(frames, width, height)
+        if size[0] * size[1] >= width * height:
+            return None
+        return size if self.video_size(frames, *size) == size else None
 
     def _tokens(self, size: tuple[int, int]) -> int:
         return size[0] * size[1] // self.token_side**2

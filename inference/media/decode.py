@@ -49,9 +49,9 @@ def decode_image(data: bytes, sizes: VisionSizes | None) -> Image.Image:
     return _wait(submit_image(images.decode_image, data, param=None, sizes=sizes))
 
 
-def sample_video(data: bytes) -> Video:
+def sample_video(data: bytes, sizes: VisionSizes | None = None) -> Video:
     """For a thread that may wait."""
-    return _wait(_submit_video(videos.sample_video, data, None))
+    return _wait(_submit_video(videos.sample_video, data, None, sizes))
 
 
 def submit_image(

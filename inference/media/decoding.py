@@ -1,7 +1,7 @@
 """The processes of this server that decode pictures and videos, and who may use them when.
 
-Web and worker share them where they are one process. Large work waits in order until there is a process for it and until
-the pixels that are decoded at the same time are few enough. Small work goes first, and always has a process.
+Web and worker share them where they are one process. Large work waits in order until there is a process for it and the
+pixels that are decoded at the same time are few enough. Small work goes first, and always has a process.
 """
 
 from __future__ import annotations

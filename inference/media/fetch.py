@@ -100,7 +100,8 @@ async def fetch(
     """The bytes of one source, at most ``byte_limit`` of them.
 
     What is downloaded must be there before ``deadline``, a time of the event loop; without one it has
-    MEDIA_FETCH_TIMEOUT_SECONDS. Raises InvalidMedia naming the source's part; the message shows no path and no address of this network.
+    MEDIA_FETCH_TIMEOUT_SECONDS. Raises InvalidMedia naming the source's part; the message shows no path and no address
+    of this network.
     """
     limit, param = byte_limit(source.kind), source.param
     budget = budget or ByteBudget(settings.MAX_MEDIA_BYTES_PER_REQUEST)

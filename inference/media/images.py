@@ -67,7 +67,7 @@ class CheckedImage:
 
 
 def check_image(data: bytes, limits: Limits, param: str | None, sizes: VisionSizes | None = None) -> CheckedImage:
-    """Read a picture, as cheaply as its format allows, to see that it can be decoded. Raises as ``decode_image`` does."""
+    """Read a picture, as cheaply as its format allows, to see that it can be decoded. Raises as ``decode_image``."""
     file = take_apart(data, limits, param=param)
     width, height = file.upright_size
     _check(file, limits, most_pixels(width, height, sizes) if width * height > WHOLE_PIXELS else 1, param)

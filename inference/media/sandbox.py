@@ -23,8 +23,8 @@ from typing import Any, TypeVar
 from inference.media import images, videos  # noqa: F401
 
 T = TypeVar("T")
-#: added to the niceness of the processes: the server that answers everybody goes first on a busy machine. A third of the
-#: processor is left to them even then (``WALL_FACTOR`` of ``decoding`` counts on it).
+#: added to the niceness of the processes: on a busy machine the server, which answers everybody, goes first. They still
+#: get a third of what it gets, so that honest files are decoded in time.
 NICENESS = 5
 MEBIBYTE = 2**20
 #: freed memory that a process keeps for its next piece of work: to give it back and take it again costs milliseconds

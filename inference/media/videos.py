@@ -23,8 +23,10 @@ from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation
 from av.video.stream import VideoStream
+from PIL import Image
 
 from inference.engine.types import Video
+from inference.engine.vision import VisionSizes
 from inference.errors import InvalidMedia
 from inference.media.budget import RequestBudget
 from inference.media.formats import jpeg, mp4
@@ -41,6 +43,8 @@ ASSUMED_RATE = Fraction(24)
 MAX_PACKETS_PER_SECOND = 240
 #: of a track that is no video; compressed sound of hours has less, raw sound one for each of its values
 MAX_SOUND_SAMPLES = 1_000_000
+#: frames with no more pixels together are left to the model's own processor to reduce
+REDUCED_FROM_PIXELS = 2**22
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,19 +111,64 @@ def survey_video(data: bytes, limits: Limits, param: str | None) -> VideoShape:
 
 
 def check_video(data: bytes, limits: Limits, param: str | None, budget: RequestBudget | None = None) -> VideoShape:
-    """Decode a video as the model will see it, to see that it can be. Raises as ``sample_video`` does."""
-    frames, height, width, _ = sample_video(data, limits, param, budget).frames.shape
-    return VideoShape(video_content_type(data, param=param), width, height, frames)
+    """Decode the frames that the model will see, to see that it can be done. Raises as ``sample_video`` does.
+
+    Before they are decoded they are counted in ``budget``, which may refuse them. No frame is kept or made RGB.
+    """
+    size: tuple[int, int] | None = None
+    count = 0
+    with _frames(data, limits, param, budget) as (film, frames):
+        for count, (_, frame) in enumerate(frames, 1):  # noqa: B007  (their number)
+            if size is None:
+                columns, rows = _size(frame.width, frame.height, len(film.wanted), limits)
+                # Whoever samples it needs this room. It is never touched, so it is not taken, but it must be allowed.
+                room = np.empty((max(2, len(film.wanted)) + 1, rows, columns, 3), np.uint8)
+                size = _turned((columns, rows), frame)
+    if size is None:
+        raise _no_frames(param)
+    del room
+    return VideoShape(video_content_type(data, param=param), *size, max(2, count))
 
 
-def sample_video(data: bytes, limits: Limits, param: str | None, budget: RequestBudget | None = None) -> Video:
+def sample_video(data: bytes, limits: Limits, param: str | None, sizes: VisionSizes | None = None) -> Video:
     """At most ``limits.video_frames`` frames, about two a second, the first and the last among them.
 
     Every frame is upright RGB; together they have at most ``limits.video_pixels`` pixels, reduced in size where
-    they would have more. The only frame of a video is given twice. Before it is decoded it is counted in ``budget``,
-    which may refuse it. Raises InvalidMedia where the file is no video of an accepted format, is damaged or cut off, or
-    is over one of the other limits.
+    they would have more. Those of more than ``REDUCED_FROM_PIXELS`` are reduced to what the model of ``sizes`` sees.
+    The only frame of a video is given twice. Raises InvalidMedia where the file is no video of an accepted format, is
+    damaged or cut off, or is over one of the other limits.
     """
+    pixels: np.ndarray | None = None
+    times: list[float] = []
+    with _frames(data, limits, param) as (film, frames):
+        for when, frame in frames:
+            if pixels is None:
+                size = _size(frame.width, frame.height, len(film.wanted), limits)
+                seen = _seen_size(*size, max(2, len(film.wanted)), sizes)
+                columns, rows = _turned(seen, frame)
+                # All together from the start: a list of them would be copied into one.
+                pixels = np.empty((max(2, len(film.wanted)), rows, columns, 3), np.uint8)
+            rgb = frame.to_ndarray(format="rgb24", width=size[0], height=size[1], interpolation=Interpolation.BICUBIC)
+            if seen != size:
+                # As for pictures: FFmpeg's filter would differ from the processor's by more than rounding.
+                rgb = np.asarray(Image.fromarray(rgb).resize(seen, Image.Resampling.BICUBIC))
+            # The rotation is noted counter-clockwise, as numpy turns.
+            pixels[len(times)] = np.rot90(rgb, _quarter_turns(frame))
+            times.append(round(when - film.begins_at, 6))
+    if pixels is None:
+        raise _no_frames(param)
+    if len(times) == 1:
+        # The model takes frames in pairs, and its processor refuses less than one.
+        pixels[1] = pixels[0]
+        times *= 2
+    return Video(frames=pixels[: len(times)], timestamps_seconds=times)
+
+
+@contextmanager
+def _frames(
+    data: bytes, limits: Limits, param: str | None, budget: RequestBudget | None = None
+) -> Iterator[tuple[_Film, Iterator[tuple[float, VideoFrame]]]]:
+    """What the packets say, and the frames that are wanted as they are decoded, each with its time."""
     deadline = _Deadline(limits.video_decode_seconds, param)
     with _opened(data, limits, param) as (container, stream):
         film = _read_film(container, stream, deadline, limits, param)
@@ -135,16 +184,7 @@ def sample_video(data: bytes, limits: Limits, param: str | None, budget: Request
         else:
             # Not frame.time: frames that come out at the end of a stretch have lost their time base.
             shown = ((float(frame.pts * film.time_base), frame) for frame in decoded if frame.pts is not None)
-        picked = list(_pick(shown, film.wanted, limits, param))
-    if not picked:
-        raise InvalidMedia("The video has no frames that can be decoded.", param=param)
-    if len(picked) == 1:
-        # The model takes frames in pairs, and its processor refuses less than one.
-        picked *= 2
-    return Video(
-        frames=np.stack([frame for _, frame in picked]),
-        timestamps_seconds=[round(when - film.begins_at, 6) for when, _ in picked],
-    )
+        yield film, _pick(shown, film.wanted, limits, param)
 
 
 def video_content_type(data: bytes, *, param: str | None) -> str:
@@ -325,9 +365,8 @@ def _decode(
 
 def _pick(
     shown: Iterator[tuple[float, VideoFrame]], wanted: list[float], limits: Limits, param: str | None
-) -> Iterator[tuple[float, np.ndarray]]:
-    """Of the frames shown, the first at or after each wanted time, as upright RGB arrays of one size."""
-    size: tuple[int, int] | None = None
+) -> Iterator[tuple[float, VideoFrame]]:
+    """Of the frames shown, the first at or after each wanted time. All are decoded, also those after the last."""
     pending = 0
     for when, frame in shown:
         # Times went through floating point twice: half a millisecond is far below any frame's length.
@@ -336,10 +375,16 @@ def _pick(
         while pending < len(wanted) and wanted[pending] <= when + 0.0005:
             pending += 1
         check_shape(frame.width, frame.height, limits, kind="video", param=param)
-        size = size or _size(frame.width, frame.height, len(wanted), limits)
-        pixels = frame.to_ndarray(format="rgb24", width=size[0], height=size[1], interpolation=Interpolation.BICUBIC)
-        # The rotation is noted counter-clockwise, as numpy turns.
-        yield when, np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90) % 4))
+        yield when, frame
+
+
+def _quarter_turns(frame: VideoFrame) -> int:
+    return round(frame.rotation / 90) % 4
+
+
+def _turned(size: tuple[int, int], frame: VideoFrame) -> tuple[int, int]:
+    """(width, height) of a frame of this size when it is upright."""
+    return (size[1], size[0]) if _quarter_turns(frame) % 2 else size
 
 
 def _size(width: int, height: int, count: int, limits: Limits) -> tuple[int, int]:
@@ -348,6 +393,17 @@ def _size(width: int, height: int, count: int, limits: Limits) -> tuple[int, int
     if scale >= 1:
         return width, height
     return max(1, int(width * scale)), max(1, int(height * scale))
+
+
+def _seen_size(width: int, height: int, count: int, sizes: VisionSizes | None) -> tuple[int, int]:
+    """The size at which the model sees frames of this size, where it is worth to reduce them to it."""
+    if sizes is None or count * width * height <= REDUCED_FROM_PIXELS:
+        return width, height
+    return sizes.reduced_video(count, width, height) or (width, height)
+
+
+def _no_frames(param: str | None) -> InvalidMedia:
+    return InvalidMedia("The video has no frames that can be decoded.", param=param)
 
 
 def _too_long(limits: Limits, param: str | None) -> InvalidMedia:

@@ -39,9 +39,7 @@ def submit(
     is_large: bool = False,
     cpu: float = 20,
 ) -> Future[Any]:
-    return pool.submit(
-        function, args, kind="image", param="part", pixels=pixels, is_large=is_large, cpu_seconds=cpu
-    )
+    return pool.submit(function, args, kind="image", param="part", pixels=pixels, is_large=is_large, cpu_seconds=cpu)
 
 
 def refusal(future: Future[Any]) -> str:

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 from django.test import override_settings
+from PIL import Image
 
 from inference.engine.types import Video
+from inference.engine.vision import VisionSizes
 from inference.errors import InvalidMedia
 from inference.media.limits import media_limits
-from inference.media.videos import sample_video, video_content_type
+from inference.media.videos import check_video, sample_video, video_content_type
 from tests.media_samples import (
     claiming_samples,
     cover_bytes,
@@ -240,3 +242,41 @@ def test_sound_that_would_make_a_large_table_is_left_out() -> None:
         at = data.index(box, sound) + place
         data[at : at + 4] = (80_000_000).to_bytes(4)
     assert numbers_of(sample(bytes(data)).frames) == [0, 6, 13, 19]
+
+
+# --- what the model sees smaller is sampled smaller
+
+
+def test_frames_are_reduced_to_what_the_model_sees_where_they_are_many_pixels() -> None:
+    sizes = VisionSizes(32, 2, (4 * 1024, 64 * 1024), (8 * 1024, 256 * 1024))
+    data = video_bytes(frames=8, size=(1280, 720))
+    whole = sample(data, max_frames=8)
+    limits = dataclasses.replace(media_limits(), video_frames=8)
+    seen = sample_video(data, limits, PART, sizes)
+    columns, rows = sizes.video_size(8, 1280, 720)
+    assert seen.frames.shape == (8, rows, columns, 3)
+    assert seen.timestamps_seconds == whole.timestamps_seconds
+    expected = [Image.fromarray(frame).resize((columns, rows), Image.Resampling.BICUBIC) for frame in whole.frames]
+    assert np.array_equal(seen.frames, np.stack([np.asarray(frame) for frame in expected]))
+
+
+def test_frames_of_few_pixels_are_left_to_the_models_own_processor() -> None:
+    sizes = VisionSizes(32, 2, (4 * 1024, 64 * 1024), (8 * 1024, 9 * 1024))
+    data = video_bytes()
+    seen = sample_video(data, media_limits(), PART, sizes)
+    assert np.array_equal(seen.frames, sample(data).frames)
+
+
+@pytest.mark.parametrize("data", [video_bytes(), video_bytes(frames=1), turned_video_bytes()])
+def test_a_check_says_what_sampling_will_give(data: bytes) -> None:
+    video = sample_video(data, media_limits(), PART)
+    shape = check_video(data, media_limits(), PART)
+    assert (shape.frames, shape.height, shape.width) == video.frames.shape[:3]
+
+
+def test_a_check_refuses_what_sampling_would_refuse() -> None:
+    data = bytearray(video_bytes(container="mov", codec="mjpeg", pixel_format="yuvj420p"))
+    start = data.index(b"mdat") + 8
+    data[start : start + 400] = bytes(400)
+    with pytest.raises(InvalidMedia, match="damaged"):
+        check_video(bytes(data), media_limits(), PART)
