@@ -18,6 +18,7 @@ from inference.media import decode
 from inference.media.addresses import Resolver
 from inference.media.budget import RequestBudget
 from inference.media.fetch import byte_limit, fetch_all
+from inference.media.formats.blanks import blanked
 from inference.media.images import header_size
 from inference.media.inline import too_large
 from inference.media.limits import check_shape, media_limits
@@ -33,7 +34,7 @@ class FetchedMedia:
     kind: MediaKind
     #: the part it came with, like ``messages[0].content[1]``; a form field's name for an upload
     param: str
-    #: the original file; a picture without its metadata
+    #: the original file without its metadata
     data: bytes = field(repr=False)
     #: as the bytes themselves show it, whatever their sender said
     content_type: str
@@ -98,6 +99,8 @@ async def check(
         content_type, width, height, frames = image.content_type, image.width, image.height, 1
     else:
         video = await decode.check_video(data, param=param, budget=budget)
+        if video.metadata:
+            data = await in_thread(blanked, data, video.metadata)
         content_type, width, height, frames = video.content_type, video.width, video.height, video.frames
     return FetchedMedia(
         kind=kind,

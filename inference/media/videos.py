@@ -12,7 +12,7 @@ import time
 from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 import av
@@ -29,8 +29,9 @@ from inference.engine.types import Video
 from inference.engine.vision import VisionSizes
 from inference.errors import InvalidMedia
 from inference.media.budget import RequestBudget
-from inference.media.formats import jpeg, mp4
+from inference.media.formats import film_metadata, jpeg, mp4
 from inference.media.formats.bare import Unreadable
+from inference.media.formats.blanks import Blank, BlankedFile, in_order
 from inference.media.formats.video import container_of, is_cut_off
 from inference.media.limits import Limits, check_shape
 
@@ -95,6 +96,8 @@ class VideoShape:
     width: int
     height: int
     frames: int
+    #: what of the file is no film and need not be kept; found by a check only
+    metadata: tuple[Blank, ...] = field(default=(), repr=False)
 
     @property
     def pixels(self) -> int:
@@ -113,11 +116,13 @@ def survey_video(data: bytes, limits: Limits, param: str | None) -> VideoShape:
 def check_video(data: bytes, limits: Limits, param: str | None, budget: RequestBudget | None = None) -> VideoShape:
     """Decode the frames that the model will see, to see that it can be done. Raises as ``sample_video`` does.
 
-    Before they are decoded they are counted in ``budget``, which may refuse them. No frame is kept or made RGB.
+    Before they are decoded they are counted in ``budget``, which may refuse them. No frame is kept or made RGB. What is
+    decoded is the file without the metadata that it found.
     """
+    metadata = _metadata(data, param)
     size: tuple[int, int] | None = None
     count = 0
-    with _frames(data, limits, param, budget) as (film, frames):
+    with _frames(data, limits, param, metadata=metadata, budget=budget) as (film, frames):
         for count, (_, frame) in enumerate(frames, 1):  # noqa: B007  (their number)
             if size is None:
                 columns, rows = _size(frame.width, frame.height, len(film.wanted), limits)
@@ -127,7 +132,19 @@ def check_video(data: bytes, limits: Limits, param: str | None, budget: RequestB
     if size is None:
         raise _no_frames(param)
     del room
-    return VideoShape(video_content_type(data, param=param), *size, max(2, count))
+    return VideoShape(video_content_type(data, param=param), *size, max(2, count), metadata)
+
+
+def _metadata(data: bytes, param: str | None) -> tuple[Blank, ...]:
+    container = container_of(data)
+    try:
+        if container is not None and container.reader == "mov":
+            return film_metadata.in_mp4(data)
+        if container is not None and container.reader == "matroska":
+            return film_metadata.in_matroska(data)
+    except Unreadable:
+        raise _bad_index(param) from None
+    return ()
 
 
 def sample_video(data: bytes, limits: Limits, param: str | None, sizes: VisionSizes | None = None) -> Video:
@@ -166,17 +183,22 @@ def sample_video(data: bytes, limits: Limits, param: str | None, sizes: VisionSi
 
 @contextmanager
 def _frames(
-    data: bytes, limits: Limits, param: str | None, budget: RequestBudget | None = None
+    data: bytes,
+    limits: Limits,
+    param: str | None,
+    *,
+    metadata: tuple[Blank, ...] = (),
+    budget: RequestBudget | None = None,
 ) -> Iterator[tuple[_Film, Iterator[tuple[float, VideoFrame]]]]:
     """What the packets say, and the frames that are wanted as they are decoded, each with its time."""
     deadline = _Deadline(limits.video_decode_seconds, param)
-    with _opened(data, limits, param) as (container, stream):
+    with _opened(data, limits, param, metadata) as (container, stream):
         film = _read_film(container, stream, deadline, limits, param)
         if budget is not None:
             budget.add_video(max(2, len(film.wanted)), *_size(stream.width, stream.height, len(film.wanted), limits))
             budget.check()
     # A fresh reader: not every container can be read twice.
-    with _opened(data, limits, param) as (container, stream):
+    with _opened(data, limits, param, metadata) as (container, stream):
         decoded = _decode(container, stream, film.stretches, deadline, limits)
         if film.rate is not None:
             rate = film.rate
@@ -196,7 +218,9 @@ def video_content_type(data: bytes, *, param: str | None) -> str:
 
 
 @contextmanager
-def _opened(data: bytes, limits: Limits, param: str | None) -> Iterator[tuple[InputContainer, VideoStream]]:
+def _opened(
+    data: bytes, limits: Limits, param: str | None, metadata: tuple[Blank, ...] = ()
+) -> Iterator[tuple[InputContainer, VideoStream]]:
     """The file's film, its sizes checked. FFmpeg's errors inside become InvalidMedia."""
     if not data:
         raise InvalidMedia("The video is empty (0 bytes).", param=param)
@@ -205,10 +229,12 @@ def _opened(data: bytes, limits: Limits, param: str | None) -> Iterator[tuple[In
         raise _not_a_video(param)
     if is_cut_off(data, kind):
         raise InvalidMedia("The video is cut off: the file ends too early.", param=param)
+    hidden = metadata
     if kind.reader == "mov":
-        data = _with_checked_index(data, limits, param)
+        hidden = in_order(data, [*metadata, *_checked_index(data, limits, param)])
+    file = BlankedFile(data, hidden) if hidden else io.BytesIO(data)
     try:
-        with av.open(io.BytesIO(data), mode="r", format=kind.reader, metadata_errors="replace") as container:
+        with av.open(file, mode="r", format=kind.reader, metadata_errors="replace") as container:
             # A cover is a picture that belongs to the sound.
             films = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
             if not films:
@@ -231,24 +257,23 @@ def _opened(data: bytes, limits: Limits, param: str | None) -> Iterator[tuple[In
         raise InvalidMedia("The video is damaged or cut off, or its codec is not supported.", param=param) from None
 
 
-def _with_checked_index(data: bytes, limits: Limits, param: str | None) -> bytes:
-    """An MP4 that names no more frames than a video may have, and no bytes behind the end of the file.
+def _checked_index(data: bytes, limits: Limits, param: str | None) -> list[Blank]:
+    """See that an MP4 names no more frames than a video may have, and no bytes behind the end of the file.
 
     FFmpeg makes a table of all samples when it opens the file. Tracks beside the film that would make it large are
-    taken out.
+    hidden from it.
     """
     try:
         index = mp4.read_index(data)
     except Unreadable:
-        raise InvalidMedia("The video's index is damaged.", param=param) from None
+        raise _bad_index(param) from None
     films = [track for track in index.tracks if track.is_video]
     if max([index.fragment_samples / 4, *(film.samples for film in films)]) > _most_packets(limits):
         raise _too_long(limits, param)
     if any(film.ends_at() > len(data) for film in films):
         raise InvalidMedia("The video is cut off: it ends before its last frame.", param=param)
-    return mp4.without_tracks(
-        data, [track for track in index.tracks if not track.is_video and track.samples > MAX_SOUND_SAMPLES]
-    )
+    others = (track for track in index.tracks if not track.is_video)
+    return [Blank(track.at + 4, track.at + 8, b"free") for track in others if track.samples > MAX_SOUND_SAMPLES]
 
 
 def _most_packets(limits: Limits) -> float:
@@ -400,6 +425,10 @@ def _seen_size(width: int, height: int, count: int, sizes: VisionSizes | None) -
     if sizes is None or count * width * height <= REDUCED_FROM_PIXELS:
         return width, height
     return sizes.reduced_video(count, width, height) or (width, height)
+
+
+def _bad_index(param: str | None) -> InvalidMedia:
+    return InvalidMedia("The video's index is damaged.", param=param)
 
 
 def _no_frames(param: str | None) -> InvalidMedia:

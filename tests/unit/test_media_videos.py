@@ -249,12 +249,12 @@ def test_sound_that_would_make_a_large_table_is_left_out() -> None:
 
 def test_frames_are_reduced_to_what_the_model_sees_where_they_are_many_pixels() -> None:
     sizes = VisionSizes(32, 2, (4 * 1024, 64 * 1024), (8 * 1024, 256 * 1024))
-    data = video_bytes(frames=8, size=(1280, 720))
-    whole = sample(data, max_frames=8)
-    limits = dataclasses.replace(media_limits(), video_frames=8)
-    seen = sample_video(data, limits, PART, sizes)
-    columns, rows = sizes.video_size(8, 1280, 720)
-    assert seen.frames.shape == (8, rows, columns, 3)
+    data = video_bytes(frames=40, size=(1280, 720))
+    whole = sample(data)
+    seen = sample_video(data, media_limits(), PART, sizes)
+    columns, rows = sizes.video_size(len(whole.frames), 1280, 720)
+    assert columns < 1280
+    assert seen.frames.shape == (len(whole.frames), rows, columns, 3)
     assert seen.timestamps_seconds == whole.timestamps_seconds
     expected = [Image.fromarray(frame).resize((columns, rows), Image.Resampling.BICUBIC) for frame in whole.frames]
     assert np.array_equal(seen.frames, np.stack([np.asarray(frame) for frame in expected]))

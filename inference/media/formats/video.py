@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from inference.media.formats import matroska
+
 #: MPEG transport streams are packets of this many bytes, each beginning with the sync byte
 TS_PACKET_BYTES = 188
 TS_SYNC = 0x47
@@ -59,20 +61,11 @@ def is_cut_off(data: bytes, container: Container) -> bool:
 
 def _segment_end(data: bytes) -> int | None:
     """Where a Matroska file's one segment ends; None where it was written without knowing, as browsers do."""
-    header = _size_at(data, 4)
+    header = matroska.size_of(data, 4)
     if header is None:
         return None
     segment = header[0] + header[1]
     if data[segment : segment + 4] != b"\x18\x53\x80\x67":
         return None
-    size = _size_at(data, segment + 4)
+    size = matroska.size_of(data, segment + 4)
     return None if size is None else size[0] + size[1]
-
-
-def _size_at(data: bytes, at: int) -> tuple[int, int] | None:
-    """(where the content begins, its length) from the variable-length size at ``at``; None for "unknown"."""
-    if at >= len(data) or data[at] == 0:
-        return None
-    width = 9 - data[at].bit_length()
-    size = int.from_bytes(data[at : at + width]) & ~(1 << (7 * width))
-    return None if size == (1 << (7 * width)) - 1 else (at + width, size)
