@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -43,7 +44,9 @@ def write_specimens(
             labels.append(label)
             yield len(labels)
     else:
-        with ProcessPoolExecutor(processes) as pool:
+        # Not fork: the threads of this process, and the locks that they hold, would be missing in the copy.
+        context = multiprocessing.get_context("forkserver")
+        with ProcessPoolExecutor(processes, mp_context=context) as pool:
             for label in pool.map(_write_one, jobs, chunksize=_CHUNK):
                 labels.append(label)
                 yield len(labels)
