@@ -27,7 +27,8 @@ def start_engine(on_progress: Callable[[Progress], None]) -> tuple[LoadedModel, 
     )
     engine = Engine(
         loaded,
-        max_batch_size=settings.MAX_BATCH_SIZE,
+        max_batch_size=settings.MAX_BATCH_SIZE + settings.RESERVED_SLOTS,
+        reserved_rows=settings.RESERVED_SLOTS,
         max_context_tokens=settings.MAX_CONTEXT_TOKENS or None,
         kv_cache_bytes=settings.KV_CACHE_MB * 2**20 or None,
         reuse_prefixes=settings.PREFIX_CACHE,

@@ -110,6 +110,12 @@ class TooManyRequests(ApiError):
     code = "rate_limit_exceeded"
 
 
+class OverShare(TooManyRequests):
+    """The caller holds its share of what all callers use together; it may come back when some of that has ended."""
+
+    may_retry = True
+
+
 class Unavailable(ApiError):
     """The server cannot do this now; the same request may succeed later."""
 

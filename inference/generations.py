@@ -14,7 +14,7 @@ from django.conf import settings
 
 from inference import readiness
 from inference.engine.types import Sampling
-from inference.errors import AnswerUnreadable, Conflict, Gone, Unavailable
+from inference.errors import AnswerUnreadable, Conflict, Gone, OverShare, Unavailable
 from sessions_app import opening
 from sessions_app.db import in_db
 from sessions_app.hub import SessionGone, hub
@@ -121,13 +121,14 @@ async def start_generation(
     request_id: str = "",
     session_id: str | None = None,
     request_digest: str = "",
+    caller: str = "",
     needs_listener: bool = True,
 ) -> ChatSession:
     """Open a session for these messages and send it to the workers; with a known id, the session that has it.
 
     It gives ``choices`` answers. The first is the one that it would give alone, the next draw with the next seeds.
-    Raises ``Conflict`` when the id belongs to another request and ``Unavailable`` when the queue is full or no worker
-    could load the model.
+    ``caller`` is who asks. Raises ``Conflict`` when the id belongs to another request, ``OverShare`` when the caller
+    has its share of the queue, and ``Unavailable`` when the queue is full or no worker could load the model.
     """
     try:
         session = await in_db(
@@ -142,6 +143,7 @@ async def start_generation(
             model=settings.SERVED_MODEL_NAME,
             origin=origin,
             request_id=request_id,
+            caller=caller,
             media=[opening.NewMedia(item.kind, item.content_type, item.sha256, item.data) for item in media],
             needs_listener=needs_listener,
         )
@@ -151,6 +153,12 @@ async def start_generation(
         raise Unavailable(
             f"{settings.MAX_QUEUED_SESSIONS} requests are waiting already. Try again in a moment.",
             code="queue_full",
+            headers={"Retry-After": "5"},
+        ) from exc
+    except opening.CallerQueueFull as exc:
+        raise OverShare(
+            f"{exc} of your requests are waiting already, and the rest of the queue is for others. "
+            "Try again when some of them have ended.",
             headers={"Retry-After": "5"},
         ) from exc
     return session

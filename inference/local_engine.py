@@ -149,6 +149,7 @@ def generation_requests(session: ChatSession, vision: ModelVision | None) -> lis
             images=images,
             videos=videos,
             resume_ids=committed.get(choice, ()),
+            is_further=choice > 0,
         )
         for choice in range(choices_of(session.request))
     ]

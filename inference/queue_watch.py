@@ -1,7 +1,8 @@
 """Runs what waits in the database while this worker has room, so that no session depends on a message.
 
 A message is the quick way, and may be lost: the broker is emptied or away, or the worker that took it died. What is
-queued, or whose worker is silent, is in the database for all to see.
+queued, or whose worker is silent, is in the database for all to see. And while all slots are taken, messages wait
+behind those of whoever took them: the watch alone sees who else has come, and has the reserved slots for them.
 """
 
 from __future__ import annotations
@@ -17,8 +18,13 @@ from django.db import Error as DatabaseError
 
 from sessions_app.db import release_connections
 from sessions_app.models import ChatSession
+from sessions_app.querysets import ChatSessionQuerySet
+from sessions_app.turns import Slot
 
 log = logging.getLogger(__name__)
+
+#: it looks so often while only reserved slots are free: whoever may have one has nothing running meanwhile
+FULL_POLL_SECONDS = 0.1
 
 
 class Room(Protocol):
@@ -26,6 +32,7 @@ class Room(Protocol):
 
     name: str
     slots: threading.BoundedSemaphore
+    reserved: dict[Slot, threading.BoundedSemaphore]
 
     @property
     def has_engine(self) -> bool: ...
@@ -34,15 +41,16 @@ class Room(Protocol):
 class QueueWatch(threading.Thread):
     """Looks every ``QUEUE_POLL_SECONDS``, and only while a slot is free. Owns the threads that run what it finds."""
 
-    def __init__(self, room: Room, run: Callable[[], None]) -> None:
+    def __init__(self, room: Room, run: Callable[[Slot], None]) -> None:
         super().__init__(name="queue-watch", daemon=True)
         self._room = room
         self._run = run
         self._running: set[threading.Thread] = set()
         self._stopping = threading.Event()
+        self._is_full = False
 
     def run(self) -> None:
-        while not self._stopping.wait(settings.QUEUE_POLL_SECONDS):
+        while not self._stopping.wait(self._pause_seconds):
             try:
                 self.look()
             except DatabaseError as exc:
@@ -52,19 +60,38 @@ class QueueWatch(threading.Thread):
             finally:
                 release_connections()
 
+    @property
+    def _pause_seconds(self) -> float:
+        seconds: float = settings.QUEUE_POLL_SECONDS
+        return min(seconds, FULL_POLL_SECONDS) if self._is_full else seconds
+
     def look(self) -> None:
         """Begin to run what waits, as far as slots are free."""
         self._running = {thread for thread in self._running if thread.is_alive()}
-        slots = self._take_free_slots()
+        self._is_full = False
+        if not self._room.has_engine:
+            return
+        waiting = ChatSession.objects.waiting_for(self._room.name)
+        if self._begin(Slot.COMMON, self._room.slots, waiting):
+            return
+        for slot, free in self._room.reserved.items():
+            self._is_full |= self._begin(slot, free, waiting.for_slot(slot)) > 0
+
+    def _begin(self, slot: Slot, free: threading.BoundedSemaphore, waiting: ChatSessionQuerySet) -> int:
+        """Run what waits in these slots; how many were free."""
+        taken = left = self._take(free)
         try:
-            for _ in range(self._waiting(slots) if slots else 0):
-                thread = threading.Thread(target=self._run_and_give_back, name="found session", daemon=True)
+            for _ in range(len(waiting.values_list("pk")[:taken]) if taken else 0):
+                thread = threading.Thread(
+                    target=self._run_and_give_back, args=(slot, free), name="found session", daemon=True
+                )
                 self._running.add(thread)
                 thread.start()
-                slots -= 1
+                left -= 1
         finally:
-            for _ in range(slots):
-                self._room.slots.release()
+            for _ in range(left):
+                free.release()
+        return taken
 
     def stop(self, timeout_seconds: float) -> None:
         """Look no more, and wait for what runs: it hands itself back."""
@@ -75,17 +102,15 @@ class QueueWatch(threading.Thread):
         for thread in self._running:
             thread.join(max(0.0, until - time.monotonic()))
 
-    def _take_free_slots(self) -> int:
+    @staticmethod
+    def _take(free: threading.BoundedSemaphore) -> int:
         taken = 0
-        while self._room.has_engine and taken < settings.MAX_BATCH_SIZE and self._room.slots.acquire(blocking=False):
+        while taken < settings.MAX_BATCH_SIZE and free.acquire(blocking=False):
             taken += 1
         return taken
 
-    def _waiting(self, most: int) -> int:
-        return len(ChatSession.objects.waiting_for(self._room.name).values_list("pk")[:most])
-
-    def _run_and_give_back(self) -> None:
+    def _run_and_give_back(self, slot: Slot, free: threading.BoundedSemaphore) -> None:
         try:
-            self._run()
+            self._run(slot)
         finally:
-            self._room.slots.release()
+            free.release()

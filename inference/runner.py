@@ -23,6 +23,7 @@ from sessions_app.log_lines import short_id
 from sessions_app.models import ChatSession
 from sessions_app.queue import send
 from sessions_app.request_id import request_id_scope
+from sessions_app.turns import Slot
 
 log = logging.getLogger(__name__)
 
@@ -37,11 +38,11 @@ CLOSE_SECONDS = 600.0
 
 
 def run_session(session_id: str, worker: Worker) -> None:
-    """Wait for the model and for a slot, and run the session that has waited longest.
+    """Wait for the model and for a slot, and run the session whose turn it is.
 
-    A message says no more than that a session waits: were its own run, one whose message was lost would wait behind
-    all that come after it. What cannot be run here is left to whoever looks into the queue next: this worker, when its
-    model is there again, or another.
+    A message says no more than that a session waits: were its own run, callers would not take turns, and one whose
+    message was lost would wait behind all that come after it. What cannot be run here is left to whoever looks into the
+    queue next: this worker, when its model is there again, or another.
     """
     worker.settled.wait(LOAD_WAIT_SECONDS)
     if worker.load_error is not None:
@@ -59,12 +60,12 @@ def run_session(session_id: str, worker: Worker) -> None:
             return
 
 
-def run_next(worker: Worker) -> None:
-    """Claim the session that has waited longest and run it to its end. The caller holds one of the worker's slots."""
+def run_next(worker: Worker, slot: Slot = Slot.COMMON) -> None:
+    """Claim the session whose turn it is and run it to its end. Whoever calls holds a slot of this kind."""
     if not worker.has_engine:
         return
     try:
-        session = actions.claim_next(worker=worker.name, fingerprint=worker.engine.fingerprint)
+        session = actions.claim_next(worker=worker.name, fingerprint=worker.engine.fingerprint, slot=slot)
     except (InterfaceError, OperationalError) as exc:
         log.warning("no session could be claimed: %s", exc)
         return

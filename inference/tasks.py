@@ -12,7 +12,7 @@ from django.conf import settings
 
 @shared_task(name="inference.tasks.run_session", ignore_result=True)
 def run_session(session_id: str) -> None:
-    """Run one session: this one, or one that has waited longer. A second delivery finds none and does nothing."""
+    """Run one session: this one, or one whose turn it is before. A second delivery finds none and does nothing."""
     # The web processes import this module too, and must not pay for torch.
     from inference import runner
     from inference.worker import this_worker

@@ -27,6 +27,7 @@ from inference.queue_watch import QueueWatch
 from inference.refusals import refuse_queued
 from sessions_app.db import release_connections
 from sessions_app.sweeper import Sweeper
+from sessions_app.turns import Slot
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,8 @@ class Worker:
         self.load_error: str | None = None
         #: one for each session that may run here; whoever runs one holds one, and claims only then
         self.slots = threading.BoundedSemaphore(settings.MAX_BATCH_SIZE)
+        #: beside these, when none of them is free
+        self.reserved = reserved_slots()
         self._stop_by: float | None = None
         self._watch: QueueWatch | None = None
         self._controller: Any = None
@@ -81,10 +84,10 @@ class Worker:
     def has_engine(self) -> bool:
         return self.state == ModelWorker.State.READY
 
-    def start(self, controller: Any, run: Callable[[], None]) -> None:
+    def start(self, controller: Any, run: Callable[[Slot], None]) -> None:
         """``controller`` is Celery's of this process, whose consumer leaves the queue while there is no engine.
 
-        ``run`` runs the session that has waited longest, in a slot that is taken already.
+        ``run`` runs the session whose turn it is, in a slot that is taken already.
         """
         self._controller = controller
         self._watch = QueueWatch(self, run)
@@ -215,6 +218,12 @@ class Worker:
             consumer.call_soon(consumer.cancel_task_queue, name)
         elif self.load_error is None and self._has_left_queue and not takes_part:
             consumer.call_soon(consumer.add_task_queue, name)
+
+
+def reserved_slots() -> dict[Slot, threading.BoundedSemaphore]:
+    """By what they are for: one of ``RESERVED_SLOTS`` for cards, the others for callers of whom nothing runs."""
+    counts = {Slot.CARD: min(settings.RESERVED_SLOTS, 1), Slot.NEWCOMER: max(settings.RESERVED_SLOTS - 1, 0)}
+    return {slot: threading.BoundedSemaphore(count) for slot, count in counts.items() if count}
 
 
 @functools.cache

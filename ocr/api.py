@@ -9,6 +9,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from ninja import Field, Router, Schema
 
+from inference.api.auth import caller_of
 from inference.api.body import read_upload
 from inference.errors import ApiError, InvalidRequest, Unavailable
 from inference.generations import wait_for_answer
@@ -112,6 +113,7 @@ async def read_ktp(request: HttpRequest, response: HttpResponse) -> dict[str, An
     extraction = await start_extraction(
         data=image.data,
         file_name=image.name,
+        caller=caller_of(request),
         request_id=current_request_id(),
     )
     session = cast("ChatSession", extraction.session)  # what was started has one

@@ -38,20 +38,21 @@ ABANDONED_SECONDS = 300
 
 
 async def start_extraction(
-    *, data: bytes, file_name: str, user: User | None = None, request_id: str = ""
+    *, data: bytes, file_name: str, caller: str, user: User | None = None, request_id: str = ""
 ) -> KtpExtraction:
     """Store the card and send it to the model; the reading is filled in later.
 
-    Raises InvalidMedia and TooLarge for the upload, Unavailable when no run can be queued. Nothing stays behind then.
+    ``caller`` is who asks, as ``sessions_app.callers`` writes it. Raises InvalidMedia and TooLarge for the upload,
+    OverShare and Unavailable when no run can be queued. Nothing stays behind then.
     """
     card_image.check_size(len(data))
     image = await finished(submit_image(card_image.prepare, data, param="image"))
     # A client who leaves now must not leave a stored card without its session.
-    return await asyncio.shield(_store_and_send(image, file_name, user, request_id))
+    return await asyncio.shield(_store_and_send(image, file_name, caller, user, request_id))
 
 
 async def _store_and_send(
-    image: card_image.CardImage, file_name: str, user: User | None, request_id: str
+    image: card_image.CardImage, file_name: str, caller: str, user: User | None, request_id: str
 ) -> KtpExtraction:
     extraction = await in_db(_store, image, file_name, user)
     try:
@@ -61,6 +62,7 @@ async def _store_and_send(
             sampling=sampling(),
             origin="ocr",
             request_id=request_id,
+            caller=caller,
             # A clerk's form does not stay to listen: the reading goes on and is collected later.
             needs_listener=False,
         )

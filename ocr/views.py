@@ -21,6 +21,7 @@ from ocr.forms import UploadForm
 from ocr.models import KtpExtraction
 from ocr.problems import Problem
 from ocr.schema import FIELDS, Field
+from sessions_app.callers import caller_of_user
 from sessions_app.db import in_db
 from sessions_app.request_id import current_request_id
 
@@ -53,7 +54,11 @@ async def upload(request: HttpRequest) -> HttpResponse:
         try:
             await check_model_available()
             extraction = await start_extraction(
-                data=file.read(), file_name=file.name, user=user, request_id=current_request_id()
+                data=file.read(),
+                file_name=file.name,
+                caller=caller_of_user(user),
+                user=user,
+                request_id=current_request_id(),
             )
         except ApiError as refusal:
             form.refuse(refusal)

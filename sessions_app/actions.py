@@ -16,20 +16,9 @@ from django.utils import timezone
 from sessions_app import queue, wakeups
 from sessions_app.appending import Closing, lease_end
 from sessions_app.models import ChatSession, Chunk
+from sessions_app.turns import CLAIMABLE, Slot, next_session
 from sessions_app.wakeups import StreamChunk, Wakeup
 
-CLAIMABLE = """
-(state = 'queued' OR (state = 'running' AND lease_expires_at < %(now)s))
-    AND workers_lost + CASE WHEN state = 'running' THEN 1 ELSE 0 END < %(max_attempts)s
-"""
-#: the one that has waited longest. Not of this worker itself: that is its writer's to renew, and the sweeper's to take.
-#: A row that somebody holds locked is passed over: a worker that was frozen in a transaction holds up nobody.
-LONGEST_WAITING = f"""
-SELECT id FROM sessions_app_chatsession
-WHERE {CLAIMABLE} AND NOT (state = 'running' AND worker = %(worker)s)
-ORDER BY created_at
-LIMIT 1
-"""  # noqa: S608  (put together from constants)
 #: ``claimable`` and the claim in one statement: a request waits for it, and what is read apart may have changed
 CLAIM = """
 UPDATE sessions_app_chatsession
@@ -55,11 +44,11 @@ def claim(session_id: str, *, worker: str, fingerprint: dict[str, Any] | None = 
     return _claim("%(id)s", id=session_id, worker=worker, fingerprint=fingerprint)
 
 
-def claim_next(*, worker: str, fingerprint: dict[str, Any] | None = None) -> ChatSession | None:
-    """Take the session that has waited longest, as ``claim`` takes a certain one; None when none waits."""
-    # NO KEY: a listener's row, which refers to the session, is no reason to pass it over.
-    lock = "FOR NO KEY UPDATE SKIP LOCKED" if connection.vendor == "postgresql" else ""
-    return _claim(f"({LONGEST_WAITING} {lock})", worker=worker, fingerprint=fingerprint)
+def claim_next(
+    *, worker: str, fingerprint: dict[str, Any] | None = None, slot: Slot = Slot.COMMON
+) -> ChatSession | None:
+    """Take the session whose turn it is, as ``claim`` takes a certain one; None when none waits for such a ``slot``."""
+    return _claim(f"({next_session(slot)})", worker=worker, fingerprint=fingerprint)
 
 
 def _claim(chosen: str, *, worker: str, fingerprint: dict[str, Any] | None, **values: Any) -> ChatSession | None:

@@ -11,7 +11,7 @@ import contextlib
 import datetime
 import logging
 import weakref
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import AsyncGenerator, Iterable, Sequence
 
 from django.conf import settings
@@ -32,6 +32,11 @@ PAGE_CHUNKS = 1000
 BUFFER_CHUNKS = 500
 #: how long it goes on hearing wake-ups with nobody listening: to subscribe anew costs the next stream milliseconds
 LINGER_SECONDS = 30.0
+#: a session with more listeners here has a crowd. A delivery takes the loop some 0.2 ms, so that 300 listeners of one
+#: stream would take all of it: those of crowds are woken so many at a time, and get more chunks at once
+CROWD_LISTENERS = 10
+CROWD_WAKES = 20
+CROWD_PAUSE_SECONDS = 0.02
 #: of so many sessions, those told of last, the last index is remembered
 TOLD_SESSIONS = 1000
 FIRST_CHUNK = StreamChunk(0, START)
@@ -44,9 +49,11 @@ class SessionGone(Exception):
 class Listener:
     """Where one reader of one session stands."""
 
-    __slots__ = ("buffer", "cursor", "gone", "last_index", "opened_at", "woken")
+    __slots__ = ("buffer", "caller", "cursor", "gone", "last_index", "opened_at", "woken")
 
-    def __init__(self, cursor: int, opened_at: datetime.datetime | None = None) -> None:
+    def __init__(self, cursor: int, opened_at: datetime.datetime | None = None, caller: str = "") -> None:
+        #: who listens
+        self.caller = caller
         #: of the session: chunks of an earlier one with the same id are not its own
         self.opened_at = opened_at
         #: index of the last chunk handed out
@@ -58,14 +65,15 @@ class Listener:
         self.woken = asyncio.Event()
         self.gone = False
 
-    def hear(self, last_index: int, chunks: Iterable[StreamChunk] = ()) -> None:
+    def hear(self, last_index: int, chunks: Iterable[StreamChunk] = ()) -> bool:
+        """Keep what is new to it, and say whether something is; whoever calls sees to it that it is woken."""
         if last_index <= self.cursor:
-            return
+            return False
         self.last_index = max(self.last_index, last_index)
         for chunk in chunks:
             if chunk.index > self.cursor and len(self.buffer) < BUFFER_CHUNKS:
                 self.buffer[chunk.index] = chunk
-        self.woken.set()
+        return True
 
     def take(self) -> list[StreamChunk]:
         """The buffered chunks that follow the cursor without a gap."""
@@ -91,16 +99,24 @@ class Hub:
 
     def __init__(self) -> None:
         self._listeners: dict[str, set[Listener]] = {}
+        #: caller → listeners, where there are some
+        self._callers: Counter[str] = Counter()
         self._tasks: list[asyncio.Task[None]] = []
         self._end: asyncio.TimerHandle | None = None
         #: since when wake-ups are heard without a gap that this end knows of
         self._hears_since: datetime.datetime | None = None
+        #: listeners in crowds that are to be woken, in order
+        self._due: OrderedDict[Listener, None] = OrderedDict()
+        self._waking: asyncio.TimerHandle | None = None
         #: session → last index told, the oldest first: for a listener that comes just after
         self._told: OrderedDict[str, int] = OrderedDict()
 
     @property
     def open_streams(self) -> int:
-        return sum(len(listeners) for listeners in self._listeners.values())
+        return self._callers.total()
+
+    def open_streams_of(self, caller: str) -> int:
+        return self._callers[caller]
 
     async def follow(
         self,
@@ -110,6 +126,7 @@ class Hub:
         idle_seconds: float,
         opened_at: datetime.datetime | None = None,
         silent_since: datetime.datetime | None = None,
+        caller: str = "",
     ) -> AsyncGenerator[list[StreamChunk]]:
         """The session's chunks after the index ``after``, in batches, to the terminal one.
 
@@ -117,10 +134,11 @@ class Hub:
         removed. Closing the iterator costs nothing: the session goes on. ``opened_at`` is the session's; without it the
         chunks in wake-ups are not used, and every one is read from the database. A session that was opened at
         ``silent_since``, and had its first chunk only when the caller read its row, need not be read, if whatever it
-        said since has been heard here.
+        said since has been heard here. ``caller`` is who listens.
         """
-        listener = Listener(after, opened_at)
+        listener = Listener(after, opened_at, caller)
         self._listeners.setdefault(session_id, set()).add(listener)
+        self._callers[caller] += 1
         # Listening comes before reading: what is committed between the two is heard.
         self._ensure_running()
         must_read = silent_since is None or self._hears_since is None or silent_since < self._hears_since
@@ -171,9 +189,13 @@ class Hub:
 
     def _forget(self, session_id: str, listener: Listener) -> None:
         listeners = self._listeners.get(session_id)
-        if listeners is None:
+        if listeners is None or listener not in listeners:
             return
         listeners.discard(listener)
+        self._due.pop(listener, None)
+        self._callers[listener.caller] -= 1
+        if not self._callers[listener.caller]:
+            del self._callers[listener.caller]
         if not listeners:
             del self._listeners[session_id]
         if not self._listeners and self._tasks:
@@ -206,11 +228,27 @@ class Hub:
         for wakeup in heard:
             # Not less than before: one that is sent again must not hide what was told since.
             self._told[wakeup.session_id] = max(wakeup.last_index, self._told.pop(wakeup.session_id, 0))
-            for listener in self._listeners.get(wakeup.session_id, ()):
+            listeners = self._listeners.get(wakeup.session_id, ())
+            for listener in listeners:
                 is_same = wakeup.opened_at is not None and wakeup.opened_at == listener.opened_at
-                listener.hear(wakeup.last_index, wakeup.chunks if is_same else ())
+                if listener.hear(wakeup.last_index, wakeup.chunks if is_same else ()):
+                    self._wake(listener, in_crowd=len(listeners) > CROWD_LISTENERS)
         while len(self._told) > TOLD_SESSIONS:
             self._told.popitem(last=False)
+
+    def _wake(self, listener: Listener, *, in_crowd: bool) -> None:
+        if not in_crowd:
+            listener.woken.set()
+            return
+        self._due[listener] = None
+        if self._waking is None:
+            self._wake_some()
+
+    def _wake_some(self) -> None:
+        self._waking = None
+        for _ in range(min(CROWD_WAKES, len(self._due))):
+            self._due.popitem(last=False)[0].woken.set()
+            self._waking = self._waking or asyncio.get_running_loop().call_later(CROWD_PAUSE_SECONDS, self._wake_some)
 
     async def _poll(self) -> None:
         """Find what no wake-up told, and write down which sessions have listeners here."""
@@ -231,12 +269,11 @@ class Hub:
                 continue
             for session_id in session_ids:
                 last_index = last_indexes.get(session_id)
-                for listener in self._listeners.get(session_id, ()):
-                    if last_index is None:
-                        listener.gone = True
-                        listener.woken.set()
-                    else:
-                        listener.hear(last_index)
+                listeners = self._listeners.get(session_id, ())
+                for listener in listeners:
+                    listener.gone |= last_index is None
+                    if listener.gone or listener.hear(last_index or 0):
+                        self._wake(listener, in_crowd=len(listeners) > CROWD_LISTENERS)
 
 
 def read_page(session_id: str, after: int) -> list[StreamChunk]:

@@ -86,6 +86,13 @@ class ChatSession(models.Model):
         max_length=64, blank=True, help_text="SHA-256 of the request as asked: the same id may come again only with it."
     )
     request_id = models.CharField(max_length=100, blank=True, help_text="X-Request-ID of the call that opened it.")
+    # The next two have their defaults in the database: processes of an older version insert without them.
+    caller = models.CharField(
+        max_length=64, blank=True, default="", db_default="", help_text="Who asked: key:, address: or user:."
+    )
+    is_named = models.BooleanField(
+        default=True, db_default=True, help_text="Its caller knows it by an id of its own, and may come back for it."
+    )
 
     attempt = models.PositiveIntegerField(
         default=0, help_text="Fencing token: a claim raises it, and an append with an older one is refused."
@@ -125,6 +132,13 @@ class ChatSession(models.Model):
             ),
             models.Index(fields=("finished_at",), name="session_finished_at"),
             models.Index(fields=("-created_at",), name="session_created_at"),
+            # What `turns` reads of all that wait, so that it need not read the rows, whose requests may be large.
+            models.Index(
+                fields=("state", "caller", "origin", "created_at", "workers_lost", "id"),
+                name="session_turn",
+                condition=models.Q(state__in=("queued", "running")),
+            ),
+            models.Index(fields=("caller", "origin", "started_at"), name="session_caller_started"),
         )
         constraints = (
             models.CheckConstraint(

@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db import IntegrityError, connection, models, transaction
 from django.utils import timezone
 
-from sessions_app import queue
+from sessions_app import queue, shares
 from sessions_app.models import START, ChatSession, Chunk, Presence, SessionMedia, new_session_id
 
 
@@ -21,6 +21,10 @@ class SessionConflict(Exception):
 
 class QueueFull(Exception):
     """``MAX_QUEUED_SESSIONS`` wait already."""
+
+
+class CallerQueueFull(Exception):
+    """So many sessions of this caller wait already that the rest is left to others; the number is the argument."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -41,19 +45,20 @@ def open_session(
     model: str,
     origin: str = "chat",
     request_id: str = "",
+    caller: str = "",
     media: Sequence[NewMedia] = (),
     needs_listener: bool = True,
 ) -> tuple[ChatSession, bool]:
     """The session of this id, and whether it is new. A new one is sent to the workers when it is committed.
 
-    One that ``needs_listener`` is cancelled when nobody has listened for ``CANCEL_AFTER_DISCONNECT_SECONDS``; another
-    is, once somebody has listened and left. Raises ``SessionConflict`` when the id was opened with another request,
-    ``QueueFull`` when too many wait.
+    One that ``needs_listener`` is cancelled when nobody has listened for ``CANCEL_AFTER_DISCONNECT_SECONDS``, or sooner
+    where no ``session_id`` names it; another is, once somebody has listened and left. ``caller`` is who asks, as
+    ``callers`` writes it; "" counts against nobody's share. Raises ``SessionConflict`` when the id was opened with
+    another request, ``QueueFull`` when too many wait and ``CallerQueueFull`` when too many of this caller do.
     """
     if session_id is not None and (session := ChatSession.objects.filter(pk=session_id).first()) is not None:
         return _known(session, request_digest), False
-    if ChatSession.objects.queued().count() >= settings.MAX_QUEUED_SESSIONS:
-        raise QueueFull
+    _check_queue(caller, origin)
     now = timezone.now()
     session = ChatSession(
         id=session_id or new_session_id(),
@@ -62,6 +67,9 @@ def open_session(
         model=model,
         origin=origin,
         request_id=request_id,
+        caller=caller,
+        # What needs no listener is noted by whoever has asked for it.
+        is_named=session_id is not None or not needs_listener,
         created_at=now,
         enqueued_at=now,
         next_index=1,
@@ -89,6 +97,18 @@ def open_session(
         return _known(found, request_digest), False
     transaction.on_commit(functools.partial(queue.send, session.pk))
     return session, True
+
+
+def _check_queue(caller: str, origin: str) -> None:
+    waiting = ChatSession.objects.queued_by_caller()
+    total = sum(waiting.values())
+    if total >= settings.MAX_QUEUED_SESSIONS:
+        raise QueueFull
+    # Chats and cards apart, as they are claimed: whoever has its share of the one may still ask for the other.
+    held = waiting.get((caller, origin), 0)
+    fixed = settings.MAX_QUEUED_SESSIONS_PER_CALLER
+    if caller and held >= shares.most_for_one(settings.MAX_QUEUED_SESSIONS, in_use=total, fixed=fixed):
+        raise CallerQueueFull(held)
 
 
 def _known(session: ChatSession, request_digest: str) -> ChatSession:

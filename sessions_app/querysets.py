@@ -5,9 +5,12 @@ from __future__ import annotations
 import datetime
 from typing import TYPE_CHECKING, Self
 
+from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
+
+from sessions_app.turns import Slot
 
 if TYPE_CHECKING:
     from sessions_app.models import ChatSession, Chunk  # noqa: F401  (named in the annotations below)
@@ -16,6 +19,11 @@ if TYPE_CHECKING:
 class ChatSessionQuerySet(models.QuerySet["ChatSession"]):
     def queued(self) -> Self:
         return self.filter(state="queued")
+
+    def queued_by_caller(self) -> dict[tuple[str, str], int]:
+        """Caller and origin → how many such sessions wait."""
+        waiting = self.queued().order_by().values_list("caller", "origin").annotate(count=models.Count("pk"))
+        return {(caller, origin): count for caller, origin, count in waiting}
 
     def running(self) -> Self:
         return self.filter(state="running")
@@ -37,9 +45,25 @@ class ChatSessionQuerySet(models.QuerySet["ChatSession"]):
         """What ``actions.claim_next`` of this worker may find."""
         return self.claimable().exclude(state="running", worker=worker)
 
+    def for_slot(self, slot: Slot) -> Self:
+        """What may be claimed in a slot of this kind."""
+        if slot is Slot.CARD:
+            return self.filter(origin="ocr")
+        if slot is Slot.NEWCOMER:
+            alive = self.model.objects.running().filter(lease_expires_at__gte=timezone.now())
+            of_caller = alive.filter(caller=models.OuterRef("caller"), origin=models.OuterRef("origin"))
+            return self.exclude(models.Exists(of_caller))
+        return self
+
     def unheard(self, seconds: float) -> Self:
         """Nobody has listened for so many seconds."""
         return self.filter(presence__seen_at__lt=timezone.now() - datetime.timedelta(seconds=seconds))
+
+    def abandoned(self) -> Self:
+        """Nobody has listened for too long: less long where the caller gave no id to come back with."""
+        named, unnamed = settings.CANCEL_AFTER_DISCONNECT_SECONDS, settings.CANCEL_UNNAMED_AFTER_SECONDS
+        left = self.unheard(named) if named else self.none()
+        return left | self.unheard(unnamed).filter(is_named=False) if unnamed else left
 
     def held_by(self, attempt: int) -> Self:
         """Still owned by the writer with this fencing token."""

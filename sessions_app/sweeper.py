@@ -65,11 +65,13 @@ def worker_lost_error(attempts: int) -> dict[str, str | None]:
 
 
 def cancel_unheard() -> int:
-    """Runs that nobody has listened to for ``CANCEL_AFTER_DISCONNECT_SECONDS``; 0 leaves them alone."""
-    if not settings.CANCEL_AFTER_DISCONNECT_SECONDS:
-        return 0
-    unheard = ChatSession.objects.unfinished().unheard(settings.CANCEL_AFTER_DISCONNECT_SECONDS)
-    session_ids = list(unheard.filter(cancel_requested_at=None).values_list("pk", flat=True)[:BATCH_SESSIONS])
+    """Runs that nobody has listened to for too long.
+
+    That is ``CANCEL_AFTER_DISCONNECT_SECONDS``, or ``CANCEL_UNNAMED_AFTER_SECONDS`` where the caller chose no id. 0
+    leaves those alone.
+    """
+    abandoned = ChatSession.objects.unfinished().filter(cancel_requested_at=None).abandoned()
+    session_ids = list(abandoned.values_list("pk", flat=True)[:BATCH_SESSIONS])
     for session_id in session_ids:
         log.info("session %s is cancelled: nobody listens", short_id(session_id))
         actions.request_cancel(session_id)

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from django.conf import settings
 from django.http import StreamingHttpResponse
 
-from sessions_app import sse
+from sessions_app import shares, sse
 from sessions_app.hub import SessionGone, hub
 from sessions_app.log_lines import short_id
 from sessions_app.models import ChatSession
@@ -22,23 +22,34 @@ Render = Callable[[StreamChunk], str | None]
 
 
 class TooManyStreams(Exception):
-    """``MAX_OPEN_STREAMS`` are open in this process."""
+    """As many streams are open in this process as may be, of all callers or of this one."""
+
+    def __init__(self, *, of_caller: int = 0) -> None:
+        super().__init__()
+        #: how many the caller has, where those are too many; 0 where ``MAX_OPEN_STREAMS`` are open
+        self.of_caller = of_caller
 
 
-def has_room_for_stream() -> bool:
-    """Whether this process may open another."""
-    return hub().open_streams < settings.MAX_OPEN_STREAMS
+def check_room_for_stream(caller: str) -> None:
+    """Raises ``TooManyStreams`` unless this process may open another for the caller."""
+    total = hub().open_streams
+    if total >= settings.MAX_OPEN_STREAMS:
+        raise TooManyStreams
+    most = shares.most_for_one(settings.MAX_OPEN_STREAMS, in_use=total, fixed=settings.MAX_OPEN_STREAMS_PER_CALLER)
+    if (held := hub().open_streams_of(caller)) >= most:
+        raise TooManyStreams(of_caller=held)
 
 
-def stream_session(session: ChatSession, *, after: int, render: Render, unreadable: str) -> StreamingHttpResponse:
+def stream_session(
+    session: ChatSession, *, after: int, render: Render, unreadable: str, caller: str
+) -> StreamingHttpResponse:
     """The events of the session that follow the index ``after`` (-1: all), up to and with the terminal one.
 
     A chunk that cannot be rendered ends the stream with the event ``unreadable`` in its place. The row of ``session``
-    was read for this request. Raises ``TooManyStreams``.
+    was read for this request, which ``caller`` has made. Raises ``TooManyStreams``.
     """
-    if not has_room_for_stream():
-        raise TooManyStreams
-    response = StreamingHttpResponse(_events(session, after, render, unreadable), content_type=sse.CONTENT_TYPE)
+    check_room_for_stream(caller)
+    response = StreamingHttpResponse(_events(session, after, render, unreadable, caller), content_type=sse.CONTENT_TYPE)
     response.headers["X-Session-ID"] = session.pk
     response.headers["Cache-Control"] = "no-store, no-transform"
     # nginx holds a response back until its buffer is full, unless told not to.
@@ -46,13 +57,16 @@ def stream_session(session: ChatSession, *, after: int, render: Render, unreadab
     return response
 
 
-async def _events(session: ChatSession, after: int, render: Render, unreadable: str) -> AsyncIterator[bytes]:
+async def _events(
+    session: ChatSession, after: int, render: Render, unreadable: str, caller: str
+) -> AsyncIterator[bytes]:
     chunks = hub().follow(
         session.pk,
         after,
         idle_seconds=settings.KEEPALIVE_SECONDS,
         opened_at=session.created_at,
         silent_since=session.silent_since,
+        caller=caller,
     )
     async with contextlib.aclosing(chunks):
         try:

@@ -77,7 +77,7 @@ def is_at_end(session: ChatSession, after: int) -> bool:
 
 
 async def open_or_attach(chat: ChatRequest, cursor: Cursor | None, *, caller: str) -> tuple[ChatSession, int]:
-    """The session to answer from, and the index after which to begin. ``caller`` is whoever asks."""
+    """The session to answer from, and the index after which to begin. ``caller`` is who asks."""
     asked = chat.asked
     check_model_name(asked.model)
     if cursor is not None:
@@ -128,6 +128,7 @@ async def _open(chat: ChatRequest, caller: str) -> ChatSession:
         session_id=asked.session_id,
         request_digest=chat.digest,
         request_id=current_request_id(),
+        caller=caller,
     )
 
 

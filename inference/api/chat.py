@@ -20,25 +20,25 @@ from inference.api.attaching import (
     read_cursor,
     session_not_found,
 )
+from inference.api.auth import caller_of
 from inference.api.body import read_chat_request
 from inference.api.examples import CHAT_EXAMPLES, EVENT_STREAM
 from inference.api.rendering import ChunkRenderer, encode_completion, render_error
 from inference.api.replies import Cancelled, ChatCompletion, ErrorReply
 from inference.api.schemas import ChatCompletionRequest, schema_of
-from inference.errors import AnswerUnreadable, ApiError, GenerationFailed, TimedOut, Unavailable
+from inference.errors import AnswerUnreadable, ApiError, GenerationFailed, OverShare, TimedOut, Unavailable
 from inference.generations import wait_for_answer
 from sessions_app import sse
 from sessions_app.actions import request_cancel
-from sessions_app.client_address import client_block
 from sessions_app.db import in_db
 from sessions_app.log_lines import short_id
 from sessions_app.models import ChatSession
-from sessions_app.views import TooManyStreams, has_room_for_stream, stream_session
+from sessions_app.views import TooManyStreams, check_room_for_stream, stream_session
 
 log = logging.getLogger(__name__)
 
 router = Router(tags=["chat"])
-REFUSALS = dict.fromkeys((400, 401, 404, 409, 410, 413, 415, 500, 503, 504), ErrorReply)
+REFUSALS = dict.fromkeys((400, 401, 404, 409, 410, 413, 415, 429, 500, 503, 504), ErrorReply)
 
 
 LastEventIdHeader = Annotated[
@@ -79,13 +79,12 @@ async def create_chat_completion(
     the database what was missed, then live. The same `session_id` with the same request attaches to its session.
     """
     chat = await read_chat_request(request)
+    caller = caller_of(request)
     if chat.asked.stream:
-        _check_room_for_stream()
-    session, after = await open_or_attach(
-        chat, read_cursor(last_event_id_header, last_event_id), caller=client_block(request)
-    )
+        _check_room_for_stream(caller)
+    session, after = await open_or_attach(chat, read_cursor(last_event_id_header, last_event_id), caller=caller)
     if chat.asked.stream:
-        return _stream(session, after, include_usage=chat.asked.include_usage)
+        return _stream(session, after, include_usage=chat.asked.include_usage, caller=caller)
     return await _whole(session)
 
 
@@ -118,7 +117,7 @@ async def read_events(
             content_type=sse.CONTENT_TYPE,
             headers={"X-Session-ID": session.pk},
         )
-    return _stream(session, after, include_usage=include_usage)
+    return _stream(session, after, include_usage=include_usage, caller=caller_of(request))
 
 
 @router.post("/v1/cancel/{session_id}", response={200: Cancelled, **REFUSALS}, url_name="cancel")
@@ -132,13 +131,15 @@ async def cancel(request: HttpRequest, session_id: str) -> HttpResponseBase:
     return JsonResponse({"ok": True, "session_id": session.pk}, headers={"X-Session-ID": session.pk})
 
 
-def _check_room_for_stream() -> None:
+def _check_room_for_stream(caller: str) -> None:
     """Before a session is opened that nobody could listen to."""
-    if not has_room_for_stream():
-        raise _too_many_streams({})
+    try:
+        check_room_for_stream(caller)
+    except TooManyStreams as exc:
+        raise _too_many_streams(exc) from exc
 
 
-def _stream(session: ChatSession, after: int, *, include_usage: bool) -> HttpResponseBase:
+def _stream(session: ChatSession, after: int, *, include_usage: bool, caller: str) -> HttpResponseBase:
     if is_at_end(session, after):
         return HttpResponse(status=204, headers={"X-Session-ID": session.pk})
     try:
@@ -147,17 +148,25 @@ def _stream(session: ChatSession, after: int, *, include_usage: bool) -> HttpRes
             after=after,
             render=ChunkRenderer(session, include_usage=include_usage),
             unreadable=render_error(AnswerUnreadable(session.pk)),
+            caller=caller,
         )
     except TooManyStreams as exc:
         # The session is there: the same request without its id would begin another.
-        raise _too_many_streams({"X-Session-ID": session.pk, "X-Should-Retry": "false"}) from exc
+        raise _too_many_streams(exc, {"X-Session-ID": session.pk, "X-Should-Retry": "false"}) from exc
 
 
-def _too_many_streams(headers: dict[str, str]) -> Unavailable:
+def _too_many_streams(exc: TooManyStreams, headers: dict[str, str] | None = None) -> ApiError:
+    headers = {"Retry-After": "2", **(headers or {})}
+    if exc.of_caller:
+        return OverShare(
+            f"{exc.of_caller} of your streams are open here already, and the rest is for others. "
+            "Come back with Last-Event-ID when some of them have ended.",
+            headers=headers,
+        )
     return Unavailable(
         f"{settings.MAX_OPEN_STREAMS} streams are open here already. Come back with Last-Event-ID in a moment.",
         code="too_many_streams",
-        headers={"Retry-After": "2", **headers},
+        headers=headers,
     )
 
 

@@ -64,6 +64,7 @@ class Engine:
         loaded: LoadedModel,
         *,
         max_batch_size: int,
+        reserved_rows: int = 0,
         max_context_tokens: int | None = None,
         kv_cache_bytes: int | None = None,
         reuse_prefixes: bool = True,
@@ -82,10 +83,11 @@ class Engine:
         ``torch_threads`` sets torch's number of threads for the whole process; None leaves it alone. Raises LoadError
         when the model cannot be batched or no memory is left for it.
         """
-        if max_batch_size < 1:
-            raise ValueError("max_batch_size must be at least 1")
+        if max_batch_size - reserved_rows < 1:
+            raise ValueError("max_batch_size must be at least 1, without the reserved rows")
         self._loaded = loaded
         self._max_batch_size = max_batch_size
+        self._further_rows = max_batch_size - reserved_rows
         self._budget = kv_budget(
             loaded, max_rows=max_batch_size, max_bytes=kv_cache_bytes, reuse_prefixes=reuse_prefixes
         )
@@ -98,10 +100,12 @@ class Engine:
         self._preparing = Lanes("engine-prepare")
         self._thread = threading.Thread(target=self._run, name="engine-model", daemon=True)
 
-        # Guards the four below, and wakes the model thread.
+        # Guards the five below, and wakes the model thread.
         self._changed = threading.Condition()
         self._open: set[Handle] = set()
         self._ready: collections.deque[Generation] = collections.deque()
+        #: further answers, which are let in when nothing else is ready
+        self._ready_further: collections.deque[Generation] = collections.deque()
         self._in_preparation = 0
         self._stopping = False
 
@@ -156,7 +160,7 @@ class Engine:
 
     def stats(self) -> EngineStats:
         with self._changed:
-            waiting = self._in_preparation + len(self._ready)
+            waiting = self._in_preparation + len(self._ready) + len(self._ready_further)
         batch = self._batch
         return EngineStats(
             running=len(batch),
@@ -194,7 +198,7 @@ class Engine:
             with self._changed:
                 self._in_preparation -= 1
                 if ready is not None and not handle.closed:
-                    self._ready.append(ready)
+                    (self._ready_further if request.is_further else self._ready).append(ready)
                     self._changed.notify_all()
 
     def _make_generation(self, request: GenerationRequest, prompt: Prompt, handle: Handle) -> Generation:
@@ -215,8 +219,9 @@ class Engine:
     def _forget(self, handle: Handle) -> None:
         with self._changed:
             self._open.discard(handle)
-            if any(generation.handle is handle for generation in self._ready):
-                self._ready = collections.deque(item for item in self._ready if item.handle is not handle)
+            for queue in (self._ready, self._ready_further):
+                for generation in [item for item in queue if item.handle is handle]:
+                    queue.remove(generation)
 
     def _end_all_handles(self) -> None:
         with self._changed:
@@ -246,15 +251,19 @@ class Engine:
 
     def _wait_for_work(self) -> bool:
         with self._changed:
-            while not (self._stopping or self._batch or self._batch.returned or self._ready):
+            while not (self._stopping or self._batch or self._batch.returned or self._ready or self._ready_further):
                 self._changed.wait()
             return not self._stopping
 
     def _admit(self) -> None:
         """Let in, in order, those that fit; the first that does not fit keeps the others waiting behind it."""
         with self._changed:
-            for queue in (self._batch.returned, self._ready):
-                while queue and len(self._batch) < self._max_batch_size:
+            for queue, rows in (
+                (self._batch.returned, self._max_batch_size),
+                (self._ready, self._max_batch_size),
+                (self._ready_further, self._further_rows),
+            ):
+                while queue and len(self._batch) < rows:
                     if queue[0].handle.closed:
                         queue.popleft()
                     elif self._batch.has_room_for(queue[0]):

@@ -82,6 +82,8 @@ class GenerationRequest:
     videos: Sequence[Video] = ()
     #: tokens generated and committed by an earlier attempt; generation goes on after them
     resume_ids: Sequence[int] = field(default=())
+    #: one more answer to a question that is answered already: it waits until every first answer has a row
+    is_further: bool = False
 
 
 @dataclass(frozen=True, slots=True)

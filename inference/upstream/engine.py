@@ -64,7 +64,7 @@ class UpstreamEngine:
             base_url=f"{settings.UPSTREAM_BASE_URL.rstrip('/')}/",
             headers={"Authorization": f"Bearer {key}"} if key else {},
             timeout=httpx.Timeout(settings.UPSTREAM_TIMEOUT_SECONDS, connect=settings.UPSTREAM_CONNECT_SECONDS),
-            limits=httpx.Limits(max_connections=settings.MAX_BATCH_SIZE + SPARE_CONNECTIONS),
+            limits=httpx.Limits(max_connections=settings.MAX_BATCH_SIZE + settings.RESERVED_SLOTS + SPARE_CONNECTIONS),
         )
 
     @property

@@ -10,7 +10,9 @@ import pytest
 from django.utils import timezone
 
 from inference.queue_watch import QueueWatch
+from sessions_app import actions
 from sessions_app.models import ChatSession
+from sessions_app.turns import Slot
 from tests.db.session_states import claimed, completed, open_session
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -25,13 +27,16 @@ class Room:
 
     def __init__(self) -> None:
         self.slots = threading.BoundedSemaphore(2)
+        self.reserved: dict[Slot, threading.BoundedSemaphore] = {}
+        self.began_in: list[Slot] = []
         self.has_engine = True
         self.runs = 0
         self.begun = threading.Semaphore(0)
         self.may_end = threading.Event()
 
-    def run(self) -> None:
+    def run(self, slot: Slot) -> None:
         self.runs += 1
+        self.began_in.append(slot)
         self.begun.release()
         self.may_end.wait(DEADLINE_SECONDS)
 
@@ -113,3 +118,61 @@ def test_it_looks_by_itself_until_it_is_stopped(room: Room, watch: QueueWatch, s
     room.may_end.set()
     watch.stop(DEADLINE_SECONDS)
     assert not watch.is_alive()
+
+
+# --- While all slots are taken ---
+
+
+def all_slots_taken_by(caller: str, room: Room) -> None:
+    """And one more of each kind is reserved."""
+    room.reserved = {slot: threading.BoundedSemaphore(1) for slot in (Slot.CARD, Slot.NEWCOMER)}
+    for _ in range(2):
+        assert actions.claim(open_session(caller=caller).pk, worker=room.name)
+        assert room.slots.acquire(blocking=False)
+    for _ in range(3):
+        open_session(caller=caller)
+
+
+def test_a_caller_of_whom_nothing_runs_gets_the_slot_that_is_reserved(room: Room, watch: QueueWatch) -> None:
+    all_slots_taken_by("greedy", room)
+    watch.look()
+    assert room.runs == 0
+    open_session(caller="other")
+    watch.look()
+    room.wait_for(1)
+    assert room.began_in == [Slot.NEWCOMER]
+    # The next one waits, but not for the greedy one.
+    open_session(caller="third")
+    watch.look()
+    assert room.runs == 1
+
+
+def test_a_card_gets_the_slot_that_is_reserved_for_cards(room: Room, watch: QueueWatch) -> None:
+    all_slots_taken_by("greedy", room)
+    open_session(caller="greedy", origin="ocr")
+    watch.look()
+    room.wait_for(1)
+    assert room.began_in[0] is Slot.CARD
+
+
+def test_the_reserved_slots_stay_free_while_there_are_others(room: Room, watch: QueueWatch) -> None:
+    room.reserved = {slot: threading.BoundedSemaphore(1) for slot in (Slot.CARD, Slot.NEWCOMER)}
+    open_session(caller="a")
+    open_session(caller="b", origin="ocr")
+    watch.look()
+    room.wait_for(2)
+    assert room.began_in == [Slot.COMMON] * 2
+
+
+def test_it_looks_more_often_while_only_reserved_slots_are_free(
+    room: Room, watch: QueueWatch, settings: object
+) -> None:
+    settings.QUEUE_POLL_SECONDS = 3600  # type: ignore[attr-defined]
+    all_slots_taken_by("greedy", room)
+    watch.look()
+    watch.start()
+    open_session(caller="other")
+    room.wait_for(1)
+    room.may_end.set()
+    watch.stop(DEADLINE_SECONDS)
+    assert room.began_in == [Slot.NEWCOMER]

@@ -90,7 +90,7 @@ def test_a_claim_notes_its_fingerprint_until_something_is_said() -> None:
     assert claimed(session, revision="c").fingerprint == {"revision": "b"}
 
 
-def test_of_those_that_wait_the_oldest_comes_next_whatever_it_waits_for() -> None:
+def test_of_one_caller_what_a_lost_worker_began_comes_next_and_then_the_oldest() -> None:
     ages = {"young": 10, "old": 30, "silent": 20}
     for name, age in ages.items():
         session = open_session(session_id=name)
@@ -100,8 +100,8 @@ def test_of_those_that_wait_the_oldest_comes_next_whatever_it_waits_for() -> Non
     claimed(open_session())
     completed()
     taken = [actions.claim_next(worker="w") for _ in range(4)]
-    assert [session and session.pk for session in taken] == ["old", "silent", "young", None]
-    assert [session and session.attempt for session in taken] == [1, 2, 1, None]
+    assert [session and session.pk for session in taken] == ["silent", "old", "young", None]
+    assert [session and session.attempt for session in taken] == [2, 1, 1, None]
 
 
 def test_a_worker_leaves_its_own_lapsed_session_to_its_writer_and_the_sweeper() -> None:

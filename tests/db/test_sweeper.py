@@ -144,9 +144,49 @@ def test_what_nobody_hears_is_cancelled_whatever_its_state() -> None:
 
 def test_zero_leaves_what_nobody_hears_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings, "CANCEL_AFTER_DISCONNECT_SECONDS", 0.0)
+    monkeypatch.setattr(settings, "CANCEL_UNNAMED_AFTER_SECONDS", 0.0)
     session = unheard(open_session(), 1e6)
     assert not sweep()
     assert state_of(session) == State.QUEUED
+
+
+def test_what_its_caller_did_not_name_is_cancelled_sooner(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "CANCEL_UNNAMED_AFTER_SECONDS", 60.0)
+    unnamed, fresh, named, card = (
+        open_session(),
+        open_session(),
+        open_session(session_id="mine"),
+        open_session(origin="ocr", needs_listener=False),
+    )
+    Presence.objects.create(session=card, seen_at=timezone.now())
+    for session in (unnamed, named, card):
+        unheard(session, 61)
+    unheard(fresh, 50)
+    assert sweep() == {"cancelled": 1}
+    assert [state_of(session) for session in (unnamed, fresh, named, card)] == [
+        State.CANCELLED,
+        State.QUEUED,
+        State.QUEUED,
+        State.QUEUED,
+    ]
+
+
+@pytest.mark.parametrize(("named", "unnamed"), [(3600.0, 0.0), (0.0, 60.0), (10.0, 60.0)])
+def test_the_two_limits_count_apart(monkeypatch: pytest.MonkeyPatch, named: float, unnamed: float) -> None:
+    monkeypatch.setattr(settings, "CANCEL_AFTER_DISCONNECT_SECONDS", named)
+    monkeypatch.setattr(settings, "CANCEL_UNNAMED_AFTER_SECONDS", unnamed)
+    sessions = {"named": open_session(session_id="mine"), "unnamed": open_session()}
+    for session in sessions.values():
+        unheard(session, 61)
+    sweep()
+    ended = {name for name, session in sessions.items() if state_of(session) == State.CANCELLED}
+    # Whoever set the limit for all to less than the one for the unnamed meant all.
+    assert ended == {
+        name
+        for name, limits in {"named": [named], "unnamed": [named, unnamed]}.items()
+        for limit in limits
+        if 0 < limit < 61
+    }
 
 
 def test_what_needs_no_listener_is_not_cancelled_for_want_of_one() -> None:

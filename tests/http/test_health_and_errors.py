@@ -513,9 +513,8 @@ def test_too_many_streams_are_refused_before_they_cost_anything(monkeypatch: pyt
 
 
 def test_a_stream_for_which_the_room_went_meanwhile_is_not_asked_for_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    rooms = iter([True, False])
-    monkeypatch.setattr("inference.api.chat.has_room_for_stream", lambda: next(rooms))
-    monkeypatch.setattr("sessions_app.views.has_room_for_stream", lambda: next(rooms))
+    monkeypatch.setattr("inference.api.chat.check_room_for_stream", lambda caller: None)
+    monkeypatch.setattr(settings, "MAX_OPEN_STREAMS", 0)
     refused = post("/v1/chat/completions", HALO)
     assert error_of(refused, 503)["code"] == "too_many_streams"
     assert ChatSession.objects.filter(pk=refused["X-Session-ID"]).exists()

@@ -1,0 +1,82 @@
+"""Whose turn it is: the order in which waiting sessions are claimed, as one query. The claim is its only reader.
+
+Callers take turns, each with its chats and its cards apart. The one of whom the fewest sessions run comes first; of
+those with equally many, the one whose last start is the longest ago; of its sessions, the oldest. So one that waits
+with hundreds of sessions gets all slots while it is alone, and an equal part of them as soon as others wait. What a
+lost worker had begun comes before all that: somebody has read half of it.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from django.db import connection
+
+
+class Slot(enum.Enum):
+    """What a free slot of a worker is for."""
+
+    #: whoever's turn it is
+    COMMON = "TRUE"
+    #: beside the batch, so that nobody waits until somebody else's long answers end: callers of whom nothing runs
+    NEWCOMER = "held = 0"
+    #: beside the batch: readings of cards, of whoever's turn it is
+    CARD = "origin = 'ocr'"
+
+
+CLAIMABLE = """
+state IN ('queued', 'running')
+    AND (state = 'queued' OR (state = 'running' AND lease_expires_at < %(now)s))
+    AND workers_lost + CASE WHEN state = 'running' THEN 1 ELSE 0 END < %(max_attempts)s
+"""
+#: those at the head of the queue that are looked at; more than claims that may run at the same moment
+HEAD = 100
+#: ``held`` counts what runs of the caller, and its own sessions that go before: of claims at the same moment, which see
+#: the same rows and pass over what another has locked, each takes another caller's. A lapsed session of this worker
+#: itself is not looked at: it is its writer's to renew, and the sweeper's to take.
+NEXT = """
+WITH waiting AS MATERIALIZED (
+    SELECT id, caller, origin, created_at,
+        CASE WHEN state = 'running' OR workers_lost > 0 THEN 0 ELSE 1 END AS is_new,
+        ROW_NUMBER() OVER (PARTITION BY caller, origin ORDER BY created_at) - 1 AS ahead
+    FROM sessions_app_chatsession
+    WHERE {claimable} AND NOT (state = 'running' AND worker = %(worker)s)
+),
+busy AS MATERIALIZED (
+    SELECT caller, origin, COUNT(*) AS running
+    FROM sessions_app_chatsession
+    WHERE state IN ('queued', 'running') AND state = 'running' AND lease_expires_at >= %(now)s
+    GROUP BY caller, origin
+),
+ranked AS (
+    SELECT waiting.id, waiting.origin, waiting.created_at, is_new, COALESCE(running, 0) + ahead AS held,
+        CASE WHEN ahead = 0 THEN (
+            SELECT MAX(started_at) FROM sessions_app_chatsession AS earlier
+            WHERE earlier.caller = waiting.caller AND earlier.origin = waiting.origin
+        ) ELSE %(now)s END AS served_at
+    FROM waiting
+    LEFT JOIN busy ON busy.caller = waiting.caller AND busy.origin = waiting.origin
+),
+head AS (
+    SELECT id, ROW_NUMBER() OVER (ORDER BY is_new, held, served_at NULLS FIRST, created_at) AS turn
+    FROM ranked
+    WHERE {is_for}
+    ORDER BY turn
+    LIMIT {head}
+)
+"""
+
+
+ON_SQLITE = f"{NEXT} SELECT id FROM head ORDER BY turn LIMIT 1"  # noqa: S608  (put together from constants)
+#: A row that somebody holds locked is passed over: a worker that was frozen in a transaction holds up nobody. NO KEY: a
+#: listener's row, which refers to the session, is no reason to pass it over.
+ON_POSTGRESQL = f"""{NEXT}
+SELECT locked.id FROM head JOIN sessions_app_chatsession AS locked ON locked.id = head.id
+ORDER BY turn LIMIT 1 FOR NO KEY UPDATE OF locked SKIP LOCKED
+"""  # noqa: S608  (as above)
+
+
+def next_session(slot: Slot) -> str:
+    """The query for the id of the session whose turn it is; its parameters are those of the claim."""
+    query = ON_POSTGRESQL if connection.vendor == "postgresql" else ON_SQLITE
+    return query.format(claimable=CLAIMABLE, is_for=slot.value, head=HEAD)

@@ -1,0 +1,216 @@
+"""In what order sessions are claimed, as a specification: callers take turns, whatever each of them has waiting."""
+
+from __future__ import annotations
+
+import datetime
+import random
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+from django.utils import timezone
+
+from sessions_app import actions
+from sessions_app.appending import Closing
+from sessions_app.models import ChatSession
+from sessions_app.turns import Slot
+from tests.db.session_states import claimed, completed, lapse, open_session, say
+from tests.db.session_states import text as said
+from tests.db.threads import at_once, times
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Nothing is sent to workers, and no two rows are of the same moment."""
+    monkeypatch.setattr("sessions_app.queue.send", lambda session_id: None)
+    began, ticks = timezone.now(), iter(range(10**6))
+    monkeypatch.setattr("django.utils.timezone.now", lambda: began + datetime.timedelta(milliseconds=next(ticks)))
+    yield
+
+
+def wait_many(caller: str, count: int, origin: str = "chat") -> None:
+    for _ in range(count):
+        open_session(caller=caller, origin=origin)
+
+
+def next_caller(slot: Slot = Slot.COMMON) -> str | None:
+    session = actions.claim_next(worker="w", slot=slot)
+    return session and session.caller
+
+
+def end(session: ChatSession) -> None:
+    say(session, said("a"), closing=Closing(reason="stop"))
+
+
+def end_one_of(caller: str) -> None:
+    running = ChatSession.objects.running().filter(caller=caller).order_by("started_at").first()
+    assert running is not None
+    end(running)
+
+
+# --- Turns ---
+
+
+def test_alone_a_caller_gets_every_slot() -> None:
+    wait_many("a", 5)
+    assert [next_caller() for _ in range(6)] == ["a"] * 5 + [None]
+
+
+def test_the_caller_of_whom_the_fewest_run_comes_next() -> None:
+    wait_many("a", 6)
+    assert [next_caller() for _ in range(3)] == ["a"] * 3
+    wait_many("b", 6)
+    assert [next_caller() for _ in range(5)] == ["b", "b", "b", "a", "b"]
+    running = Counter(ChatSession.objects.running().values_list("caller", flat=True))
+    assert running == {"a": 4, "b": 4}
+
+
+def test_the_single_request_of_another_comes_before_five_hundred() -> None:
+    now = timezone.now()
+    ChatSession.objects.bulk_create(
+        ChatSession(id=f"a{n}", caller="a", request={}, model="tiny", next_index=1, created_at=now) for n in range(500)
+    )
+    for _ in range(16):
+        assert next_caller() == "a"
+    open_session(caller="b")
+    assert next_caller() == "b"
+
+
+def test_with_one_slot_callers_alternate_however_long_their_queues() -> None:
+    wait_many("a", 20)
+    wait_many("b", 2)
+    turns = []
+    for _ in range(6):
+        turns.append(next_caller())
+        end_one_of(str(turns[-1]))
+    assert turns == ["a", "b", "a", "b", "a", "a"]
+
+
+def test_who_comes_in_between_does_not_wait_for_those_who_had_a_turn() -> None:
+    wait_many("a", 20)
+    wait_many("b", 20)
+    for _ in range(4):
+        end_one_of(str(next_caller()))
+    open_session(caller="c")
+    assert next_caller() == "c"
+
+
+def test_the_cards_and_the_chats_of_a_caller_are_two_queues() -> None:
+    wait_many("a", 4)
+    for _ in range(2):
+        next_caller()
+    open_session(caller="a", origin="ocr")
+    session = actions.claim_next(worker="w")
+    assert session is not None
+    assert session.origin == "ocr"
+
+
+def test_sessions_of_no_known_caller_are_one_queue() -> None:
+    wait_many("", 3)
+    open_session(caller="b")
+    assert [next_caller() for _ in range(3)] == ["", "b", ""]
+
+
+def test_what_a_lost_worker_began_comes_first_whoever_has_asked() -> None:
+    lost = claimed(open_session(caller="a"))
+    wait_many("b", 1)
+    for _ in range(2):
+        claimed(open_session(caller="a"))
+    lapse(lost)
+    taken = actions.claim_next(worker="w")
+    assert taken is not None
+    assert (taken.pk, taken.workers_lost) == (lost.pk, 1)
+
+
+def test_what_the_sweeper_took_back_comes_first_too() -> None:
+    lost = claimed(open_session(caller="a"))
+    lapse(lost)
+    assert actions.release(lost.pk, lost.attempt, only_lapsed=True)
+    for _ in range(2):
+        claimed(open_session(caller="a"))
+    wait_many("b", 1)
+    assert next_caller() == "a"
+    assert next_caller() == "b"
+
+
+def test_a_lapsed_session_does_not_count_as_running() -> None:
+    for _ in range(2):
+        lapse(claimed(open_session(caller="a")))
+    claimed(open_session(caller="b"))
+    ChatSession.objects.filter(caller="a").update(worker="w")  # of this worker: it does not claim them itself
+    wait_many("b", 1)
+    wait_many("a", 1)
+    assert next_caller() == "a"
+
+
+def test_claims_of_one_moment_take_a_session_of_every_caller() -> None:
+    wait_many("a", 8)
+    wait_many("b", 2)
+    wait_many("c", 1)
+    taken = at_once(*times(lambda: actions.claim_next(worker="w"), 3))
+    found = [session.caller for session in taken if session is not None]
+    # On PostgreSQL one may pass over a row that another has just locked, and find it gone.
+    while len(found) < 3:
+        found.append(str(next_caller()))
+    assert sorted(found) == ["a", "b", "c"]
+
+
+def test_what_has_ended_long_ago_changes_nothing() -> None:
+    for _ in range(3):
+        completed(caller="b")
+    wait_many("b", 1)
+    wait_many("a", 1)
+    assert [next_caller(), next_caller()] == ["a", "b"]
+
+
+# --- Reserved slots ---
+
+
+def test_a_slot_for_newcomers_is_for_callers_of_whom_nothing_runs() -> None:
+    wait_many("a", 3)
+    next_caller()
+    assert next_caller(Slot.NEWCOMER) is None
+    wait_many("b", 2)
+    assert next_caller(Slot.NEWCOMER) == "b"
+    assert next_caller(Slot.NEWCOMER) is None
+
+
+def test_a_slot_for_cards_is_for_cards_in_turns() -> None:
+    wait_many("a", 3)
+    assert next_caller(Slot.CARD) is None
+    wait_many("b", 3, origin="ocr")
+    wait_many("c", 1, origin="ocr")
+    assert [next_caller(Slot.CARD) for _ in range(3)] == ["b", "c", "b"]
+
+
+# --- In the long run ---
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_nobody_waits_for_more_than_its_turn_however_long_others_take(seed: int) -> None:
+    """Four slots, six callers of whom one floods and one asks for long answers; ends come at random."""
+    draw = random.Random(seed)
+    slots, callers = 4, ["flood", "long", "c", "d", "e", "f"]
+    wait_many("flood", 30)
+    waits: dict[str, list[int]] = {caller: [] for caller in callers}
+    asked_at: dict[str, int] = {}
+    running: list[ChatSession] = []
+    for step in range(120):
+        for caller in callers[1:]:
+            if caller not in asked_at and not any(session.caller == caller for session in running):
+                open_session(caller=caller)
+                asked_at[caller] = step
+        session = actions.claim_next(worker="w")
+        assert session is not None
+        running.append(session)
+        if session.caller in asked_at:
+            waits[session.caller].append(step - asked_at.pop(session.caller))
+        if len(running) == slots:
+            ends = draw.choices(running, [1 if session.caller == "long" else 10 for session in running])[0]
+            running.remove(ends)
+            end(ends)
+    # At most one claim of each other caller comes in between.
+    assert max(wait for caller in callers[1:] for wait in waits[caller]) <= len(callers)
+    assert all(len(waits[caller]) > 10 for caller in "cdef")
