@@ -9,6 +9,7 @@ import django
 from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
 
+from config.in_turn import in_turn
 from config.on_the_loop import without_threads
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
@@ -23,9 +24,14 @@ from sessions_app.routing import websocket_urlpatterns  # noqa: E402
 #: where every view is asynchronous. Not ``openapi.json``, whose making takes its time
 API_VIEWS = re.compile(r"/(v1/|ktp-ocr/?$|health$)")
 
+#: /health is asked whether the server lives, and is not among those that wait
+BEGIN_IN_TURN = re.compile(r"/(v1/|ktp-ocr/?$)")
+
 application = ProtocolTypeRouter(
     {
-        "http": with_last_resort(without_threads(Handler(), for_path=API_VIEWS.match)),
+        "http": in_turn(
+            with_last_resort(without_threads(Handler(), for_path=API_VIEWS.match)), for_path=BEGIN_IN_TURN.match
+        ),
         "websocket": OwnPagesOnly(AuthMiddlewareStack(URLRouter(websocket_urlpatterns))),
     }
 )
