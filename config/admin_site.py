@@ -45,6 +45,11 @@ class CarefulAdminSite(admin.AdminSite):
             model_or_iterable, type(bases[1].__name__, bases, {"__module__": bases[1].__module__}), **options
         )
 
+    def get_urls(self) -> list[Any]:
+        from ocr.desk.urls import desk_urls  # its models are loaded after this site is made
+
+        return [*desk_urls(self), *super().get_urls()]
+
     def admin_view(self, view: Any, cacheable: bool = False) -> Any:
         return super().admin_view(_careful(view), cacheable)
 

@@ -1,36 +1,57 @@
-"""The reviewer's desk: readings to check beside their pictures, to correct, and to approve or reject."""
+"""Readings in the admin: the list, bulk decisions, and the plain form of one card, under the rules of the desk."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
+from django import forms as django_forms
 from django.contrib import admin, messages
+from django.contrib.admin.helpers import ActionForm
 from django.contrib.admin.utils import quote
-from django.contrib.auth.models import User
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.forms import ModelForm
-from django.http import HttpRequest, HttpResponse
-from django.http.response import HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
 
 from ocr import extraction as extractions
-from ocr.models import KtpExtraction, RejectReason
+from ocr.desk import card as desk_card
+from ocr.desk.forms import APPROVE, REJECT, REOPEN, CardForm
+from ocr.desk.handling import handle
+from ocr.desk.presenting import rows_of, timeline_of, whole_flags_of
+from ocr.desk.rights import Rights, may_see_image, user_of
+from ocr.history import RejectReason
+from ocr.models import KtpExtraction
 from ocr.refusals import Refused
 from ocr.schema import FIELDS
 
 COLUMNS = tuple(field.column for field in FIELDS)
+RECORD = (
+    *("id", "session_link", "state", "model", "uploaded_by", "file_name"),
+    *("created_at", "completed_at", "submitted_at", "review", "reviewed_by", "reviewed_at", "reject_reason"),
+)
 
-#: POST names of the buttons on the detail page, and what each does
-DECISIONS = ("_approve", "_reject", "_reopen")
+
+class ReasonActionForm(ActionForm):
+    """Beside the choice of an action: a rejection in bulk needs its reason too."""
+
+    reason = django_forms.ChoiceField(
+        label=gettext_lazy("Reason:"),
+        # One in words is for a single card.
+        choices=(("", "---------"), *(choice for choice in RejectReason.choices if choice[0] != RejectReason.OTHER)),
+        required=False,
+    )
 
 
 @admin.register(KtpExtraction)
 class KtpExtractionAdmin(admin.ModelAdmin[KtpExtraction]):
     change_form_template = "ocr/admin/change_form.html"
+    change_list_template = "ocr/admin/change_list.html"
+    action_form = ReasonActionForm
     list_display = ("created_at", "state", "review", "nik_masked", "name_masked", "problem_count", "uploaded_by")
     list_filter = ("state", "review", "flagged", "created_at", "uploaded_by")
     list_select_related = ("uploaded_by",)
@@ -38,39 +59,35 @@ class KtpExtractionAdmin(admin.ModelAdmin[KtpExtraction]):
     date_hierarchy = None
     ordering = ("-created_at",)
     search_fields = ("session__id",)
-    search_help_text = "The id of the extraction or of its session."
+    search_help_text = gettext_lazy("The id of the extraction or of its session.")
     actions = ("approve_selected", "reject_selected")
-    fieldsets = (
-        ("Card", {"fields": COLUMNS}),
-        ("Model's reading", {"fields": ("read_by_model", "raw_answer")}),
-        (
-            "Record",
-            {
-                "fields": (
-                    *("id", "session_link", "state", "model", "uploaded_by", "file_name"),
-                    *("created_at", "completed_at", "review", "reviewed_by", "reviewed_at"),
-                )
-            },
-        ),
-    )
-    readonly_fields = (
-        *("read_by_model", "raw_answer"),
-        *("id", "session_link", "state", "model", "uploaded_by", "file_name"),
-        *("created_at", "completed_at", "review", "reviewed_by", "reviewed_at"),
-    )
+    readonly_fields = ("masked_values", "read_by_model", "raw_answer", *RECORD)
+
+    # --- Who may do what ---
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         # A reading is made by uploading a card.
         return False
 
-    def has_review_permission(self, request: HttpRequest) -> bool:
-        return cast("User", request.user).has_perm("ocr.review_ktp")
+    def has_change_permission(self, request: HttpRequest, obj: KtpExtraction | None = None) -> bool:
+        """Who corrects sees the values in full, so the right to change alone is not enough."""
+        return Rights.of(request).correct and (obj is None or obj.is_open)
 
-    def get_readonly_fields(self, request: HttpRequest, obj: KtpExtraction | None = None) -> tuple[str, ...]:
-        """Values can be corrected while nobody has vouched for them, and not while the model is reading."""
-        if obj is None or obj.review != KtpExtraction.Review.NEEDS_REVIEW or obj.state == KtpExtraction.State.READING:
-            return (*self.readonly_fields, *COLUMNS)
-        return tuple(cast("tuple[str, ...]", self.readonly_fields))
+    def has_review_permission(self, request: HttpRequest) -> bool:
+        return Rights.of(request).review
+
+    def get_fieldsets(self, request: HttpRequest, obj: KtpExtraction | None = None) -> Any:
+        """The values in full, and the model's answer, are for those who review."""
+        record = (_("Record"), {"fields": RECORD})
+        if not Rights.of(request).review:
+            return ((_("Card"), {"fields": ("masked_values",)}), record)
+        return (
+            (_("Card"), {"fields": COLUMNS}),
+            (_("Model's reading"), {"fields": ("read_by_model", "raw_answer")}),
+            record,
+        )
+
+    # --- The list ---
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[KtpExtraction], search_term: str
@@ -81,129 +98,146 @@ class KtpExtractionAdmin(admin.ModelAdmin[KtpExtraction]):
         except ValueError:
             return super().get_search_results(request, queryset, search_term)
 
-    # --- The list ---
-
     @admin.display(description="NIK")
     def nik_masked(self, obj: KtpExtraction) -> str:
         return obj.masked_nik or "–"
 
-    @admin.display(description="Nama")
+    @admin.display(description=gettext_lazy("Name"))
     def name_masked(self, obj: KtpExtraction) -> str:
         return obj.masked_name or "–"
 
-    @admin.display(description="Problems")
+    @admin.display(description=gettext_lazy("Problems"))
     def problem_count(self, obj: KtpExtraction) -> str:
+        if obj.review != KtpExtraction.Review.NEEDS_REVIEW:
+            return "–"
         # One place to look at, however many rules point to it.
-        places = {problem.field for problem in obj.problem_list if problem.severity != "info"}
-        return f"{len(places)} to check" if places else "–"
+        places = len({flag.field for flag in obj.open_flags})
+        return ngettext("%(count)d to check", "%(count)d to check", places) % {"count": places} if places else "–"
 
-    @admin.action(description="Approve selected readings without problems", permissions=["review"])
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        """Decisions first: what cannot be taken back is last."""
+        actions = super().get_actions(request)
+        return dict(sorted(actions.items(), key=lambda item: item[0] == "delete_selected"))
+
+    @admin.action(description=gettext_lazy("Approve selected readings without problems"), permissions=["review"])
     def approve_selected(self, request: HttpRequest, queryset: QuerySet[KtpExtraction]) -> None:
         """Approve in bulk what no check has flagged; a flagged reading must be opened and looked at."""
-        user = cast("User", request.user)
+        user = user_of(request)
         approved = refused = 0
         for extraction in queryset:
-            if not extraction.flagged and self._succeeds(extraction.approve, user, extraction.version):
+            try:
+                if extraction.flagged or not extraction.is_readable:
+                    raise Refused
+                extraction.approve(user, extraction.version)
+            except Refused:
+                refused += 1
+            else:
                 self.log_change(request, extraction, "Approved in bulk.")
                 approved += 1
-            else:
-                refused += 1
         if approved:
-            self.message_user(request, f"{approved} readings approved.", messages.SUCCESS)
-        if refused:
-            self.message_user(
-                request,
-                f"{refused} readings were not approved: they have problems, were not read, or are reviewed already. "
-                "Open each of them to decide.",
-                messages.WARNING,
-            )
+            text = ngettext("%(count)d reading was approved.", "%(count)d readings were approved.", approved)
+            self.message_user(request, text % {"count": approved}, messages.SUCCESS)
+        self._tell_refused(request, refused)
 
-    @admin.action(description="Reject selected readings", permissions=["review"])
+    @admin.action(description=gettext_lazy("Reject selected readings"), permissions=["review"])
     def reject_selected(self, request: HttpRequest, queryset: QuerySet[KtpExtraction]) -> None:
-        user = cast("User", request.user)
-        rejected = 0
+        """Reject in bulk, for the reason chosen beside the action."""
+        user, reason = user_of(request), request.POST.get("reason", "")
+        if reason not in RejectReason or reason == RejectReason.OTHER:
+            self.message_user(request, _("Choose the reason of the rejection beside the action."), messages.ERROR)
+            return
+        rejected = refused = 0
         for extraction in queryset:
-            if self._succeeds(extraction.reject, user, RejectReason.OTHER, "Rejected in bulk.", extraction.version):
+            try:
+                extraction.reject(user, reason, "", extraction.version)
+            except Refused:
+                refused += 1
+            else:
                 self.log_change(request, extraction, "Rejected in bulk.")
                 rejected += 1
-        self.message_user(request, f"{rejected} readings rejected.", messages.SUCCESS)
+        if rejected:
+            text = ngettext("%(count)d reading was rejected.", "%(count)d readings were rejected.", rejected)
+            self.message_user(request, text % {"count": rejected}, messages.SUCCESS)
+        self._tell_refused(request, refused)
 
-    # --- The detail page ---
+    def _tell_refused(self, request: HttpRequest, refused: int) -> None:
+        if refused:
+            text = ngettext(
+                "%(count)d reading was left as it is: it has problems, was not read, or is decided. Open it to decide.",
+                "%(count)d readings were left as they are: they have problems, were not read, or are decided. "
+                "Open each of them to decide.",
+                refused,
+            )
+            self.message_user(request, text % {"count": refused}, messages.WARNING)
 
-    @admin.display(description="Session")
+    # --- The plain form of one card ---
+
+    @admin.display(description=gettext_lazy("Session"))
     def session_link(self, obj: KtpExtraction) -> SafeString | str:
         if obj.session_id is None:
             return "–"
         url = reverse("admin:sessions_app_chatsession_change", args=[quote(obj.session_id)])
         return format_html('<a href="{}">{}</a>', url, obj.session_id)
 
-    @admin.display(description="As the model read it")
+    @admin.display(description=gettext_lazy("Values"))
+    def masked_values(self, obj: KtpExtraction) -> SafeString:
+        # Only shown to those without the right to review.
+        rows = rows_of(obj, Rights(view=True, review=False, correct=False, accuracy=False))
+        return _table(("", row.field.name, row.value or "–") for row in rows)
+
+    @admin.display(description=gettext_lazy("As the model read it"))
     def read_by_model(self, obj: KtpExtraction) -> SafeString | str:
         if not obj.fields_read:
-            return "Nothing yet." if obj.state == KtpExtraction.State.READING else "Nothing."
-        rows = (
-            (
-                "ktp-corrected" if getattr(obj, field.column) != (read := obj.fields_read.get(field.path, "")) else "",
-                field.label,
-                read or "–",
-            )
+            return _("Nothing yet.") if obj.state == KtpExtraction.State.READING else _("Nothing.")
+        corrected = obj.corrected_fields
+        return _table(
+            ("ktp-corrected" if field.path in corrected else "", field.name, obj.fields_read.get(field.path) or "–")
             for field in FIELDS
-        )
-        return format_html(
-            '<table class="ktp-read">{}</table>',
-            format_html_join("", '<tr class="{}"><th scope="row">{}</th><td>{}</td></tr>', rows),
         )
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
+        """A GET shows Django's form; a POST is the desk's, whatever the form shows."""
         obj = self.get_object(request, object_id)
-        if obj is not None and obj.state == KtpExtraction.State.READING:
-            # The sweep would do it within seconds; who looks now need not wait for it.
-            obj = extractions.complete_extraction(obj.pk)
+        rights = Rights.of(request)
+        if obj is None or not rights.view:
+            return super().change_view(request, object_id, form_url, extra_context)
+        if request.method == "POST":
+            return self._answer(request, obj, rights)
+        # The sweep would do it within seconds; who looks now need not wait for it.
+        obj = extractions.complete_extraction(obj.pk)
         context = {
             **(extra_context or {}),
-            "may_see_image": obj is not None
-            and KtpExtraction.objects.images_visible_to(cast("User", request.user)).filter(pk=obj.pk).exists(),
-            "may_review": self.has_review_permission(request) and self.has_change_permission(request, obj),
+            "rights": rights,
+            "may_see_image": may_see_image(request, obj),
+            "rows": rows_of(obj, rights),
+            "whole_flags": whole_flags_of(obj, rights),
+            "timeline": timeline_of(obj, rights),
+            "reasons": RejectReason.choices,
         }
         return super().change_view(request, object_id, form_url, context)
 
-    def save_model(
-        self, request: HttpRequest, obj: KtpExtraction, form: ModelForm[KtpExtraction], change: bool
-    ) -> None:
-        """Write only what the reviewer changed: a reading that completes meanwhile is not overwritten."""
-        values = {field.path: getattr(obj, field.column) for field in FIELDS if field.column in form.changed_data}
-        if values:
-            obj.correct(cast("User", request.user), values, obj.version)
-
-    def response_change(self, request: HttpRequest, obj: KtpExtraction) -> HttpResponse:
-        if not any(name in request.POST for name in DECISIONS):
-            return super().response_change(request, obj)
-        if not self.has_review_permission(request):
-            self.message_user(request, "You may not review readings.", messages.ERROR)
-        elif self._decide(request, obj):
-            self.log_change(request, obj, f"Review: {obj.get_review_display()}.")
-            self.message_user(request, f"{obj}: {obj.get_review_display()}.", messages.SUCCESS)
-        else:
-            self.message_user(
-                request,
-                f"{obj} was not changed: it is {obj.get_review_display()}, {obj.get_state_display()}.",
-                messages.WARNING,
-            )
+    def _answer(self, request: HttpRequest, obj: KtpExtraction, rights: Rights) -> HttpResponse:
+        if not rights.review:
+            raise PermissionDenied
+        form = CardForm(request.POST)
+        if not form.is_valid():
+            return desk_card.invalid_page(request, obj, rights, form)
+        try:
+            is_changed = handle(obj, user_of(request), rights, form)
+        except Refused as refused:
+            return desk_card.refusal_page(request, obj, rights, form, refused)
+        if is_changed:
+            desk_card.log(request, obj, form)
+        told = {APPROVE: _("Approved."), REJECT: _("Rejected."), REOPEN: _("Reopened.")}
+        saved = _("Saved.") if is_changed else _("Nothing was changed.")
+        self.message_user(request, told.get(form.action, saved), messages.SUCCESS if is_changed else messages.INFO)
         return HttpResponseRedirect(request.path)
 
-    def _decide(self, request: HttpRequest, obj: KtpExtraction) -> bool:
-        reviewer = cast("User", request.user)
-        if "_approve" in request.POST:
-            return self._succeeds(obj.approve, reviewer, obj.version)
-        if "_reject" in request.POST:
-            return self._succeeds(obj.reject, reviewer, RejectReason.OTHER, "Rejected.", obj.version)
-        return self._succeeds(obj.reopen, reviewer, "Reopened.", obj.version)
 
-    def _succeeds(self, transition: Callable[..., None], *arguments: Any) -> bool:
-        try:
-            transition(*arguments)
-        except Refused:
-            return False
-        return True
+def _table(rows: Any) -> SafeString:
+    return format_html(
+        '<table class="ktp-read">{}</table>',
+        format_html_join("", '<tr class="{}"><th scope="row">{}</th><td>{}</td></tr>', rows),
+    )

@@ -15,3 +15,8 @@ def mask_nik(nik: str) -> str:
 def mask_name(name: str) -> str:
     """The first letter of each word stays: "BUDI S" is "B••• S"."""
     return " ".join(word[0] + DOT * (len(word) - 1) for word in name.split())
+
+
+def mask(path: str, value: str) -> str:
+    """The value of the field ``path`` so that it tells of nobody."""
+    return mask_nik(value) if path == "nik" else mask_name(value)

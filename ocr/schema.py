@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
+from django.utils.translation import get_language
+
 #: the longest value kept; a card's line holds about 40 characters
 MAX_VALUE_CHARS = 200
 
@@ -26,6 +28,11 @@ class Field:
     label_en: str
     #: it says who the holder is, so it must never come from anywhere but the image
     identifying: bool = False
+
+    @property
+    def name(self) -> str:
+        """What to call it in the language of the page."""
+        return self.label if get_language() == "id" else self.label_en
 
     @property
     def column(self) -> str:

@@ -1,0 +1,168 @@
+"""One card at the desk: its picture, its values and flags, and what can be decided."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from django.conf import settings
+from django.contrib import admin, messages
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
+from django.template.response import TemplateResponse
+from django.utils.translation import gettext as _
+
+from ocr.desk import forms, undoing
+from ocr.desk.conflicts import Conflict, find_conflict
+from ocr.desk.forms import CardForm
+from ocr.desk.handling import handle
+from ocr.desk.presenting import entries_of, rows_of, timeline_of, whole_flags_of
+from ocr.desk.queue import card_url, query_of, review_rights, to_next
+from ocr.desk.rights import Rights, may_see_image, user_of
+from ocr.extraction import complete_extraction
+from ocr.history import RejectReason
+from ocr.models import KtpExtraction
+from ocr.refusals import FlagsOpen, NotOpen, ReasonMissing, Refused, Stale
+
+#: what opens the next card
+DECIDED = (forms.APPROVE, forms.REJECT, forms.UNCLEAR)
+
+
+def card(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
+    """The card, claimed by whoever opens it; a POST corrects, confirms and decides. Needs the right to review."""
+    rights = review_rights(request)
+    extraction = get_object_or_404(KtpExtraction, pk=pk)
+    if request.method == "POST":
+        return answer(request, extraction, rights)
+    extraction = complete_extraction(extraction.pk)
+    if extraction.is_open:
+        extraction.claim(user_of(request))
+    return page(request, extraction, rights)
+
+
+def answer(request: HttpRequest, extraction: KtpExtraction, rights: Rights) -> HttpResponse:
+    """Do what was sent, and go on; or the card again, with the reason why not."""
+    form = CardForm(request.POST)
+    if not form.is_valid():
+        return invalid_page(request, extraction, rights, form)
+    try:
+        is_changed = handle(extraction, user_of(request), rights, form)
+    except Refused as refused:
+        return refusal_page(request, extraction, rights, form, refused)
+    log(request, extraction, form)
+    if form.action in DECIDED:
+        if extraction.review != KtpExtraction.Review.NEEDS_REVIEW:
+            undoing.offer(request, extraction)
+        return to_next(request)
+    if is_changed:
+        messages.success(request, _("Reopened.") if form.action == forms.REOPEN else _("Saved."))
+    else:
+        messages.info(request, _("Nothing was changed."))
+    return HttpResponseRedirect(card_url(request, extraction))
+
+
+def undo(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
+    """POST: take the last decision back, and open its card again."""
+    rights = review_rights(request)
+    extraction = get_object_or_404(KtpExtraction, pk=pk)
+    form = CardForm(request.POST)
+    undoing.forget(request)
+    if not form.is_valid():
+        return invalid_page(request, extraction, rights, form)
+    try:
+        extraction.undo(user_of(request), form.cleaned_data["version"])
+    except Stale as stale:
+        return page(request, extraction, rights, conflict=find_conflict(extraction, stale.changes, {}), status=409)
+    except Refused:
+        return page(
+            request, extraction, rights, errors=[_("It is too late to undo this. Reopen the card.")], status=409
+        )
+    return HttpResponseRedirect(card_url(request, extraction))
+
+
+def invalid_page(request: HttpRequest, extraction: KtpExtraction, rights: Rights, form: CardForm) -> HttpResponse:
+    """The card, and what is wrong with the form that was sent."""
+    return page(request, extraction, rights, conflict=_typed(form), errors=_form_errors(form), status=400)
+
+
+def refusal_page(
+    request: HttpRequest, extraction: KtpExtraction, rights: Rights, form: CardForm, refused: Refused
+) -> HttpResponse:
+    """The card as it is now, why nothing was decided, and what the reviewer had typed."""
+    if isinstance(refused, Stale):
+        sent = form.values if rights.correct and form.action != forms.REJECT else {}
+        conflict = find_conflict(extraction, refused.changes, sent)
+        return page(request, extraction, rights, conflict=conflict, status=409)
+    if isinstance(refused, FlagsOpen):
+        # The corrections are stored; the values may be questioned anew.
+        return page(request, extraction, rights, is_asking=True, status=409)
+    errors = {
+        NotOpen: _("This card cannot be changed or decided in its present state."),
+        ReasonMissing: _("A reason is missing. Nothing was changed."),
+    }
+    return page(request, extraction, rights, conflict=_typed(form), errors=[errors[type(refused)]], status=409)
+
+
+def page(
+    request: HttpRequest,
+    extraction: KtpExtraction,
+    rights: Rights,
+    *,
+    conflict: Conflict | None = None,
+    errors: list[str] | None = None,
+    is_asking: bool = False,
+    status: int = 200,
+) -> HttpResponse:
+    """The one screen. ``is_asking``: an approval was refused because flags are open."""
+    user = user_of(request)
+    waiting = KtpExtraction.objects.waiting_for_review()
+    may_decide = rights.review and extraction.review == KtpExtraction.Review.NEEDS_REVIEW
+    context: dict[str, Any] = {
+        **admin.site.each_context(request),
+        "title": _("Review of a card"),
+        "card": extraction,
+        "rights": rights,
+        "rows": rows_of(extraction, rights, conflict),
+        "whole_flags": whole_flags_of(extraction, rights),
+        "may_see_image": may_see_image(request, extraction),
+        "may_correct": rights.correct and extraction.is_open,
+        "may_approve": may_decide and extraction.is_open,
+        "may_reject": may_decide and extraction.state != KtpExtraction.State.READING,
+        "may_reopen": rights.review and extraction.review != KtpExtraction.Review.NEEDS_REVIEW,
+        "is_others": extraction.is_open and extraction.is_claimed_by_other(user),
+        "timeline": timeline_of(extraction, rights),
+        "is_stale": bool(conflict and conflict.changes),
+        "clashes": len(conflict.clashes) if conflict else 0,
+        "conflict_entries": entries_of(conflict.changes, rights) if conflict else [],
+        "errors": errors or [],
+        "is_asking": is_asking,
+        "undo": undoing.pending(request),
+        "reasons": RejectReason.choices,
+        "waiting": waiting.count(),
+        "flagged": waiting.flagged().count(),
+        "query": query_of(request),
+        "claim_minutes": settings.OCR_CLAIM_MINUTES,
+        "is_nav_sidebar_enabled": False,
+    }
+    return TemplateResponse(request, "ocr/desk/card.html", context, status=status)
+
+
+def log(request: HttpRequest, extraction: KtpExtraction, form: CardForm) -> None:
+    """The admin's own record of who did something here; what it was is in the card's history."""
+    kinds = extraction.history.order_by("-pk").values_list("kind", flat=True)
+    model_admin = admin.site.get_model_admin(KtpExtraction)
+    model_admin.log_change(request, extraction, kinds.first() or form.action)
+
+
+def _typed(form: CardForm) -> Conflict:
+    """Keeps in the form what was typed."""
+    return Conflict((), form.typed, {})
+
+
+def _form_errors(form: CardForm) -> list[str]:
+    """What is wrong with the form as a whole or with a field, by its label."""
+    told = []
+    for name, errors in form.errors.items():
+        label = form.fields[name].label if name in form.fields else None
+        told += [f"{label}: {error}" if label else str(error) for error in errors]
+    return told

@@ -1,0 +1,52 @@
+"""A form that was filled while somebody else changed the card: what each of the two did, field by field."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ocr.history import KtpChange
+from ocr.models import KtpExtraction
+
+
+@dataclass(frozen=True, slots=True)
+class Clash:
+    """One field that both have changed, differently."""
+
+    path: str
+    theirs: str
+    mine: str
+    #: their last correction of it
+    change: KtpChange
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """What to show of a stale form."""
+
+    #: what the other did, oldest first
+    changes: Sequence[KtpChange]
+    #: by path: values that only the stale form changed; they are kept in the form, and not stored yet
+    kept: Mapping[str, str]
+    #: by path: values that both changed, for somebody to choose
+    clashes: Mapping[str, Clash]
+
+
+def find_conflict(card: KtpExtraction, changes: Sequence[KtpChange], sent: Mapping[str, str]) -> Conflict:
+    """Tell the sender's own changes in ``sent`` from values that the form only carried along."""
+    theirs: dict[str, list[KtpChange]] = {}
+    for change in changes:
+        if change.kind == KtpChange.Kind.CORRECTED:
+            theirs.setdefault(change.field, []).append(change)
+    now = card.values
+    kept: dict[str, str] = {}
+    clashes: dict[str, Clash] = {}
+    for path, mine in sent.items():
+        seen = theirs[path][0].old if path in theirs else now[path]
+        if mine in (seen, now[path]):
+            continue
+        if path in theirs:
+            clashes[path] = Clash(path, now[path], mine, theirs[path][-1])
+        else:
+            kept[path] = mine
+    return Conflict(changes, kept, clashes)

@@ -1,0 +1,93 @@
+"""How well cards are read, as the reviewers' decisions show it. Nothing here is of any card."""
+
+from __future__ import annotations
+
+import datetime
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.utils import timezone
+
+from ocr.history import KtpChange
+from ocr.schema import FIELDS
+
+#: weeks on the page, this one included
+WEEKS = 12
+
+
+@dataclass(slots=True)
+class Week:
+    """The cards that were approved in one week, Monday to Sunday in local time."""
+
+    monday: datetime.date
+    approved: int = 0
+    rejected: int = 0
+    #: by path: how often a person gave another value than the model
+    corrected: Counter[str] = field(default_factory=Counter)
+    #: of these, how often no flag had named the field
+    missed: Counter[str] = field(default_factory=Counter)
+    #: of each decision by a reviewer who had opened the card
+    seconds: list[float] = field(default_factory=list)
+
+    def corrected_share(self, path: str) -> float | None:
+        """Of the approved cards; None where there were none."""
+        return self.corrected[path] / self.approved if self.approved else None
+
+    @property
+    def missed_share(self) -> float | None:
+        """Wrong and unflagged fields, of all fields of the approved cards."""
+        return self.missed.total() / (self.approved * len(FIELDS)) if self.approved else None
+
+    @property
+    def median_seconds(self) -> float | None:
+        return statistics.median(self.seconds) if self.seconds else None
+
+    @property
+    def slow_seconds(self) -> float | None:
+        """Nine of ten decisions took no longer."""
+        return sorted(self.seconds)[int(0.9 * (len(self.seconds) - 1))] if self.seconds else None
+
+
+def recent_weeks(today: datetime.date | None = None) -> list[Week]:
+    """The last ``WEEKS`` weeks, oldest first. A decision that was taken back does not count."""
+    today = today or timezone.localdate()
+    this_monday = today - datetime.timedelta(days=today.weekday())
+    first = this_monday - datetime.timedelta(weeks=WEEKS - 1)
+    begin = timezone.make_aware(datetime.datetime.combine(first, datetime.time()))
+    weeks = [Week(first + datetime.timedelta(weeks=number)) for number in range(WEEKS)]
+    for at, kind, facts in _standing_decisions(begin):
+        monday = timezone.localdate(at)
+        number = (monday - first).days // 7
+        if 0 <= number < WEEKS:
+            _count(weeks[number], kind, facts)
+    return weeks
+
+
+def _standing_decisions(begin: datetime.datetime) -> Iterable[tuple[datetime.datetime, str, Mapping[str, Any]]]:
+    """Of each card its last decision since then, unless the card is open again."""
+    decisions = (
+        KtpChange.objects.filter(kind__in=KtpChange.DECISIONS, at__gte=begin)
+        .exclude(extraction__review="needs_review")
+        .order_by("pk")
+        .values_list("extraction_id", "at", "kind", "facts")
+    )
+    last: dict[Any, tuple[datetime.datetime, str, Mapping[str, Any]]] = {}
+    for pk, at, kind, facts in decisions.iterator():
+        last[pk] = (at, kind, facts)
+    return last.values()
+
+
+def _count(week: Week, kind: str, facts: Mapping[str, Any]) -> None:
+    if "corrected" not in facts:
+        return  # of a release that did not note it
+    if kind == KtpChange.Kind.REJECTED:
+        week.rejected += 1
+    else:
+        week.approved += 1
+        week.corrected.update(facts["corrected"])
+        week.missed.update(facts["missed"])
+    if kind != KtpChange.Kind.APPROVED_OWN and "seconds" in facts:
+        week.seconds.append(facts["seconds"])

@@ -1,0 +1,104 @@
+"""What the desk and the admin's change form send: the version that was seen, values, confirmations, a decision."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+from django import forms
+from django.contrib.auth import get_user_model
+from django.http import QueryDict
+from django.utils.translation import gettext_lazy as _
+
+from ocr import problem_texts
+from ocr.history import NOTE_MAX_CHARS, RejectReason
+from ocr.models import KtpExtraction
+from ocr.problems import Problem
+from ocr.querysets import ANY_FLAG, NO_FLAG, QueueFilters
+from ocr.schema import FIELDS, MAX_VALUE_CHARS
+
+#: POST names of the buttons
+SAVE, APPROVE, REJECT, UNCLEAR, REOPEN = "_save", "_approve", "_reject", "_unclear", "_reopen"
+ACTIONS = (APPROVE, REJECT, UNCLEAR, REOPEN, SAVE)
+
+
+class CardForm(forms.Form):
+    """Its fields are optional: what a page does not show is not changed."""
+
+    version = forms.IntegerField(min_value=0)
+    reason = forms.ChoiceField(choices=(("", ""), *RejectReason.choices), required=False)
+    note = forms.CharField(max_length=NOTE_MAX_CHARS, required=False)
+    unclear_note = forms.CharField(max_length=NOTE_MAX_CHARS, required=False)
+    reopen_reason = forms.CharField(max_length=NOTE_MAX_CHARS, required=False)
+
+    def __init__(self, data: QueryDict) -> None:
+        super().__init__(data)
+        self._sent = data
+        for field in FIELDS:
+            self.fields[field.column] = forms.CharField(label=field.name, max_length=MAX_VALUE_CHARS, required=False)
+
+    @property
+    def values(self) -> dict[str, str]:
+        """By path, those that were sent."""
+        return {field.path: self.cleaned_data[field.column] for field in FIELDS if field.column in self.data}
+
+    @property
+    def typed(self) -> dict[str, str]:
+        """By path, those that were sent, valid or not."""
+        return {field.path: str(self.data[field.column]) for field in FIELDS if field.column in self.data}
+
+    @property
+    def confirmed(self) -> list[tuple[str | None, str]]:
+        """Field and code of the flags that were ticked."""
+        pairs = (entry.partition(":") for entry in self._sent.getlist("confirm"))
+        return [(field or None, code) for field, _colon, code in pairs]
+
+    @property
+    def action(self) -> str:
+        """The button that was pressed; none of ours is a save."""
+        return next((name for name in ACTIONS if name in self.data), SAVE)
+
+
+def flag_key(flag: Problem) -> str:
+    """What its tick box sends."""
+    return f"{flag.field or ''}:{flag.code}"
+
+
+API = "api"
+
+
+class QueueForm(forms.Form):
+    """Which part of the queue to work on, from the address."""
+
+    flag = forms.ChoiceField(label=_("Flag"), required=False)
+    uploader = forms.ChoiceField(label=_("Uploaded by"), required=False)
+    day = forms.DateField(label=_("Uploaded on"), required=False, widget=forms.DateInput(attrs={"type": "date"}))
+
+    def __init__(self, data: Any = None) -> None:
+        super().__init__(data)
+        self.fields["flag"].choices = [  # type: ignore[attr-defined]
+            ("", _("All")),
+            (ANY_FLAG, _("Flagged")),
+            (NO_FLAG, _("Not flagged")),
+            (_("One kind of flag"), [(code, Problem(None, code).sentence) for code in problem_texts.TEXTS]),
+        ]
+        waiting = KtpExtraction.objects.waiting_for_review()
+        uploaders = get_user_model().objects.filter(pk__in=waiting.values("uploaded_by")).order_by("username")
+        self.fields["uploader"].choices = [  # type: ignore[attr-defined]
+            ("", _("Everybody")),
+            (API, _("The API")),
+            *((str(user.pk), user.get_username()) for user in uploaders),
+        ]
+
+    @property
+    def filters(self) -> QueueFilters:
+        """What was chosen; what is no choice is left out."""
+        self.is_valid()
+        chosen = self.cleaned_data
+        uploader = chosen.get("uploader") or None
+        day: datetime.date | None = chosen.get("day")
+        return QueueFilters(
+            flag=chosen.get("flag", ""),
+            uploader=None if uploader is None else 0 if uploader == API else int(uploader),
+            day=day,
+        )

@@ -1,0 +1,172 @@
+"""A card as the templates show it: rows of fields with their flags, and the history as a timeline."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from django.utils.translation import gettext as _
+
+from ocr.desk.conflicts import Clash, Conflict
+from ocr.desk.forms import flag_key
+from ocr.desk.rights import Rights
+from ocr.history import KtpChange
+from ocr.masking import mask
+from ocr.models import KtpExtraction
+from ocr.problems import Problem
+from ocr.schema import FIELD_BY_PATH, FIELDS, Field
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A part of a value, in doubt or not."""
+
+    text: str
+    is_doubted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """One flag under its field."""
+
+    key: str
+    severity: str
+    #: what is wrong, most telling first
+    sentences: list[str]
+    #: the value with its doubtful characters; empty where none is known
+    marks: list[Mark]
+    is_confirmed: bool
+    #: who has confirmed it
+    confirmed_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One field of the card."""
+
+    field: Field
+    value: str
+    #: what the model had read, where it was something else
+    read: str | None
+    flags: list[Flag]
+    clash: Clash | None
+    #: what a stale form held, where it can no longer be stored
+    typed: str | None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a flag of it waits for an answer."""
+        return any(not flag.is_confirmed for flag in self.flags)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of the timeline."""
+
+    at: datetime.datetime
+    who: str
+    what: str
+    field: str
+    old: str
+    new: str
+    why: str
+
+    @property
+    def is_correction(self) -> bool:
+        return bool(self.field) and (self.old != self.new)
+
+
+def rows_of(card: KtpExtraction, rights: Rights, conflict: Conflict | None = None) -> list[Row]:
+    """Every field in the card's order. Identifying values are masked for whoever does not review."""
+    values, confirmers = card.values, _confirmers(card)
+    rows = []
+    for field in FIELDS:
+        value, typed = values[field.path], None
+        clash = conflict.clashes.get(field.path) if conflict else None
+        if conflict and rights.correct and card.is_open:
+            value = conflict.kept.get(field.path, value)
+        elif conflict and rights.correct:
+            clash, typed = None, clash.mine if clash else conflict.kept.get(field.path)
+        read = card.fields_read.get(field.path, "")
+        flags = [_flag(card, flag, rights, confirmers) for flag in card.flags if flag.field == field.path]
+        rows.append(
+            Row(
+                field,
+                _shown(field, value, rights),
+                None if read == values[field.path] or not card.fields_read else _shown(field, read, rights),
+                flags,
+                clash,
+                typed if typed != values[field.path] else None,
+            )
+        )
+    return rows
+
+
+def whole_flags_of(card: KtpExtraction, rights: Rights) -> list[Flag]:
+    """Flags of the reading as a whole."""
+    confirmers = _confirmers(card)
+    return [_flag(card, flag, rights, confirmers) for flag in card.flags if flag.field is None]
+
+
+def timeline_of(card: KtpExtraction, rights: Rights) -> list[Entry]:
+    """What happened to the card, oldest first; empty for whoever may not know."""
+    if not rights.accuracy:
+        return []
+    return entries_of(card.history.all(), rights)
+
+
+def entries_of(changes: Iterable[KtpChange], rights: Rights) -> list[Entry]:
+    entries = []
+    for change in changes:
+        field = FIELD_BY_PATH.get(change.field)
+        why = [change.get_reason_display() if change.reason else "", change.note]
+        if change.code:
+            why.insert(0, Problem(None, change.code).sentence)
+        entries.append(
+            Entry(
+                change.at,
+                change.actor_name or _("the server"),
+                change.get_kind_display(),
+                field.name if field else "",
+                _shown(field, change.old, rights) if field else "",
+                _shown(field, change.new, rights) if field else "",
+                ": ".join(part for part in why if part),
+            )
+        )
+    return entries
+
+
+def _flag(card: KtpExtraction, flag: Problem, rights: Rights, confirmers: dict[str, str]) -> Flag:
+    doubts = flag.doubts if rights.review else []
+    return Flag(
+        flag_key(flag),
+        flag.severity,
+        doubts or [flag.sentence],
+        _marks(card.values.get(flag.field or "", ""), flag) if rights.review else [],
+        card.is_confirmed(flag),
+        confirmers.get(flag_key(flag), ""),
+    )
+
+
+def _marks(value: str, flag: Problem) -> list[Mark]:
+    """The value in parts, those underlined that the model was not sure of."""
+    marks, at = [], 0
+    for place in sorted(flag.doubted, key=lambda place: place.at):
+        if place.at > at:
+            marks.append(Mark(value[at : place.at], False))
+        if place.text:
+            marks.append(Mark(value[place.at : place.end], True))
+        at = max(at, place.end)
+    if marks and at < len(value):
+        marks.append(Mark(value[at:], False))
+    return marks
+
+
+def _confirmers(card: KtpExtraction) -> dict[str, str]:
+    confirmations = card.history.filter(kind=KtpChange.Kind.CONFIRMED).values_list("field", "code", "actor_name")
+    return {f"{field}:{code}": name for field, code, name in confirmations}
+
+
+def _shown(field: Field, value: str, rights: Rights) -> str:
+    return value if rights.review or not field.identifying else mask(field.path, value)

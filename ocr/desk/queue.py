@@ -1,0 +1,81 @@
+"""The reviewers' queue: how many wait, which of them to work on, and the next one."""
+
+from __future__ import annotations
+
+from urllib.parse import urlencode
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils.translation import gettext as _
+
+from ocr.desk import undoing
+from ocr.desk.forms import QueueForm
+from ocr.desk.rights import Rights, user_of
+from ocr.models import KtpExtraction
+
+#: of the queue, on its page
+SHOWN = 50
+
+
+def queue(request: HttpRequest) -> HttpResponse:
+    """What waits, the flagged first. Needs the right to review."""
+    rights = review_rights(request)
+    form = QueueForm(request.GET)
+    filters = form.filters
+    waiting = KtpExtraction.objects.waiting_for_review()
+    chosen = waiting.matching(filters)
+    cards = chosen.in_queue_order().select_related("uploaded_by", "claimed_by").defer("raw_answer", "fields_read")
+    user = user_of(request)
+    context = {
+        **admin.site.each_context(request),
+        "title": _("Review desk"),
+        "form": form,
+        "rights": rights,
+        "query": query_of(request),
+        "waiting": waiting.count(),
+        "flagged": waiting.flagged().count(),
+        "chosen": chosen.count(),
+        "claimable": KtpExtraction.objects.claimable_by(user).matching(filters).count(),
+        "cards": [(card, card.is_claimed_by_other(user)) for card in cards[:SHOWN]],
+        "undo": undoing.pending(request),
+        "is_nav_sidebar_enabled": False,
+    }
+    return TemplateResponse(request, "ocr/desk/queue.html", context)
+
+
+def next_card(request: HttpRequest) -> HttpResponse:
+    """POST: claim the next card of the chosen part of the queue, and open it."""
+    review_rights(request)
+    return to_next(request)
+
+
+def to_next(request: HttpRequest) -> HttpResponseRedirect:
+    """To the next card, claimed; back to the queue when there is none."""
+    filters = QueueForm(request.GET).filters
+    card = KtpExtraction.objects.claim_next_for(user_of(request), filters)
+    if card is None:
+        messages.info(request, _("No card waits for you."))
+        return HttpResponseRedirect(f"{reverse('admin:ktp_review')}{query_of(request)}")
+    return HttpResponseRedirect(card_url(request, card))
+
+
+def card_url(request: HttpRequest, card: KtpExtraction) -> str:
+    """Of the card at the desk, with the filters of this request."""
+    return f"{reverse('admin:ktp_review_card', args=[card.pk])}{query_of(request)}"
+
+
+def query_of(request: HttpRequest) -> str:
+    """The filters of the request as the end of an address."""
+    chosen = {name: request.GET[name] for name in ("flag", "uploader", "day") if request.GET.get(name)}
+    return f"?{urlencode(chosen)}" if chosen else ""
+
+
+def review_rights(request: HttpRequest) -> Rights:
+    """Raises ``PermissionDenied`` for whoever does not review."""
+    rights = Rights.of(request)
+    if not rights.review:
+        raise PermissionDenied
+    return rights

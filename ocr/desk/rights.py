@@ -1,0 +1,53 @@
+"""What one user may do with readings. Every page and every POST asks here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+from django.contrib.auth.models import User
+from django.http import HttpRequest
+
+from ocr.models import KtpExtraction
+
+#: the identifying values are shown in full to whoever decides about cards, and to nobody else
+MAY_REVIEW = "ocr.review_ktp"
+MAY_VIEW = "ocr.view_ktpextraction"
+MAY_CORRECT = "ocr.change_ktpextraction"
+MAY_SEE_HISTORY = "ocr.view_ktpchange"
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """Of a user of the admin."""
+
+    view: bool
+    #: decide, confirm flags, reopen, and see the values in full
+    review: bool
+    #: change values; only whoever reviews may
+    correct: bool
+    #: the page about accuracy
+    accuracy: bool
+
+    @classmethod
+    def of(cls, request: HttpRequest) -> Rights:
+        user = user_of(request)
+        may_view = user.has_perm(MAY_VIEW)
+        may_review = may_view and user.has_perm(MAY_REVIEW)
+        return cls(
+            view=may_view,
+            review=may_review,
+            correct=may_review and user.has_perm(MAY_CORRECT),
+            accuracy=may_review or user.has_perm(MAY_SEE_HISTORY),
+        )
+
+
+def may_see_image(request: HttpRequest, card: KtpExtraction) -> bool:
+    """Whether there is a picture of the card, and the user may see it."""
+    visible = KtpExtraction.objects.images_visible_to(user_of(request))
+    return visible.filter(pk=card.pk, image__isnull=False).exists()
+
+
+def user_of(request: HttpRequest) -> User:
+    """The user of a view that needs a log-in."""
+    return cast("User", request.user)

@@ -1,0 +1,170 @@
+// The keyboard of the review desk. Every rule is the server's: this moves the focus and presses buttons.
+// Without it the page is a form whose Enter key does nothing.
+
+const form = document.getElementById("desk-form");
+const fields = form.querySelector(".desk-fields");
+const approve = form.querySelector("[data-key=approve]");
+const stage = form.querySelector(".desk-stage");
+const FOCUSABLE = "input:not([type=hidden]):not(:disabled), .desk-value[tabindex]";
+
+// A row is a field with its flags, or a flag of the whole reading. The flagged ones come first, as they were at first:
+// the order must not move under the fingers.
+const rows = [...fields.querySelectorAll(":scope > .desk-row, :scope > .desk-flag")];
+const isFlagged = (row) => row.matches(".desk-open, .desk-clash, .desk-flag:not(.desk-confirmed)");
+const ordered = [...rows.filter(isFlagged), ...rows.filter((row) => !isFlagged(row))];
+const stops = () => ordered.flatMap((row) => [...row.querySelectorAll(FOCUSABLE)]);
+const rowOf = (element) => rows.find((row) => row.contains(element));
+const boxes = (row) => [...row.querySelectorAll("input[name=confirm]")];
+const isEdited = (row) => [...row.querySelectorAll("input[type=text]")].some((input) => input.value !== input.defaultValue);
+
+// What the server would ask for.
+const isUnanswered = (row) => {
+  const radios = [...row.querySelectorAll("input[type=radio]")];
+  if (radios.length) return !radios.some((radio) => radio.checked);
+  return !isEdited(row) && boxes(row).some((box) => !box.checked);
+};
+
+const focus = (element) => {
+  if (!element) return;
+  element.focus();
+  if (element.matches("input[type=text]")) element.setSelectionRange(element.value.length, element.value.length);
+  element.closest(".desk-row, .desk-flag")?.scrollIntoView({ block: "nearest" });
+};
+const enter = (row) => focus(row?.querySelector(FOCUSABLE));
+
+const panels = [...form.querySelectorAll(".desk-panel")];
+const openPanel = () => panels.find((panel) => panel.open);
+let returnTo = null;
+
+const show = (name) => {
+  const panel = panels.find((candidate) => candidate.dataset.panel === name);
+  if (!panel) return;
+  returnTo ??= document.activeElement;
+  panel.open = true;
+};
+const close = () => {
+  const panel = openPanel();
+  if (!panel) return;
+  panel.open = false;
+  (returnTo?.isConnected ? returnTo : panel.querySelector("summary")).focus();
+  returnTo = null;
+};
+
+for (const panel of panels) {
+  panel.addEventListener("toggle", () => {
+    if (!panel.open) return;
+    for (const other of panels) if (other !== panel) other.open = false;
+    panel.querySelector("input, textarea")?.focus();
+  });
+}
+
+let isSent = false;
+form.addEventListener("submit", (event) => {
+  // A second press while the first is on its way.
+  if (isSent) event.preventDefault();
+  isSent = true;
+});
+addEventListener("pageshow", () => { isSent = false; });
+
+const decide = () => {
+  const panel = openPanel();
+  const button = panel?.querySelector("button[type=submit]");
+  if (button) {
+    form.requestSubmit(button);
+    return;
+  }
+  if (!approve) return;
+  const open = ordered.find(isUnanswered);
+  if (open) {
+    open.classList.add("desk-asked");
+    enter(open);
+  } else {
+    form.requestSubmit(approve);
+  }
+};
+
+const confirmRow = () => {
+  const row = rowOf(document.activeElement) ?? ordered.find(isUnanswered);
+  if (!row) return;
+  for (const box of boxes(row)) if (!box.disabled) box.checked = true;
+  row.classList.remove("desk-asked");
+  enter(ordered.find(isUnanswered) ?? row);
+};
+
+const moveOn = (element, isBack) => {
+  const all = stops();
+  const next = all[all.indexOf(element) + (isBack ? -1 : 1)];
+  if (next) focus(next);
+  return Boolean(next);
+};
+
+const pick = (digit) => {
+  const radio = openPanel()?.querySelectorAll("input[name=reason]")[digit - 1];
+  if (!radio) return false;
+  radio.checked = true;
+  if (radio.value === "other") document.getElementById("desk-note").focus();
+  else radio.focus();
+  return true;
+};
+
+const switchPane = () => {
+  if (!stage) return;
+  if (stage.contains(document.activeElement)) enter(ordered[0]);
+  else stage.focus();
+};
+
+const plain = {
+  F1: () => (openPanel()?.dataset.panel === "help" ? close() : show("help")),
+  F2: confirmRow,
+  F6: switchPane,
+  F8: () => show("unclear"),
+  F9: () => show("reject"),
+  Escape: close,
+};
+
+document.addEventListener("keydown", (event) => {
+  const { target, key } = event;
+  if (event.isComposing) return;
+  if ((event.ctrlKey || event.metaKey) && key === "Enter") {
+    event.preventDefault();
+    if (!event.repeat) decide();
+    return;
+  }
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (plain[key] && !event.repeat) {
+    event.preventDefault();
+    plain[key]();
+    return;
+  }
+  const isTyping = target.matches("textarea, input[type=text]");
+  if (openPanel()?.dataset.panel === "reject" && !isTyping && /^[1-9]$/.test(key)) {
+    if (pick(Number(key))) event.preventDefault();
+    return;
+  }
+  if (!fields.contains(target)) return;
+  if (key === "Enter" && target.matches("input")) {
+    event.preventDefault();
+    enter(ordered[ordered.indexOf(rowOf(target)) + 1]);
+  } else if (key === "Tab" && stops().includes(target)) {
+    if (moveOn(target, event.shiftKey)) {
+      event.preventDefault();
+    } else if (!event.shiftKey) {
+      event.preventDefault();
+      form.querySelector(".desk-bar button, .desk-bar summary").focus();
+    }
+  }
+});
+
+fields.addEventListener("input", (event) => {
+  const row = rowOf(event.target);
+  if (!row || !event.target.matches("input[type=text]")) return;
+  const edited = isEdited(row);
+  row.classList.toggle("desk-edited", edited);
+  for (const box of boxes(row)) {
+    // It was about the value that stood here; the server judges the new one.
+    box.disabled = edited;
+    if (edited) box.checked = false;
+  }
+});
+
+enter(ordered.find(isUnanswered) ?? ordered[0]);
