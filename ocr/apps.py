@@ -14,6 +14,10 @@ class OcrConfig(AppConfig):
     verbose_name = _("KTP reading")
 
     def ready(self) -> None:
+        from sessions_app.privacy import keep_private  # its models are loaded after the app registry
+
+        # A transcript holds all that a card says; it is for those who see the card's values in full.
+        keep_private("ocr", "ocr.review_ktp")
         swept.connect(complete_finished, dispatch_uid="ocr.complete_finished")
         post_migrate.connect(make_missing_groups, sender=self, dispatch_uid="ocr.make_missing_groups")
 

@@ -25,6 +25,7 @@ from sessions_app import (
     chunk_admin,  # noqa: F401  (registers the chunks)
     facts,
     figures,
+    privacy,
     transcript,
 )
 from sessions_app.models import ChatSession, SessionMedia
@@ -219,8 +220,9 @@ class ChatSessionAdmin(SessionModelAdmin):
         return super().render_change_form(request, context, add, change, form_url, obj)
 
     def _detail(self, request: HttpRequest, session: ChatSession) -> dict[str, Any]:
-        media = list(session.media.defer("data"))
-        answer = transcript.read_answer(session.pk)
+        may_read = privacy.may_read(request.user, session)
+        media = list(session.media.defer("data")) if may_read else []
+        answer = transcript.read_answer(session.pk) if may_read else transcript.Answer()
         chunks_url = ""
         if answer.last_index >= 0 and request.user.has_perm("sessions_app.view_chunk"):
             query = urlencode({"session__id__exact": session.pk})
@@ -230,12 +232,14 @@ class ChatSessionAdmin(SessionModelAdmin):
             "session": session,
             "badge": self.badge(session),
             "fact_groups": facts.facts_of(session),
-            "question": transcript.read_question(session.request, media),
+            "may_read": may_read,
+            "question": transcript.read_question(session.request if may_read else {}, media),
             "answer": answer,
             "chunks_url": chunks_url,
             "may_see_media": self.has_media_permission(request),
             "may_cancel": self.has_cancel_permission(request) and not session.is_finished,
-            "live": {
+            "live": may_read
+            and {
                 "path": get_script_prefix() + LIVE_VIEW_PATH.format(session_id=session.pk),
                 "after": answer.last_index,
             },
@@ -245,7 +249,11 @@ class ChatSessionAdmin(SessionModelAdmin):
         """One image or video of the request, as it was sent."""
         if not self.has_media_permission(request):
             raise PermissionDenied
-        media = get_object_or_404(SessionMedia, session_id=session_id, position=position)
+        media = get_object_or_404(
+            SessionMedia.objects.select_related("session"), session_id=session_id, position=position
+        )
+        if not privacy.may_read(request.user, media.session):
+            raise PermissionDenied
         is_shown = media.content_type in SHOWN_CONTENT_TYPES
         response = HttpResponse(
             bytes(media.data), content_type=media.content_type if is_shown else "application/octet-stream"

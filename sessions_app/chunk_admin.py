@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
 from django.contrib.admin.utils import quote
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.html import format_html
@@ -14,7 +15,8 @@ from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 
 from sessions_app import figures
-from sessions_app.models import Chunk, type_of
+from sessions_app.models import ChatSession, Chunk, type_of
+from sessions_app.privacy import may_read
 from sessions_app.storable import storable_text
 from sessions_app.transcript import as_json
 
@@ -44,6 +46,9 @@ class ChunkAdmin(ChunkModelAdmin):
     def has_module_permission(self, request: HttpRequest) -> bool:
         return False
 
+    def has_view_permission(self, request: HttpRequest, obj: Chunk | None = None) -> bool:
+        return super().has_view_permission(request, obj) and (obj is None or may_read(request.user, obj.session))
+
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 
@@ -59,6 +64,10 @@ class ChunkAdmin(ChunkModelAdmin):
             # All chunks of all sessions are too many to count, and nobody reads them so.
             self.message_user(request, "Open a session to see its chunks.", messages.INFO)
             return HttpResponseRedirect(reverse("admin:sessions_app_chatsession_changelist"))
+        # Several ids in one address are looked for together.
+        sessions = ChatSession.objects.filter(pk__in=request.GET.getlist("session__id__exact")).only("origin")
+        if not all(may_read(request.user, session) for session in sessions):
+            raise PermissionDenied
         context = {"title": "Chunks", "subtitle": session_id, "session_pk": quote(session_id)}
         return super().changelist_view(request, {**context, **(extra_context or {})})
 

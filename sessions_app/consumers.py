@@ -23,6 +23,7 @@ from sessions_app.db import in_db
 from sessions_app.hub import SessionGone, hub
 from sessions_app.log_lines import short_id
 from sessions_app.models import ChatSession
+from sessions_app.privacy import permission_for
 from sessions_app.sse import MAX_INDEX
 from sessions_app.transcript import shown
 from sessions_app.wakeups import StreamChunk
@@ -77,7 +78,10 @@ class SessionLiveView(AsyncJsonWebsocketConsumer):
         self._follower: asyncio.Task[None] | None = None
 
     async def connect(self) -> None:
+        session_id = self.scope["url_route"]["kwargs"]["session_id"]
         log_in = log_in_of(self.scope)
+        if log_in is not None:
+            log_in = log_in._replace(also=await in_db(_permission_of, session_id))
         if log_in is None or not await in_db(those_who_may_watch, [log_in]):
             await self.close(code=FORBIDDEN)
             return
@@ -87,7 +91,6 @@ class SessionLiveView(AsyncJsonWebsocketConsumer):
         if after is None:
             await self.close(code=MALFORMED)
             return
-        session_id = self.scope["url_route"]["kwargs"]["session_id"]
         name = f"live view of {short_id(session_id)}"
         self._follower = asyncio.create_task(self._follow(session_id, after, log_in), name=name)
 
@@ -178,6 +181,12 @@ def read_cursor(query_string: bytes) -> int | None:
     except ValueError:
         return None
     return after if -1 <= after <= MAX_INDEX else None
+
+
+def _permission_of(session_id: str) -> str:
+    """What it takes to read this session besides the right to view sessions."""
+    origin = ChatSession.objects.filter(pk=session_id).values_list("origin", flat=True).first()
+    return permission_for(origin or "")
 
 
 def read_standing(session_id: str) -> Standing | None:

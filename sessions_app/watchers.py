@@ -19,6 +19,7 @@ from django.contrib.auth import HASH_SESSION_KEY
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
 from django.db import Error
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from sessions_app.db import in_db
@@ -38,6 +39,8 @@ class LogIn(NamedTuple):
     user_id: int
     #: another one once the password has been changed
     user_hash: str
+    #: a permission that the watched session takes besides ``PERMISSION``; "" for none
+    also: str = ""
 
 
 def log_in_of(scope: dict[str, Any]) -> LogIn | None:
@@ -49,7 +52,10 @@ def log_in_of(scope: dict[str, Any]) -> LogIn | None:
 
 
 def those_who_may_watch(log_ins: Collection[LogIn]) -> set[LogIn]:
-    """The log-ins that last, of active members of the staff who may view sessions. Two queries for each ``BATCH``."""
+    """The log-ins that last, of active members of the staff who may view sessions, and what each watches.
+
+    Two queries for each ``BATCH``, and one for each further permission.
+    """
     allowed: set[LogIn] = set()
     remaining = iter(log_ins)
     while batch := list(itertools.islice(remaining, BATCH)):
@@ -58,18 +64,26 @@ def those_who_may_watch(log_ins: Collection[LogIn]) -> set[LogIn]:
                 session_key__in={log_in.session_key for log_in in batch}, expire_date__gt=timezone.now()
             ).values_list("session_key", flat=True)
         )
-        users = (
-            User.objects.with_perm(PERMISSION, backend="django.contrib.auth.backends.ModelBackend")
-            .filter(is_staff=True, pk__in={log_in.user_id for log_in in batch})
-            .only("password")
-        )
-        hashes = {user.pk: user.get_session_auth_hash() for user in users}
+        user_ids = {log_in.user_id for log_in in batch}
+        hashes = {user.pk: user.get_session_auth_hash() for user in _staff_with(PERMISSION, user_ids)}
+        further = {also: {user.pk for user in _staff_with(also, user_ids)} for also in _others(batch)}
         allowed |= {
             log_in
             for log_in in batch
-            if log_in.session_key in lasting and hashes.get(log_in.user_id) == log_in.user_hash
+            if log_in.session_key in lasting
+            and hashes.get(log_in.user_id) == log_in.user_hash
+            and (not log_in.also or log_in.user_id in further[log_in.also])
         }
     return allowed
+
+
+def _staff_with(permission: str, user_ids: Collection[int]) -> QuerySet[User]:
+    holders = User.objects.with_perm(permission, backend="django.contrib.auth.backends.ModelBackend")
+    return holders.filter(is_staff=True, pk__in=user_ids).only("password")
+
+
+def _others(log_ins: Collection[LogIn]) -> set[str]:
+    return {log_in.also for log_in in log_ins if log_in.also}
 
 
 class Watchers:

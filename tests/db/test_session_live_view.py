@@ -266,6 +266,19 @@ def test_all_but_active_staff_with_the_permission_are_refused(columns: dict[str,
     run(main)
 
 
+def test_a_session_about_a_person_takes_the_permission_for_it(cookie: str, operator: User) -> None:
+    session = completed(origin="ocr")
+    reviewing = Permission.objects.get(codename="review_ktp")
+
+    async def main() -> None:
+        assert await refusal(socket(session.pk, cookie)) == 4403
+        await in_db(lambda: operator.user_permissions.add(reviewing))
+        watcher = await opened(session.pk, cookie)
+        await hear_chunks(watcher, up_to=1)
+
+    run(main)
+
+
 @pytest.mark.parametrize(
     "headers",
     [

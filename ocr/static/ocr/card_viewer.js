@@ -37,6 +37,7 @@ if (image) {
   };
 
   const clamp = () => {
+    if (!image.naturalWidth) return;
     const room = fitted() * view.size;
     const isTurned = view.quarter % 2 !== 0;
     const [width, height] = isTurned ? [image.naturalHeight, image.naturalWidth] : [image.naturalWidth, image.naturalHeight];

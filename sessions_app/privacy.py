@@ -1,0 +1,29 @@
+"""Sessions whose words are about persons: they are read by those with a permission of their own, and listed by all.
+
+Whoever watches over runs needs their states and figures, and not what a model has read from somebody's papers. The app
+that opens such sessions says here which permission they take.
+"""
+
+from __future__ import annotations
+
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, PermissionsMixin
+
+from sessions_app.models import ChatSession
+
+_permissions: dict[str, str] = {}
+
+
+def keep_private(origin: str, permission: str) -> None:
+    """What sessions of ``origin`` are asked and say is only for those with ``permission``."""
+    _permissions[origin] = permission
+
+
+def permission_for(origin: str) -> str:
+    """What it takes to read such a session besides the right to view sessions; "" when nothing."""
+    return _permissions.get(origin, "")
+
+
+def may_read(user: AbstractBaseUser | AnonymousUser, session: ChatSession) -> bool:
+    """Whether the user, who may view sessions, may also read what this one says."""
+    permission = permission_for(session.origin)
+    return not permission or (isinstance(user, PermissionsMixin) and user.has_perm(permission))

@@ -1,0 +1,105 @@
+"""What a model has read from a card is not for whoever may look at sessions."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+
+from ocr.extraction import complete_extraction
+from sessions_app import watchers
+from sessions_app.models import ChatSession
+from sessions_app.watchers import LogIn, those_who_may_watch
+from tests.db.ktp_cards import read_extraction
+from tests.db.session_states import completed
+from tests.ktp_card import CARD
+
+pytestmark = pytest.mark.django_db
+
+VIEWS = ("view_chatsession", "view_chunk", "view_sessionmedia")
+
+
+def signed_in(*codenames: str) -> tuple[Client, User]:
+    user = User.objects.create_user(f"user-{len(codenames)}", is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
+    client = Client()
+    client.force_login(user)
+    return client, user
+
+
+@pytest.fixture
+def card_session() -> ChatSession:
+    session = read_extraction().session
+    assert session is not None
+    session.media.create(position=0, kind="image", content_type="image/png", sha256="0" * 64, size=1, data=b"x")
+    return session
+
+
+def pages_of(session: ChatSession) -> list[str]:
+    chunk = session.chunks.get(index=1)
+    # The admin writes an underscore in a key as _5F.
+    key = session.pk.replace("_", "_5F")
+    return [
+        f"/admin/sessions_app/chatsession/{key}/change/",
+        f"/admin/sessions_app/chunk/?session__id__exact={session.pk}",
+        f"/admin/sessions_app/chunk/{chunk.pk}/change/",
+        f"/admin/sessions_app/chatsession/{session.pk}/media/0/",
+    ]
+
+
+def test_the_right_to_view_sessions_does_not_show_what_a_card_says(card_session: ChatSession) -> None:
+    client, _ = signed_in(*VIEWS)
+
+    transcript, *others = (client.get(page) for page in pages_of(card_session))
+
+    assert transcript.status_code == 200 and "about a person" in transcript.text
+    for value in (CARD["nik"], CARD["nama"], CARD["alamat.name"], "Show the chunks", "/media/0/"):
+        assert value not in transcript.text
+    assert [response.status_code for response in others] == [403, 403, 403]
+
+
+def test_an_address_with_two_sessions_shows_neither(card_session: ChatSession) -> None:
+    client, _ = signed_in(*VIEWS)
+    public = completed("Hello.")
+
+    address = f"/admin/sessions_app/chunk/?session__id__exact={card_session.pk}&session__id__exact={public.pk}"
+
+    assert client.get(address).status_code == 403
+
+
+def test_whoever_reviews_cards_reads_their_sessions(card_session: ChatSession) -> None:
+    client, _ = signed_in(*VIEWS, "review_ktp")
+
+    responses = [client.get(page) for page in pages_of(card_session)]
+
+    assert {response.status_code for response in responses} == {200}
+    assert all(CARD["nik"] in response.text for response in responses[:1])
+
+
+def test_other_sessions_are_read_as_before() -> None:
+    client, _ = signed_in(*VIEWS)
+
+    assert "A plate." in client.get(pages_of(completed("A plate."))[0]).text
+
+
+def test_a_live_view_needs_the_further_permission_for_as_long_as_it_lasts() -> None:
+    client, user = signed_in(*VIEWS)
+    watching = LogIn(client.session.session_key or "", user.pk, user.get_session_auth_hash())
+    of_a_card = watching._replace(also="ocr.review_ktp")
+
+    assert those_who_may_watch([watching, of_a_card]) == {watching}
+    user.user_permissions.add(Permission.objects.get(codename="review_ktp"))
+    assert those_who_may_watch([watching, of_a_card]) == {watching, of_a_card}
+    assert watchers.PERMISSION == "sessions_app.view_chatsession"
+
+
+def test_no_log_line_of_a_reading_is_a_key_to_its_stream(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+
+    extraction = read_extraction()
+    complete_extraction(extraction.pk)
+
+    assert "is read" in caplog.text
+    assert str(extraction.session_id) not in caplog.text

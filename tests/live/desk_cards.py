@@ -1,0 +1,77 @@
+"""Cards that wait at the review desk: drawn specimens with readings as a model might have given them.
+
+Run in a server's own settings, by ``Stack.run_python``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import django
+
+django.setup()
+
+from django.contrib.auth.models import Group, User  # noqa: E402
+from django.db import transaction  # noqa: E402
+
+from ocr.checks import run_checks  # noqa: E402
+from ocr.doubted import Doubted  # noqa: E402
+from ocr.models import KtpExtraction, KtpImage  # noqa: E402
+from ocr.problems import Problem  # noqa: E402
+from ocr.specimens import make_specimen  # noqa: E402
+from tests.ktp_card import CARD  # noqa: E402
+
+PASSWORD = "correct-horse-battery"
+
+
+def make_person(name: str, *groups: str) -> None:
+    """Staff with these roles."""
+    user = User.objects.create_user(name, password=PASSWORD, is_staff=True)
+    user.groups.set(Group.objects.filter(name__in=groups))
+
+
+def make_card(number: int, *, doubted: int = 0, read: Mapping[str, str] | None = None, uploader: str = "") -> str:
+    """One card in the queue; the model was not sure of a digit and a letter, if so many are asked for. Its id."""
+    specimen = make_specimen(2026, number, "flat", width=856)
+    picture = io.BytesIO()
+    specimen.image.save(picture, "JPEG", quality=85)
+    values = {**CARD, "nik": f"31719901019{number % 100000:05d}", **(read or {})}
+    problems = [*_doubts(values)[:doubted], *run_checks(values)]
+    user = User.objects.get(username=uploader) if uploader else None
+    with transaction.atomic():
+        card = KtpExtraction.objects.create(model="tiny", file_name=f"card-{number}.jpg", uploaded_by=user)
+        KtpImage.objects.create(
+            extraction=card,
+            content_type="image/jpeg",
+            sha256=hashlib.sha256(picture.getvalue()).hexdigest(),
+            width=specimen.image.width,
+            height=specimen.image.height,
+            data=picture.getvalue(),
+        )
+        card.mark_read(values=values, raw_answer=json.dumps(values), found=problems)
+    return str(card.pk)
+
+
+def _doubts(values: Mapping[str, str]) -> list[Problem]:
+    digit = values["nik"][12]
+    other = "5" if digit != "5" else "8"
+    return [
+        Problem("nik", "uncertain", doubted=(Doubted(12, digit, 0.6, ((other, 0.3),)),)),
+        Problem("nama", "uncertain", doubted=(Doubted(0, values["nama"][0], 0.7, (("5", 0.2),)),)),
+    ]
+
+
+def correct(pk: str, name: str, values: Mapping[str, str]) -> None:
+    """Another person's correction, while a page is open."""
+    card = KtpExtraction.objects.get(pk=pk)
+    card.correct(User.objects.get(username=name), values, card.version)
+
+
+def run(calls: list[tuple[str, list[Any], dict[str, Any]]]) -> None:
+    """Call functions of this module by name, and print what they return as JSON."""
+    json.dump([globals()[name](*arguments, **options) for name, arguments, options in calls], sys.stdout)
