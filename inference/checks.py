@@ -33,6 +33,15 @@ def check_inference_settings(app_configs: Sequence[AppConfig] | None, **kwargs: 
                 id="inference.W001",
             )
         )
+    if settings.MAX_REQUEST_BYTES < settings.OCR_MAX_UPLOAD_BYTES:
+        found.append(
+            checks.Warning(
+                f"MAX_REQUEST_BYTES ({settings.MAX_REQUEST_BYTES}) is too small for a card of OCR_MAX_UPLOAD_BYTES "
+                f"({settings.OCR_MAX_UPLOAD_BYTES}).",
+                hint="Raise MAX_REQUEST_BYTES, or lower OCR_MAX_UPLOAD_BYTES.",
+                id="inference.W006",
+            )
+        )
     if settings.MEDIA_LOCAL_ROOT and not Path(settings.MEDIA_LOCAL_ROOT).is_dir():
         found.append(
             checks.Error(

@@ -14,7 +14,7 @@ from inference.api.body import read_upload
 from inference.errors import ApiError, InvalidRequest, Unavailable
 from inference.generations import wait_for_answer
 from inference.readiness import check_model_available
-from ocr.card_image import check_size
+from ocr.card_image import check_size, make_ready
 from ocr.extraction import complete_extraction, start_extraction
 from ocr.models import KtpExtraction
 from ocr.schema import as_contract
@@ -25,7 +25,8 @@ from sessions_app.request_id import current_request_id
 router = Router(tags=["ktp"])
 
 DESCRIPTION = """\
-Reads an Indonesian identity card (KTP). Send the picture as the multipart field `image`.
+Reads an Indonesian identity card (KTP). Send the picture as the multipart field `image`:
+JPEG, PNG, WebP, HEIC, AVIF, TIFF, BMP, GIF, or a PDF, of which the first page is read.
 
 The answer always has the same eleven keys, every value a string (`alamat` an object of four). What could not be read is
 `""`, and `meta.problems` says why.
@@ -111,7 +112,7 @@ async def read_ktp(request: HttpRequest, response: HttpResponse) -> dict[str, An
         )
     await check_model_available()
     extraction = await start_extraction(
-        data=image.data,
+        image=await make_ready(image.data),
         file_name=image.name,
         caller=caller_of(request),
         request_id=current_request_id(),

@@ -10,12 +10,18 @@ from django.conf import settings
 from PIL import Image
 
 from inference.errors import TooLarge
+from inference.media.decode import finished, submit_image
+from inference.media.formats.image import format_of
 from inference.media.images import decode_image, image_content_type
+from inference.media.large import WHOLE_PIXELS
 from inference.media.limits import Limits, check_shape
+from ocr import scans
 
 #: pixels; an ID-1 card of this width has 600 dots an inch, more than any print of it, and more pixels read no better
 LONGEST_SIDE = 2048
 JPEG_QUALITY = 92
+#: quarter turns to the right → how Pillow turns
+QUARTER_TURNS = {1: Image.Transpose.ROTATE_270, 2: Image.Transpose.ROTATE_180, 3: Image.Transpose.ROTATE_90}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +32,8 @@ class CardImage:
     width: int
     height: int
     data: bytes
+    #: of the document that it is a page of
+    pages: int = 1
     kind: str = "image"
     param: str = "image"
 
@@ -34,28 +42,52 @@ class CardImage:
         return hashlib.sha256(self.data).hexdigest()
 
 
-def prepare(data: bytes, limits: Limits, param: str | None = "image") -> CardImage:
+async def make_ready(data: bytes, *, page: int = 1, turn: int = 0) -> CardImage:
+    """The upload as ``prepare`` makes it, in a process that decodes. Of a PDF its page ``page``.
+
+    ``turn`` is in quarters to the right. Raises TooLarge, InvalidMedia, and Unavailable where decoding does not get
+    its turn.
+    """
+    check_size(len(data))
+    is_pdf = format_of(data) is None and scans.is_pdf(data)
+    submitted = submit_image(prepare, data, param="image", more=(page, turn), pixels=WHOLE_PIXELS if is_pdf else None)
+    return await finished(submitted)
+
+
+def prepare(data: bytes, limits: Limits, param: str | None = "image", page: int = 1, turn: int = 0) -> CardImage:
     """Decode what was uploaded and encode it anew: PNG stays PNG, everything else becomes JPEG.
 
     EXIF goes with that, and the place and the device it names. Takes some 100 ms of CPU for a phone's photograph, and
     is done in a process of its own. Raises InvalidMedia where it is no image.
     """
-    image = decode_image(data, limits, param)
+    pages = 1
+    if format_of(data) is None and scans.is_pdf(data):
+        image, pages = scans.page_picture(data, page, limits, param)
+        content_type = "image/jpeg"
+    else:
+        image = decode_image(data, limits, param)
+        is_png = image_content_type(data, param=param) == "image/png"
+        content_type = "image/png" if is_png else "image/jpeg"
     image.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
+    if turn % 4:
+        image = image.transpose(QUARTER_TURNS[turn % 4])
     # Rounding may have made a long strip longer than the model takes.
     check_shape(*image.size, limits, kind="image", param=param)
     # Pillow writes what it finds here into the file: ICC profiles, comments, text chunks.
     image.info.clear()
-    content_type = "image/png" if image_content_type(data, param=param) == "image/png" else "image/jpeg"
     encoded = io.BytesIO()
     if content_type == "image/png":
         image.save(encoded, "PNG")
     else:
         image.save(encoded, "JPEG", quality=JPEG_QUALITY)
-    return CardImage(content_type=content_type, width=image.width, height=image.height, data=encoded.getvalue())
+    return CardImage(content_type, image.width, image.height, encoded.getvalue(), pages)
 
 
 def check_size(size: int) -> None:
-    """Raises TooLarge for an upload of more than ``MAX_IMAGE_BYTES``."""
-    if size > settings.MAX_IMAGE_BYTES:
-        raise TooLarge(f"The image has {size} bytes; at most {settings.MAX_IMAGE_BYTES} are allowed.", param="image")
+    """Raises TooLarge for an upload of more than ``OCR_MAX_UPLOAD_BYTES``."""
+    most = settings.OCR_MAX_UPLOAD_BYTES
+    if size > most:
+        raise TooLarge(
+            f"The file has {size} bytes; at most {most} are allowed. Save the picture at a lower quality or size.",
+            param="image",
+        )

@@ -17,7 +17,6 @@ from django.db import transaction
 
 from inference import generations
 from inference.engine.types import Sampling
-from inference.media.decode import finished, submit_image
 from ocr import card_image, doubt, prompt
 from ocr.judging import judge_answer
 from ocr.models import FILE_NAME_MAX_CHARS, KtpExtraction, KtpImage
@@ -38,15 +37,13 @@ ABANDONED_SECONDS = 300
 
 
 async def start_extraction(
-    *, data: bytes, file_name: str, caller: str, user: User | None = None, request_id: str = ""
+    *, image: card_image.CardImage, file_name: str, caller: str, user: User | None = None, request_id: str = ""
 ) -> KtpExtraction:
     """Store the card and send it to the model; the reading is filled in later.
 
-    ``caller`` is who asks, as ``sessions_app.callers`` writes it. Raises InvalidMedia and TooLarge for the upload,
-    OverShare and Unavailable when no run can be queued. Nothing stays behind then.
+    ``caller`` is who asks, as ``sessions_app.callers`` writes it. Raises OverShare and Unavailable when no run can be
+    queued. Nothing stays behind then.
     """
-    card_image.check_size(len(data))
-    image = await finished(submit_image(card_image.prepare, data, param="image"))
     # A client who leaves now must not leave a stored card without its session.
     return await asyncio.shield(_store_and_send(image, file_name, caller, user, request_id))
 

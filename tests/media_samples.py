@@ -10,6 +10,7 @@ from typing import Any
 
 import av
 import numpy as np
+import pillow_heif
 from PIL import Image
 
 #: grey of frame n of a sample video is this times n, so that a picked frame tells its number
@@ -32,6 +33,24 @@ def encode_image(image: Image.Image, *, format: str = "PNG", **options: Any) -> 
     """A picture as a file."""
     target = io.BytesIO()
     image.save(target, format=format, **options)
+    return target.getvalue()
+
+
+def heic_bytes(image: Image.Image, *, tile: int = 0, **options: Any) -> bytes:
+    """A picture as phones write it; with ``tile`` in tiles of that size."""
+    target = io.BytesIO()
+    pillow_heif.options.GRID_TILE_SIZE = tile
+    try:
+        pillow_heif.from_pillow(image).save(target, **options)
+    finally:
+        pillow_heif.options.GRID_TILE_SIZE = 0
+    return target.getvalue()
+
+
+def pdf_bytes(*pages: Image.Image, dots_an_inch: int = 150) -> bytes:
+    """A scan with these pages."""
+    target = io.BytesIO()
+    pages[0].save(target, "PDF", save_all=True, append_images=pages[1:], resolution=dots_an_inch)
     return target.getvalue()
 
 

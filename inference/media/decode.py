@@ -20,10 +20,10 @@ from inference.errors import Unavailable
 from inference.media import images, videos
 from inference.media.budget import RequestBudget
 from inference.media.decoding import WALL_FACTOR, decoding_pool
-from inference.media.formats.image import PNG, WEBP, format_of
+from inference.media.formats.image import AVIF, HEIC, PNG, WEBP, format_of
 from inference.media.images import CheckedImage, header_size, most_pixels
 from inference.media.large import WHOLE_PIXELS, png_pixels
-from inference.media.limits import media_limits
+from inference.media.limits import check_shape, media_limits
 from inference.media.videos import VideoShape
 
 T = TypeVar("T")
@@ -33,7 +33,7 @@ WORKER_QUEUE_SECONDS = 60.0
 
 
 async def check_image(data: bytes, *, param: str, sizes: VisionSizes | None = None) -> CheckedImage:
-    return await finished(submit_image(images.check_image, data, param=param, sizes=sizes))
+    return await finished(submit_image(images.check_image, data, param=param, more=(sizes,), sizes=sizes))
 
 
 async def survey_video(data: bytes, *, param: str) -> VideoShape:
@@ -46,7 +46,7 @@ async def check_video(data: bytes, *, param: str, budget: RequestBudget | None =
 
 def decode_image(data: bytes, sizes: VisionSizes | None) -> Image.Image:
     """For a thread that may wait."""
-    return _wait(submit_image(images.decode_image, data, param=None, sizes=sizes))
+    return _wait(submit_image(images.decode_image, data, param=None, more=(sizes,), sizes=sizes))
 
 
 def sample_video(data: bytes, sizes: VisionSizes | None = None) -> Video:
@@ -55,18 +55,33 @@ def sample_video(data: bytes, sizes: VisionSizes | None = None) -> Video:
 
 
 def submit_image(
-    work: Callable[..., T], data: bytes, *, param: str | None, sizes: VisionSizes | None = None
+    work: Callable[..., T],
+    data: bytes,
+    *,
+    param: str | None,
+    more: tuple[Any, ...] = (),
+    sizes: VisionSizes | None = None,
+    pixels: int | None = None,
 ) -> Future[T]:
-    """Have ``work(data, limits, param[, sizes])`` done. Raises InvalidMedia where the header says that it is no use."""
+    """Have ``work(data, limits, param, *more)`` done. Raises InvalidMedia where the header says that it is no use.
+
+    ``sizes`` are those of the model, where the picture is wanted at the size at which it sees it. What is no image and
+    is made one, such as the page of a document, counts as so many ``pixels``.
+    """
     limits = media_limits()
-    width, height = header_size(data, param=param)
+    is_large = False
+    if pixels is None:
+        width, height = header_size(data, param=param)
+        check_shape(width, height, limits, kind="image", param=param)
+        is_large = width * height > WHOLE_PIXELS
+        pixels = _pixels_at_once(data, width, height, sizes)
     return decoding_pool().submit(
         work,
-        (data, limits, param, *([sizes] if sizes else [])),
+        (data, limits, param, *more),
         kind="image",
         param=param,
-        pixels=_pixels_at_once(data, width, height, sizes),
-        is_large=width * height > WHOLE_PIXELS,
+        pixels=pixels,
+        is_large=is_large,
         cpu_seconds=limits.image_decode_seconds,
     )
 
@@ -75,8 +90,8 @@ def _pixels_at_once(data: bytes, width: int, height: int, sizes: VisionSizes | N
     kind = format_of(data)
     if kind is PNG:
         return png_pixels(data, width, height, most_pixels(width, height, sizes))
-    # Libwebp keeps a picture twice as often as the others do.
-    return width * height * (2 if kind is WEBP else 1)
+    # These decoders keep a picture twice as often as the others do.
+    return width * height * (2 if kind in (WEBP, HEIC, AVIF) else 1)
 
 
 def _submit_video(work: Callable[..., T], data: bytes, param: str | None, *more: Any) -> Future[T]:

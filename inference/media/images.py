@@ -14,9 +14,9 @@ from PIL import Image
 
 from inference.engine.vision import VisionSizes
 from inference.errors import InvalidMedia
-from inference.media import large, png_rows
+from inference.media import heic, large, png_rows
 from inference.media.formats.bare import BareImage, Unreadable
-from inference.media.formats.image import JPEG, PNG, TIFF, WEBP, ImageFormat, format_of
+from inference.media.formats.image import AVIF, HEIC, JPEG, PNG, TIFF, WEBP, ImageFormat, format_of
 from inference.media.large import BAND_PIXELS, WHOLE_PIXELS
 from inference.media.limits import Limits, check_shape
 
@@ -145,14 +145,19 @@ def _decode(data: bytes, file: BareImage, limits: Limits, pixels: int, param: st
         return large.decode_webp(data, pixels)
     if kind is PNG and is_large and (bands := large.png_bands(file)) is not None:
         return large.reduce_bands(bands, (file.width, file.height), pixels, _as_rgb)
+    if kind in (HEIC, AVIF) and is_large:
+        return heic.decode_reduced(data, pixels)
+    if kind is HEIC:
+        return heic.decode_whole(data, file.upright_size)
     image = _opened(data, kind, limits, param)
     image.load()
-    return image
+    return heic.shown_part(data, image) if kind is AVIF else image
 
 
 def _upright_rgb(image: Image.Image, file: BareImage, pixels: int) -> Image.Image:
-    if format_of(file.data) is not TIFF:
-        # Pillow turns a TIFF by itself.
+    kind, is_large = format_of(file.data), file.width * file.height > WHOLE_PIXELS
+    # Pillow turns a TIFF by itself, and so does libheif.
+    if kind is not TIFF and (kind is not HEIC or is_large):
         _turn(image, file.orientation)
     if image.width * image.height <= WHOLE_PIXELS or (image.mode == "RGB" and "transparency" not in image.info):
         return _as_rgb(image)
@@ -208,7 +213,7 @@ def _format(data: bytes, param: str | None) -> ImageFormat:
     found = format_of(data)
     if found is None:
         raise InvalidMedia(
-            "This is not an image that can be read. Accepted formats: PNG, JPEG, WebP, GIF, BMP and TIFF.",
+            "This is not an image that can be read. Accepted formats: PNG, JPEG, WebP, HEIC, AVIF, GIF, BMP and TIFF.",
             param=param,
         )
     return found

@@ -138,7 +138,7 @@ def test_what_is_no_image_is_refused(client, data):
 
 
 def test_too_large_a_file_is_refused(client, settings):
-    settings.MAX_IMAGE_BYTES = 2048
+    settings.OCR_MAX_UPLOAD_BYTES = 2048
 
     response = post(client, specimen())
 

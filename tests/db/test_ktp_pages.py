@@ -184,7 +184,7 @@ def test_no_file_and_a_file_too_large_are_refused_beside_the_field(clerks_browse
     assert response.status_code == 400
     assert "Pilih dahulu" in response.text
 
-    settings.MAX_IMAGE_BYTES = 2048
+    settings.OCR_MAX_UPLOAD_BYTES = 2048
     response = upload(clerks_browser, specimen())
     assert response.status_code == 400
     assert "terlalu besar" in response.text and "too large" in response.text

@@ -15,7 +15,7 @@ from inference.errors import InvalidMedia
 from inference.media import decode
 from inference.media.load import load_all
 from inference.media.parts import MediaKind, MediaSource
-from tests.media_samples import encode_image, image_bytes, video_bytes
+from tests.media_samples import encode_image, heic_bytes, image_bytes, video_bytes
 
 GRADIENT = Image.linear_gradient("L").resize((40, 30))
 
@@ -37,6 +37,9 @@ def pictures() -> Sequence[bytes]:
         encode_image(colour, format="TIFF", compression="tiff_lzw"),
         encode_image(GRADIENT.convert("F"), format="TIFF", compression="tiff_adobe_deflate"),
         encode_image(GRADIENT, format="TIFF", big_tiff=True),
+        encode_image(colour, format="AVIF", exif=exif),
+        heic_bytes(colour, exif=exif.tobytes()),
+        heic_bytes(colour.resize((96, 80)), tile=64),
     ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from inference.media.formats import bmp, gif, jpeg, png, tiff, webp
+from inference.media.formats import bmp, gif, heif, jpeg, png, tiff, webp
 from inference.media.formats.bare import BareImage
 
 
@@ -28,6 +28,8 @@ GIF = ImageFormat("GIF", "image/gif", gif.bare, gif.size)
 BMP = ImageFormat("BMP", "image/bmp", bmp.bare, bmp.size)
 TIFF = ImageFormat("TIFF", "image/tiff", tiff.bare, tiff.size)
 WEBP = ImageFormat("WEBP", "image/webp", webp.bare, webp.size)
+HEIC = ImageFormat("HEIF", "image/heic", heif.bare, heif.size)
+AVIF = ImageFormat("AVIF", "image/avif", heif.bare, heif.size)
 #: TIFF is also known by a magic number in the wrong byte order, as some writers have it
 FIRST_BYTES = {
     b"\xff\xd8\xff": JPEG,
@@ -43,4 +45,6 @@ def format_of(data: bytes) -> ImageFormat | None:
     """The format that the bytes begin like; None where it is not an accepted one."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return WEBP
+    if named := heif.brands(data):
+        return AVIF if named & heif.AVIF_BRANDS else HEIC if named & heif.HEIC_BRANDS else None
     return next((found for magic, found in FIRST_BYTES.items() if data.startswith(magic)), None)
