@@ -335,7 +335,8 @@ SECURE_CSP = {
     "default-src": ["'none'"],
     "script-src": ["'self'"],
     "style-src": ["'self'"],
-    "img-src": ["'self'", "data:"],
+    # blob: of files that a clerk has chosen and that are not sent yet
+    "img-src": ["'self'", "data:", "blob:"],
     "media-src": ["'self'"],
     "connect-src": ["'self'"],
     "form-action": ["'self'"],

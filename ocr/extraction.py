@@ -10,6 +10,7 @@ import asyncio
 import logging
 import pathlib
 import uuid
+from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -21,6 +22,8 @@ from ocr import card_image, doubt, prompt
 from ocr.judging import judge_answer
 from ocr.models import FILE_NAME_MAX_CHARS, KtpExtraction, KtpImage
 from ocr.parsing import clean, storable
+from sessions_app.actions import request_cancel
+from sessions_app.callers import caller_of_user
 from sessions_app.db import in_db
 from sessions_app.models import ChatSession
 
@@ -53,21 +56,65 @@ async def _store_and_send(
 ) -> KtpExtraction:
     extraction = await in_db(_store, image, file_name, user)
     try:
-        session = await generations.start_generation(
-            messages=prompt.messages(),
-            media=[image],
-            sampling=sampling(),
-            origin="ocr",
-            request_id=request_id,
-            caller=caller,
-            # A clerk's form does not stay to listen: the reading goes on and is collected later.
-            needs_listener=False,
-        )
+        session = await _start_session(image, caller, request_id)
     except Exception:
         await in_db(extraction.delete)
         raise
     await in_db(_attach, extraction, session)
     return extraction
+
+
+async def read_again(
+    extraction: KtpExtraction, user: User, version: int, *, turn: int = 0, request_id: str = ""
+) -> None:
+    """Send the card to the model again, its picture turned to the right by so many quarters.
+
+    The history keeps what was read before. Raises OverShare and Unavailable when no run can be queued, and the classes of
+    ``ocr.refusals`` when the reading is not to be had; nothing has changed then.
+    """
+    stored = await in_db(KtpImage.objects.get, pk=extraction.pk)
+    image = card_image.CardImage(stored.content_type, stored.width, stored.height, bytes(stored.data))
+    if turn % 4:
+        image = await card_image.make_ready(image.data, turn=turn)
+    await asyncio.shield(_send_again(extraction, user, version, image, turn % 4 * 90, request_id))
+
+
+async def _send_again(
+    extraction: KtpExtraction, user: User, version: int, image: card_image.CardImage, degrees: int, request_id: str
+) -> None:
+    session = await _start_session(image, caller_of_user(user), request_id)
+    try:
+        await in_db(_begin_again, extraction, user, version, session, image, str(degrees) if degrees else "")
+    except BaseException:
+        await in_db(request_cancel, session.pk)
+        raise
+
+
+@transaction.atomic
+def _begin_again(
+    extraction: KtpExtraction,
+    user: User,
+    version: int,
+    session: ChatSession,
+    image: card_image.CardImage,
+    note: str,
+) -> None:
+    extraction.read_again(user, version, note=note)
+    KtpImage.objects.filter(pk=extraction.pk).update(**_image_columns(image))
+    _attach(extraction, session)
+
+
+async def _start_session(image: card_image.CardImage, caller: str, request_id: str) -> ChatSession:
+    return await generations.start_generation(
+        messages=prompt.messages(),
+        media=[image],
+        sampling=sampling(),
+        origin="ocr",
+        request_id=request_id,
+        caller=caller,
+        # A clerk's form does not stay to listen: the reading goes on and is collected later.
+        needs_listener=False,
+    )
 
 
 def sampling() -> Sampling:
@@ -82,15 +129,18 @@ def _store(image: card_image.CardImage, file_name: str, user: User | None) -> Kt
         extraction = KtpExtraction.objects.create(
             file_name=safe_name(file_name), uploaded_by=user, model=settings.SERVED_MODEL_NAME
         )
-        KtpImage.objects.create(
-            extraction=extraction,
-            content_type=image.content_type,
-            sha256=image.sha256,
-            width=image.width,
-            height=image.height,
-            data=image.data,
-        )
+        KtpImage.objects.create(extraction=extraction, **_image_columns(image))
     return extraction
+
+
+def _image_columns(image: card_image.CardImage) -> dict[str, Any]:
+    return {
+        "content_type": image.content_type,
+        "sha256": image.sha256,
+        "width": image.width,
+        "height": image.height,
+        "data": image.data,
+    }
 
 
 def _attach(extraction: KtpExtraction, session: ChatSession) -> None:

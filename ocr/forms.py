@@ -1,53 +1,82 @@
-"""The upload form. Every refusal stands in both languages, for it is a clerk who reads it."""
+"""The upload form. Its refusals say what to do."""
 
 from __future__ import annotations
 
 from django import forms
 from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
+from django.template.defaultfilters import filesizeformat
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from inference.errors import ApiError, TooLarge, Unavailable
+from inference.media.formats.image import format_of
+from ocr.scans import is_pdf
 
-ACCEPTED = "image/jpeg,image/png,image/webp,image/gif,image/bmp,image/tiff"
+#: what the browser offers to choose from. Some name no type for what phones and scanners write
+ACCEPTED = "image/*,.heic,.heif,.avif,.tif,.tiff,.bmp,.pdf,application/pdf"
+MOST_PAGES = 9999
 
 
 class UploadForm(forms.Form):
     image = forms.FileField(
-        label="Foto KTP",
+        label=gettext_lazy("Picture of the card"),
         allow_empty_file=True,  # the decoder says what is wrong with it, as with any other file
         error_messages={
-            "required": "Pilih dahulu sebuah foto KTP. / Choose a picture of a KTP first.",
-            "invalid": "Berkas tidak terkirim. Coba lagi. / The file did not arrive. Try again.",
+            "required": gettext_lazy("Choose a picture of a card first."),
+            "invalid": gettext_lazy("The file did not arrive. Send it again."),
         },
         widget=forms.ClearableFileInput(
             attrs={"accept": ACCEPTED, "aria-describedby": "image-help image-errors", "class": "file"}
         ),
     )
+    page = forms.IntegerField(
+        label=gettext_lazy("Page of a PDF"),
+        required=False,
+        min_value=1,
+        max_value=MOST_PAGES,
+        widget=forms.NumberInput(attrs={"class": "page", "inputmode": "numeric", "placeholder": "1"}),
+    )
 
     def clean_image(self) -> UploadedFile:
         image: UploadedFile = self.cleaned_data["image"]
-        if (image.size or 0) > settings.MAX_IMAGE_BYTES:
+        if (image.size or 0) > settings.OCR_MAX_UPLOAD_BYTES:
             raise forms.ValidationError(_too_large(), code="too_large")
         return image
 
-    def refuse(self, refusal: ApiError) -> None:
-        """Show why the upload was not taken: beside the field when it is the picture, above the form when it is us."""
+    def refuse(self, refusal: ApiError, data: bytes) -> None:
+        """Show why the upload was not taken: beside the field when it is the file, above the form when it is us."""
         if isinstance(refusal, Unavailable):
             self.add_error(
                 None,
-                "Pembaca KTP sedang tidak tersedia. Foto tidak disimpan; coba lagi sebentar. / "
-                "The card reader is not available now. The picture was not kept; try again in a moment.",
+                _("The card reader is not available now. The picture was not kept; send it again in a moment."),
             )
-        elif isinstance(refusal, TooLarge):
-            self.add_error("image", _too_large())
         else:
-            self.add_error(
-                "image",
-                "Berkas ini bukan gambar yang dapat dibaca. Format diterima: PNG, JPEG, WebP, GIF, BMP dan TIFF. / "
-                f"{refusal.message}",
-            )
+            self.add_error("image", _reason(refusal, data))
+
+    @property
+    def first_error(self) -> str:
+        """The one to show to who sent a single file."""
+        return next((str(error) for errors in self.errors.values() for error in errors), "")
+
+
+def _reason(refusal: ApiError, data: bytes) -> str:
+    if isinstance(refusal, TooLarge):
+        return _too_large()
+    if refusal.code == "pdf_locked":
+        return _("This PDF is locked with a password. Save it without one, or take a picture of the card.")
+    if refusal.code == "pdf_no_such_page":
+        return _("This PDF does not have that page. Choose another page.")
+    if not data:
+        return _("The file is empty. Choose it again, or take a new picture.")
+    if is_pdf(data):
+        return _("This PDF cannot be read. Scan the card again, or take a picture of it.")
+    if format_of(data) is None:
+        return _("This file is no picture. Choose a photograph (JPEG, PNG, HEIC, WebP and others) or a PDF scan.")
+    return _("This picture is damaged, or too large to read. Take a new one, or save it as JPEG.")
 
 
 def _too_large() -> str:
-    limit = f"{settings.MAX_IMAGE_BYTES / 2**20:g} MiB"
-    return f"Berkas terlalu besar; paling besar {limit}. / The file is too large; at most {limit}."
+    return _("The file is larger than %(limit)s. Save the picture at a lower quality, or take a smaller one.") % {
+        "limit": filesizeformat(settings.OCR_MAX_UPLOAD_BYTES)
+    }

@@ -15,6 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from django.conf import settings
 from django.db import connections
+from django.utils import translation
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -27,13 +28,15 @@ def _executor() -> ThreadPoolExecutor:
 
 async def in_db(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run ``fn`` on the bounded executor and release its connections. The caller's context variables go with it."""
-    call = functools.partial(_call_and_release, functools.partial(fn, *args, **kwargs))
+    # asgiref ties what it keeps in context variables, such as the language of the page, to the thread.
+    call = functools.partial(_call_and_release, functools.partial(fn, *args, **kwargs), translation.get_language())
     return await asyncio.get_running_loop().run_in_executor(_executor(), contextvars.copy_context().run, call)
 
 
-def _call_and_release(call: Callable[[], Any]) -> Any:
+def _call_and_release(call: Callable[[], Any], language: str | None) -> Any:
     try:
-        return call()
+        with translation.override(language):
+            return call()
     finally:
         release_connections()
 

@@ -1,0 +1,78 @@
+"""Who may do what on the clerk's pages, and how those are told who may not: a page, or JSON to a script."""
+
+from __future__ import annotations
+
+import functools
+import uuid
+from collections.abc import Callable
+from typing import Any, cast
+
+from django.contrib.auth.models import User
+from django.contrib.auth.views import redirect_to_login
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import get_object_or_404, render, resolve_url
+from django.views.decorators.cache import never_cache
+
+from ocr.models import KtpExtraction
+from ocr.querysets import KtpExtractionQuerySet
+
+#: what a clerk needs for the form; the API asks for a key
+MAY_UPLOAD = "ocr.add_ktpextraction"
+
+View = Callable[..., HttpResponseBase]
+
+
+def is_by_script(request: HttpRequest) -> bool:
+    """Whether a script of our pages asks, which wants no page to be led to."""
+    return request.headers.get("Accept", "").startswith("application/json")
+
+
+def log_in_first(request: HttpRequest) -> HttpResponse:
+    """To the log-in page, or for a script 401: the person goes there in another tab and loses nothing in this one."""
+    if is_by_script(request):
+        return JsonResponse({"login": resolve_url("login")}, status=401)
+    return redirect_to_login(request.get_full_path())
+
+
+def forbidden(request: HttpRequest, user: User) -> HttpResponse:
+    """What the user lacks, and whom to ask."""
+    request.user = user
+    if is_by_script(request):
+        return JsonResponse({"message": ""}, status=403)
+    return render(request, "ocr/forbidden.html", status=403)
+
+
+def logged_in(view: View) -> View:
+    """For views that are not asynchronous."""
+
+    @never_cache
+    @functools.wraps(view)
+    def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if not request.user.is_authenticated:
+            return log_in_first(request)
+        return view(request, *args, **kwargs)
+
+    return answer
+
+
+def without_picture(rows: KtpExtractionQuerySet) -> KtpExtractionQuerySet:
+    """The readings with their sessions and what there is to know of their pictures, but the bytes of those."""
+    return rows.select_related("session", "image").defer("raw_answer", "image__data")
+
+
+def visible_or_404(request: HttpRequest, pk: uuid.UUID) -> KtpExtraction:
+    """The reading, if the user may see it."""
+    return get_object_or_404(without_picture(KtpExtraction.objects.visible_to(request.user)), pk=pk)
+
+
+def own_or_404(request: HttpRequest, pk: uuid.UUID) -> KtpExtraction:
+    """The reading, if it is the user's own and the user is still a clerk: only then may it be changed."""
+    user = cast("User", request.user)
+    rows = without_picture(KtpExtraction.objects.filter(uploaded_by=user.pk))
+    return get_object_or_404(rows if user.has_perm(MAY_UPLOAD) else rows.none(), pk=pk)
+
+
+def is_own(extraction: KtpExtraction, user: User) -> bool:
+    """Whether the user may change it, as ``own_or_404`` says."""
+    return extraction.uploaded_by_id == user.pk and user.has_perm(MAY_UPLOAD)

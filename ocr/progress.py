@@ -1,0 +1,185 @@
+"""How far readings are, and what a clerk may do meanwhile: follow, cancel, turn and read again."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from collections.abc import AsyncIterator
+from typing import cast
+
+from django.contrib import messages
+from django.contrib.auth.models import User
+from django.core.exceptions import BadRequest
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
+from django.template.loader import render_to_string
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_POST, require_safe
+
+from inference.errors import ApiError
+from inference.readiness import check_model_available
+from ocr import extraction as extractions
+from ocr.access import is_by_script, is_own, log_in_first, logged_in, own_or_404, without_picture
+from ocr.models import KtpExtraction
+from ocr.refusals import Refused
+from ocr.rows import Reading, queue_places, read_before
+from sessions_app import sse
+from sessions_app.actions import request_cancel
+from sessions_app.db import in_db
+from sessions_app.models import ChatSession, is_terminal
+from sessions_app.request_id import current_request_id
+from sessions_app.views import TooManyStreams, stream_session
+from sessions_app.wakeups import StreamChunk
+
+#: readings that one request may ask for
+MOST_ASKED = 40
+#: a stream ends after so many seconds; the browser comes back with Last-Event-ID, and its right is checked again
+STREAM_SECONDS = 60
+#: the last event of a stream
+END = json.dumps({"end": True})
+
+
+@logged_in
+@require_safe
+def progress(request: HttpRequest) -> HttpResponse:
+    """For scripts: of each ``reading`` in the query its place in the queue, or its row once it is finished."""
+    user = cast("User", request.user)
+    found = list(without_picture(KtpExtraction.objects.visible_to(user)).filter(pk__in=_asked(request)))
+    places = queue_places(found)
+    answer: dict[str, dict[str, object]] = {}
+    for extraction in found:
+        session = extraction.session
+        if extraction.state == extraction.State.READING and session is not None and session.is_finished:
+            # The sweep would do it within seconds; who looks now need not wait for it.
+            extraction = extractions.complete_extraction(extraction.pk)
+        place = places.get(extraction.session_id or "", 0)
+        if extraction.state == extraction.State.READING:
+            answer[str(extraction.pk)] = {"place": place}
+        else:
+            answer[str(extraction.pk)] = {"row": _row(request, extraction)}
+    return JsonResponse(answer)
+
+
+@never_cache
+@require_safe
+async def events(request: HttpRequest, pk: uuid.UUID) -> HttpResponseBase:
+    """The text of a reading as the model writes it, for an EventSource of whoever may see the reading."""
+    user = await request.auser()
+    if not user.is_authenticated:
+        return HttpResponse(status=401)
+    rows = KtpExtraction.objects.visible_to(user).select_related("session")
+    extraction = await in_db(rows.filter(pk=pk).first)
+    session = extraction.session if extraction is not None else None
+    if session is None or session.expired_at is not None:
+        return HttpResponse(status=404 if extraction is None else 204)
+    after = _cursor(request, session)
+    if session.is_finished and after >= session.next_index - 1:
+        return HttpResponse(status=204)
+    try:
+        response = stream_session(session, after=after, render=_render_text, unreadable=END)
+    except TooManyStreams:
+        return HttpResponse(status=503, headers={"Retry-After": "5"})
+    # The id of a session opens its stream where no API keys are set, and nobody here needs it.
+    del response.headers["X-Session-ID"]
+    response.streaming_content = _bounded(cast("AsyncIterator[bytes]", response.streaming_content))
+    return response
+
+
+@logged_in
+@require_POST
+def cancel(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
+    """Stop a reading of one's own. One that has ended meanwhile stays as it is."""
+    extraction = own_or_404(request, pk)
+    if extraction.session is not None and extraction.state == extraction.State.READING:
+        session = request_cancel(extraction.session.pk)
+        if session.is_finished:
+            extraction = extractions.complete_extraction(pk)
+    return _answer(request, extraction)
+
+
+@never_cache
+async def turn(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
+    """Read a card of one's own again, with its picture turned to the right by ``quarters`` of the form."""
+    if request.method != "POST":
+        return HttpResponse(status=405, headers={"Allow": "POST"})
+    user = cast("User", await request.auser())
+    if not user.is_authenticated:
+        return log_in_first(request)
+    request.user = user
+    extraction = await in_db(own_or_404, request, pk)
+    try:
+        quarters, version = int(request.POST.get("quarters", "")), int(request.POST.get("version", ""))
+    except ValueError:
+        raise BadRequest("Something that was sent is of the wrong kind.") from None
+    try:
+        await check_model_available()
+        await extractions.read_again(extraction, user, version, turn=quarters, request_id=current_request_id())
+    except ApiError:
+        return await in_db(
+            _refused, request, pk, _("The card reader is not available now. Try again in a moment."), 503
+        )
+    except Refused:
+        return await in_db(_refused, request, pk, _("This reading has changed meanwhile. Look at it again."), 409)
+    return await in_db(_answer, request, extraction)
+
+
+def _refused(request: HttpRequest, pk: uuid.UUID, message: str, status: int) -> HttpResponse:
+    if is_by_script(request):
+        return JsonResponse({"message": message}, status=status)
+    messages.error(request, message)
+    return redirect("ocr:result", pk=pk)
+
+
+def _answer(request: HttpRequest, extraction: KtpExtraction) -> HttpResponse:
+    """The reading's row for a script, else back to its page."""
+    if is_by_script(request):
+        return HttpResponse(_row(request, extraction))
+    return redirect("ocr:result", pk=extraction.pk)
+
+
+def _row(request: HttpRequest, extraction: KtpExtraction) -> str:
+    user = cast("User", request.user)
+    image = getattr(extraction, "image", None)
+    reading = Reading(
+        extraction,
+        may_change=is_own(extraction, user),
+        seen_before=read_before(image.sha256, user, besides=extraction) if image is not None else None,
+        place=sum(queue_places([extraction]).values()),
+    )
+    return render_to_string("ocr/row.html", {"reading": reading}, request)
+
+
+def _asked(request: HttpRequest) -> list[uuid.UUID]:
+    try:
+        return [uuid.UUID(text) for text in request.GET.getlist("reading")[:MOST_ASKED]]
+    except ValueError:
+        raise BadRequest("A reading has another id.") from None
+
+
+def _cursor(request: HttpRequest, session: ChatSession) -> int:
+    """Behind what the browser has; all, where it has events of another session: the card is read again."""
+    try:
+        cursor = sse.parse_cursor(request.headers.get("Last-Event-ID", ""))
+    except sse.MalformedCursor:
+        return -1
+    return cursor.index if cursor.session_id == session.pk and cursor.index < session.next_index else -1
+
+
+def _render_text(chunk: StreamChunk) -> str | None:
+    if is_terminal(chunk.delta):
+        return END
+    if chunk.delta["type"] == "text" and not chunk.delta.get("choice"):
+        return json.dumps({"text": chunk.delta["text"]})
+    return None
+
+
+async def _bounded(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    loop = asyncio.get_running_loop()
+    until = loop.time() + STREAM_SECONDS
+    async for piece in stream:
+        yield piece
+        if loop.time() > until:
+            return

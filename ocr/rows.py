@@ -1,0 +1,144 @@
+"""What the clerk's pages say of a reading: the outcome in one word, and what may be done with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from ocr.models import KtpExtraction
+from ocr.problems import Problem
+from ocr.schema import FIELDS, Field
+from ocr.suggestions import VOCABULARIES, suggest
+from sessions_app.models import ChatSession
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
+Outcome = Literal["reading", "cancelled", "failed", "nothing", "read", "sent", "approved", "rejected"]
+
+#: a picture that is so much taller than wide may show a card on its side; a card itself is 1.6 times as wide as tall
+SIDEWAYS = 1.4
+
+
+@dataclass(frozen=True, slots=True)
+class FieldRow:
+    """A line of the result: what is printed, and what to say about it."""
+
+    field: Field
+    value: str
+    problems: list[Problem]
+    #: flags that a person has confirmed
+    confirmed: list[Problem]
+    #: values that cards print and that look like this one
+    suggestions: list[str]
+
+    @property
+    def worst(self) -> str:
+        """The gravest severity among the problems that are not confirmed, or ""."""
+        present = {problem.severity for problem in self.problems if problem not in self.confirmed}
+        return next((severity for severity in ("error", "warning", "info") if severity in present), "")
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        """What the field usually prints, where that is several words."""
+        words = VOCABULARIES.get(self.field.path, ())
+        return words if len(words) > 1 else ()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a flag of it waits for an answer."""
+        return any(problem.is_flag and problem not in self.confirmed for problem in self.problems)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A reading as a row of the tray."""
+
+    extraction: KtpExtraction
+    #: of the user who looks at it
+    may_change: bool
+    #: an earlier reading of the same picture that the user may see
+    seen_before: KtpExtraction | None = None
+    #: its place among the sessions that wait for a worker; 0 where it does not wait
+    place: int = 0
+    pages: int = 1
+    page: int = 1
+    outcome: Outcome = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "outcome", outcome_of(self.extraction))
+
+    @property
+    def is_finished(self) -> bool:
+        return self.outcome != "reading"
+
+    @property
+    def may_read_again(self) -> bool:
+        """Whether it can be turned and sent to the model again."""
+        return self.may_change and self.outcome in ("cancelled", "failed", "nothing", "read")
+
+    @property
+    def may_be_sideways(self) -> bool:
+        """Whether the card seems to lie on its side: the picture is very tall, or tall and nothing was read."""
+        image = getattr(self.extraction, "image", None)
+        if not self.may_read_again or image is None or self.outcome == "cancelled":
+            return False
+        return image.height > image.width * (SIDEWAYS if self.outcome == "read" else 1)
+
+    @property
+    def open_flags(self) -> int:
+        """Places that a person should look at, however many rules point to them."""
+        return len({flag.field for flag in self.extraction.open_flags})
+
+
+def outcome_of(extraction: KtpExtraction) -> Outcome:
+    """In one word where the reading stands."""
+    if extraction.state == extraction.State.READING:
+        return "reading"
+    if extraction.review == extraction.Review.APPROVED:
+        return "approved"
+    if extraction.review == extraction.Review.REJECTED:
+        return "rejected"
+    if extraction.state == extraction.State.FAILED:
+        codes = {problem.code for problem in extraction.problem_list}
+        return "cancelled" if "cancelled" in codes else "failed"
+    if not extraction.is_readable:
+        return "nothing"
+    return "sent" if extraction.submitted_at else "read"
+
+
+def field_rows(extraction: KtpExtraction, values: dict[str, str], problems: Iterable[Problem]) -> list[FieldRow]:
+    """Every field in the card's order, with ``values`` and ``problems`` that may not be stored yet."""
+    by_field: dict[str | None, list[Problem]] = {}
+    for problem in problems:
+        by_field.setdefault(problem.field, []).append(problem)
+    stored = extraction.values
+    rows = []
+    for each in FIELDS:
+        found = by_field.get(each.path, [])
+        same = values[each.path] == stored[each.path]
+        confirmed = [problem for problem in found if same and extraction.is_confirmed(problem)]
+        rows.append(FieldRow(each, values[each.path], found, confirmed, suggest(each.path, values[each.path])))
+    return rows
+
+
+def read_before(sha256: str, user: User, *, besides: KtpExtraction | None = None) -> KtpExtraction | None:
+    """The latest reading of this very picture among those that the user may see."""
+    rows = KtpExtraction.objects.visible_to(user).filter(image__sha256=sha256)
+    if besides is not None:
+        rows = rows.exclude(pk=besides.pk).filter(created_at__lt=besides.created_at)
+    return rows.order_by("-created_at").first()
+
+
+def queue_places(extractions: Iterable[KtpExtraction]) -> dict[str, int]:
+    """By session: its place among all that wait, from 1. Those that do not wait are left out."""
+    waiting = {
+        extraction.session.pk
+        for extraction in extractions
+        if extraction.session is not None and extraction.session.state == ChatSession.State.QUEUED
+    }
+    if not waiting:
+        return {}
+    queue = ChatSession.objects.queued().order_by("created_at").values_list("pk", flat=True)
+    return {pk: place for place, pk in enumerate(queue, 1) if pk in waiting}

@@ -1,0 +1,81 @@
+// What the clerk's pages ask the server, with the log-in session of the browser.
+
+/** The log-in has expired: nothing was done, and the person is to log in. */
+export class LoggedOut extends Error {}
+
+/** The server says no, in words for the person. */
+export class Refused extends Error {
+  constructor(message, mayRetry) {
+    super(message);
+    this.mayRetry = mayRetry;
+  }
+}
+
+/** Django's token. It is read each time: a log-in in another tab changes it. */
+export function csrfToken() {
+  const cookie = document.cookie.split("; ").find((part) => part.startsWith("csrftoken="));
+  const field = document.querySelector("input[name=csrfmiddlewaretoken]");
+  return cookie ? decodeURIComponent(cookie.slice("csrftoken=".length)) : field?.value ?? "";
+}
+
+const HEADERS = { Accept: "application/json, text/html" };
+
+/** The response, once it is a good one. */
+async function checked(response) {
+  if (response.status === 401) throw new LoggedOut();
+  if (!response.ok) {
+    const said = await response.json().catch(() => ({}));
+    throw new Refused(said.message ?? "", said.may_retry ?? response.status >= 500);
+  }
+  return response;
+}
+
+export async function get(address) {
+  return checked(await fetch(address, { headers: HEADERS }));
+}
+
+export async function post(address, form) {
+  return checked(
+    await fetch(address, { method: "POST", body: form, headers: { ...HEADERS, "X-CSRFToken": csrfToken() } }),
+  );
+}
+
+/** Send a form with a file. `onProgress` gets the part that is sent, 0 to 1. `signal` gives it up. */
+export function send(address, form, onProgress, signal) {
+  // Not fetch, which does not tell how much of a request is sent.
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    request.open("POST", address);
+    request.setRequestHeader("Accept", HEADERS.Accept);
+    request.setRequestHeader("X-CSRFToken", csrfToken());
+    request.upload.onprogress = (event) => event.lengthComputable && onProgress(event.loaded / event.total);
+    request.upload.onload = () => onProgress(1);
+    request.onload = () => {
+      if (request.status === 401) return reject(new LoggedOut());
+      if (request.status === 201) return resolve(request.responseText);
+      let said = {};
+      try {
+        said = JSON.parse(request.responseText);
+      } catch {
+        // A page of somebody else's, such as a proxy.
+      }
+      reject(new Refused(said.message ?? "", said.may_retry ?? true));
+    };
+    request.onerror = () => reject(new Refused("", true));
+    request.onabort = () => reject(new DOMException("given up", "AbortError"));
+    signal.addEventListener("abort", () => request.abort());
+    request.send(form);
+  });
+}
+
+/** `text` with its {names} filled in. */
+export function filled(text, values) {
+  return text.replace(/\{(\w+)\}/g, (whole, name) => String(values[name] ?? whole));
+}
+
+/** The HTML of the server as an element. */
+export function element(html) {
+  const holder = document.createElement("template");
+  holder.innerHTML = html.trim();
+  return holder.content.firstElementChild;
+}
