@@ -5,7 +5,8 @@ from __future__ import annotations
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.utils.translation import ngettext
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
 
 from inference.models import ModelWorker
 
@@ -28,7 +29,7 @@ class ModelWorkerAdmin(admin.ModelAdmin[ModelWorker]):
     def has_reload_permission(self, request: HttpRequest) -> bool:
         return self.has_view_permission(request) and request.user.has_perm("inference.reload_modelworker")
 
-    @admin.action(description="Load the model again on selected workers", permissions=["reload"])
+    @admin.action(description=_("Load the model again on selected workers"), permissions=["reload"])
     def load_again(self, request: HttpRequest, queryset: QuerySet[ModelWorker]) -> None:
         """A mark that the worker's next heartbeat sees; one whose model is there needs nothing."""
         asked = queryset.filter(state=ModelWorker.State.FAILED).update(try_again=True)
@@ -36,8 +37,10 @@ class ModelWorkerAdmin(admin.ModelAdmin[ModelWorker]):
             text = ngettext("%d worker loads its model again.", "%d workers load their models again.", asked) % asked
             self.message_user(request, text, messages.SUCCESS)
         if asked < len(queryset):
-            self.message_user(request, "Workers whose model has not failed to load were left alone.", messages.INFO)
+            self.message_user(
+                request, gettext("Workers whose model has not failed to load were left alone."), messages.INFO
+            )
 
-    @admin.display(boolean=True, description="Alive")
+    @admin.display(boolean=True, description=_("Alive"))
     def alive(self, worker: ModelWorker) -> bool:
         return worker.is_alive

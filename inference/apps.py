@@ -3,11 +3,12 @@ from __future__ import annotations
 from typing import Any
 
 from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
 
 
 class InferenceConfig(AppConfig):
     name = "inference"
-    verbose_name = "Inference"
+    verbose_name = _("Inference")
 
     def ready(self) -> None:
         from inference import checks  # noqa: F401  (registers the system checks)

@@ -69,8 +69,8 @@ async def read_again(
 ) -> None:
     """Send the card to the model again, its picture turned to the right by so many quarters.
 
-    The history keeps what was read before. Raises OverShare and Unavailable when no run can be queued, and the classes of
-    ``ocr.refusals`` when the reading is not to be had; nothing has changed then.
+    The history keeps what was read before. Raises OverShare and Unavailable when no run can be queued, and the classes
+    of ``ocr.refusals`` when the reading is not to be had; nothing has changed then.
     """
     stored = await in_db(KtpImage.objects.get, pk=extraction.pk)
     image = card_image.CardImage(stored.content_type, stored.width, stored.height, bytes(stored.data))

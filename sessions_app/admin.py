@@ -17,7 +17,8 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
-from django.utils.translation import ngettext
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST
 
 from sessions_app import (
@@ -65,7 +66,7 @@ class ChatSessionAdmin(SessionModelAdmin):
     list_display = ("short_id", "badge", "model", "tokens", "speed", "first_token", "age", "origin", "attempt")
     list_filter = ("state", "origin", "model", "created_at")
     search_fields = ("id", "request_id", "worker")
-    search_help_text = "Session ID, request ID or worker."
+    search_help_text = _("Session ID, request ID or worker.")
     ordering = ("-created_at",)
     list_per_page = 50
     show_full_result_count = False
@@ -103,19 +104,22 @@ class ChatSessionAdmin(SessionModelAdmin):
         sessions = list(objs)
         names = [str(session) for session in sessions if session.is_finished]
         unfinished = [
-            f"{session}, which is {session.state}: cancel it first" for session in sessions if not session.is_finished
+            gettext("%(session)s, which is %(state)s: cancel it first")
+            % {"session": session, "state": session.get_state_display()}
+            for session in sessions
+            if not session.is_finished
         ]
         lacking = set() if super().has_delete_permission(request) else {str(self.opts.verbose_name)}
         return names, {str(self.opts.verbose_name_plural): len(names)}, lacking, unfinished
 
     # --- the list ---
 
-    @admin.display(description="ID", ordering="id")
+    @admin.display(description=_("ID"), ordering="id")
     def short_id(self, session: ChatSession) -> SafeString:
         short = session.pk if len(session.pk) <= SHORT_ID_CHARS else f"{session.pk[: SHORT_ID_CHARS - 1]}…"
         return format_html('<span class="session-id" title="{}">{}</span>', session.pk, short)
 
-    @admin.display(description="State", ordering="state")
+    @admin.display(description=_("State"), ordering="state")
     def badge(self, session: ChatSession) -> SafeString:
         return format_html(
             '<span class="session-badge session-badge-{}">{}</span>',
@@ -123,26 +127,30 @@ class ChatSessionAdmin(SessionModelAdmin):
             session.get_state_display(),
         )
 
-    @admin.display(description="Tokens", ordering="completion_tokens")
+    @admin.display(description=_("Tokens"), ordering="completion_tokens")
     def tokens(self, session: ChatSession) -> str:
         """Prompt → completion."""
         if session.prompt_tokens is None and session.completion_tokens is None:
             return figures.NONE
         return f"{figures.count(session.prompt_tokens)} → {figures.count(session.completion_tokens)}"
 
-    @admin.display(description="Tok/s")
+    @admin.display(description=_("Tok/s"))
     def speed(self, session: ChatSession) -> str:
         return figures.rate(session.tokens_per_second)
 
-    @admin.display(description="1st token")
+    @admin.display(description=_("1st token"))
     def first_token(self, session: ChatSession) -> str:
         return figures.duration(session.time_to_first_token)
 
-    @admin.display(description="Age", ordering="created_at")
+    @admin.display(description=_("Age"), ordering="created_at")
     def age(self, session: ChatSession) -> SafeString:
         """Since it was created, and below it how long it took."""
         now = timezone.now()
-        took = f"took {figures.duration(facts.age(session, now))}" if session.is_finished else ""
+        took = (
+            gettext("took %(time)s") % {"time": figures.duration(facts.age(session, now))}
+            if session.is_finished
+            else ""
+        )
         return format_html(
             '<span title="{}">{}</span><br><span class="quiet">{}</span>',
             figures.moment(session.created_at),
@@ -152,7 +160,7 @@ class ChatSessionAdmin(SessionModelAdmin):
 
     # --- cancelling ---
 
-    @admin.action(description="Cancel selected sessions", permissions=["cancel"])
+    @admin.action(description=_("Cancel selected sessions"), permissions=["cancel"])
     def cancel_selected(self, request: HttpRequest, queryset: QuerySet[ChatSession]) -> None:
         cancelled = ended = 0
         for session in queryset.only("state").order_by("pk"):
@@ -173,9 +181,9 @@ class ChatSessionAdmin(SessionModelAdmin):
             raise PermissionDenied
         session: ChatSession = get_object_or_404(ChatSession.objects.only("state"), pk=session_id)
         if self._cancel(request, session):
-            self.message_user(request, "The session was cancelled.", messages.SUCCESS)
+            self.message_user(request, gettext("The session was cancelled."), messages.SUCCESS)
         else:
-            self.message_user(request, "The session had already ended.", messages.INFO)
+            self.message_user(request, gettext("The session had already ended."), messages.INFO)
         return HttpResponseRedirect(reverse("admin:sessions_app_chatsession_change", args=[quote(session_id)]))
 
     def _cancel(self, request: HttpRequest, session: ChatSession) -> bool:
@@ -238,6 +246,13 @@ class ChatSessionAdmin(SessionModelAdmin):
             "chunks_url": chunks_url,
             "may_see_media": self.has_media_permission(request),
             "may_cancel": self.has_cancel_permission(request) and not session.is_finished,
+            "texts": {
+                "states": {state.value: str(state.label) for state in ChatSession.State},
+                "live": gettext("Live."),
+                "ended": gettext("It has ended. Reload the page to see how."),
+                "broken": gettext("The connection broke. It is being restored."),
+                "copied": gettext("Copied"),
+            },
             "live": may_read
             and {
                 "path": get_script_prefix() + LIVE_VIEW_PATH.format(session_id=session.pk),

@@ -13,6 +13,8 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import Truncator
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from sessions_app import figures
 from sessions_app.models import ChatSession, Chunk, type_of
@@ -62,20 +64,20 @@ class ChunkAdmin(ChunkModelAdmin):
         session_id = request.GET.get("session__id__exact")
         if not session_id:
             # All chunks of all sessions are too many to count, and nobody reads them so.
-            self.message_user(request, "Open a session to see its chunks.", messages.INFO)
+            self.message_user(request, gettext("Open a session to see its chunks."), messages.INFO)
             return HttpResponseRedirect(reverse("admin:sessions_app_chatsession_changelist"))
         # Several ids in one address are looked for together.
         sessions = ChatSession.objects.filter(pk__in=request.GET.getlist("session__id__exact")).only("origin")
         if not all(may_read(request.user, session) for session in sessions):
             raise PermissionDenied
-        context = {"title": "Chunks", "subtitle": session_id, "session_pk": quote(session_id)}
+        context = {"title": gettext("Chunks"), "subtitle": session_id, "session_pk": quote(session_id)}
         return super().changelist_view(request, {**context, **(extra_context or {})})
 
-    @admin.display(description="Type")
+    @admin.display(description=_("Type"))
     def kind(self, chunk: Chunk) -> str:
         return type_of(chunk.delta) or figures.NONE
 
-    @admin.display(description="Text")
+    @admin.display(description=_("Text"))
     def text(self, chunk: Chunk) -> SafeString:
         delta = chunk.delta if isinstance(chunk.delta, dict) else {"": chunk.delta}
         text = delta.get("text")
@@ -84,14 +86,14 @@ class ChunkAdmin(ChunkModelAdmin):
             text = json.dumps(rest, ensure_ascii=False) if rest else ""
         return format_html('<span class="chunk-text">{}</span>', Truncator(storable_text(text)).chars(SHORT_TEXT_CHARS))
 
-    @admin.display(description="Delta")
+    @admin.display(description=_("Delta"))
     def content(self, chunk: Chunk) -> SafeString:
         return format_html('<pre class="session-json">{}</pre>', as_json(chunk.delta))
 
-    @admin.display(description="Tokens")
+    @admin.display(description=_("Tokens"))
     def tokens(self, chunk: Chunk) -> int:
         return len(chunk.token_ids)
 
-    @admin.display(description="Committed")
+    @admin.display(description=_("Committed"))
     def time(self, chunk: Chunk) -> str:
         return figures.moment(chunk.created_at)

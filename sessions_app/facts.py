@@ -6,6 +6,7 @@ import datetime
 from typing import NamedTuple
 
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from sessions_app.figures import NONE, count, duration, moment, rate
 from sessions_app.models import ChatSession
@@ -25,41 +26,41 @@ def facts_of(session: ChatSession) -> list[FactGroup]:
     now = timezone.now()
     return [
         FactGroup(
-            "Request",
+            _("Request"),
             (
-                Fact("Model", session.model),
-                Fact("Origin", session.origin),
-                Fact("Request ID", session.request_id or NONE),
+                Fact(_("Model"), session.model),
+                Fact(_("Origin"), session.origin),
+                Fact(_("Request ID"), session.request_id or NONE),
             ),
         ),
         FactGroup(
-            "Run",
+            _("Run"),
             (
-                Fact("Worker", session.worker or NONE),
-                Fact("Attempt", str(session.attempt)),
-                Fact("Lease", _lease(session, now)),
-                Fact("Sent to the workers", moment(session.enqueued_at)),
-                Fact("Cancel asked for", moment(session.cancel_requested_at)),
+                Fact(_("Worker"), session.worker or NONE),
+                Fact(_("Attempt"), str(session.attempt)),
+                Fact(_("Lease"), _lease(session, now)),
+                Fact(_("Sent to the workers"), moment(session.enqueued_at)),
+                Fact(_("Cancel asked for"), moment(session.cancel_requested_at)),
             ),
         ),
         FactGroup(
-            "Times",
+            _("Times"),
             (
-                Fact("Created", moment(session.created_at)),
-                Fact("Waited for a worker", _between(session.created_at, session.started_at)),
-                Fact("Time to first token", duration(session.time_to_first_token)),
-                Fact("Finished", moment(session.finished_at)),
-                Fact("Took" if session.is_finished else "So far", duration(age(session, now))),
+                Fact(_("Created"), moment(session.created_at)),
+                Fact(_("Waited for a worker"), _between(session.created_at, session.started_at)),
+                Fact(_("Time to first token"), duration(session.time_to_first_token)),
+                Fact(_("Finished"), moment(session.finished_at)),
+                Fact(_("Took") if session.is_finished else _("So far"), duration(age(session, now))),
             ),
         ),
         FactGroup(
-            "Result",
+            _("Result"),
             (
-                Fact("Prompt tokens", count(session.prompt_tokens)),
-                Fact("Completion tokens", count(session.completion_tokens)),
-                Fact("Tokens per second", rate(session.tokens_per_second)),
-                Fact("Finish reason", session.finish_reason or NONE),
-                Fact("Chunks", count(session.next_index)),
+                Fact(_("Prompt tokens"), count(session.prompt_tokens)),
+                Fact(_("Completion tokens"), count(session.completion_tokens)),
+                Fact(_("Tokens per second"), rate(session.tokens_per_second)),
+                Fact(_("Finish reason"), session.finish_reason or NONE),
+                Fact(_("Chunks"), count(session.next_index)),
             ),
         ),
     ]
@@ -78,5 +79,5 @@ def _lease(session: ChatSession, now: datetime.datetime) -> str:
     if session.lease_expires_at is None:
         return NONE
     if session.lease_expires_at < now:
-        return f"lapsed {duration(now - session.lease_expires_at)} ago"
-    return f"for another {duration(session.lease_expires_at - now)}"
+        return _("lapsed %(time)s ago") % {"time": duration(now - session.lease_expires_at)}
+    return _("for another %(time)s") % {"time": duration(session.lease_expires_at - now)}

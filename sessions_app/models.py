@@ -8,6 +8,7 @@ from typing import Any, TypedDict
 
 from django.db import models
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 from sessions_app.querysets import ChatSessionQuerySet, ChunkQuerySet
 
@@ -69,18 +70,18 @@ class ChatSession(models.Model):
     """One generation. Its row is a state machine, which ``opening``, ``appending`` and ``actions`` move alone."""
 
     class State(models.TextChoices):
-        QUEUED = "queued", "Queued"
-        RUNNING = "running", "Running"
-        COMPLETED = "completed", "Completed"
-        CANCELLED = "cancelled", "Cancelled"
-        FAILED = "failed", "Failed"
+        QUEUED = "queued", _("Queued")
+        RUNNING = "running", _("Running")
+        COMPLETED = "completed", _("Completed")
+        CANCELLED = "cancelled", _("Cancelled")
+        FAILED = "failed", _("Failed")
 
     FINISHED_STATES = (State.COMPLETED, State.CANCELLED, State.FAILED)
 
     id = models.CharField(primary_key=True, max_length=SESSION_ID_MAX_LENGTH, default=new_session_id)
-    state = models.CharField(max_length=12, choices=State, default=State.QUEUED)
-    origin = models.CharField(max_length=12, default="chat", help_text="Which surface asked: chat or ocr.")
-    model = models.CharField(max_length=255)
+    state = models.CharField(_("state"), max_length=12, choices=State, default=State.QUEUED)
+    origin = models.CharField(_("origin"), max_length=12, default="chat", help_text="Which surface asked: chat or ocr.")
+    model = models.CharField(_("model"), max_length=255)
     request = models.JSONField(help_text="The neutral request that a worker runs.")
     request_digest = models.CharField(
         max_length=64, blank=True, help_text="SHA-256 of the request as asked: the same id may come again only with it."
@@ -113,7 +114,7 @@ class ChatSession(models.Model):
     prompt_tokens = models.PositiveIntegerField(null=True, blank=True)
     completion_tokens = models.PositiveIntegerField(null=True, blank=True)
 
-    created_at = models.DateTimeField(default=timezone.now)
+    created_at = models.DateTimeField(_("created at"), default=timezone.now)
     enqueued_at = models.DateTimeField(null=True, blank=True, help_text="When it was last sent to the workers.")
     started_at = models.DateTimeField(null=True, blank=True, help_text="First claim.")
     first_token_at = models.DateTimeField(null=True, blank=True, help_text="Commit of the first token.")
@@ -124,7 +125,8 @@ class ChatSession(models.Model):
 
     class Meta:
         ordering = ("-created_at",)
-        verbose_name = "session"
+        verbose_name = _("session")
+        verbose_name_plural = _("sessions")
         permissions = (("cancel_chatsession", "Can cancel a running session"),)
         indexes = (
             models.Index(

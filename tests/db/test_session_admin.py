@@ -227,7 +227,7 @@ def test_a_finished_session_is_deleted_with_everything_of_it(operator: Client) -
 def test_an_unfinished_session_is_not_deleted(operator: Client) -> None:
     running = claimed(open_session())
     page = run_action(operator, "delete_selected", running, completed(), post="yes")
-    assert "which is running: cancel it first" in page
+    assert "which is Running: cancel it first" in page
     assert operator.post(f"{detail(running).removesuffix('change/')}delete/", {"post": "yes"}).status_code == 403
     assert ChatSession.objects.count() == 2
 
@@ -289,7 +289,7 @@ def test_an_unfinished_session_carries_what_the_live_view_needs(viewer: Client) 
     say(session, text("A "), text("plate"))
     page = read(viewer, detail(session))
     assert f'{{"path": "/ws/admin/sessions/{session.pk}/", "after": 2}}' in page
-    assert "counts as listened to" in page
+    assert "prevents automatic cancellation" in page
     assert "A plate" in page
 
 

@@ -9,7 +9,9 @@
     const FIRST_RETRY_MS = 500;
     const LAST_RETRY_MS = 10000;
     const REFUSALS_BEFORE_ASKING = 3;
-    const STATES = {queued: "Queued", running: "Running", completed: "Completed", cancelled: "Cancelled", failed: "Failed"};
+
+    /* What the page says of itself, in the reader's language. */
+    const TEXTS = JSON.parse(document.getElementById("session-texts").textContent);
 
     const byId = (id) => document.getElementById(id);
 
@@ -21,7 +23,7 @@
         button.hidden = false;
         button.addEventListener("click", async () => {
             await navigator.clipboard.writeText(byId(button.dataset.copy).textContent);
-            button.textContent = "Copied";
+            button.textContent = TEXTS.copied;
         });
     }
 
@@ -65,7 +67,7 @@
     function showState(state) {
         const badge = byId("session-badge").firstElementChild;
         badge.className = `session-badge session-badge-${state}`;
-        badge.textContent = STATES[state] || state;
+        badge.textContent = TEXTS.states[state] || state;
     }
 
     /* Model output is text and never markup. A box that stands at its end stays there. */
@@ -110,7 +112,7 @@
             socket.onopen = () => {
                 retryMs = FIRST_RETRY_MS;
                 refusals = -1;
-                say("Live.");
+                say(TEXTS.live);
             };
             socket.onmessage = (event) => {
                 const message = JSON.parse(event.data);
@@ -127,14 +129,14 @@
             };
             socket.onclose = (event) => {
                 if (isFinal || [NOT_FOUND, EXPIRED].includes(event.code)) {
-                    reload().catch(() => say("It has ended. Reload the page to see how."));
+                    reload().catch(() => say(TEXTS.ended));
                     return;
                 }
                 if (event.code === FORBIDDEN) {
                     location.reload();  // the log-in has ended, or the right: the server says which
                     return;
                 }
-                say("The connection broke and is tried again.");
+                say(TEXTS.broken);
                 refusals += 1;
                 if (refusals % REFUSALS_BEFORE_ASKING === 0 && refusals > 0) {
                     leaveIfLoggedOut();
