@@ -50,10 +50,11 @@ install: $(VENV)/base  ## Make the virtual environment and install the server
 test: $(VENV)/dev  ## Run all tests; what needs Redis, PostgreSQL or Chromium runs where they are found
 	$(PY) -m pytest $(PYTEST_ARGS)
 
-lint: $(VENV)/dev  ## Check style and types
+lint: $(VENV)/dev  ## Check style, types, and that every change of a model has its migration
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy .
+	SECRET_KEY=unused $(PY) manage.py makemigrations --check --dry-run
 
 format: $(VENV)/dev  ## Put the code into shape
 	$(PY) -m ruff check --fix .
