@@ -28,6 +28,7 @@ from ocr.refusals import Refused
 from ocr.rows import Reading, queue_places, read_before
 from sessions_app import sse
 from sessions_app.actions import request_cancel
+from sessions_app.callers import caller_of_user
 from sessions_app.db import in_db
 from sessions_app.models import ChatSession, is_terminal
 from sessions_app.request_id import current_request_id
@@ -79,7 +80,9 @@ async def events(request: HttpRequest, pk: uuid.UUID) -> HttpResponseBase:
     if session.is_finished and after >= session.next_index - 1:
         return HttpResponse(status=204)
     try:
-        response = stream_session(session, after=after, render=_render_text, unreadable=END)
+        response = stream_session(
+            session, after=after, render=_render_text, unreadable=END, caller=caller_of_user(user)
+        )
     except TooManyStreams:
         return HttpResponse(status=503, headers={"Retry-After": "5"})
     # The id of a session opens its stream where no API keys are set, and nobody here needs it.
