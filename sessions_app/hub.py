@@ -36,7 +36,7 @@ LINGER_SECONDS = 30.0
 #: stream would take all of it: those of crowds are woken so many at a time, and get more chunks at once
 CROWD_LISTENERS = 10
 CROWD_WAKES = 20
-CROWD_PAUSE_SECONDS = 0.02
+CROWD_PAUSE_SECONDS = 0.01
 #: of so many sessions, those told of last, the last index is remembered
 TOLD_SESSIONS = 1000
 FIRST_CHUNK = StreamChunk(0, START)
@@ -107,7 +107,7 @@ class Hub:
         self._hears_since: datetime.datetime | None = None
         #: listeners in crowds that are to be woken, in order
         self._due: OrderedDict[Listener, None] = OrderedDict()
-        self._waking: asyncio.TimerHandle | None = None
+        self._waking: asyncio.Handle | None = None
         #: session → last index told, the oldest first: for a listener that comes just after
         self._told: OrderedDict[str, int] = OrderedDict()
 
@@ -242,13 +242,14 @@ class Hub:
             return
         self._due[listener] = None
         if self._waking is None:
-            self._wake_some()
+            # Not yet: those that hear the same come first into the queue.
+            self._waking = asyncio.get_running_loop().call_soon(self._wake_some)
 
     def _wake_some(self) -> None:
-        self._waking = None
         for _ in range(min(CROWD_WAKES, len(self._due))):
             self._due.popitem(last=False)[0].woken.set()
-            self._waking = self._waking or asyncio.get_running_loop().call_later(CROWD_PAUSE_SECONDS, self._wake_some)
+        loop = asyncio.get_running_loop()
+        self._waking = loop.call_later(CROWD_PAUSE_SECONDS, self._wake_some) if self._due else None
 
     async def _poll(self) -> None:
         """Find what no wake-up told, and write down which sessions have listeners here."""

@@ -23,7 +23,7 @@ from inference.api.attaching import (
 from inference.api.auth import caller_of
 from inference.api.body import read_chat_request
 from inference.api.examples import CHAT_EXAMPLES, EVENT_STREAM
-from inference.api.rendering import ChunkRenderer, encode_completion, render_error
+from inference.api.rendering import encode_completion, render_error, renderer_of
 from inference.api.replies import Cancelled, ChatCompletion, ErrorReply
 from inference.api.schemas import ChatCompletionRequest, schema_of
 from inference.errors import AnswerUnreadable, ApiError, GenerationFailed, OverShare, TimedOut, Unavailable
@@ -146,7 +146,7 @@ def _stream(session: ChatSession, after: int, *, include_usage: bool, caller: st
         return stream_session(
             session,
             after=after,
-            render=ChunkRenderer(session, include_usage=include_usage),
+            render=renderer_of(session, include_usage=include_usage),
             unreadable=render_error(AnswerUnreadable(session.pk)),
             caller=caller,
         )

@@ -5,7 +5,10 @@ Everything is a function of the session and the chunk alone, so a resumed stream
 
 from __future__ import annotations
 
+import datetime
 import json
+import weakref
+from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,6 +18,8 @@ from sessions_app.models import ChatSession, Delta
 from sessions_app.wakeups import StreamChunk
 
 DONE = "[DONE]"
+#: of a session's chunks with log probabilities, those that are kept rendered for its other listeners
+KEPT_CHUNKS = 100
 #: line ends to Unicode, so to clients that split a decoded stream into lines; JSON does not escape them by itself
 _LINE_ENDS = str.maketrans({end: f"\\u{ord(end):04x}" for end in "\x85\u2028\u2029"})
 _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
@@ -55,9 +60,14 @@ def render_completion(session: ChatSession, answer: Answer) -> dict[str, Any]:
 
 
 class ChunkRenderer:
-    """A chunk as the data of its event; None where this stream does not show it."""
+    """A chunk as the data of its event; None where this stream does not show it.
+
+    Listeners of one session that see the same of it share one, by ``renderer_of``.
+    """
 
     def __init__(self, session: ChatSession, *, include_usage: bool) -> None:
+        #: chunks with log probabilities, the latest last: each takes longer than all else that its delivery takes
+        self._kept: OrderedDict[int, str] = OrderedDict()
         self._envelope = _envelope(session, "chat.completion.chunk")
         self._include_usage = include_usage
         self._all = range(choices_of(session.request))
@@ -71,8 +81,14 @@ class ChunkRenderer:
         match delta["type"]:
             case "start":
                 return self._choices(self._all, {"role": "assistant", "content": ""})
-            case "text" | "reasoning" as kind if "choice" in delta or "logprobs" in delta:
-                return self._said(delta, {"content": delta["text"]} if kind == "text" else _reasoning(delta["text"]))
+            case "text" | "reasoning" if "logprobs" in delta:
+                if (data := self._kept.get(chunk.index)) is None:
+                    data = self._kept[chunk.index] = self._said(delta, _text_of(delta))
+                    if len(self._kept) > KEPT_CHUNKS:
+                        self._kept.popitem(last=False)
+                return data
+            case "text" | "reasoning" if "choice" in delta:
+                return self._said(delta, _text_of(delta))
             case "text":
                 return _json(delta["text"]).join(self._around_text)
             case "reasoning":
@@ -108,6 +124,18 @@ class ChunkRenderer:
         return _json(self._envelope | {"choices": [{"index": index} | said for index in indexes]} | usage | extra)
 
 
+_renderers: weakref.WeakValueDictionary[tuple[str, datetime.datetime, bool], ChunkRenderer]
+_renderers = weakref.WeakValueDictionary()
+
+
+def renderer_of(session: ChatSession, *, include_usage: bool) -> ChunkRenderer:
+    """The renderer that this session's listeners with the same view share, while there are some."""
+    view = (session.pk, session.created_at, include_usage)
+    if (renderer := _renderers.get(view)) is None:
+        renderer = _renderers[view] = ChunkRenderer(session, include_usage=include_usage)
+    return renderer
+
+
 def _envelope(session: ChatSession, kind: str) -> dict[str, Any]:
     return {
         "id": f"chatcmpl-{session.pk}",
@@ -132,6 +160,10 @@ def _logprobs(tokens: Iterable[dict[str, Any]] | None) -> dict[str, Any] | None:
 
 def _likelihood(token: dict[str, Any]) -> dict[str, Any]:
     return {name: token[name] for name in ("token", "logprob", "bytes")}
+
+
+def _text_of(delta: Delta) -> dict[str, str]:
+    return {"content": delta["text"]} if delta["type"] == "text" else _reasoning(delta["text"])
 
 
 def _reasoning(text: str) -> dict[str, str]:

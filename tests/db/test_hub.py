@@ -590,6 +590,89 @@ def test_a_reader_that_is_cancelled_is_forgotten() -> None:
     run(main)
 
 
+def test_each_caller_is_counted_for_its_own_listeners() -> None:
+    session = claimed(open_session())
+
+    async def main() -> None:
+        shared = Hub()
+        readers = [
+            asyncio.create_task(collect(shared.follow(session.pk, -1, idle_seconds=NEVER_IDLE, caller=caller)))
+            for caller in ("a", "a", "b")
+        ]
+        await until(lambda: shared.open_streams == 3)
+        assert [shared.open_streams_of(caller) for caller in "abc"] == [2, 1, 0]
+        for reader in readers:
+            reader.cancel()
+        await asyncio.wait(readers)
+        assert [shared.open_streams_of(caller) for caller in "abc"] == [0, 0, 0]
+
+    run(main)
+
+
+# --- Crowds ---
+
+
+def test_everybody_in_a_crowd_gets_every_chunk_once(use_transport: Callable[[wakeups.Transport], None]) -> None:
+    session = claimed(open_session())
+
+    async def main() -> None:
+        shared = Hub()
+        count = 4 * hub.CROWD_WAKES
+        readers = [asyncio.create_task(collect(follow(session, at=shared))) for _ in range(count)]
+        await until(lambda: shared.open_streams == count)
+        last = await in_db(write_all, session, 20)
+        assert await asyncio.gather(*readers) == [list(range(last + 1))] * count
+        assert not shared._due
+
+    run(main)
+
+
+def test_a_crowd_is_woken_a_few_at_a_time_and_others_at_once(
+    use_transport: Callable[[wakeups.Transport], None], no_polls: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "CROWD_PAUSE_SECONDS", 1000.0)
+    crowded, alone = claimed(open_session()), claimed(open_session())
+
+    async def main() -> None:
+        shared = await hearing()
+        crowd = [follow(crowded, at=shared) for _ in range(2 * hub.CROWD_WAKES)]
+        other = follow(alone, at=shared)
+        for stream in [*crowd, other]:
+            await anext(stream)
+        reading = [asyncio.create_task(anext(stream)) for stream in [*crowd, other]]  # type: ignore[arg-type]
+        await asyncio.sleep(0)
+        for session in (crowded, alone):
+            await in_db(say, session, text("a"))
+        await until(lambda: reading[-1].done())
+        await until(lambda: sum(task.done() for task in reading[:-1]) == hub.CROWD_WAKES)
+        # Those who wait get all that was said meanwhile in one piece.
+        await in_db(say, crowded, text("b"))
+        monkeypatch.setattr(hub, "CROWD_PAUSE_SECONDS", 0.0)
+        shared._wake_some()
+        batches = [await task for task in reading[:-1]]
+        assert sorted(len(batch) for batch in batches) == [1] * hub.CROWD_WAKES + [2] * hub.CROWD_WAKES
+        for stream in [*crowd, other]:
+            await stream.aclose()  # type: ignore[attr-defined]
+
+    run(main)
+
+
+def test_one_of_a_crowd_that_leaves_before_its_turn_is_not_woken() -> None:
+    async def main() -> None:
+        shared = Hub()
+        listeners = [hub.Listener(0) for _ in range(30)]
+        shared._listeners["s"] = set(listeners)
+        shared.hear([Wakeup("s", 1)])
+        shared._wake_some()
+        waiting = [listener for listener in listeners if not listener.woken.is_set()]
+        assert waiting
+        shared._forget("s", waiting[0])
+        shared._wake_some()
+        assert not waiting[0].woken.is_set()
+
+    run(main)
+
+
 def test_one_that_leaves_takes_nothing_from_the_others(use_transport: Callable[[wakeups.Transport], None]) -> None:
     session = claimed(open_session())
 

@@ -10,7 +10,7 @@ import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from inference.api import replies
-from inference.api.rendering import DONE, ChunkRenderer, render_completion
+from inference.api.rendering import DONE, KEPT_CHUNKS, ChunkRenderer, render_completion, renderer_of
 from inference.generations import Answer, Choice
 from sessions_app.models import ChatSession, Delta
 from sessions_app.wakeups import StreamChunk
@@ -288,3 +288,23 @@ def test_a_choice_that_was_cancelled_before_its_first_word_is_there() -> None:
     body = render_completion(a_session(2), said)
     assert [(c["message"]["content"], c["finish_reason"]) for c in body["choices"]] == [("a", "stop"), ("", "stop")]
     assert body["session_state"] == "cancelled"
+
+
+# --- What listeners share ---
+
+
+def test_listeners_with_the_same_view_share_a_renderer_while_they_listen() -> None:
+    first = renderer_of(a_session(), include_usage=False)
+    assert renderer_of(a_session(), include_usage=False) is first
+    assert renderer_of(a_session(), include_usage=True) is not first
+    other = a_session()
+    other.created_at += datetime.timedelta(seconds=1)  # the id was used again
+    assert renderer_of(other, include_usage=False) is not first
+
+
+def test_what_is_kept_for_others_is_what_each_would_render() -> None:
+    shared = renderer_of(a_session(), include_usage=False)
+    for index in [*range(KEPT_CHUNKS + 5), 0, 1, KEPT_CHUNKS]:
+        chunk = StreamChunk(index, {"type": "text", "text": f"kata {index}", "logprobs": TOLD})
+        assert shared(chunk) == ChunkRenderer(a_session(), include_usage=False)(chunk)
+    assert len(shared._kept) == KEPT_CHUNKS
