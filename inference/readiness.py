@@ -13,7 +13,7 @@ from django.utils import timezone
 from inference.engine.vision import ModelVision
 from inference.errors import Unavailable
 from inference.models import ModelWorker
-from sessions_app.db import in_db
+from sessions_app.db import beside_others_in_db, in_db
 
 #: a database that takes longer to say which workers there are does not answer
 DATABASE_SECONDS = 2.0
@@ -107,7 +107,7 @@ async def describe_health() -> dict[str, object]:
     """The body of ``GET /health``; never raises, so that it answers when the database does not."""
     try:
         async with asyncio.timeout(DATABASE_SECONDS):
-            health = await in_db(read_model_health)
+            health = await beside_others_in_db(read_model_health)
     except (DatabaseError, TimeoutError):
         return _health(ok=False, ready=False, error="The database does not answer.", progress="")
     return _health(ok=True, ready=health.ready, error=health.error, progress=health.progress)

@@ -26,11 +26,25 @@ def _executor() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(max_workers=settings.DB_THREADS, thread_name_prefix="orm")
 
 
+@functools.cache
+def _spare() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="orm-spare")
+
+
 async def in_db(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run ``fn`` on the bounded executor and release its connections. The caller's context variables go with it."""
+    return await _run(_executor(), functools.partial(fn, *args, **kwargs))
+
+
+async def beside_others_in_db(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """As ``in_db``, on a thread that requests do not wait for: what is asked here is not behind hundreds of them."""
+    return await _run(_spare(), functools.partial(fn, *args, **kwargs))
+
+
+async def _run(executor: ThreadPoolExecutor, fn: Callable[[], T]) -> T:
     # asgiref ties what it keeps in context variables, such as the language of the page, to the thread.
-    call = functools.partial(_call_and_release, functools.partial(fn, *args, **kwargs), translation.get_language())
-    return await asyncio.get_running_loop().run_in_executor(_executor(), contextvars.copy_context().run, call)
+    call = functools.partial(_call_and_release, fn, translation.get_language())
+    return await asyncio.get_running_loop().run_in_executor(executor, contextvars.copy_context().run, call)
 
 
 def _call_and_release(call: Callable[[], Any], language: str | None) -> Any:

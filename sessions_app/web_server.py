@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 
 #: cancelled applications have this long to clean up when the server stops or a client leaves
 CLOSE_SECONDS = 5
+#: connections of one moment that the system holds until they are accepted; of more it drops some
+BACKLOG = 1024
 #: how often it is looked whether a WebSocket's reader has taken the rest; nothing tells
 DRAIN_POLL_SECONDS = 0.1
 
@@ -189,7 +191,7 @@ def run_web_server(*, host: str, port: int, on_ready: Callable[[], None]) -> Non
     gc.freeze()
     server = BackpressureServer(
         application=get_default_application(),
-        endpoints=build_endpoint_description_strings(host=host, port=port),
+        endpoints=[f"{one}:backlog={BACKLOG}" for one in build_endpoint_description_strings(host=host, port=port)],
         on_ready=on_ready,
         application_close_timeout=CLOSE_SECONDS,
         root_path=settings.ROOT_PATH,
