@@ -639,7 +639,7 @@ def test_a_crowd_is_woken_a_few_at_a_time_and_others_at_once(
         other = follow(alone, at=shared)
         for stream in [*crowd, other]:
             await anext(stream)
-        reading = [asyncio.create_task(anext(stream)) for stream in [*crowd, other]]  # type: ignore[arg-type]
+        reading = [asyncio.ensure_future(anext(stream)) for stream in [*crowd, other]]
         await asyncio.sleep(0)
         for session in (crowded, alone):
             await in_db(say, session, text("a"))

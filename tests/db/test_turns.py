@@ -37,7 +37,7 @@ def wait_many(caller: str, count: int, origin: str = "chat") -> None:
 
 def next_caller(slot: Slot = Slot.COMMON) -> str | None:
     session = actions.claim_next(worker="w", slot=slot)
-    return session and session.caller
+    return None if session is None else session.caller
 
 
 def end(session: ChatSession) -> None:
