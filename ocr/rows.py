@@ -10,6 +10,7 @@ from ocr.models import KtpExtraction
 from ocr.problems import Problem
 from ocr.schema import FIELDS, Field
 from ocr.suggestions import VOCABULARIES, suggest
+from sessions_app import turns
 from sessions_app.models import ChatSession
 
 if TYPE_CHECKING:
@@ -140,5 +141,4 @@ def queue_places(extractions: Iterable[KtpExtraction]) -> dict[str, int]:
     }
     if not waiting:
         return {}
-    queue = ChatSession.objects.queued().order_by("created_at").values_list("pk", flat=True)
-    return {pk: place for place, pk in enumerate(queue, 1) if pk in waiting}
+    return {pk: place for place, pk in enumerate(turns.in_order(), 1) if pk in waiting}

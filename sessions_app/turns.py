@@ -1,4 +1,4 @@
-"""Whose turn it is: the order in which waiting sessions are claimed, as one query. The claim is its only reader.
+"""Whose turn it is: the order in which waiting sessions are claimed, as one query.
 
 Callers take turns, each with its chats and its cards apart. The one of whom the fewest sessions run comes first; of
 those with equally many, the one whose last start is the longest ago; of its sessions, the oldest. So one that waits
@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import enum
 
+from django.conf import settings
 from django.db import connection
+from django.utils import timezone
 
 
 class Slot(enum.Enum):
@@ -67,7 +69,8 @@ head AS (
 """
 
 
-ON_SQLITE = f"{NEXT} SELECT id FROM head ORDER BY turn LIMIT 1"  # noqa: S608  (put together from constants)
+IN_ORDER = f"{NEXT} SELECT id FROM head ORDER BY turn"  # noqa: S608  (put together from constants)
+ON_SQLITE = f"{IN_ORDER} LIMIT 1"
 #: A row that somebody holds locked is passed over: a worker that was frozen in a transaction holds up nobody. NO KEY: a
 #: listener's row, which refers to the session, is no reason to pass it over.
 ON_POSTGRESQL = f"""{NEXT}
@@ -80,3 +83,12 @@ def next_session(slot: Slot) -> str:
     """The query for the id of the session whose turn it is; its parameters are those of the claim."""
     query = ON_POSTGRESQL if connection.vendor == "postgresql" else ON_SQLITE
     return query.format(claimable=CLAIMABLE, is_for=slot.value, head=HEAD)
+
+
+def in_order() -> list[str]:
+    """The ids of all sessions that wait, in the order in which they would be claimed if no other came or ended."""
+    query = IN_ORDER.format(claimable=CLAIMABLE, is_for=Slot.COMMON.value, head=settings.MAX_QUEUED_SESSIONS)
+    now = connection.ops.adapt_datetimefield_value(timezone.now())
+    with connection.cursor() as cursor:
+        cursor.execute(query, {"now": now, "worker": "", "max_attempts": settings.SESSION_MAX_ATTEMPTS})
+        return [session_id for (session_id,) in cursor.fetchall()]

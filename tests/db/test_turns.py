@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from django.utils import timezone
 
-from sessions_app import actions
+from sessions_app import actions, turns
 from sessions_app.appending import Closing
 from sessions_app.models import ChatSession
 from sessions_app.turns import Slot
@@ -81,11 +81,11 @@ def test_the_single_request_of_another_comes_before_five_hundred() -> None:
 def test_with_one_slot_callers_alternate_however_long_their_queues() -> None:
     wait_many("a", 20)
     wait_many("b", 2)
-    turns = []
+    taken = []
     for _ in range(6):
-        turns.append(next_caller())
-        end_one_of(str(turns[-1]))
-    assert turns == ["a", "b", "a", "b", "a", "a"]
+        taken.append(next_caller())
+        end_one_of(str(taken[-1]))
+    assert taken == ["a", "b", "a", "b", "a", "a"]
 
 
 def test_who_comes_in_between_does_not_wait_for_those_who_had_a_turn() -> None:
@@ -163,6 +163,16 @@ def test_what_has_ended_long_ago_changes_nothing() -> None:
     wait_many("b", 1)
     wait_many("a", 1)
     assert [next_caller(), next_caller()] == ["a", "b"]
+
+
+def test_the_order_that_is_shown_is_the_order_of_the_claims() -> None:
+    wait_many("a", 4)
+    next_caller()
+    wait_many("b", 2)
+    wait_many("a", 1, origin="ocr")
+    shown = turns.in_order()
+    claimed_ids = [session.pk for _ in range(6) if (session := actions.claim_next(worker="w")) is not None]
+    assert shown == claimed_ids
 
 
 # --- Reserved slots ---
