@@ -29,6 +29,7 @@ from sessions_app import (
     privacy,
     transcript,
 )
+from sessions_app.caller_filter import CallerFilter
 from sessions_app.models import ChatSession, SessionMedia
 from sessions_app.routing import LIVE_VIEW_PATH
 
@@ -63,10 +64,21 @@ class SessionChangeList(ChangeList):
 
 @admin.register(ChatSession)
 class ChatSessionAdmin(SessionModelAdmin):
-    list_display = ("short_id", "badge", "model", "tokens", "speed", "first_token", "age", "origin", "attempt")
-    list_filter = ("state", "origin", "model", "created_at")
-    search_fields = ("id", "request_id", "worker")
-    search_help_text = _("Session ID, request ID or worker.")
+    list_display = (
+        "short_id",
+        "badge",
+        "model",
+        "tokens",
+        "speed",
+        "first_token",
+        "age",
+        "origin",
+        "caller",
+        "attempt",
+    )
+    list_filter = ("state", "origin", "model", CallerFilter, "created_at")
+    search_fields = ("id", "request_id", "worker", "caller")
+    search_help_text = _("Session ID, request ID, worker or caller.")
     ordering = ("-created_at",)
     list_per_page = 50
     show_full_result_count = False

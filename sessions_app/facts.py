@@ -31,6 +31,7 @@ def facts_of(session: ChatSession) -> list[FactGroup]:
                 Fact(_("Model"), session.model),
                 Fact(_("Origin"), session.origin),
                 Fact(_("Request ID"), session.request_id or NONE),
+                Fact(_("Caller"), session.caller or NONE),
             ),
         ),
         FactGroup(

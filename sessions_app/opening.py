@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db import IntegrityError, connection, models, transaction
 from django.utils import timezone
 
-from sessions_app import queue, shares
+from sessions_app import queue, shares, turns
 from sessions_app.models import START, ChatSession, Chunk, Presence, SessionMedia, new_session_id
 
 
@@ -100,7 +100,7 @@ def open_session(
 
 
 def _check_queue(caller: str, origin: str) -> None:
-    waiting = ChatSession.objects.queued_by_caller()
+    waiting = turns.queued_by_caller()
     total = sum(waiting.values())
     if total >= settings.MAX_QUEUED_SESSIONS:
         raise QueueFull

@@ -20,11 +20,6 @@ class ChatSessionQuerySet(models.QuerySet["ChatSession"]):
     def queued(self) -> Self:
         return self.filter(state="queued")
 
-    def queued_by_caller(self) -> dict[tuple[str, str], int]:
-        """Caller and origin → how many such sessions wait."""
-        waiting = self.queued().order_by().values_list("caller", "origin").annotate(count=models.Count("pk"))
-        return {(caller, origin): count for caller, origin, count in waiting}
-
     def running(self) -> Self:
         return self.filter(state="running")
 

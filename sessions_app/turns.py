@@ -79,6 +79,18 @@ ORDER BY turn LIMIT 1 FOR NO KEY UPDATE OF locked SKIP LOCKED
 """  # noqa: S608  (as above)
 
 
+#: as ``CLAIMABLE`` these name the condition of the partial index, which SQLite takes only then; with it no row is read
+QUEUED = """
+SELECT caller, origin, COUNT(*) FROM sessions_app_chatsession
+WHERE state IN ('queued', 'running') AND state = 'queued'
+GROUP BY caller, origin
+"""
+UNFINISHED = """
+SELECT caller, SUM(CASE WHEN state = 'queued' THEN 1 ELSE 0 END), SUM(CASE WHEN state = 'running' THEN 1 ELSE 0 END)
+FROM sessions_app_chatsession WHERE state IN ('queued', 'running') GROUP BY caller
+"""
+
+
 def next_session(slot: Slot) -> str:
     """The query for the id of the session whose turn it is; its parameters are those of the claim."""
     query = ON_POSTGRESQL if connection.vendor == "postgresql" else ON_SQLITE
@@ -92,3 +104,17 @@ def in_order() -> list[str]:
     with connection.cursor() as cursor:
         cursor.execute(query, {"now": now, "worker": "", "max_attempts": settings.SESSION_MAX_ATTEMPTS})
         return [session_id for (session_id,) in cursor.fetchall()]
+
+
+def queued_by_caller() -> dict[tuple[str, str], int]:
+    """Caller and origin → how many such sessions are queued."""
+    with connection.cursor() as cursor:
+        cursor.execute(QUEUED)
+        return {(caller, origin): count for caller, origin, count in cursor.fetchall()}
+
+
+def unfinished_by_caller() -> dict[str, tuple[int, int]]:
+    """Caller → how many of its sessions are queued, and how many run."""
+    with connection.cursor() as cursor:
+        cursor.execute(UNFINISHED)
+        return {caller: (queued, running) for caller, queued, running in cursor.fetchall()}

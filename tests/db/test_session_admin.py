@@ -129,6 +129,27 @@ def test_search_finds_by_session_request_and_worker(viewer: Client) -> None:
     assert "2 sessions" in read(viewer, f"{LIST}?q=gpu-host")
 
 
+def test_the_list_and_the_page_say_who_asked(viewer: Client) -> None:
+    session = completed(caller="key:0123456789ab")
+    assert "key:0123456789ab" in read(viewer, LIST)
+    assert "key:0123456789ab" in read(viewer, detail(session))
+    assert "1 session" in read(viewer, f"{LIST}?q=key:0123456789ab")
+
+
+def test_the_filter_offers_those_who_hold_the_queue(viewer: Client) -> None:
+    for _ in range(3):
+        open_session(caller="key:greedy")
+    claimed(open_session(caller="address:192.0.2.7"))
+    completed(caller="key:gone")
+    page = read(viewer, LIST)
+    greedy, other = page.index("key:greedy: 3 waiting, 0 running"), page.index("192.0.2.7: 0 waiting, 1 running")
+    assert greedy < other
+    assert "key:gone: " not in page
+    assert "3 sessions" in read(viewer, f"{LIST}?caller=key:greedy")
+    # Also one who holds nothing any more.
+    assert "1 session\n" in read(viewer, f"{LIST}?caller=key:gone")
+
+
 def test_nothing_can_be_added_or_changed_even_by_a_superuser() -> None:
     root = signed_in(User.objects.create_superuser("root"))
     session = completed()
