@@ -24,10 +24,13 @@ from inference.media.formats.image import AVIF, HEIC, PNG, WEBP, format_of
 from inference.media.images import CheckedImage, header_size, most_pixels
 from inference.media.large import WHOLE_PIXELS, png_pixels
 from inference.media.limits import check_shape, media_limits
-from inference.media.videos import VideoShape
+from inference.media.shared import SharedPixels
+from inference.media.videos import VideoShape, most_video_pixels
 
 T = TypeVar("T")
 
+#: frames of a video that is only checked are decoded and not kept; what the decoder itself keeps of them counts so much
+PIXELS_OF_CHECK = 2**24
 #: how long a worker waits for the turn of what it has accepted
 WORKER_QUEUE_SECONDS = 60.0
 
@@ -37,21 +40,27 @@ async def check_image(data: bytes, *, param: str, sizes: VisionSizes | None = No
 
 
 async def survey_video(data: bytes, *, param: str) -> VideoShape:
-    return await finished(_submit_video(videos.survey_video, data, param))
+    return await finished(_submit_video(videos.survey_video, data, param, PIXELS_OF_CHECK))
 
 
 async def check_video(data: bytes, *, param: str, budget: RequestBudget | None = None) -> VideoShape:
-    return await finished(_submit_video(videos.check_video, data, param, budget))
+    return await finished(_submit_video(videos.check_video, data, param, PIXELS_OF_CHECK, budget))
 
 
 def decode_image(data: bytes, sizes: VisionSizes | None) -> Image.Image:
     """For a thread that may wait."""
-    return _wait(submit_image(images.decode_image, data, param=None, more=(sizes,), sizes=sizes))
+    with SharedPixels() as shared:
+        more = (sizes, shared.place)
+        placed = _wait(submit_image(images.place_image, data, param=None, more=more, sizes=sizes))
+        return Image.fromarray(shared.pixels(placed))
 
 
 def sample_video(data: bytes, sizes: VisionSizes | None = None) -> Video:
     """For a thread that may wait."""
-    return _wait(_submit_video(videos.sample_video, data, None, sizes))
+    pixels = PIXELS_OF_CHECK + most_video_pixels(media_limits(), sizes)
+    with SharedPixels() as shared:
+        placed, times = _wait(_submit_video(videos.place_video, data, None, pixels, sizes, shared.place))
+        return Video(shared.pixels(placed), times)
 
 
 def submit_image(
@@ -94,15 +103,14 @@ def _pixels_at_once(data: bytes, width: int, height: int, sizes: VisionSizes | N
     return width * height * (2 if kind in (WEBP, HEIC, AVIF) else 1)
 
 
-def _submit_video(work: Callable[..., T], data: bytes, param: str | None, *more: Any) -> Future[T]:
+def _submit_video(work: Callable[..., T], data: bytes, param: str | None, pixels: int, *more: Any) -> Future[T]:
     limits = media_limits()
     return decoding_pool().submit(
         work,
         (data, limits, param, *more),
         kind="video",
         param=param,
-        # Frames are decoded one after the other; those that are kept have this many pixels together.
-        pixels=limits.video_pixels,
+        pixels=pixels,
         is_large=True,
         cpu_seconds=limits.video_decode_seconds,
     )

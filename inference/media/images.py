@@ -19,6 +19,7 @@ from inference.media.formats.bare import BareImage, Unreadable
 from inference.media.formats.image import AVIF, HEIC, JPEG, PNG, TIFF, WEBP, ImageFormat, format_of
 from inference.media.large import BAND_PIXELS, WHOLE_PIXELS
 from inference.media.limits import Limits, check_shape
+from inference.media.shared import PixelRoom, Place, Placed
 
 WHITE = (255, 255, 255, 255)
 #: pixels times scans of a progressive JPEG: ten for each of a hundred million, some seconds of a processor
@@ -121,6 +122,17 @@ def decode_image(data: bytes, limits: Limits, param: str | None, sizes: VisionSi
     # Whoever gets it gets its pixels only.
     image.info.clear()
     return image
+
+
+def place_image(
+    data: bytes, limits: Limits, param: str | None, sizes: VisionSizes | None, place: Place | None
+) -> np.ndarray | Placed:
+    """``decode_image`` for another process: the pixels, put where it says."""
+    image = decode_image(data, limits, param, sizes)
+    room = PixelRoom(place)
+    pixels = room.empty((image.height, image.width, 3))
+    pixels[...] = np.asarray(image)
+    return room.result(pixels)
 
 
 def _load(file: BareImage, limits: Limits, pixels: int, param: str | None) -> Image.Image:

@@ -34,6 +34,7 @@ from inference.media.formats.bare import Unreadable
 from inference.media.formats.blanks import Blank, BlankedFile, in_order
 from inference.media.formats.video import container_of, is_cut_off
 from inference.media.limits import Limits, check_shape
+from inference.media.shared import PixelRoom, Place, Placed
 
 #: as Qwen3-VL's own video processor samples
 FRAMES_PER_SECOND = 2
@@ -147,14 +148,30 @@ def _metadata(data: bytes, param: str | None) -> tuple[Blank, ...]:
     return ()
 
 
-def sample_video(data: bytes, limits: Limits, param: str | None, sizes: VisionSizes | None = None) -> Video:
+def place_video(
+    data: bytes, limits: Limits, param: str | None, sizes: VisionSizes | None, place: Place | None
+) -> tuple[np.ndarray | Placed, list[float]]:
+    """``sample_video`` for another process: the frames, put where it says, and their times."""
+    room = PixelRoom(place)
+    video = sample_video(data, limits, param, sizes, room)
+    return room.result(video.frames), list(video.timestamps_seconds)
+
+
+def sample_video(
+    data: bytes,
+    limits: Limits,
+    param: str | None,
+    sizes: VisionSizes | None = None,
+    room: PixelRoom | None = None,
+) -> Video:
     """At most ``limits.video_frames`` frames, about two a second, the first and the last among them.
 
     Every frame is upright RGB; together they have at most ``limits.video_pixels`` pixels, reduced in size where
     they would have more. Those of more than ``REDUCED_FROM_PIXELS`` are reduced to what the model of ``sizes`` sees.
-    The only frame of a video is given twice. Raises InvalidMedia where the file is no video of an accepted format, is
-    damaged or cut off, or is over one of the other limits.
+    The only frame of a video is given twice. They are put into ``room``. Raises InvalidMedia where the file is no video
+    of an accepted format, is damaged or cut off, or is over one of the other limits.
     """
+    room = room or PixelRoom(None)
     pixels: np.ndarray | None = None
     times: list[float] = []
     with _frames(data, limits, param) as (film, frames):
@@ -164,7 +181,7 @@ def sample_video(data: bytes, limits: Limits, param: str | None, sizes: VisionSi
                 seen = _seen_size(*size, max(2, len(film.wanted)), sizes)
                 columns, rows = _turned(seen, frame)
                 # All together from the start: a list of them would be copied into one.
-                pixels = np.empty((max(2, len(film.wanted)), rows, columns, 3), np.uint8)
+                pixels = room.empty((max(2, len(film.wanted)), rows, columns, 3))
             rgb = frame.to_ndarray(format="rgb24", width=size[0], height=size[1], interpolation=Interpolation.BICUBIC)
             if seen != size:
                 # As for pictures: FFmpeg's filter would differ from the processor's by more than rounding.
@@ -429,6 +446,11 @@ def _seen_size(width: int, height: int, count: int, sizes: VisionSizes | None) -
 
 def _bad_index(param: str | None) -> InvalidMedia:
     return InvalidMedia("The video's index is damaged.", param=param)
+
+
+def most_video_pixels(limits: Limits, sizes: VisionSizes | None) -> int:
+    """How many pixels the frames that ``sample_video`` gives may have together."""
+    return min(limits.video_pixels, max(REDUCED_FROM_PIXELS, sizes.video_pixels[1])) if sizes else limits.video_pixels
 
 
 def _no_frames(param: str | None) -> InvalidMedia:
