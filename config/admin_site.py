@@ -62,8 +62,10 @@ class OfferedLookups:
     """
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
-        fields = self.get_list_filter(request)  # type: ignore[attr-defined]
-        offered = {f"{field}{suffix}" for field in fields for suffix in OFFERED}
+        filters = self.get_list_filter(request)  # type: ignore[attr-defined]
+        # A filter of our own has a name in the address instead of a field.
+        names = [getattr(one, "parameter_name", one) for one in filters]
+        offered = {f"{name}{suffix}" for name in names for suffix in OFFERED}
         if lookup not in offered and lookup not in getattr(self, "linked_lookups", ()):
             return False
         allowed: bool = super().lookup_allowed(lookup, value, request)  # type: ignore[misc]
