@@ -215,6 +215,7 @@ class KtpExtractionAdmin(admin.ModelAdmin[KtpExtraction]):
             "whole_flags": whole_flags_of(obj, rights),
             "timeline": timeline_of(obj, rights),
             "reasons": RejectReason.choices,
+            "show_save_and_continue": False,
         }
         return super().change_view(request, object_id, form_url, context)
 

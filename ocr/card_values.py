@@ -3,32 +3,39 @@
 from __future__ import annotations
 
 from django.db import models
+from django.utils.functional import lazy
 
 from ocr.masking import mask_name, mask_nik
-from ocr.schema import FIELDS, MAX_VALUE_CHARS
+from ocr.schema import FIELD_BY_PATH, FIELDS, MAX_VALUE_CHARS
 
 
-def _field(label: str) -> models.CharField[str, str]:
-    return models.CharField(label, max_length=MAX_VALUE_CHARS, blank=True, default="")
+def _name(path: str) -> str:
+    return FIELD_BY_PATH[path].name
+
+
+def _field(path: str) -> models.CharField[str, str]:
+    # Named when it is shown, in the language of the page.
+    name = lazy(_name, str)(path)
+    return models.CharField(name, max_length=MAX_VALUE_CHARS, blank=True, default="")
 
 
 class CardValues(models.Model):
-    """One column for each of ``ocr.schema.FIELDS``; the labels are those on the card, which is Indonesian."""
+    """One column for each of ``ocr.schema.FIELDS``."""
 
-    nik = _field("NIK")
-    nama = _field("Nama")
-    tempat_lahir = _field("Tempat lahir")
-    tgl_lahir = _field("Tanggal lahir")
-    jenis_kelamin = _field("Jenis kelamin")
-    alamat_name = _field("Alamat")
-    alamat_rt_rw = _field("RT/RW")
-    alamat_kel_desa = _field("Kel/Desa")
-    alamat_kecamatan = _field("Kecamatan")
-    agama = _field("Agama")
-    status_perkawinan = _field("Status perkawinan")
-    pekerjaan = _field("Pekerjaan")
-    kewarganegaraan = _field("Kewarganegaraan")
-    berlaku_hingga = _field("Berlaku hingga")
+    nik = _field("nik")
+    nama = _field("nama")
+    tempat_lahir = _field("tempat_lahir")
+    tgl_lahir = _field("tgl_lahir")
+    jenis_kelamin = _field("jenis_kelamin")
+    alamat_name = _field("alamat.name")
+    alamat_rt_rw = _field("alamat.rt_rw")
+    alamat_kel_desa = _field("alamat.kel_desa")
+    alamat_kecamatan = _field("alamat.kecamatan")
+    agama = _field("agama")
+    status_perkawinan = _field("status_perkawinan")
+    pekerjaan = _field("pekerjaan")
+    kewarganegaraan = _field("kewarganegaraan")
+    berlaku_hingga = _field("berlaku_hingga")
 
     class Meta:
         abstract = True

@@ -37,17 +37,29 @@ class KtpExtraction(Reviewable):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     session = models.OneToOneField(
-        ChatSession, on_delete=models.SET_NULL, null=True, blank=True, related_name="ktp_extraction"
+        ChatSession,
+        verbose_name=_("session"),
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="ktp_extraction",
     )
     uploaded_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
+        settings.AUTH_USER_MODEL,
+        verbose_name=_("uploaded by"),
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
     )
-    file_name = models.CharField(max_length=FILE_NAME_MAX_CHARS, blank=True, help_text="Without its folder.")
-    model = models.CharField(max_length=255, blank=True, help_text="The model that read the card.")
-    created_at = models.DateTimeField(default=timezone.now)
-    completed_at = models.DateTimeField(null=True, blank=True)
+    file_name = models.CharField(_("file name"), max_length=FILE_NAME_MAX_CHARS, blank=True)
+    model = models.CharField(_("model"), max_length=255, blank=True, help_text=_("The model that read the card."))
+    created_at = models.DateTimeField(_("uploaded at"), default=timezone.now)
+    completed_at = models.DateTimeField(_("completed at"), null=True, blank=True)
 
-    raw_answer = models.TextField(blank=True, editable=False, help_text="The model's answer, before it was parsed.")
+    raw_answer = models.TextField(
+        _("answer of the model"), blank=True, editable=False, help_text=_("As it came, before it was parsed.")
+    )
     read_again_at = models.DateTimeField(
         null=True, blank=True, editable=False, help_text="When it was last sent to the model again."
     )

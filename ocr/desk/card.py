@@ -100,7 +100,15 @@ def refusal_page(
         NotOpen: _("This card cannot be changed or decided in its present state."),
         ReasonMissing: _("A reason is missing. Nothing was changed."),
     }
-    return page(request, extraction, rights, conflict=_typed(form), errors=[errors[type(refused)]], status=409)
+    return page(
+        request,
+        extraction,
+        rights,
+        conflict=_typed(form),
+        errors=[errors[type(refused)]],
+        open_panel=form.action.removeprefix("_") if isinstance(refused, ReasonMissing) else "",
+        status=409,
+    )
 
 
 def page(
@@ -111,9 +119,10 @@ def page(
     conflict: Conflict | None = None,
     errors: list[str] | None = None,
     is_asking: bool = False,
+    open_panel: str = "",
     status: int = 200,
 ) -> HttpResponse:
-    """The one screen. ``is_asking``: an approval was refused because flags are open."""
+    """The one screen. ``is_asking``: an approval was refused because flags are open. ``open_panel``: reject or reopen."""
     user = user_of(request)
     waiting = KtpExtraction.objects.waiting_for_review()
     may_decide = rights.review and extraction.review == KtpExtraction.Review.NEEDS_REVIEW
@@ -136,6 +145,7 @@ def page(
         "conflict_entries": entries_of(conflict.changes, rights) if conflict else [],
         "errors": errors or [],
         "is_asking": is_asking,
+        "open_panel": open_panel,
         "undo": undoing.pending(request),
         "reasons": RejectReason.choices,
         "waiting": waiting.count(),

@@ -35,8 +35,24 @@ def make_person(name: str, *groups: str) -> None:
     user.groups.set(Group.objects.filter(name__in=groups))
 
 
-def make_card(number: int, *, doubted: int = 0, read: Mapping[str, str] | None = None, uploader: str = "") -> str:
-    """One card in the queue; the model was not sure of a digit and a letter, if so many are asked for. Its id."""
+def clear() -> None:
+    """No card at all."""
+    KtpExtraction.objects.all().delete()
+
+
+def make_card(
+    number: int,
+    *,
+    doubted: int = 0,
+    read: Mapping[str, str] | None = None,
+    uploader: str = "",
+    fails: bool = False,
+    decided: str = "",
+) -> str:
+    """One card in the queue; the model was not sure of a digit and a letter, if so many are asked for. Its id.
+
+    Or one whose reading failed, or one that was corrected and approved by somebody.
+    """
     specimen = make_specimen(2026, number, "flat", width=856)
     picture = io.BytesIO()
     specimen.image.save(picture, "JPEG", quality=85)
@@ -53,7 +69,15 @@ def make_card(number: int, *, doubted: int = 0, read: Mapping[str, str] | None =
             height=specimen.image.height,
             data=picture.getvalue(),
         )
-        card.mark_read(values=values, raw_answer=json.dumps(values), found=problems)
+        if fails:
+            card.mark_failed("generation_failed")
+        else:
+            card.mark_read(values=values, raw_answer=json.dumps(values), found=problems)
+    if decided:
+        reviewer = User.objects.get(username=decided)
+        card.claim(reviewer)
+        card.correct(reviewer, {"nama": "NAMA YANG BENAR"}, card.version)
+        card.approve(reviewer, card.version)
     return str(card.pk)
 
 

@@ -36,11 +36,18 @@ const panels = [...form.querySelectorAll(".desk-panel")];
 const openPanel = () => panels.find((panel) => panel.open);
 let returnTo = null;
 
+const enterPanel = (panel) => {
+  for (const other of panels) if (other !== panel) other.open = false;
+  (panel.querySelector("input, textarea") ?? panel.querySelector("summary")).focus();
+};
+
 const show = (name) => {
   const panel = panels.find((candidate) => candidate.dataset.panel === name);
   if (!panel) return;
   returnTo ??= document.activeElement;
   panel.open = true;
+  // At once: the next key may be the number of a reason, and must not be typed into a field.
+  enterPanel(panel);
 };
 const close = () => {
   const panel = openPanel();
@@ -52,9 +59,7 @@ const close = () => {
 
 for (const panel of panels) {
   panel.addEventListener("toggle", () => {
-    if (!panel.open) return;
-    for (const other of panels) if (other !== panel) other.open = false;
-    panel.querySelector("input, textarea")?.focus();
+    if (panel.open && !panel.contains(document.activeElement)) enterPanel(panel);
   });
 }
 
@@ -167,4 +172,5 @@ fields.addEventListener("input", (event) => {
   }
 });
 
-enter(ordered.find(isUnanswered) ?? ordered[0]);
+if (openPanel()) enterPanel(openPanel());
+else enter(ordered.find(isUnanswered) ?? ordered[0]);
