@@ -32,7 +32,6 @@ def accuracy(request: HttpRequest) -> HttpResponse:
         "weeks": weeks,
         "approved": approved,
         "rejected": sum(week.rejected for week in weeks),
-        "missed_total": sum(week.missed.total() for week in weeks),
         "field_rows": [(field.name, [_cell(week, field.path) for week in weeks]) for field in FIELDS],
         "missed_chart": charts.columns(
             [(_label(week), _percent(week.missed_share)) for week in weeks], unit=" %", decimals=2

@@ -122,7 +122,7 @@ def page(
     open_panel: str = "",
     status: int = 200,
 ) -> HttpResponse:
-    """The one screen. ``is_asking``: an approval was refused because flags are open. ``open_panel``: reject or reopen."""
+    """The one screen. ``is_asking``: an approval was refused because flags are open. ``open_panel``: reject, reopen."""
     user = user_of(request)
     waiting = KtpExtraction.objects.waiting_for_review()
     may_decide = rights.review and extraction.review == KtpExtraction.Review.NEEDS_REVIEW

@@ -37,9 +37,13 @@ class Week:
         return self.corrected[path] / self.approved if self.approved else None
 
     @property
+    def missed_count(self) -> int:
+        return self.missed.total()
+
+    @property
     def missed_share(self) -> float | None:
         """Wrong and unflagged fields, of all fields of the approved cards."""
-        return self.missed.total() / (self.approved * len(FIELDS)) if self.approved else None
+        return self.missed_count / (self.approved * len(FIELDS)) if self.approved else None
 
     @property
     def median_seconds(self) -> float | None:

@@ -8,7 +8,7 @@ if (offer) {
   document.addEventListener("keydown", (event) => {
     if (event.key === "F4" && !event.altKey && !event.repeat && offer.isConnected) {
       event.preventDefault();
-      offer.requestSubmit(button);
+      offer.querySelector("form").requestSubmit(button);
     }
   });
 }
