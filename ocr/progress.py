@@ -64,27 +64,26 @@ def progress(request: HttpRequest) -> HttpResponse:
     return JsonResponse(answer)
 
 
-@never_cache
 @require_safe
 async def events(request: HttpRequest, pk: uuid.UUID) -> HttpResponseBase:
     """The text of a reading as the model writes it, for an EventSource of whoever may see the reading."""
     user = await request.auser()
     if not user.is_authenticated:
-        return HttpResponse(status=401)
+        return _no_stream(401)
     rows = KtpExtraction.objects.visible_to(user).select_related("session")
     extraction = await in_db(rows.filter(pk=pk).first)
     session = extraction.session if extraction is not None else None
     if session is None or session.expired_at is not None:
-        return HttpResponse(status=404 if extraction is None else 204)
+        return _no_stream(404 if extraction is None else 204)
     after = _cursor(request, session)
     if session.is_finished and after >= session.next_index - 1:
-        return HttpResponse(status=204)
+        return _no_stream(204)
     try:
         response = stream_session(
             session, after=after, render=_render_text, unreadable=END, caller=caller_of_user(user)
         )
     except TooManyStreams:
-        return HttpResponse(status=503, headers={"Retry-After": "5"})
+        return _no_stream(503)
     # The id of a session opens its stream where no API keys are set, and nobody here needs it.
     del response.headers["X-Session-ID"]
     response.streaming_content = _bounded(cast("AsyncIterator[bytes]", response.streaming_content))
@@ -160,6 +159,11 @@ def _asked(request: HttpRequest) -> list[uuid.UUID]:
         return [uuid.UUID(text) for text in request.GET.getlist("reading")[:MOST_ASKED]]
     except ValueError:
         raise BadRequest("A reading has another id.") from None
+
+
+def _no_stream(status: int) -> HttpResponse:
+    """204 tells an EventSource that nothing more comes; after any other it gives up too."""
+    return HttpResponse(status=status, headers={"Cache-Control": "no-store"})
 
 
 def _cursor(request: HttpRequest, session: ChatSession) -> int:
