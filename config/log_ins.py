@@ -11,7 +11,7 @@ import datetime
 import math
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 from axes.handlers.database import AxesDatabaseHandler
 from axes.helpers import get_client_username
@@ -20,9 +20,11 @@ from django import forms
 from django.conf import settings
 from django.contrib.admin.forms import AdminAuthenticationForm
 from django.contrib.auth.forms import AuthenticationForm
+from django.contrib.auth.models import User
+from django.contrib.auth.views import LoginView
 from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import render, resolve_url
 from django.utils import timezone
 from django.utils.cache import add_never_cache_headers
 from django.utils.translation import gettext_lazy as _
@@ -131,3 +133,24 @@ class AdminLogInForm(_InTurn, AdminAuthenticationForm):
     """Of the admin."""
 
     error_messages = {**AdminAuthenticationForm.error_messages, "busy": _InTurn.error_messages["busy"]}
+
+
+class LogInView(LoginView):
+    """The log-in of everybody: it leads to the page that was asked for, else to where the user works."""
+
+    authentication_form = LogInForm
+
+    def get_default_redirect_url(self) -> str:
+        return resolve_url(place_of_work(cast("User", self.request.user)))
+
+
+def place_of_work(user: User) -> str:
+    """The name of the page: a reviewer's desk, a clerk's tray, the admin for who runs the server."""
+    if user.is_superuser:
+        return "admin:index"
+    if user.is_staff and user.has_perm("ocr.review_ktp"):
+        return "admin:ktp_review"
+    if user.is_staff and not user.has_perm("ocr.add_ktpextraction"):
+        return "admin:index"
+    # Who may not upload either is told there what to ask for.
+    return "ocr:upload"

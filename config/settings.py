@@ -108,7 +108,6 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 LOGIN_URL = "login"
-LOGIN_REDIRECT_URL = "ocr:upload"
 LOGOUT_REDIRECT_URL = "home"
 
 # Wrong passwords: see config/log_ins.py.

@@ -4,7 +4,7 @@ from axes.admin import AccessAttemptAdmin
 from axes.models import AccessAttempt
 from django.apps import apps
 from django.contrib import admin
-from django.contrib.auth.views import LoginView, LogoutView, PasswordChangeDoneView, PasswordChangeView
+from django.contrib.auth.views import LogoutView, PasswordChangeDoneView, PasswordChangeView
 from django.shortcuts import redirect
 from django.templatetags.static import static
 from django.urls import include, path
@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from config.api import api
 from config.home import home
 from config.languages import choose_language
-from config.log_ins import AdminLogInForm, LogInForm
+from config.log_ins import AdminLogInForm, LogInView
 
 admin.site.site_header = "Sambung"
 admin.site.site_title = "Sambung"
@@ -28,7 +28,7 @@ urlpatterns = [
     # The admin and the API pages name no icon of their own; browsers ask here.
     path("favicon.ico", lambda request: redirect(static("icon.svg"))),
     path("admin/", admin.site.urls),
-    path("accounts/login/", LoginView.as_view(authentication_form=LogInForm), name="login"),
+    path("accounts/login/", LogInView.as_view(), name="login"),
     path("accounts/logout/", LogoutView.as_view(), name="logout"),
     path("accounts/password/", PasswordChangeView.as_view(), name="password_change"),
     path("accounts/password/done/", PasswordChangeDoneView.as_view(), name="password_change_done"),

@@ -11,13 +11,14 @@ import pytest
 from asgiref.sync import sync_to_async
 from axes.models import AccessAttempt
 from django.conf import settings
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.db import connections
 from django.db.models import Sum
 from django.http import HttpResponse
 from django.test import AsyncClient, Client
 
 from config import log_ins
+from ocr.groups import make_groups
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -165,3 +166,25 @@ def test_an_operator_sees_who_is_locked_out_and_lets_them_in_again() -> None:
     assert client.get(f"/admin/axes/accessattempt/{attempt.pk}/change/").status_code == 200
     client.post(f"/admin/axes/accessattempt/{attempt.pk}/delete/", {"post": "yes"})
     assert log_in("clerk", "right").status_code == 302
+
+
+@pytest.mark.parametrize(
+    ("group", "columns", "place"),
+    [
+        ("Clerk", {}, "/ocr/"),
+        ("Reviewer", {"is_staff": True}, "/admin/ocr/review/"),
+        ("Operator", {"is_staff": True}, "/admin/"),
+        ("Auditor", {"is_staff": True}, "/admin/"),
+        (None, {"is_staff": True, "is_superuser": True}, "/admin/"),
+        (None, {}, "/ocr/"),
+    ],
+)
+def test_each_role_lands_where_it_works(client: Client, group: str | None, columns: dict[str, Any], place: str) -> None:
+    make_groups(restore=True)
+    user = User.objects.create_user("somebody", password="correct-horse", **columns)
+    if group:
+        user.groups.add(Group.objects.get(name=group))
+    form = {"username": "somebody", "password": "correct-horse"}
+
+    assert client.post("/accounts/login/", form)["Location"] == place
+    assert client.post("/accounts/login/?next=/ocr/", {**form, "next": "/ocr/"})["Location"] == "/ocr/"

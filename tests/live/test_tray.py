@@ -35,6 +35,13 @@ DROP = """files => {
     document.dispatchEvent(event(window.howToGive));
 }"""
 
+#: of the element that has the focus: its middle is not behind another
+IS_ON_TOP = """() => {
+    const box = document.activeElement.getBoundingClientRect();
+    const top = document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2);
+    return document.activeElement.contains(top) || !!top?.closest("label")?.contains(document.activeElement);
+}"""
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStack]:
@@ -101,9 +108,11 @@ def page(browser: Browser, server: EmbeddedStack) -> Iterator[Page]:
     page.on(
         "console",
         # A request that is refused is logged too, and some here are to be.
-        lambda said: complaints.append(said.text)
-        if said.type == "error" and "Failed to load resource" not in said.text
-        else None,
+        lambda said: (
+            complaints.append(said.text)
+            if said.type == "error" and "Failed to load resource" not in said.text
+            else None
+        ),
     )
     page.goto("/ocr/")
     log_in(page)
@@ -114,6 +123,7 @@ def page(browser: Browser, server: EmbeddedStack) -> Iterator[Page]:
 
 def give(page: Page, *files: Path | tuple[str, bytes], how: str = "drop") -> None:
     """Drop or paste files."""
+    expect(page.locator("html.scripted")).to_be_attached()
     named = [(file.name, file.read_bytes()) if isinstance(file, Path) else file for file in files]
     types = {"jpg": "image/jpeg", "png": "image/png", "pdf": "application/pdf", "svg": "image/svg+xml"}
     given = [
@@ -183,7 +193,9 @@ def test_files_are_looked_at_before_they_are_sent(page: Page, cards: list[Path])
 
 def test_what_the_server_refuses_says_what_to_do(page: Page) -> None:
     give(page, ("broken.jpg", image_bytes((400, 300), format="JPEG")[:400]))
-    expect(item(page, "broken.jpg").get_by_role("alert")).to_contain_text("damaged, or too large to read. Take a new one")
+    expect(item(page, "broken.jpg").get_by_role("alert")).to_contain_text(
+        "damaged, or too large to read. Take a new one"
+    )
     expect(item(page, "broken.jpg").get_by_role("button", name="Send again")).to_be_hidden()
 
 
@@ -212,14 +224,11 @@ def test_one_that_waits_is_taken_back_and_the_others_go_on(page: Page, cards: li
     give(page, *cards[:4])
     item(page, cards[3].name).get_by_role("button", name="Cancel").click()
     expect(page.locator(".tray-item")).to_have_count(3)
-    item(page, cards[0].name).get_by_role("button", name="Cancel").click()
+    # Two hang on their way; the third is sent when one of them is given up.
+    with page.expect_request(lambda request: request.method == "POST"):
+        item(page, cards[0].name).get_by_role("button", name="Cancel").click()
     expect(page.locator(".tray-item")).to_have_count(2)
-    page.unroute("**/ocr/")
-    # Those that hang are sent once more.
-    for card in cards[1:3]:
-        item(page, card.name).get_by_role("button", name="Cancel").click()
-    give(page, cards[5])
-    wait_until_read(page, 1)
+    expect(page.locator("#tray-summary")).to_have_text("0 of 2 read")
 
 
 def test_a_card_on_its_side_is_turned_and_then_read_right(
@@ -259,9 +268,7 @@ def test_a_value_is_checked_while_it_is_typed_and_a_suggestion_is_taken(page: Pa
     expect(page.locator("#field-nik")).to_have_class("row error")
 
 
-def test_a_reading_is_checked_and_sent_by_keyboard_alone(
-    page: Page, server: EmbeddedStack, cards: list[Path]
-) -> None:
+def test_a_reading_is_checked_and_sent_by_keyboard_alone(page: Page, server: EmbeddedStack, cards: list[Path]) -> None:
     give(page, cards[7])
     wait_until_read(page, 1)
     tab_to(page, "a.button.primary")
@@ -286,6 +293,7 @@ def tab_to(page: Page, selector: str) -> None:
         if page.evaluate("selector => document.activeElement.matches(selector)", selector):
             outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
             assert outline != "none", "the focus is seen"
+            assert page.evaluate(IS_ON_TOP), "nothing covers what has the focus"
             return
     raise AssertionError(f"Tab never comes to {selector}")
 
@@ -308,9 +316,7 @@ def test_files_wait_for_the_log_in_to_come_back(page: Page, server: EmbeddedStac
     expect(page.locator("#log-in-again")).to_be_hidden()
 
 
-def test_what_was_typed_waits_for_the_log_in_to_come_back(
-    page: Page, server: EmbeddedStack, cards: list[Path]
-) -> None:
+def test_what_was_typed_waits_for_the_log_in_to_come_back(page: Page, server: EmbeddedStack, cards: list[Path]) -> None:
     open_reading(page, cards[11])
     log_everybody_out(server)
     page.fill("#id_nama", "SITI AMINAH")
@@ -347,10 +353,9 @@ def test_on_a_phone_nothing_is_cut_off_and_the_card_stays_in_view(
     for column in ("nik", "agama", "berlaku_hingga"):
         page.focus(f"#id_{column}")
         card, field = page.locator(".card-image img").bounding_box(), page.locator(f"#id_{column}").bounding_box()
-        decide = page.locator(".decide").bounding_box()
-        assert card is not None and field is not None and decide is not None
-        assert 0 <= card["y"] and card["y"] + card["height"] <= field["y"], column
-        assert field["y"] + field["height"] <= decide["y"], column
+        assert card is not None and field is not None
+        assert card["y"] >= 0 and card["y"] + card["height"] <= field["y"], column
+        assert field["y"] + field["height"] <= 800, column
     context.close()
 
 
