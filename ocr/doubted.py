@@ -64,16 +64,18 @@ def sentences(field: str | None, places: Sequence[Doubted]) -> list[str]:
 
 
 def _sentence(field: str | None, place: Doubted) -> str:
-    others = _(" or ").join(_shown(text) for text, _probability in place.others)
-    told = {"number": place.at + 1, "text": _shown(place.text), "others": others}
     if not place.text:
         return _("The value may go on after character %(number)d.") % {"number": place.at}
+    or_ = _(" or ")
+    if field in DIGITS_ONLY and len(place.text) == 1 and place.others:
+        texts = [place.text, *(text for text, _probability in place.others)]
+        return _("Digit %(number)d may be %(texts)s.") % {"number": place.at + 1, "texts": or_.join(texts)}
+    told = {"number": place.at + 1, "text": _shown(place.text)}
     if not place.others:
-        return _("The model is not sure of “%(text)s” at character %(number)d.") % told
-    if field in DIGITS_ONLY and len(place.text) == 1:
-        return _("Digit %(number)d may be %(text)s or %(others)s.") % told
-    return _("“%(text)s” at character %(number)d may be %(others)s.") % told
+        return _("From character %(number)d, the model is not sure of %(text)s.") % told
+    others = or_.join(_shown(text) for text, _probability in place.others)
+    return _("From character %(number)d, %(text)s may be %(others)s.") % {**told, "others": others}
 
 
 def _shown(text: str) -> str:
-    return text if text.strip() else _("a space")
+    return f"“{text}”" if text.strip() else _("a space")

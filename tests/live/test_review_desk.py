@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
 from tests import services
 from tests.live.stack import EmbeddedStack
@@ -82,13 +82,17 @@ class Reviewer:
         self.context: BrowserContext = browser.new_context(base_url=server.stack.base_url, **options)
         self.page: Page = self.context.new_page()
         self.complaints: list[str] = []
-        self.page.on("console", lambda message: message.type == "error" and self.complaints.append(message.text))
+        self.page.on("console", self._hear)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.goto(f"/admin/login/?next={DESK}")
         self.page.fill("input[name=username]", name)
         self.page.fill("input[name=password]", PASSWORD)
         self.page.click("input[type=submit]")
         self.presses = 0
+
+    def _hear(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self.complaints.append(message.text)
 
     def press(self, *keys: str) -> None:
         for key in keys:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ocr.doubt import Token, check, least_probabilities, stored_tokens
+from ocr.doubted import Doubted, sentences
 from ocr.extraction import sampling
 from ocr.judging import judge_answer
 from ocr.problems import from_dict
@@ -173,3 +174,9 @@ def test_many_doubts_are_counted_and_not_told_one_by_one() -> None:
     at = text.index("BUDI")
     (flag,) = flags_of("BUDI", letters(text, dict.fromkeys(range(at, at + 4), 0.5)), "nama")
     assert flag.doubts == ["The model is not sure of 4 places in this value."]
+
+
+def test_a_space_in_doubt_is_named_and_not_shown() -> None:
+    place = Doubted(8, " ", 0.5, (("R", 0.3), (" ", 0.1)))
+    assert sentences("alamat.name", [place]) == ["From character 9, a space may be “R” or a space."]
+    assert sentences("alamat.name", [Doubted(8, " ", 0.5)]) == ["From character 9, the model is not sure of a space."]
