@@ -6,7 +6,7 @@ from typing import Any
 
 from ninja import NinjaAPI
 
-from inference.api import chat, models
+from inference.api import chat, models, probes
 from inference.api.auth import ApiKey
 from inference.api.error_rendering import register_handlers
 from inference.api.schemas import ChatCompletionRequest, component_schemas
@@ -33,4 +33,5 @@ register_handlers(api)
 api.add_router("", chat.router)
 api.add_router("", models.router)
 api.add_router("", models.health_router)
+api.add_router("", probes.router)
 api.add_router("", ocr_api.router)

@@ -22,7 +22,7 @@ from sessions_app.origins import OwnPagesOnly  # noqa: E402
 from sessions_app.routing import websocket_urlpatterns  # noqa: E402
 
 #: where every view is asynchronous. Not ``openapi.json``, whose making takes its time
-API_VIEWS = re.compile(r"/(v1/|ktp-ocr/?$|health$)")
+API_VIEWS = re.compile(r"/(v1/|ktp-ocr/?$|health$|live$|ready$|metrics$)")
 
 #: /health is asked whether the server lives, and is not among those that wait
 BEGIN_IN_TURN = re.compile(r"/(v1/|ktp-ocr/?$)")

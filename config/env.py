@@ -23,11 +23,12 @@ from django.core.exceptions import ImproperlyConfigured
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 #: Variables that libraries read behind our back, and that would override what the settings say or stop the start:
-#: Celery's and kombu's, torch's LOGLEVEL, the threads of Daphne, what libpq puts in the place of parts of
-#: ``DATABASE_URL`` (its passwords and certificates are left to it), and Django's leave to block the event loop. Removed
-#: before any of them looks.
+#: Celery's and kombu's, prometheus_client's, torch's LOGLEVEL, the threads of Daphne, what libpq puts in the place of
+#: parts of ``DATABASE_URL`` (its passwords and certificates are left to it), and Django's leave to block the loop.
+#: Removed before any of them looks.
 FOREIGN = re.compile(
-    r"(CELERY|KOMBU)_.*|C_(BENCH|BENCH_EVERY|IMPDEBUG|FORCE_ROOT)|PICKLE_PROTOCOL|DISABLE_TRACEBACKS|AUTOSCALE_KEEPALIVE"
+    r"(CELERY|KOMBU|PROMETHEUS)_.*|prometheus_multiproc_dir|C_(BENCH|BENCH_EVERY|IMPDEBUG|FORCE_ROOT)|PICKLE_PROTOCOL"
+    r"|DISABLE_TRACEBACKS|AUTOSCALE_KEEPALIVE"
     r"|EVENTLET_.*|GEVENT_.*|FORKED_BY_MULTIPROCESSING|MP_LOG|LOGLEVEL|USE_FAST_LOCALS|ASGI_THREADS"
     r"|DJANGO_ALLOW_ASYNC_UNSAFE"
     r"|PG(?!PASS|SSL|REQUIRESSL|KRBSRVNAME|GSS|REQUIREAUTH|REQUIREPEER|CHANNELBINDING).*"
@@ -151,6 +152,21 @@ def networks(name: str) -> list[str]:
                 f"{name} must be IP addresses or networks such as 10.0.0.2 or 10.1.0.0/16; one of them is wrong: {exc}."
             ) from exc
     return values
+
+
+def folder(name: str) -> str:
+    """The absolute path of a folder, which is made where it is missing, or the empty text."""
+    value = text(name)
+    if not value:
+        return ""
+    path = BASE_DIR / value
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as exc:
+        raise ImproperlyConfigured(f"{name} must be a folder that can be made: {path}: {exc.strerror}.") from exc
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise ImproperlyConfigured(f"{name} must be a folder that can be written to; it is {value!r}.")
+    return str(path)
 
 
 def redis_address(name: str) -> str:

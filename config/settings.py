@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 from pathlib import Path
 from typing import Any
 
@@ -359,27 +360,47 @@ if SECURE_HTTPS:
     SESSION_COOKIE_SECURE = True
     CSRF_COOKIE_SECURE = True
 
+# --- Metrics --------------------------------------------------------------------------------------------------------
+
+METRICS_TOKEN = env.text("METRICS_TOKEN")
+METRICS_ALLOWED_NETWORKS = env.networks("METRICS_ALLOWED_NETWORKS")
+METRICS_DIR = env.folder("METRICS_DIR")
+if METRICS_DIR:
+    # prometheus_client looks at it when it is imported, and nothing imports it before the settings.
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = METRICS_DIR
+WORKER_METRICS_HOST = env.text("WORKER_METRICS_HOST", "127.0.0.1")
+WORKER_METRICS_PORT = env.integer("WORKER_METRICS_PORT", 0, minimum=0, maximum=65535)
+
 # --- Logs -----------------------------------------------------------------------------------------------------------
 
 LOG_LEVEL = env.one_of("LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"), "INFO")
+LOG_FORMAT = env.one_of("LOG_FORMAT", ("TEXT", "JSON"), "text")
+# Libraries stay at INFO, and only our own code goes below: at DEBUG Django writes every statement with its values, and
+# these are prompts, answers and cards.
+_libraries_level = "INFO" if LOG_LEVEL == "DEBUG" else LOG_LEVEL
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "filters": {
-        "request_id": {"()": "sessions_app.request_id.RequestIdFilter"},
+        "request_id": {"()": "sessions_app.log_context.LogContextFilter"},
         "refusals": {"()": "sessions_app.log_lines.RefusalFilter"},
     },
     "formatters": {
         "line": {
-            "()": "sessions_app.log_lines.LineFormatter",
-            "format": "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s",
+            "()": f"sessions_app.{'json_lines.JsonFormatter' if LOG_FORMAT == 'JSON' else 'log_lines.LineFormatter'}",
+            "format": "%(asctime)s %(levelname)s %(name)s [%(request_id)s%(run)s] %(message)s",
         },
     },
     "handlers": {
-        "stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["request_id", "refusals"]},
+        "stderr": {
+            "class": "logging.StreamHandler",
+            "formatter": "line",
+            "filters": ["request_id", "refusals"],
+        },
     },
-    "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
+    "root": {"handlers": ["stderr"], "level": _libraries_level},
     "loggers": {
+        **{name: {"level": LOG_LEVEL} for name in ("config", "inference", "ocr", "sambung", "sessions_app")},
         # The access line is ours, with the request id; Django's and Daphne's would say it again.
         "django.server": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},
         "daphne": {"level": "WARNING"},

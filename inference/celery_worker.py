@@ -15,6 +15,7 @@ from django.conf import settings
 
 from inference.hangup import on_hangup
 from inference.worker import this_worker
+from inference.worker_metrics import serve_metrics
 
 
 class ModelProcess(CeleryWorker):
@@ -49,5 +50,6 @@ def run_worker(name: str) -> int:
         # No banner: what it says of this worker, one line of the log says too.
         quiet=True,
     )
+    serve_metrics()
     worker.start()
     return int(worker.exitcode or 0)

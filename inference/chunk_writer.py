@@ -20,6 +20,7 @@ from django.db import InterfaceError, OperationalError
 
 from inference.engine.types import Delta as EngineDelta
 from inference.engine.types import Likelihood, TokenLogprobs
+from inference.metrics import RunTimes, commit_failures, commit_time, fenced_appends
 from sessions_app import actions, appending
 from sessions_app.appending import Append, Closing, Piece
 from sessions_app.db import release_connections
@@ -92,7 +93,13 @@ class Run:
     """One session as this worker writes it. Called from the task's thread, the engine's and the writer's."""
 
     def __init__(
-        self, writer: ChunkWriter, session_id: str, attempt: int, index: int, stop: Callable[[], None]
+        self,
+        writer: ChunkWriter,
+        session_id: str,
+        attempt: int,
+        index: int,
+        stop: Callable[[], None],
+        times: RunTimes | None = None,
     ) -> None:
         self.session_id = session_id
         self.attempt = attempt
@@ -102,6 +109,7 @@ class Run:
         self.is_cancelled = False
         self._writer = writer
         self._stop = stop
+        self._times = times
         self._index = index
         self._pieces: list[Piece] = []
         #: by choice
@@ -199,6 +207,8 @@ class Run:
         self._index += len(item.pieces)
         self._has_started = self._has_started or bool(item.pieces)
         self._renew_at = now + settings.SESSION_LEASE_SECONDS * RENEW_FRACTION
+        if self._times is not None:
+            self._times.committed(item)
         if item.closing is not None:
             self.done.set()
 
@@ -244,9 +254,14 @@ class ChunkWriter(threading.Thread):
     def running(self) -> int:
         return len(self._runs)
 
-    def open(self, session_id: str, attempt: int, index: int, stop: Callable[[], None]) -> Run:
-        """Begin to write the session from ``index``; ``stop`` is called when it should end early, from any thread."""
-        run = Run(self, session_id, attempt, index, stop)
+    def open(
+        self, session_id: str, attempt: int, index: int, stop: Callable[[], None], times: RunTimes | None = None
+    ) -> Run:
+        """Begin to write the session from ``index``; ``stop`` is called when it should end early, from any thread.
+
+        ``times`` is told of each commit.
+        """
+        run = Run(self, session_id, attempt, index, stop, times)
         with self.changed:
             before = self._runs.get(session_id)
             if before is not None:
@@ -315,9 +330,11 @@ class ChunkWriter(threading.Thread):
 
     def _commit(self, work: Sequence[tuple[Run, Append]]) -> None:
         try:
-            lost = appending.append(item for _, item in work)
+            with commit_time.time():
+                lost = appending.append(item for _, item in work)
         except (OperationalError, InterfaceError) as exc:
             log.warning("%d sessions could not be committed and wait: %s", len(work), exc)
+            commit_failures.inc()
             with self.changed:
                 for run, item in work:
                     run.give_back(item)
@@ -329,10 +346,14 @@ class ChunkWriter(threading.Thread):
             self._commit_apart(work, exc)
             return
         now = time.monotonic()
+        fenced_appends.inc(len(lost))
         with self.changed:
             for run, item in work:
                 if item.session_id in lost:
-                    log.warning("session %s: attempt %d has lost it", short_id(item.session_id), item.attempt)
+                    about = {"session": item.session_id, "attempt": item.attempt}
+                    log.warning(
+                        "session %s: attempt %d has lost it", short_id(item.session_id), item.attempt, extra=about
+                    )
                     run.lose()
                 else:
                     run.committed(item, now)
@@ -348,7 +369,8 @@ class ChunkWriter(threading.Thread):
                 self._commit([one])
             return
         [(run, item)] = work
-        log.error("session %s: what it says cannot be written", short_id(run.session_id), exc_info=exc)
+        about = {"session": run.session_id, "attempt": run.attempt}
+        log.error("session %s: what it says cannot be written", short_id(run.session_id), exc_info=exc, extra=about)
         with self.changed:
             run.refuse(item)
             self.changed.notify_all()

@@ -33,6 +33,10 @@ class SessionEngine(Protocol):
         """
         ...
 
+    def stats(self) -> Any:
+        """A dataclass with what it counts: ``EngineStats`` or ``UpstreamStats``."""
+        ...
+
     def stop(self, timeout_seconds: float) -> bool:
         """End all handles with ``EngineStopped``; whether that was done in time. May be called again."""
         ...

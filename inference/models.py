@@ -40,6 +40,11 @@ class ModelWorker(models.Model):
     try_again = models.BooleanField(
         default=False, help_text="Somebody wants the model loaded again; its next heartbeat sees it."
     )
+    drain = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="Somebody wants it to finish what it runs and to take no more; its next heartbeat sees it.",
+    )
     running = models.PositiveIntegerField(default=0, help_text="Sessions it is running now.")
     vision = models.JSONField(
         default=dict, blank=True, help_text="At what size its model sees pictures, and how many tokens it holds."
@@ -52,10 +57,18 @@ class ModelWorker(models.Model):
     class Meta:
         ordering = ("-heartbeat_at",)
         verbose_name = "worker"
-        permissions = (("reload_modelworker", "Can have a model loaded again that could not be loaded"),)
+        permissions = (
+            ("reload_modelworker", "Can have a model loaded again that could not be loaded"),
+            ("drain_modelworker", "Can have a worker take no more sessions, and take them again"),
+        )
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def is_draining(self) -> bool:
+        """It could run sessions, and was told to take no more."""
+        return self.drain and self.state == self.State.READY
 
     @property
     def is_alive(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from typing import Any
 
 from django.conf import settings
 from django.db import Error as DatabaseError
@@ -13,6 +14,7 @@ from django.utils import timezone
 from inference.engine.vision import ModelVision
 from inference.errors import Unavailable
 from inference.models import ModelWorker
+from sessions_app.broker_probe import broker_answers
 from sessions_app.db import beside_others_in_db, in_db
 
 #: a database that takes longer to say which workers there are does not answer
@@ -39,6 +41,9 @@ class ModelHealth:
 
 
 NO_WORKER = ModelHealth(ready=False, loading=True, error="No worker is running; requests wait in the queue.")
+ALL_DRAINED = ModelHealth(
+    ready=False, loading=True, error="Every worker was told to take no more sessions; requests wait in the queue."
+)
 NO_WORKER_FOR_LONG = ModelHealth(
     ready=False,
     loading=False,
@@ -51,7 +56,8 @@ _began_at = timezone.now()
 
 def read_model_health() -> ModelHealth:
     """The best that any live worker offers."""
-    workers = {worker.state: worker for worker in ModelWorker.objects.alive().exclude(state=ModelWorker.State.STOPPED)}
+    alive = list(ModelWorker.objects.alive().exclude(state=ModelWorker.State.STOPPED))
+    workers = {worker.state: worker for worker in alive if not worker.is_draining}
     if ModelWorker.State.READY in workers:
         vision = workers[ModelWorker.State.READY].vision
         return ModelHealth(
@@ -59,6 +65,8 @@ def read_model_health() -> ModelHealth:
         )
     if loading := workers.get(ModelWorker.State.LOADING):
         return ModelHealth(ready=False, loading=True, error=None, progress=loading.progress)
+    if any(worker.is_draining for worker in alive):
+        return ALL_DRAINED
     if failed := workers.get(ModelWorker.State.FAILED):
         return ModelHealth(ready=False, loading=False, error=failed.error)
     return NO_WORKER_FOR_LONG if _has_nobody_for_long() else NO_WORKER
@@ -105,12 +113,38 @@ def refuse_if_failed(health: ModelHealth) -> None:
 
 async def describe_health() -> dict[str, object]:
     """The body of ``GET /health``; never raises, so that it answers when the database does not."""
-    try:
-        async with asyncio.timeout(DATABASE_SECONDS):
-            health = await beside_others_in_db(read_model_health)
-    except (DatabaseError, TimeoutError):
+    health = await _model_health_in_time()
+    if health is None:
         return _health(ok=False, ready=False, error="The database does not answer.", progress="")
     return _health(ok=True, ready=health.ready, error=health.error, progress=health.progress)
+
+
+async def describe_readiness() -> dict[str, Any]:
+    """The body of ``GET /ready``: whether a request would be answered at once, and of each part why not. Never raises.
+
+    The reasons are fit for strangers: no address, and no words of a driver.
+    """
+    health, broker = await asyncio.gather(_model_health_in_time(), broker_answers())
+    if health is None:
+        model = "It is not known: the database does not answer."
+    else:
+        model = "" if health.ready else health.error or " ".join(("The model is loading.", health.progress)).strip()
+    reasons = {
+        "database": "The database does not answer." if health is None else "",
+        "model": model,
+        "broker": "" if broker else "Redis does not answer.",
+    }
+    checks = {name: {"ok": not reason, "reason": reason or None} for name, reason in reasons.items()}
+    return {"ready": not any(reasons.values()), "checks": checks}
+
+
+async def _model_health_in_time() -> ModelHealth | None:
+    """None when the database does not answer."""
+    try:
+        async with asyncio.timeout(DATABASE_SECONDS):
+            return await beside_others_in_db(read_model_health)
+    except (DatabaseError, TimeoutError):
+        return None
 
 
 def _health(*, ok: bool, ready: bool, error: str | None, progress: str) -> dict[str, object]:

@@ -14,11 +14,13 @@ from inference.engine.errors import EngineError, EngineStopped, InvalidPrompt, I
 from inference.engine.handle import Handle
 from inference.engine.types import Delta, Finish
 from inference.errors import ApiError
+from inference.metrics import RunTimes
 from inference.refusals import refuse_session
 from inference.worker import Worker
 from sessions_app import actions
 from sessions_app.appending import Closing
 from sessions_app.db import release_connections
+from sessions_app.log_context import run_scope
 from sessions_app.log_lines import short_id
 from sessions_app.models import ChatSession
 from sessions_app.queue import send
@@ -70,7 +72,7 @@ def run_next(worker: Worker, slot: Slot = Slot.COMMON) -> None:
         log.warning("no session could be claimed: %s", exc)
         return
     if session is not None:
-        with request_id_scope(session.request_id):
+        with request_id_scope(session.request_id), run_scope(session.pk, session.attempt):
             _run_claimed(session, worker)
 
 
@@ -86,7 +88,7 @@ def _run_claimed(session: ChatSession, worker: Worker) -> None:
             else:
                 handle.cancel()
 
-    run = worker.writer.open(session.pk, session.attempt, session.next_index, stop)
+    run = worker.writer.open(session.pk, session.attempt, session.next_index, stop, RunTimes(session))
     try:
         if session.cancel_requested_at is not None:
             run.cancel()

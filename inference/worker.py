@@ -22,10 +22,12 @@ from django.utils import timezone
 
 from inference.chunk_writer import ChunkWriter
 from inference.engine_source import SessionEngine, engine_source
+from inference.metrics import EngineReader
 from inference.models import ModelWorker
 from inference.queue_watch import QueueWatch
 from inference.refusals import refuse_queued
 from sessions_app.db import release_connections
+from sessions_app.log_context import name_worker
 from sessions_app.sweeper import Sweeper
 from sessions_app.turns import Slot
 
@@ -58,8 +60,11 @@ class Worker:
         self._watch: QueueWatch | None = None
         self._controller: Any = None
         self._has_left_queue = False
+        #: somebody wants it to take no more sessions; those that run go on
+        self._is_closed = False
         self._engine: SessionEngine | None = None
         self._source = engine_source()
+        self._engine_reader = EngineReader()
         self._progress = ""
         self._sweeper = Sweeper()
         self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
@@ -82,7 +87,8 @@ class Worker:
 
     @property
     def has_engine(self) -> bool:
-        return self.state == ModelWorker.State.READY
+        """Whether sessions may begin here: there is an engine, and nobody has asked to take no more."""
+        return self.state == ModelWorker.State.READY and not self._is_closed
 
     def start(self, controller: Any, run: Callable[[Slot], None]) -> None:
         """``controller`` is Celery's of this process, whose consumer leaves the queue while there is no engine.
@@ -91,6 +97,7 @@ class Worker:
         """
         self._controller = controller
         self._watch = QueueWatch(self, run)
+        name_worker(self.name)
         log.info("worker %s starts with the model %s", self.name, settings.SERVED_MODEL_NAME)
         for thread in (self.writer, self._heart, self._sweeper, self._watch):
             thread.start()
@@ -176,6 +183,8 @@ class Worker:
             release_connections()
 
     def _report(self) -> None:
+        if self._engine is not None:
+            self._engine_reader.read(self._engine.stats())
         self._write_row()
         self._join_or_leave_queue()
         if self.load_error is not None:
@@ -183,7 +192,7 @@ class Worker:
             self._hear_wish()
 
     def _write_row(self) -> None:
-        ModelWorker.objects.update_or_create(
+        row, _ = ModelWorker.objects.update_or_create(
             name=self.name,
             defaults={
                 "model": settings.SERVED_MODEL_NAME,
@@ -196,6 +205,9 @@ class Worker:
             },
         )
         ModelWorker.objects.gone(FORGET_SECONDS).delete()
+        if row.drain != self._is_closed:
+            self._is_closed = row.drain
+            log.info("worker %s takes %s sessions", self.name, "no more" if row.drain else "again")
 
     def _hear_wish(self) -> None:
         """Somebody may have asked in the admin that the model is loaded again."""
@@ -213,10 +225,11 @@ class Worker:
             return
         name = settings.CELERY_TASK_DEFAULT_QUEUE
         takes_part = tasks.consuming_from(name)
-        if self.load_error is not None and takes_part:
+        stays_out = self.load_error is not None or self._is_closed
+        if stays_out and takes_part:
             self._has_left_queue = True
             consumer.call_soon(consumer.cancel_task_queue, name)
-        elif self.load_error is None and self._has_left_queue and not takes_part:
+        elif not stays_out and self._has_left_queue and not takes_part:
             consumer.call_soon(consumer.add_task_queue, name)
 
 

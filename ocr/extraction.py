@@ -18,7 +18,7 @@ from django.db import transaction
 
 from inference import generations
 from inference.engine.types import Sampling
-from ocr import card_image, doubt, prompt
+from ocr import card_image, doubt, metrics, prompt
 from ocr.judging import judge_answer
 from ocr.models import FILE_NAME_MAX_CHARS, KtpExtraction, KtpImage
 from ocr.parsing import clean, storable
@@ -175,7 +175,8 @@ def complete_extraction(pk: uuid.UUID) -> KtpExtraction:
     else:
         tokens = doubt.stored_tokens(answer.choices[0].logprobs)
         reading = judge_answer(answer.text, finish_reason=answer.finish_reason, tokens=tokens)
-        extraction.mark_read(values=reading.values, raw_answer=storable(answer.text), found=reading.problems)
+        if extraction.mark_read(values=reading.values, raw_answer=storable(answer.text), found=reading.problems):
+            metrics.count_reading(reading.problems)
     log.info("extraction %s is %s", extraction.pk, extraction.state, extra={"action": "ktp_completed"})
     return extraction
 

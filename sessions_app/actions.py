@@ -13,7 +13,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
 
-from sessions_app import queue, wakeups
+from sessions_app import metrics, queue, wakeups
 from sessions_app.appending import Closing, lease_end
 from sessions_app.models import ChatSession, Chunk
 from sessions_app.turns import CLAIMABLE, Slot, next_session
@@ -143,6 +143,7 @@ def _close_locked(session: ChatSession, closing: Closing) -> None:
         session.created_at,
     )
     transaction.on_commit(functools.partial(wakeups.publish, [told]))
+    transaction.on_commit(functools.partial(metrics.count_end, closing.state, closing.reason))
 
 
 def _tokens_committed(session: ChatSession) -> int:

@@ -18,7 +18,7 @@ from django.conf import settings
 from django.db import Error, InterfaceError, OperationalError
 from django.utils import timezone
 
-from sessions_app import wakeups
+from sessions_app import metrics, wakeups
 from sessions_app.db import in_db
 from sessions_app.log_lines import short_id
 from sessions_app.models import START, ChatSession, Chunk, Presence, is_terminal
@@ -139,6 +139,7 @@ class Hub:
         listener = Listener(after, opened_at, caller)
         self._listeners.setdefault(session_id, set()).add(listener)
         self._callers[caller] += 1
+        metrics.listeners.inc()
         # Listening comes before reading: what is committed between the two is heard.
         self._ensure_running()
         must_read = silent_since is None or self._hears_since is None or silent_since < self._hears_since
@@ -163,6 +164,7 @@ class Hub:
                 else:
                     batch = listener.take()
                     must_read = not batch and listener.cursor < listener.last_index
+                    metrics.hub_gaps.inc(must_read)
                 if batch:
                     yield batch
                     if is_terminal(batch[-1].delta):
@@ -172,6 +174,7 @@ class Hub:
                 elif not must_read and not await self._wait(listener, idle_seconds):
                     yield []
         finally:
+            metrics.listeners.dec()
             self._forget(session_id, listener)
 
     @staticmethod

@@ -53,6 +53,10 @@ def without_keys(text: str) -> str:
 class LineFormatter(logging.Formatter):
     """A message is one line. A traceback follows on lines of its own, which begin with blanks."""
 
+    def __init__(self, fmt: str | None = None) -> None:
+        # A record that no filter has seen is of no run.
+        super().__init__(fmt, defaults={"run": ""})
+
     def formatMessage(self, record: logging.LogRecord) -> str:
         record.message = printable(cut(without_keys(record.message), LONGEST_MESSAGE))
         return super().formatMessage(record)

@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db import IntegrityError, connection, models, transaction
 from django.utils import timezone
 
-from sessions_app import queue, shares, turns
+from sessions_app import metrics, queue, shares, turns
 from sessions_app.models import START, ChatSession, Chunk, Presence, SessionMedia, new_session_id
 
 
@@ -96,6 +96,7 @@ def open_session(
             raise
         return _known(found, request_digest), False
     transaction.on_commit(functools.partial(queue.send, session.pk))
+    transaction.on_commit(functools.partial(metrics.count_opened, origin, [item.kind for item in media]))
     return session, True
 
 

@@ -15,6 +15,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from sessions_app.log_lines import cut
+from sessions_app.metrics import count_request
 
 _current: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="-")
 # What a caller sends goes into logs and a header: nothing but harmless characters, and not without end.
@@ -82,11 +83,13 @@ def _accept(request: HttpRequest) -> str:
 
 def _finish(request: HttpRequest, response: HttpResponseBase, started: float) -> HttpResponseBase:
     response.headers["X-Request-ID"] = current_request_id()
+    count_request(request, response.status_code)
     took = (time.monotonic() - started) * 1000
     level = logging.WARNING if response.status_code >= 500 else logging.INFO
     # The path only: a query string may hold a cursor or a key.
     method, path = cut(request.method or "", LONGEST_METHOD), cut(request.path, LONGEST_PATH)
-    access_log.log(level, "%s %s %d %.0f ms", method, path, response.status_code, took)
+    about = {"session": response.headers["X-Session-ID"]} if "X-Session-ID" in response.headers else {}
+    access_log.log(level, "%s %s %d %.0f ms", method, path, response.status_code, took, extra=about)
     # Django's own mark: outside of this middleware it would say every 4xx and 5xx again, and without the id.
     response._has_been_logged = True  # type: ignore[attr-defined]
     return response

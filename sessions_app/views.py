@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from django.conf import settings
 from django.http import StreamingHttpResponse
 
-from sessions_app import shares, sse
+from sessions_app import metrics, shares, sse
 from sessions_app.hub import SessionGone, hub
 from sessions_app.log_lines import short_id
 from sessions_app.models import ChatSession
@@ -50,6 +50,7 @@ def stream_session(
     """
     check_room_for_stream(caller)
     response = StreamingHttpResponse(_events(session, after, render, unreadable, caller), content_type=sse.CONTENT_TYPE)
+    metrics.resumes.inc(after >= 0)
     response.headers["X-Session-ID"] = session.pk
     response.headers["Cache-Control"] = "no-store, no-transform"
     # nginx holds a response back until its buffer is full, unless told not to.

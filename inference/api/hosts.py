@@ -1,18 +1,23 @@
-"""By what name the server may be called: by those of ``ALLOWED_HOSTS``, and by a probe of ``/health`` by any.
+"""By what name the server may be called: by those of ``ALLOWED_HOSTS``, and by a probe by any.
 
-Load balancers probe by address and over plain http, so ``/health`` is answered before Django looks at either. It stands
-in front of the middleware that would ask for the host, and raise.
+Load balancers probe by address and over plain http, so ``/health``, ``/live`` and ``/ready`` are answered before Django
+looks at either. It stands in front of the middleware that would ask for the host, and raise. Prometheus reads
+``/metrics`` by address too. By a name that is not ours only with a token: a page may have its own name lead here, and
+read with its visitor's address.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 from collections.abc import Awaitable
 from typing import cast
 
 from asgiref.sync import async_to_sync, iscoroutinefunction, markcoroutinefunction
+from django.conf import settings
 from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest
+from django.http.request import split_domain_port
 from django.http.response import HttpResponseBase
 from django.urls import resolve
 from django.views.defaults import bad_request
@@ -25,7 +30,8 @@ from inference.errors import InvalidRequest
 #: Django's own name for it, so that filters and alarms that know it go on working
 log = logging.getLogger("django.security.DisallowedHost")
 
-HEALTH_PATH = "/health"
+PROBES = frozenset({"/health", "/live", "/ready"})
+METRICS_PATH = "/metrics"
 #: as much of a stranger's header as a log line needs
 LONGEST_HOST_LOGGED = 100
 
@@ -57,12 +63,25 @@ class HostMiddleware:
 
 
 def _is_probe(request: HttpRequest) -> bool:
-    return request.path_info == HEALTH_PATH and request.method in ("GET", "HEAD")
+    if request.method not in ("GET", "HEAD"):
+        return False
+    is_scrape = request.path_info == METRICS_PATH and (bool(settings.METRICS_TOKEN) or _is_called_by_address(request))
+    return is_scrape or request.path_info in PROBES
+
+
+def _is_called_by_address(request: HttpRequest) -> bool:
+    """No name leads to it."""
+    host, _ = split_domain_port(request.headers.get("Host", ""))
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return True
 
 
 async def _answer_probe(request: HttpRequest) -> HttpResponseBase:
-    view = resolve(request.path_info).func
-    return _unsniffed(await cast("Awaitable[HttpResponseBase]", view(request)))
+    request.resolver_match = found = resolve(request.path_info)
+    return _unsniffed(await cast("Awaitable[HttpResponseBase]", found.func(request)))
 
 
 def _refusal(request: HttpRequest) -> HttpResponseBase | None:

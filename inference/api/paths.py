@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 # Also with the slash that a base URL ends in (``//v1/models``) and in other letters: whoever asks there wants the API.
-_API_PATHS = re.compile(r"/+(v1(/|$)|ktp-ocr(/|$)|health(/|$)|openapi\.json$)", re.IGNORECASE)
+_API_PATHS = re.compile(r"/+((v1|ktp-ocr|health|live|ready|metrics)(/|$)|openapi\.json$)", re.IGNORECASE)
 
 
 def is_api_path(path: str) -> bool:

@@ -71,6 +71,11 @@ class Batch:
         return self._runner.cache.nbytes
 
     @property
+    def running_tokens(self) -> int:
+        """Rows times the longest of them, which is what the memory bounds."""
+        return len(self._rows) * max((generation.cached for generation in self._rows), default=0)
+
+    @property
     def kept_bytes(self) -> int:
         """Bytes kept for later requests: known prefixes and media."""
         return self._prefixes.nbytes + self._encoder.nbytes

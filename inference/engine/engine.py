@@ -46,7 +46,8 @@ class EngineStats:
     cache_bytes: int
     #: bytes kept for later requests now, of prefixes and of media
     kept_bytes: int
-    #: rows times the longest of them, that the memory allows
+    #: rows times the longest of them, now and at most
+    running_tokens: int
     max_running_tokens: int
 
 
@@ -174,6 +175,7 @@ class Engine:
             evictions=batch.evictions,
             cache_bytes=batch.cache_bytes,
             kept_bytes=batch.kept_bytes,
+            running_tokens=batch.running_tokens,
             max_running_tokens=self._budget.running_tokens,
         )
 

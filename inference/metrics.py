@@ -1,0 +1,164 @@
+"""What is counted where sessions run: times, tokens, commits and the engine. For worker processes alone.
+
+A session is looked at when something of it is committed, which is every ``CHUNK_COMMIT_SECONDS``, and never for each
+token. The engine knows nothing of this: it counts plain numbers, which are read at every heartbeat.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import Any
+
+from django.conf import settings
+from django.utils import timezone
+from prometheus_client import Counter, Gauge, Histogram
+
+from sessions_app.appending import Append, Closing
+from sessions_app.metrics import REGISTRY, count_end
+from sessions_app.models import ChatSession
+
+WAIT_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+TOKEN_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2.5, 5, 10)
+WHOLE_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1800)
+COMMIT_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+
+queue_time = Histogram(
+    "sambung:request_queue_time_seconds",
+    "From the opening of a session to its first claim by a worker.",
+    buckets=WAIT_BUCKETS,
+    registry=REGISTRY,
+)
+first_token = Histogram(
+    "sambung:time_to_first_token_seconds",
+    "From the opening of a session to the commit of its first token.",
+    buckets=WAIT_BUCKETS,
+    registry=REGISTRY,
+)
+inter_token = Histogram(
+    "sambung:inter_token_latency_seconds",
+    "Between two tokens of a session: the time between two of its commits by the tokens of the second.",
+    buckets=TOKEN_BUCKETS,
+    registry=REGISTRY,
+)
+per_output_token = Histogram(
+    "sambung:request_time_per_output_token_seconds",
+    "Of a session that was completed: from its first token to its end, by the tokens after the first.",
+    buckets=TOKEN_BUCKETS,
+    registry=REGISTRY,
+)
+whole = Histogram(
+    "sambung:e2e_request_latency_seconds",
+    "From the opening of a session to its end, whatever the end was.",
+    buckets=WHOLE_BUCKETS,
+    registry=REGISTRY,
+)
+prompt_tokens = Counter(
+    "sambung:prompt_tokens", "Tokens of the prompts of sessions that were completed or cancelled.", registry=REGISTRY
+)
+generation_tokens = Counter("sambung:generation_tokens", "Tokens that were generated and committed.", registry=REGISTRY)
+takeovers = Counter(
+    "sambung:takeovers",
+    "Claims of a session that an earlier attempt had begun: lost or handed back.",
+    registry=REGISTRY,
+)
+commit_time = Histogram(
+    "sambung:commit_seconds",
+    "How long a commit took, of all sessions that had something.",
+    buckets=COMMIT_BUCKETS,
+    registry=REGISTRY,
+)
+fenced_appends = Counter(
+    "sambung:fenced_appends", "Appends that were refused because the session was another's by then.", registry=REGISTRY
+)
+commit_failures = Counter(
+    "sambung:commit_failures", "Commits that the database did not take, and that are tried again.", registry=REGISTRY
+)
+
+batch_rows = Gauge(
+    "sambung:batch_rows", "Rows of the running batch that are in use.", registry=REGISTRY, multiprocess_mode="livesum"
+)
+batch_rows_max = Gauge(
+    "sambung:batch_rows_max", "Rows that the batch may have.", registry=REGISTRY, multiprocess_mode="livesum"
+)
+kv_cache_usage = Gauge(
+    "sambung:kv_cache_usage_perc",
+    "Share of the memory for keys and values that running rows use, from 0 to 1; of several workers the fullest.",
+    registry=REGISTRY,
+    multiprocess_mode="livemax",
+)
+decode_steps = Counter("sambung:decode_steps", "Steps of the batch, each a token for every row.", registry=REGISTRY)
+prefix_queries = Counter(
+    "sambung:prefix_cache_queries", "Tokens of prompts that were looked up among known prefixes.", registry=REGISTRY
+)
+prefix_hits = Counter(
+    "sambung:prefix_cache_hits", "Tokens of prompts that were known and not computed again.", registry=REGISTRY
+)
+preemptions = Counter(
+    "sambung:num_preemptions", "Rows that were put back into the queue because the memory ended.", registry=REGISTRY
+)
+#: by their names in ``EngineStats``
+ENGINE_COUNTS = {
+    "decode_steps": decode_steps,
+    "prompt_tokens": prefix_queries,
+    "reused_tokens": prefix_hits,
+    "evictions": preemptions,
+}
+
+
+class RunTimes:
+    """What one attempt at a session is measured by. Told of the claim, and then of each commit by the writer."""
+
+    def __init__(self, session: ChatSession) -> None:
+        self._opened_at = session.created_at.timestamp()
+        self._first_token_at = session.first_token_at.timestamp() if session.first_token_at else None
+        self._last_commit: float | None = None
+        if session.attempt > 1:
+            takeovers.inc()
+        elif session.started_at is not None:
+            queue_time.observe((session.started_at - session.created_at).total_seconds())
+
+    def committed(self, item: Append) -> None:
+        """Something of the session is committed. Called with the writer's lock held: it must be quick."""
+        if count := sum(len(piece.token_ids) for piece in item.pieces):
+            self._count_tokens(count)
+        if item.closing is not None:
+            self._count_end(item.closing)
+
+    def _count_tokens(self, count: int) -> None:
+        generation_tokens.inc(count)
+        now = time.monotonic()
+        if self._first_token_at is None:
+            self._first_token_at = time.time()
+            first_token.observe(max(0.0, self._first_token_at - self._opened_at))
+        elif self._last_commit is not None:
+            inter_token.observe((now - self._last_commit) / count)
+        self._last_commit = now
+
+    def _count_end(self, closing: Closing) -> None:
+        now = timezone.now().timestamp()
+        count_end(closing.state, closing.reason)
+        whole.observe(max(0.0, now - self._opened_at))
+        prompt_tokens.inc(closing.prompt_tokens)
+        is_completed = closing.state == ChatSession.State.COMPLETED
+        if is_completed and self._first_token_at is not None and closing.completion_tokens > 1:
+            per_output_token.observe(max(0.0, now - self._first_token_at) / (closing.completion_tokens - 1))
+
+
+class EngineReader:
+    """Carries an engine's own counts over. One for each engine: its counts begin at nothing."""
+
+    def __init__(self) -> None:
+        self._before: dict[str, int] = {}
+
+    def read(self, stats: Any) -> None:
+        """Count what has come since the last look. ``stats`` is what the engine's ``stats`` gives, of either kind."""
+        now = dataclasses.asdict(stats)
+        batch_rows.set(now["running"])
+        batch_rows_max.set(now.get("max_batch_size", settings.MAX_BATCH_SIZE))
+        if "max_running_tokens" not in now:
+            return  # an upstream's batch is not ours to see
+        kv_cache_usage.set(now["running_tokens"] / now["max_running_tokens"])
+        for name, counter in ENGINE_COUNTS.items():
+            counter.inc(max(0, now[name] - self._before.get(name, 0)))
+            self._before[name] = now[name]

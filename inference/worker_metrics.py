@@ -1,0 +1,65 @@
+"""``/metrics`` of a worker process, which has no web server: a small one of its own, for ``WORKER_METRICS_PORT``."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from django.conf import settings
+
+from sessions_app.scraping import exposition, is_allowed_address, is_right_token
+
+log = logging.getLogger(__name__)
+
+#: a reader that sends nothing for so long is let go
+READ_SECONDS = 5.0
+
+
+class _Handler(BaseHTTPRequestHandler):
+    timeout = READ_SECONDS
+    server_version = "sambung"
+    sys_version = ""
+
+    def do_GET(self) -> None:
+        if self.path.partition("?")[0] != "/metrics":
+            self.send_error(HTTPStatus.NOT_FOUND)
+        elif not self._may_read():
+            self.send_error(HTTPStatus.UNAUTHORIZED if settings.METRICS_TOKEN else HTTPStatus.FORBIDDEN)
+        else:
+            body, content_type = exposition(self.headers.get("Accept", ""))
+            self.send_response(HTTPStatus.OK)
+            self.send_header("Content-Type", content_type)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    def _may_read(self) -> bool:
+        if settings.METRICS_TOKEN:
+            return is_right_token(self.headers.get("Authorization", ""))
+        return is_allowed_address(self.client_address[0])
+
+    def log_message(self, *args: object) -> None:
+        """Nothing: a line for every scrape is of no use."""
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        log.info("a reader of the metrics broke off")
+
+
+def serve_metrics() -> None:
+    """Listen in a thread, if ``WORKER_METRICS_PORT`` is set. A port that is taken is said in the log alone."""
+    if not settings.WORKER_METRICS_PORT:
+        return
+    address = (settings.WORKER_METRICS_HOST, settings.WORKER_METRICS_PORT)
+    try:
+        server = _Server(address, _Handler)
+    except OSError as exc:
+        log.error("the metrics cannot be read at %s:%d: %s", *address, exc.strerror or exc)
+        return
+    threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
+    log.info("the metrics of this worker are at http://%s:%d/metrics", *address)

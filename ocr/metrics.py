@@ -1,0 +1,28 @@
+"""What is counted of readings, for Prometheus. Nothing of any card: the codes are ours, and few."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from prometheus_client import Counter
+
+from ocr.problem_texts import TEXTS
+from ocr.problems import Problem, is_flagged
+from sessions_app.metrics import REGISTRY
+
+readings = Counter(
+    "sambung:ocr_readings", "Cards that were read, by whether a person should look.", ["flagged"], registry=REGISTRY
+)
+problems = Counter(
+    "sambung:ocr_problems", "Problems of the cards that were read, by code.", ["code"], registry=REGISTRY
+)
+
+for _flagged in ("yes", "no"):
+    readings.labels(_flagged)
+
+
+def count_reading(found: Sequence[Problem]) -> None:
+    """One card that was read."""
+    readings.labels("yes" if is_flagged(found) else "no").inc()
+    for problem in found:
+        problems.labels(problem.code if problem.code in TEXTS else "other").inc()

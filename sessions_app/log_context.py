@@ -1,0 +1,50 @@
+"""What a log line is about beside its request: the session that is run, the attempt at it, and the worker that runs it.
+
+A whole session id is a key where no API keys are set, so lines have the short form of ``short_id`` only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import logging
+from collections.abc import Iterator
+
+from sessions_app.log_lines import short_id
+from sessions_app.request_id import RequestIdFilter
+
+_run: contextvars.ContextVar[tuple[str, int] | None] = contextvars.ContextVar("run", default=None)
+_worker = ""
+
+
+@contextlib.contextmanager
+def run_scope(session_id: str, attempt: int) -> Iterator[None]:
+    """Log lines written inside are about this attempt at the session."""
+    token = _run.set((session_id, attempt))
+    try:
+        yield
+    finally:
+        _run.reset(token)
+
+
+def name_worker(name: str) -> None:
+    """From now on, log lines of this process are those of the worker."""
+    global _worker
+    _worker = name
+
+
+class LogContextFilter(RequestIdFilter):
+    """Adds ``request_id``, ``session``, ``attempt`` and ``worker`` to every record, and ``run``, the first two as text.
+
+    A line about a session that nothing runs here names it in ``extra={"session": …}``, with its whole id.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        super().filter(record)
+        session_id, attempt = _run.get() or (None, None)
+        session_id, attempt = getattr(record, "session", session_id), getattr(record, "attempt", attempt)
+        if session_id is not None and not session_id.endswith("…"):
+            session_id = short_id(session_id)
+        record.session, record.attempt, record.worker = session_id, attempt, _worker or None
+        record.run = "".join(f" {part}" for part in (session_id, attempt and f"#{attempt}") if part)
+        return True

@@ -1,0 +1,78 @@
+"""What is counted of sessions and of requests, for Prometheus. Names mean what vLLM's of the same name mean.
+
+Every label has a small, fixed set of values: nothing that a caller chooses becomes one. ``docs/monitoring.md`` lists
+the metrics, those of the layers above too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import prometheus_client
+from django.conf import settings
+from django.http import HttpRequest
+from django.urls import ResolverMatch
+from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
+
+#: when each series began says nothing that its values do not
+prometheus_client.disable_created_metrics()
+
+#: of this process; with ``METRICS_DIR`` the values are in files there
+REGISTRY = CollectorRegistry()
+if not settings.METRICS_DIR:
+    ProcessCollector(registry=REGISTRY)
+
+http_requests = Counter(
+    "sambung:http_requests",
+    "Requests that were answered, by route and status. A stream counts when it begins.",
+    ["endpoint", "status"],
+    registry=REGISTRY,
+)
+sessions_opened = Counter(
+    "sambung:sessions_opened", "Sessions that were opened, by the surface that asked.", ["origin"], registry=REGISTRY
+)
+media = Counter("sambung:media", "Images and videos of the sessions that were opened.", ["kind"], registry=REGISTRY)
+finished = Counter(
+    "sambung:request_success",
+    "Sessions that have ended: stop, length, content_filter, abort (cancelled) or error (failed).",
+    ["finished_reason"],
+    registry=REGISTRY,
+)
+listeners = Gauge("sambung:listeners", "Open streams and live views.", registry=REGISTRY, multiprocess_mode="livesum")
+resumes = Counter("sambung:resumes", "Streams that were opened behind a cursor (Last-Event-ID).", registry=REGISTRY)
+hub_gaps = Counter("sambung:hub_gaps", "Times that a listener read what no wake-up had brought.", registry=REGISTRY)
+
+FINISHED_REASONS = ("stop", "length", "content_filter", "abort", "error")
+for _reason in FINISHED_REASONS:
+    finished.labels(_reason)
+for _kind in ("image", "video"):
+    media.labels(_kind)
+
+
+def count_request(request: HttpRequest, status: int) -> None:
+    """One answer, under the route that it came by."""
+    http_requests.labels(_endpoint(request), str(status)).inc()
+
+
+def _endpoint(request: HttpRequest) -> str:
+    match: ResolverMatch | None = request.resolver_match
+    if match is None:
+        is_static = request.path_info.startswith(settings.WHITENOISE_STATIC_PREFIX)
+        return "static" if is_static else "unknown"
+    # The admin has some hundred routes, and all are people's.
+    if match.namespaces and match.namespaces[0] == "admin":
+        return "admin"
+    return match.view_name
+
+
+def count_opened(origin: str, kinds: Iterable[str]) -> None:
+    """A new session, with the kinds of its media."""
+    sessions_opened.labels(origin).inc()
+    for kind in kinds:
+        media.labels(kind).inc()
+
+
+def count_end(state: str, reason: str) -> None:
+    """A session that has ended, by its state and, where it was completed, for what reason."""
+    name = {"failed": "error", "cancelled": "abort"}.get(state, reason)
+    finished.labels(name if name in FINISHED_REASONS else "stop").inc()
