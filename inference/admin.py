@@ -13,12 +13,12 @@ from inference.models import ModelWorker
 
 @admin.register(ModelWorker)
 class ModelWorkerAdmin(admin.ModelAdmin[ModelWorker]):
-    list_display = ("name", "model", "state", "alive", "running", "progress", "started_at", "heartbeat_at")
+    list_display = ("name", "model", "state", "drain", "alive", "running", "progress", "started_at", "heartbeat_at")
     list_filter = ("state", "model")
     search_fields = ("name", "model")
-    fields = ("name", "model", "state", "progress", "error", "running", "started_at", "heartbeat_at")
+    fields = ("name", "model", "state", "drain", "progress", "error", "running", "started_at", "heartbeat_at")
     readonly_fields = fields
-    actions = ("load_again",)
+    actions = ("load_again", "have_drained", "have_resume")
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -40,6 +40,21 @@ class ModelWorkerAdmin(admin.ModelAdmin[ModelWorker]):
             self.message_user(
                 request, gettext("Workers whose model has not failed to load were left alone."), messages.INFO
             )
+
+    def has_drain_permission(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request) and request.user.has_perm("inference.drain_modelworker")
+
+    @admin.action(description=_("Drain selected workers: finish, take no more"), permissions=["drain"])
+    def have_drained(self, request: HttpRequest, queryset: QuerySet[ModelWorker]) -> None:
+        asked = queryset.update(drain=True)
+        text = ngettext("%d worker takes no more sessions.", "%d workers take no more sessions.", asked) % asked
+        self.message_user(request, text, messages.SUCCESS)
+
+    @admin.action(description=_("Have selected workers take sessions again"), permissions=["drain"])
+    def have_resume(self, request: HttpRequest, queryset: QuerySet[ModelWorker]) -> None:
+        asked = queryset.update(drain=False)
+        text = ngettext("%d worker takes sessions again.", "%d workers take sessions again.", asked) % asked
+        self.message_user(request, text, messages.SUCCESS)
 
     @admin.display(boolean=True, description=_("Alive"))
     def alive(self, worker: ModelWorker) -> bool:

@@ -22,6 +22,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "sessions_app.view_chunk",
         "inference.view_modelworker",
         "inference.reload_modelworker",
+        "inference.drain_modelworker",
         "axes.view_accessattempt",
         "axes.delete_accessattempt",
     ),
