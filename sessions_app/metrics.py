@@ -62,7 +62,7 @@ def _endpoint(request: HttpRequest) -> str:
     # The admin has some hundred routes, and all are people's.
     if match.namespaces and match.namespaces[0] == "admin":
         return "admin"
-    return match.view_name
+    return f"/{match.route}"
 
 
 def count_opened(origin: str, kinds: Iterable[str]) -> None:
