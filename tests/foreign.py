@@ -11,4 +11,5 @@ FOREIGN = {
     **dict.fromkeys(("PGHOST", "PGHOSTADDR", "PGPORT", "PGUSER", "PGDATABASE", "PGSERVICE", "PGOPTIONS"), "nonsense"),
     **dict.fromkeys(("PGCONNECT_TIMEOUT", "PGCLIENTENCODING", "PGTARGETSESSIONATTRS", "KOMBU_LOG_DEBUG"), "nonsense"),
     **dict.fromkeys(("LOG_FILE", "LOGLEVEL", "HOSTNAME", "SKIP_CHECKS", "DJANGO_ALLOW_ASYNC_UNSAFE"), "1"),
+    **dict.fromkeys(("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"), "nonsense"),
 }

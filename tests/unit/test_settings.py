@@ -126,6 +126,10 @@ WRONG: list[tuple[str, str]] = [
     ("MEDIA_ALLOWED_HOSTS", "*.example.org"),
     ("MEDIA_ALLOWED_HOSTS", "a..example"),
     ("TRUSTED_PROXIES", "proxy.internal"),
+    ("METRICS_ALLOWED_NETWORKS", "prometheus.internal"),
+    ("METRICS_DIR", "manage.py"),
+    ("WORKER_METRICS_PORT", "65536"),
+    ("LOG_FORMAT", "yaml"),
     ("TRUSTED_PROXIES", "10.0.0.1/8"),
 ]
 
@@ -172,6 +176,9 @@ RIGHT: list[tuple[dict[str, str], str, Any]] = [
     ({"TIME_ZONE": "Asia/Jakarta"}, "TIME_ZONE", "Asia/Jakarta"),
     ({"SESSIONS_TTL_SECONDS": "1e3"}, "SESSIONS_TTL_SECONDS", 1000.0),
     ({"LOG_LEVEL": "debug"}, "LOG_LEVEL", "DEBUG"),
+    ({"LOG_FORMAT": "json"}, "LOG_FORMAT", "JSON"),
+    ({}, "METRICS_DIR", ""),
+    ({"METRICS_DIR": "/tmp"}, "METRICS_DIR", "/tmp"),  # noqa: S108
     ({"CANCEL_AFTER_DISCONNECT_SECONDS": "0"}, "CANCEL_AFTER_DISCONNECT_SECONDS", 0.0),
     ({"API_KEYS": " a , ,b"}, "API_KEYS", ["a", "b"]),
     ({"CORS_ALLOWED_ORIGINS": "https://a.example"}, "CORS_ALLOWED_ORIGINS", ["https://a.example"]),
