@@ -22,6 +22,11 @@ metrics.listeners.inc(2)
 metrics.http_requests.labels("/live", "200").inc()
 print("counted", flush=True)
 """
+SHOW = """
+import django; django.setup()
+from sessions_app.scraping import exposition
+print(exposition("")[0].decode())
+"""
 WAIT = "\ninput()\n"
 
 
@@ -99,10 +104,7 @@ def test_a_file_that_cannot_be_read_hides_no_other(
 
 
 def test_any_process_shows_those_of_all(folder: Path, living: subprocess.Popen[str]) -> None:
-    shown = run(
-        "import django; django.setup()\nfrom sessions_app.scraping import exposition\nprint(exposition('')[0].decode())",
-        folder,
-    )
+    shown = run(SHOW, folder)
     assert "sambung:resumes_total 3.0" in shown
     assert "# TYPE sambung:resumes_total counter" in shown
 
