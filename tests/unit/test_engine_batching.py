@@ -13,9 +13,10 @@ from PIL import Image
 
 from inference.engine.engine import Engine
 from inference.engine.errors import LoadError, PromptTooLong
-from inference.engine.types import GenerationRequest, Sampling
+from inference.engine.types import Delta, Finish, GenerationRequest, Sampling
 
 KINDS = ["text", "image", "video", "both"]
+LONG: dict[str, Any] = {"max_tokens": 3000, "ignore_eos": True}
 LONG_TEXT = "Satu dua tiga empat lima enam tujuh. " * 40
 #: of the small model: 2 x 4 layers x 2 key heads x 32 x 4 bytes
 TOKEN_BYTES = 2048
@@ -217,3 +218,51 @@ def test_the_models_own_layers_give_the_same_answers(
     for kind in KINDS:
         request = make_request(kind, max_tokens=60)
         assert collect(fused.submit(request)).deltas == collect(through_layers.submit(request)).deltas
+
+
+# --- Further answers to one question ---
+
+
+def further_of(request: GenerationRequest) -> GenerationRequest:
+    return dataclasses.replace(request, is_further=True)
+
+
+def test_a_further_answer_waits_until_every_first_one_has_a_row(
+    start_engine: Any, make_request: Any, wait_until: Any
+) -> None:
+    engine = start_engine(max_batch_size=3, reserved_rows=1)
+    first = [engine.submit(make_request(**LONG)) for _ in range(2)]
+    wait_until(lambda: engine.stats().running == 2)
+    further = engine.submit(further_of(make_request(**LONG)))
+    wait_until(lambda: len(engine._ready_further) == 1)
+    # The third row is free, and reserved.
+    newcomer = engine.submit(make_request(max_tokens=3))
+    assert isinstance(list(newcomer)[-1], Finish)
+    assert len(engine._ready_further) == 1
+    first[0].cancel()
+    assert isinstance(next(further), Delta)
+    for handle in (first[1], further):
+        handle.cancel()
+
+
+def test_a_further_answer_that_is_cancelled_while_it_waits_is_forgotten(
+    start_engine: Any, make_request: Any, wait_until: Any
+) -> None:
+    engine = start_engine(max_batch_size=1)
+    running = engine.submit(make_request(**LONG))
+    next(running)
+    further = engine.submit(further_of(make_request(**LONG)))
+    wait_until(lambda: engine._ready_further)
+    further.cancel()
+    assert not engine._ready_further
+    running.cancel()
+
+
+def test_further_answers_alone_have_all_rows_but_the_reserved_ones(
+    start_engine: Any, make_request: Any, wait_until: Any
+) -> None:
+    engine = start_engine(max_batch_size=3, reserved_rows=1)
+    handles = [engine.submit(further_of(make_request(**LONG))) for _ in range(4)]
+    wait_until(lambda: engine.stats().running == 2 and engine.stats().waiting == 2)
+    for handle in handles:
+        handle.cancel()
