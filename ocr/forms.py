@@ -9,7 +9,7 @@ from django.template.defaultfilters import filesizeformat
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from inference.errors import ApiError, TooLarge, Unavailable
+from inference.errors import ApiError, OverShare, TooLarge, Unavailable
 from inference.media.formats.image import format_of
 from ocr.scans import is_pdf
 
@@ -50,6 +50,10 @@ class UploadForm(forms.Form):
             self.add_error(
                 None,
                 _("The card reader is not available now. The picture was not kept; send it again in a moment."),
+            )
+        elif isinstance(refusal, OverShare):
+            self.add_error(
+                None, _("Many of your cards are waiting already. Send this one again when some of them have been read.")
             )
         else:
             self.add_error("image", _reason(refusal, data))

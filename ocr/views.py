@@ -74,7 +74,7 @@ async def _take(request: HttpRequest, user: User) -> HttpResponse:
                 return await in_db(_new_row, request, user, extraction, image, page)
             return redirect("ocr:result", pk=extraction.pk)
     if is_by_script(request):
-        return JsonResponse({"message": form.first_error, "may_retry": status >= 500}, status=status)
+        return JsonResponse({"message": form.first_error, "may_retry": status == 429 or status >= 500}, status=status)
     return await in_db(_upload_page, request, user, form, status=status)
 
 

@@ -215,6 +215,19 @@ def test_a_full_queue_leaves_nothing_behind(clerks_browser, settings):
     assert not KtpExtraction.objects.exists() and not KtpImage.objects.exists()
 
 
+def test_a_clerk_with_a_share_of_the_queue_is_told_to_wait_and_another_is_not(clerk, clerks_browser, settings):
+    settings.MAX_QUEUED_SESSIONS_PER_CALLER = 1
+    assert upload(clerks_browser, specimen()).status_code == 302
+    response = upload(clerks_browser, specimen())
+    assert response.status_code == 429
+    assert "Many of your cards are waiting already" in response.text
+    assert KtpExtraction.objects.count() == KtpImage.objects.count() == 1
+    session = ChatSession.objects.get()
+    assert (session.caller, session.is_named) == (f"user:{clerk.pk}", True)
+    ChatSession.objects.update(caller="user:another")
+    assert upload(clerks_browser, specimen()).status_code == 302
+
+
 def test_the_page_shows_the_reading_once_it_is_there(clerks_browser, clerk):
     extraction = reading_extraction(clerk)
     page = clerks_browser.get(f"/ocr/{extraction.pk}/")
