@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from benchmarks.loop.bodies import Pieces, request
-from benchmarks.loop.hostile import EITHER, Hostile
+from benchmarks.loop.bodies import KTP, MULTIPART, Pieces, multipart, part, request
+from benchmarks.loop.hostile import EITHER, LEFT, Hostile
 from benchmarks.loop.rates import FED_NAME
 from tests.media_samples import image_bytes
 
@@ -78,6 +78,17 @@ def crowds() -> Iterator[Hostile]:
         lambda: _chat(_about_picture(), **LONG_ANSWER),
         EITHER,
         connections=100,
+        spoils=True,
+        neighbours_after=3.0,
+    )
+    card = image_bytes((640, 400), color="teal")
+    yield Hostile(
+        "cards-100",
+        "100 cards at once",
+        lambda: request(multipart(part([card])), path=KTP, kind=MULTIPART),
+        EITHER | {LEFT},
+        connections=100,
+        patience=10.0,
         spoils=True,
         neighbours_after=3.0,
     )
