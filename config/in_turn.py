@@ -1,32 +1,115 @@
-"""Requests that come in the same moment begin one after the other, each in a turn of the event loop of its own.
+"""Requests that come in the same moment begin a few at a time, those of different addresses in turns.
 
 From the first line of middleware to the first wait of its view a request has the loop for a few milliseconds. Two
-hundred at once would have it for half a second, in which no stream moves and /health is not answered. Here the loop
-looks at everything else in between.
+hundred at once would have it for half a second, in which no stream moves and /health is not answered. Here each begins
+in a turn of the loop of its own, and the loop looks at everything else in between. So many are on the way to their
+answer at once; of those that wait, the next is of another address than the last.
 """
 
 from __future__ import annotations
 
 import asyncio
 import weakref
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Any
 
+from sessions_app.client_address import client_block_of
+
 Application = Callable[[dict[str, Any], Any, Any], Any]
+
+#: requests that are on the way to the start of their answer
+MOST_BEGINNING = 8
+#: after so long a request counts no longer: it waits for something, such as a model or a picture
+LONGEST_SECONDS = 0.1
 
 
 def in_turn(application: Application, *, for_path: Callable[[str], object]) -> Application:
-    """``application``, whose requests to a path that ``for_path`` is true of begin one in each turn of their loop.
+    """``application``, whose requests to a path that ``for_path`` is true of begin in turns.
 
     The path is the one that Django routes by, without the prefix of a proxy.
     """
-    locks: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
+    doors: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Door] = weakref.WeakKeyDictionary()
 
     async def run(scope: dict[str, Any], receive: Any, send: Any) -> None:
-        if for_path(scope["path"].removeprefix(scope.get("root_path", ""))):
-            async with locks.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
-                # Whoever is next is woken by the release, and runs in the turn after this one.
-                await asyncio.sleep(0)
-        await application(scope, receive, send)
+        if not for_path(scope["path"].removeprefix(scope.get("root_path", ""))):
+            await application(scope, receive, send)
+            return
+        loop = asyncio.get_running_loop()
+        door = doors.get(loop) or doors.setdefault(loop, Door())
+        await door.enter(_address(scope))
+        place = _Place(door)
+        timer = loop.call_later(LONGEST_SECONDS, place.leave)
+
+        async def send_and_leave(message: dict[str, Any]) -> None:
+            place.leave()
+            await send(message)
+
+        try:
+            await application(scope, receive, send_and_leave)
+        finally:
+            timer.cancel()
+            place.leave()
 
     return run
+
+
+class Door:
+    """Lets ``MOST_BEGINNING`` in at once, and one in each turn of the loop."""
+
+    def __init__(self) -> None:
+        self._free = MOST_BEGINNING
+        #: address → those that wait, in order; the address whose turn it is first
+        self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
+        self._one_a_turn = asyncio.Lock()
+
+    async def enter(self, address: str) -> None:
+        """Wait for one's turn. Whoever is in calls ``leave`` once."""
+        if self._free:
+            self._free -= 1
+        else:
+            mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.setdefault(address, deque()).append(mine)
+            try:
+                await mine
+            except asyncio.CancelledError:
+                if mine.done() and not mine.cancelled():
+                    self.leave()
+                raise
+        try:
+            async with self._one_a_turn:
+                # Whoever is next is woken by the release, and runs in the turn after this one.
+                await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            self.leave()
+            raise
+
+    def leave(self) -> None:
+        while self._waiting:
+            address, queue = self._waiting.popitem(last=False)
+            # One that left before its turn is among them still.
+            while queue and queue[0].done():
+                queue.popleft()
+            if queue:
+                queue.popleft().set_result(None)
+                if queue:
+                    self._waiting[address] = queue
+                return
+        self._free += 1
+
+
+class _Place:
+    """Of one request that is in; it leaves once, at whatever comes first."""
+
+    def __init__(self, door: Door) -> None:
+        self._door: Door | None = door
+
+    def leave(self) -> None:
+        door, self._door = self._door, None
+        if door is not None:
+            door.leave()
+
+
+def _address(scope: dict[str, Any]) -> str:
+    forwarded = [value.decode("latin-1") for name, value in scope.get("headers", ()) if name == b"x-forwarded-for"]
+    return client_block_of((scope.get("client") or ("",))[0] or "", ",".join(forwarded))

@@ -24,23 +24,33 @@ def client_address(request: HttpRequest) -> str:
     ``X-Forwarded-For`` is read from its end, one entry for each proxy of ``TRUSTED_PROXIES`` that the request came
     through. What stands before was written by the client, and does not count.
     """
-    address = _parse(request.META.get("REMOTE_ADDR", ""))
-    proxies = _networks(tuple(settings.TRUSTED_PROXIES))
-    entries = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",") if proxies else []
-    while entries and address is not None and any(address in network for network in proxies):
-        before = _parse(entries.pop().strip())
-        if before is None:
-            break
-        address = before
+    address = _client(request.META.get("REMOTE_ADDR", ""), request.META.get("HTTP_X_FORWARDED_FOR", ""))
     return str(address) if address is not None else ""
 
 
 def client_block(request: HttpRequest) -> str:
     """What limits for each client count by: the IPv4 address, or the network of an IPv6 address. "" if unknown."""
-    address = _parse(client_address(request))
+    return client_block_of(request.META.get("REMOTE_ADDR", ""), request.META.get("HTTP_X_FORWARDED_FOR", ""))
+
+
+def client_block_of(remote: str, forwarded: str) -> str:
+    """The same for a connection's address and an ``X-Forwarded-For``, where there is no request yet."""
+    address = _client(remote, forwarded)
     if isinstance(address, ipaddress.IPv6Address):
         return str(ipaddress.IPv6Network((address, CLIENT_PREFIX_BITS), strict=False).network_address)
     return str(address) if address is not None else ""
+
+
+def _client(remote: str, forwarded: str) -> IPAddress | None:
+    address = _parse(remote)
+    proxies = _networks(tuple(settings.TRUSTED_PROXIES))
+    entries = forwarded.split(",") if proxies else []
+    while entries and address is not None and any(address in network for network in proxies):
+        before = _parse(entries.pop().strip())
+        if before is None:
+            break
+        address = before
+    return address
 
 
 def _parse(text: str) -> IPAddress | None:

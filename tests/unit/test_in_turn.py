@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import random
 from typing import Any
 
-from config.in_turn import in_turn
+import pytest
+
+from config.in_turn import MOST_BEGINNING, Door, in_turn
 
 
 def run(paths: list[str]) -> list[str]:
@@ -70,3 +73,75 @@ def test_the_path_is_the_one_without_the_prefix_of_a_proxy() -> None:
     served = in_turn(application, for_path=paths.append)
     asyncio.run(served({"path": "/sambung/v1/a", "root_path": "/sambung"}, None, None))
     assert paths == ["/v1/a"]
+
+
+def test_those_that_wait_are_taken_in_turns_of_their_addresses() -> None:
+    began: list[str] = []
+    may_end = asyncio.Event()
+
+    async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        began.append(scope["path"])
+        if scope["path"].startswith("/first"):
+            await may_end.wait()
+
+    async def main() -> None:
+        served = in_turn(application, for_path=bool)
+
+        def ask(path: str, address: str) -> asyncio.Task[None]:
+            return asyncio.create_task(served({"path": path, "client": (address, 1)}, None, None))
+
+        requests = [ask(f"/first{number}", "192.0.2.1") for number in range(MOST_BEGINNING)]
+        requests += [ask(f"/greedy{number}", "192.0.2.1") for number in range(50)]
+        await asyncio.sleep(0)
+        requests.append(ask("/other", "192.0.2.2"))
+        await asyncio.sleep(0)
+        may_end.set()
+        await asyncio.gather(*requests)
+
+    asyncio.run(main())
+    assert len(began) == MOST_BEGINNING + 51
+    assert began.index("/other") <= MOST_BEGINNING + 1
+
+
+def test_what_waits_for_long_keeps_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("config.in_turn.LONGEST_SECONDS", 0.01)
+
+    async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        began.append(scope["path"])
+        await asyncio.Event().wait()
+
+    began: list[str] = []
+
+    async def main() -> None:
+        served = in_turn(application, for_path=bool)
+        requests = [asyncio.create_task(served({"path": f"/{n}"}, None, None)) for n in range(3 * MOST_BEGINNING)]
+        while len(began) < len(requests):  # noqa: ASYNC110  (the test's own end is what it waits for)
+            await asyncio.sleep(0.005)
+        for request in requests:
+            request.cancel()
+        await asyncio.gather(*requests, return_exceptions=True)
+
+    asyncio.run(main())
+
+
+def test_whoever_leaves_at_any_moment_leaves_its_place_to_others() -> None:
+    async def main() -> None:
+        door = Door()
+        draw = random.Random(3)
+
+        async def use(number: int) -> None:
+            await door.enter(f"192.0.2.{number % 5}")
+            try:
+                await asyncio.sleep(0)
+            finally:
+                door.leave()
+
+        tasks = [asyncio.create_task(use(number)) for number in range(300)]
+        while not all(task.done() for task in tasks):
+            draw.choice(tasks).cancel()
+            await asyncio.sleep(0)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert door._free == MOST_BEGINNING
+        assert not door._waiting
+
+    asyncio.run(main())
