@@ -24,8 +24,8 @@ from inference.media import images, videos  # noqa: F401
 
 T = TypeVar("T")
 #: added to the niceness of the processes: on a busy machine the server, which answers everybody, goes first. They still
-#: get a third of what it gets, so that honest files are decoded in time.
-NICENESS = 5
+#: get half of what it gets, as their deadline by the clock allows (``decoding.WALL_FACTOR``).
+NICENESS = 3
 MEBIBYTE = 2**20
 #: freed memory that a process keeps for its next piece of work: to give it back and take it again costs milliseconds
 KEPT_MEBIBYTES = 100
