@@ -271,14 +271,15 @@ def test_the_queue_is_read_from_the_database() -> None:
 def test_workers_are_counted_by_state_and_those_that_are_gone_are_not() -> None:
     State = ModelWorker.State
     silent = timezone.now() - datetime.timedelta(hours=1)
-    for name, columns in {
+    columns_of: dict[str, dict[str, Any]] = {
         "a": {"state": State.READY},
         "b": {"state": State.READY, "drain": True},
         "c": {"state": State.LOADING, "drain": True},
         "d": {"state": State.FAILED},
         "e": {"state": State.STOPPED},
         "f": {"state": State.READY, "heartbeat_at": silent},
-    }.items():
+    }
+    for name, columns in columns_of.items():
         ModelWorker.objects.create(name=name, model="tiny", **columns)
     found = facts()
     states = ("loading", "ready", "failed", "draining")

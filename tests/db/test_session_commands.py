@@ -207,7 +207,7 @@ def test_who_tails_is_no_listener_and_a_ctrl_c_leaves_the_session_as_it_is(monke
 
     session = claimed(open_session())
     say(session, text("A pl"))
-    monkeypatch.setattr(tail.time, "sleep", interrupted)
+    monkeypatch.setattr("sessions_app.management.tail.time.sleep", interrupted)
     err = io.StringIO()
     out = io.StringIO()
     with pytest.raises(SystemExit) as ended:

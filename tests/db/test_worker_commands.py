@@ -13,7 +13,6 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.utils import timezone
 
-from inference.management.commands import workers as command
 from inference.models import ModelWorker
 from inference.worker import Worker
 from tests.db.test_runner import NoEngine
@@ -100,17 +99,19 @@ def test_a_drain_that_waits_ends_when_a_later_heartbeat_says_that_nothing_runs(m
         at = timezone.now() + datetime.timedelta(seconds=later)
         ModelWorker.objects.filter(pk=row.pk).update(running=running, heartbeat_at=at)
 
-    monkeypatch.setattr(command.time, "sleep", beat)
+    monkeypatch.setattr("inference.management.commands.workers.time.sleep", beat)
     assert "drained" in run("drain", "--all", "--wait")
     assert beats == [0, 1, 2, 3]
 
 
 def test_a_worker_that_vanishes_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     row = worker("gpu-1:7:a", running=1)
-    long_ago = timezone.now() - datetime.timedelta(hours=1)
-    monkeypatch.setattr(
-        command.time, "sleep", lambda s: ModelWorker.objects.filter(pk=row.pk).update(heartbeat_at=long_ago)
-    )
+
+    def vanish(seconds: float) -> None:
+        long_ago = timezone.now() - datetime.timedelta(hours=1)
+        ModelWorker.objects.filter(pk=row.pk).update(heartbeat_at=long_ago)
+
+    monkeypatch.setattr("inference.management.commands.workers.time.sleep", vanish)
     run("drain", "--all", "--wait")
 
 

@@ -30,7 +30,7 @@ class FromAddress(AsyncClient):
         self.address = address
 
     def _base_scope(self, **request: Any) -> dict[str, Any]:
-        scope = super()._base_scope(**request)
+        scope = super()._base_scope(**request)  # type: ignore[misc]
         # Of two hosts, the one that the test has asked for.
         hosts = [header for header in scope["headers"] if header[0] == b"host"]
         others = [header for header in scope["headers"] if header[0] != b"host"]

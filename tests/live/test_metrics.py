@@ -44,8 +44,8 @@ def with_media(kind: str, data: bytes) -> dict[str, object]:
 
 
 def test_every_figure_moves_with_what_it_counts(start_embedded: Callable[..., EmbeddedStack]) -> None:
-    # Little memory, so that rows are put out; one slot more than may run, so that one waits.
-    server = start_embedded(KV_CACHE_MB=1, MAX_BATCH_SIZE=2, WORKER_HEARTBEAT_SECONDS=0.2, HUB_POLL_SECONDS=0.1)
+    # Little memory, so that rows are preempted; fewer rows than requests, so that one waits.
+    server = start_embedded(KV_CACHE_MB=6, MAX_BATCH_SIZE=2, WORKER_HEARTBEAT_SECONDS=0.2, HUB_POLL_SECONDS=0.1)
     with server.client() as http:
         at_first = scrape(http)
         seen = set[str]()
@@ -64,11 +64,15 @@ def test_every_figure_moves_with_what_it_counts(start_embedded: Callable[..., Em
         http.post("/ktp-ocr/", files={"image": image_bytes((64, 40))}).raise_for_status()
         with server.client() as one, server.client() as two, server.client() as three:
             waiting = [
-                client.stream("POST", "/v1/chat/completions", json=long_question(max_tokens=700))
-                for client in (one, two, three)
+                client.stream("POST", "/v1/chat/completions", json=long_question()) for client in (one, two, three)
             ]
             responses = [stream.__enter__() for stream in waiting]
-            wait_for(lambda: seen.update(names(scrape(http))) or {*PASSING, "sambung:batch_rows"} <= seen)
+
+            def have_waited() -> bool:
+                seen.update(names(scrape(http)))
+                return {*PASSING, "sambung:num_preemptions_total"} <= seen
+
+            wait_for(have_waited, seconds=90)
             for response in responses:
                 http.post(f"/v1/cancel/{response.headers['x-session-id']}").raise_for_status()
             for stream in waiting:
@@ -88,7 +92,9 @@ def test_every_figure_moves_with_what_it_counts(start_embedded: Callable[..., Em
     assert last['sambung:request_success_total{finished_reason="abort"}'] == 3
     assert last["sambung:resumes_total"] == 1
     assert last.sum("sambung:ocr_readings_total") == 1
-    assert last.sum("sambung:request_success_total") == last["sambung:e2e_request_latency_seconds_count"]
+    # The one that was cancelled in the queue was nobody's to measure.
+    ended = last.sum("sambung:request_success_total")
+    assert ended - 1 <= last["sambung:e2e_request_latency_seconds_count"] <= ended
     assert last["sambung:listeners"] == last["sambung:batch_rows"] == 0
     tokens = server.query("SELECT sum(completion_tokens), sum(prompt_tokens) FROM sessions_app_chatsession")
     assert [(last["sambung:generation_tokens_total"], last["sambung:prompt_tokens_total"])] == tokens
@@ -127,7 +133,8 @@ def test_the_processes_of_a_host_show_the_same_in_one_folder(
         wait_for(lambda: _answers(other))
         read_stream(http, QUESTION)
         with other.stream("POST", "/v1/chat/completions", json=long_question()) as response:
-            next(events_of(response))
+            stream = events_of(response)
+            next(stream)
             wait_for(lambda: scrape(http)["sambung:listeners"] == 1)
             # The worker's row is shown by a web process, and goes when the worker is killed.
             wait_for(lambda: scrape(http)["sambung:batch_rows"] == 1)
@@ -138,7 +145,7 @@ def test_the_processes_of_a_host_show_the_same_in_one_folder(
             del stack.processes["worker"]
             stack.start_worker("worker-2")
             wait_for(lambda: scrape(other)["sambung:takeovers_total"] == 1, seconds=90)
-            last = list(events_of(response))[-1]
+            last = list(stream)[-1]
         assert last.data == "[DONE]"
         wait_for(lambda: scrape(http)['sambung:request_success_total{finished_reason="length"}'] == 2)
         assert scrape(other)["sambung:generation_tokens_total"] == scrape(http)["sambung:generation_tokens_total"]
