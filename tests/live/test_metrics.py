@@ -80,7 +80,8 @@ def test_every_figure_moves_with_what_it_counts(start_embedded: Callable[..., Em
         for _ in range(2):
             with http.stream("POST", "/v1/chat/completions", json=long_question(max_tokens=100)):
                 pass  # left at once
-        wait_for(lambda: scrape(http)["sambung:num_requests_running"] == 0)
+        # The engine's figures come with the next heartbeat.
+        wait_for(lambda: scrape(http)["sambung:num_requests_running"] == scrape(http)["sambung:batch_rows"] == 0)
         seen |= names(scrape(http))
         last = scrape(http)
     expected = {name for name in at_first.names if name.startswith("sambung:") and not name.endswith("_bucket")}
