@@ -133,6 +133,14 @@ def check_deployed_settings(app_configs: Sequence[AppConfig] | None, **kwargs: A
                     id="inference.E009",
                 )
             )
+    if settings.METRICS_TOKEN and (reason := weakness(settings.METRICS_TOKEN)) is not None:
+        found.append(
+            checks.Error(
+                f"METRICS_TOKEN {reason}: it can be guessed.",
+                hint='Draw one with: python -c "import secrets; print(secrets.token_urlsafe(32))"',
+                id="inference.E010",
+            )
+        )
     if settings.CORS_ALLOW_ALL_ORIGINS and not settings.API_KEYS:
         found.append(
             checks.Warning(

@@ -49,7 +49,7 @@ per_output_token = Histogram(
 )
 whole = Histogram(
     "sambung:e2e_request_latency_seconds",
-    "From the opening of a session to its end, whatever the end was.",
+    "From the opening of a session to its end, whatever that was, where a worker ended it.",
     buckets=WHOLE_BUCKETS,
     registry=REGISTRY,
 )

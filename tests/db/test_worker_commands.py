@@ -80,6 +80,13 @@ def test_what_is_not_clear_is_done_to_nobody(arguments: list[str]) -> None:
     assert drained() == []
 
 
+def test_where_no_worker_is_alive_none_is_drained() -> None:
+    worker("gone", heartbeat_at=timezone.now() - datetime.timedelta(minutes=5))
+    with pytest.raises(CommandError, match="No worker is alive"):
+        run("drain", "--all")
+    assert drained() == []
+
+
 def test_only_a_model_that_could_not_be_loaded_is_loaded_again() -> None:
     worker("ready")
     worker("failed", state=State.FAILED)

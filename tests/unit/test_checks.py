@@ -98,6 +98,15 @@ def test_a_key_that_can_be_guessed_fails_in_production_and_is_not_shown(monkeypa
     assert not any(key in str(message) for key in keys for message in (short, weak))
 
 
+def test_a_token_of_the_metrics_that_can_be_guessed_fails_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "API_KEYS", ["Xk2vQ9sLw7RtB4nZc8Hd"])
+    monkeypatch.setattr(settings, "METRICS_TOKEN", "prometheus")
+    [message] = check_deployed_settings(None)
+    assert message.id == "inference.E010"
+    assert "METRICS_TOKEN" in message.msg
+    assert "prometheus" not in str(message)
+
+
 def test_an_open_api_for_every_web_page_is_warned_of_in_production(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings, "CORS_ALLOW_ALL_ORIGINS", True)
     assert [message.id for message in check_deployed_settings(None)] == ["inference.W002", "inference.W004"]

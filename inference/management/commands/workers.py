@@ -59,6 +59,8 @@ class Command(BaseCommand):
             self._print(list(workers if options["all"] else _living()), options)
             return
         names = [worker.pk for worker in _chosen(options)]
+        if not names:
+            raise CommandError("No worker is alive.")
         chosen = ModelWorker.objects.filter(pk__in=names)
         if what == "reload":
             # One whose model is there needs nothing.
