@@ -177,6 +177,7 @@ def test_ten_cards_are_reviewed_by_keyboard_alone(desk: Server, rina: Reviewer) 
     assert desk.row(cards[2])["nik"] == "3171990101900777"
     assert desk.row(cards[4])["reject_reason"] == "blurred"
     assert desk.kinds(cards[5])[-1] == "unclear"
+    # Nothing breaks, and no policy of the pages is broken.
     assert rina.complaints == []
 
 
@@ -410,9 +411,11 @@ def test_a_doubt_names_its_digit_and_underlines_it(desk: Server, rina: Reviewer)
 # --- Everybody ---
 
 
-@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("language", ["en", "id"])
+@pytest.mark.parametrize(
+    ("viewport", "scheme", "language"),
+    [(DESKTOP, "light", "en"), (DESKTOP, "dark", "id"), (PHONE, "dark", "en"), (PHONE, "light", "id")],
+    ids=["desktop-light-en", "desktop-dark-id", "phone-dark-en", "phone-light-id"],
+)
 def test_no_page_of_the_desk_has_a_barrier(
     desk: Server, browser: Browser, viewport: Any, scheme: Any, language: str
 ) -> None:
@@ -453,6 +456,4 @@ def test_no_page_of_the_desk_has_a_barrier(
     check("accuracy")
     page.goto(f"/admin/ocr/ktpextraction/{flagged}/change/")
     check("plain form")
-    page.goto(f"{DESK}{flagged}/?flag=any")
-    assert rina.complaints == []
     rina.context.close()
