@@ -12,11 +12,12 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from ocr.flagged import problem_columns
 from ocr.history import KtpChange, RejectReason
 from ocr.problems import Problem
 from ocr.querysets import KtpExtractionQuerySet
 from ocr.refusals import Refused
-from ocr.reviewing import Reviewable, problem_columns
+from ocr.reviewing import Reviewable
 from ocr.schema import FIELDS
 from sessions_app.models import ChatSession
 

@@ -1,45 +1,40 @@
 """What people do to a reading: correct, confirm, send, claim, decide, reopen.
 
-Every transition takes the version of the reading that its caller has seen. It is one conditional UPDATE, so of two
-people at once one succeeds and the other is told what has happened; the line of the history is written with it.
+Every transition takes the version of the reading that its caller has seen: see ``ocr.versioned``.
 """
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.core.exceptions import PermissionDenied
 from django.db import models, transaction
-from django.db.models import F, Q
+from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from ocr import problems
-from ocr.card_values import CardValues
+from ocr.flagged import Flagged, flag_key, problem_columns
 from ocr.history import KtpChange, RejectReason
 from ocr.judging import judge_again
 from ocr.parsing import clean
-from ocr.problems import Problem
-from ocr.refusals import FlagsOpen, NotOpen, ReasonMissing, Stale
-from ocr.schema import FIELD_BY_PATH, FIELDS
+from ocr.refusals import FlagsOpen, NotOpen, ReasonMissing
+from ocr.schema import FIELD_BY_PATH
+from ocr.versioned import Versioned
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
-    from django.db.models.fields.related_descriptors import RelatedManager
 
 Kind = KtpChange.Kind
-
-#: the database's own default, for the rows that the last release writes until it is stopped
-NO_ITEMS = models.Value([], models.JSONField())
 
 #: a clerk with it may approve an own reading that nothing has flagged, without a reviewer
 MAY_APPROVE_OWN = "ocr.approve_own_ktp"
 
 
-class Reviewable(CardValues):
+class Reviewable(Flagged, Versioned):
     """The half of ``KtpExtraction`` that people move. Methods raise the classes of ``ocr.refusals``."""
 
     class State(models.TextChoices):
@@ -53,30 +48,6 @@ class Reviewable(CardValues):
         REJECTED = "rejected", _("Rejected")
 
     state = models.CharField(_("state"), max_length=8, choices=State, default=State.READING)
-    version = models.PositiveIntegerField(
-        default=0, db_default=0, editable=False, help_text=_("How often values or state have changed.")
-    )
-
-    fields_read = models.JSONField(default=dict, blank=True, editable=False, help_text="By the model; never changed.")
-    problems_read = models.JSONField(
-        default=list,
-        db_default=NO_ITEMS,
-        blank=True,
-        editable=False,
-        help_text="Of the values as the model read them; never changed.",
-    )
-    problems = models.JSONField(default=list, blank=True, editable=False)
-    flagged = models.BooleanField(
-        _("flagged"), default=False, editable=False, help_text=_("Undecided, and a problem needs a person's eye.")
-    )
-    confirmed = models.JSONField(
-        default=list,
-        db_default=NO_ITEMS,
-        blank=True,
-        editable=False,
-        help_text="Flags that a person has confirmed: field and code.",
-    )
-
     submitted_at = models.DateTimeField(
         _("sent for review at"),
         null=True,
@@ -111,31 +82,12 @@ class Reviewable(CardValues):
     )
 
     if TYPE_CHECKING:
-        history: RelatedManager[KtpChange]
         uploaded_by_id: int | None
 
     class Meta:
         abstract = True
 
     # --- What can be asked ---
-
-    @property
-    def problem_list(self) -> list[Problem]:
-        return [problems.from_dict(stored) for stored in self.problems]
-
-    @property
-    def flags(self) -> list[Problem]:
-        """What a person should look at, confirmed or not."""
-        return [problem for problem in self.problem_list if problem.is_flag]
-
-    @property
-    def open_flags(self) -> list[Problem]:
-        """The flags that nobody has answered: neither the value was corrected nor the flag confirmed."""
-        return [flag for flag in self.flags if not self.is_confirmed(flag)]
-
-    def is_confirmed(self, flag: Problem) -> bool:
-        """Whether a person has said of this flag that the card is printed so."""
-        return _key(flag) in self.confirmed
 
     @property
     def is_readable(self) -> bool:
@@ -152,12 +104,6 @@ class Reviewable(CardValues):
         """Open, and not yet sent for review."""
         return self.is_open and self.submitted_at is None
 
-    @property
-    def corrected_fields(self) -> list[str]:
-        """Paths of the fields that are no longer as the model read them."""
-        values = self.values
-        return [field.path for field in FIELDS if values[field.path] != self.fields_read.get(field.path, "")]
-
     def is_claimed_by_other(self, user: User) -> bool:
         """Whether another reviewer has it open now."""
         return (
@@ -171,7 +117,8 @@ class Reviewable(CardValues):
     def correct(self, user: User, values: Mapping[str, str], version: int) -> bool:
         """Store the values (by path) that differ; False when none does.
 
-        The card is judged anew. A confirmation is dropped with the value that it was about, or with its flag.
+        The card is judged anew. A confirmation is dropped with the value that it was about, or with its flag. Raises
+        KeyError for a path that no field has.
         """
         self._check_version(version)
         now = self.values
@@ -183,7 +130,7 @@ class Reviewable(CardValues):
             values_read=self.fields_read,
             problems_read=[problems.from_dict(stored) for stored in self.problems_read],
         )
-        flags = [_key(problem) for problem in found if problem.is_flag]
+        flags = [flag_key(problem) for problem in found if problem.is_flag]
         self._move(
             version,
             self._open(),
@@ -207,7 +154,7 @@ class Reviewable(CardValues):
             version,
             self._open(),
             [self._line(Kind.CONFIRMED, user, field=flag.field or "", code=flag.code) for flag in chosen],
-            confirmed=[*self.confirmed, *(_key(flag) for flag in chosen)],
+            confirmed=[*self.confirmed, *(flag_key(flag) for flag in chosen)],
         )
         return True
 
@@ -331,42 +278,5 @@ class Reviewable(CardValues):
         if flags := self.open_flags:
             raise FlagsOpen(flags)
 
-    def _check_version(self, version: int) -> None:
-        """Look at the row as it is now, which is what the conditional UPDATE will compare again."""
-        self.refresh_from_db()
-        if self.version != version:
-            self._refuse(version)
-
-    def _line(self, kind: Kind, user: User | None, **columns: Any) -> KtpChange:
-        name = user.get_username() if user is not None else ""
-        return KtpChange(extraction_id=self.pk, kind=kind, actor=user, actor_name=name, **columns)
-
-    def _move(self, version: int, rows: Q, lines: Sequence[KtpChange], **columns: Any) -> None:
-        """Change the row if it still is at ``version`` and among ``rows``, and write the history with it."""
-        with transaction.atomic():
-            found = type(self)._default_manager.filter(rows, pk=self.pk, version=version)
-            is_moved = bool(found.update(version=F("version") + 1, **columns))
-            if is_moved:
-                for line in lines:
-                    line.version = version + 1
-                KtpChange.objects.bulk_create(lines)
-        self.refresh_from_db()
-        if not is_moved:
-            self._refuse(version)
-
-    def _refuse(self, version: int) -> NoReturn:
-        if self.version != version:
-            raise Stale(self.version, list(self.history.filter(version__gt=version).select_related("actor")))
-        raise NotOpen
-
 
 NO_CLAIM: dict[str, Any] = {"claimed_by": None, "claimed_at": None, "claimed_until": None}
-
-
-def problem_columns(found: Sequence[Problem]) -> dict[str, Any]:
-    """The columns that hold ``found``, of an undecided reading."""
-    return {"problems": [problem.as_dict() for problem in found], "flagged": problems.is_flagged(found)}
-
-
-def _key(flag: Problem) -> dict[str, str | None]:
-    return {"field": flag.field, "code": flag.code}

@@ -59,8 +59,8 @@ class CardForm(forms.Form):
         return next((name for name in ACTIONS if name in self.data), SAVE)
 
 
-def flag_key(flag: Problem) -> str:
-    """What its tick box sends."""
+def tick_value(flag: Problem) -> str:
+    """What the tick box of a flag sends."""
     return f"{flag.field or ''}:{flag.code}"
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from django.utils.translation import gettext as _
 
 from ocr.desk.conflicts import Clash, Conflict
-from ocr.desk.forms import flag_key
+from ocr.desk.forms import tick_value
 from ocr.desk.rights import Rights
 from ocr.history import KtpChange
 from ocr.masking import mask
@@ -140,12 +140,12 @@ def entries_of(changes: Iterable[KtpChange], rights: Rights) -> list[Entry]:
 def _flag(card: KtpExtraction, flag: Problem, rights: Rights, confirmers: dict[str, str]) -> Flag:
     doubts = flag.doubts if rights.review else []
     return Flag(
-        flag_key(flag),
+        tick_value(flag),
         flag.severity,
         doubts or [flag.sentence],
         _marks(card.values.get(flag.field or "", ""), flag) if rights.review else [],
         card.is_confirmed(flag),
-        confirmers.get(flag_key(flag), ""),
+        confirmers.get(tick_value(flag), ""),
     )
 
 

@@ -7,6 +7,8 @@ import re
 
 import pytest
 from django.contrib.auth.models import Group, Permission
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from ocr.desk.figures import WEEKS, recent_weeks
@@ -50,6 +52,18 @@ def test_the_queue_says_how_many_wait_and_how_many_are_flagged(desk):
     assert re.sub(r"<[^>]+>", "", page[page.index("desk-counts") :]).startswith('desk-counts">3 waiting, 1 flagged')
     assert CARD["nama"] not in page and flagged.nik not in page
     assert page.index(page_of(flagged)) == page.index(f"{DESK}", page.index("<tbody>"))
+
+
+def test_the_queue_costs_the_same_for_many_cards_as_for_one_and_reads_no_picture(desk, django_assert_num_queries):
+    read_extraction()
+    with CaptureQueriesContext(connection) as for_one:
+        desk.get(DESK)
+    for _ in range(5):
+        read_extraction(text=FLAGGED_JSON)
+
+    with django_assert_num_queries(len(for_one)) as queries:
+        desk.get(DESK)
+    assert not any("ktpimage" in query["sql"] for query in queries)
 
 
 @pytest.mark.parametrize("query", ["?flag=any", "?flag=nik_birth_date_differs", "?uploader=api&flag=any"])

@@ -1,0 +1,78 @@
+"""The values of a reading, what is wrong with them, and what people have confirmed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from ocr import problems
+from ocr.card_values import CardValues
+from ocr.problems import Problem
+from ocr.schema import FIELDS
+
+#: the database's own default, for the rows that the last release writes until it is stopped
+NO_ITEMS = models.Value([], models.JSONField())
+
+
+class Flagged(CardValues):
+    """For ``KtpExtraction``: its flags, and which of them are answered."""
+
+    fields_read = models.JSONField(default=dict, blank=True, editable=False, help_text="By the model; never changed.")
+    problems_read = models.JSONField(
+        default=list,
+        db_default=NO_ITEMS,
+        blank=True,
+        editable=False,
+        help_text="Of the values as the model read them; never changed.",
+    )
+    problems = models.JSONField(default=list, blank=True, editable=False)
+    flagged = models.BooleanField(
+        _("flagged"), default=False, editable=False, help_text=_("Undecided, and a problem needs a person's eye.")
+    )
+    confirmed = models.JSONField(
+        default=list,
+        db_default=NO_ITEMS,
+        blank=True,
+        editable=False,
+        help_text="Flags that a person has confirmed: field and code.",
+    )
+
+    class Meta:
+        abstract = True
+
+    @property
+    def problem_list(self) -> list[Problem]:
+        return [problems.from_dict(stored) for stored in self.problems]
+
+    @property
+    def flags(self) -> list[Problem]:
+        """What a person should look at, confirmed or not."""
+        return [problem for problem in self.problem_list if problem.is_flag]
+
+    @property
+    def open_flags(self) -> list[Problem]:
+        """The flags that nobody has answered: neither the value was corrected nor the flag confirmed."""
+        return [flag for flag in self.flags if not self.is_confirmed(flag)]
+
+    def is_confirmed(self, flag: Problem) -> bool:
+        """Whether a person has said of this flag that the card is printed so."""
+        return flag_key(flag) in self.confirmed
+
+    @property
+    def corrected_fields(self) -> list[str]:
+        """Paths of the fields that are no longer as the model read them."""
+        values = self.values
+        return [field.path for field in FIELDS if values[field.path] != self.fields_read.get(field.path, "")]
+
+
+def problem_columns(found: Sequence[Problem]) -> dict[str, Any]:
+    """The columns that hold ``found``, of an undecided reading."""
+    return {"problems": [problem.as_dict() for problem in found], "flagged": problems.is_flagged(found)}
+
+
+def flag_key(flag: Problem) -> dict[str, str | None]:
+    """What tells a flag from the others of its reading, as it is stored when somebody has confirmed it."""
+    return {"field": flag.field, "code": flag.code}

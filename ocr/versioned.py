@@ -1,0 +1,63 @@
+"""A row that changes only from the version that its caller has seen, and writes its history with each change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from django.db import models, transaction
+from django.db.models import F, Q
+from django.utils.translation import gettext_lazy as _
+
+from ocr.history import KtpChange
+from ocr.refusals import NotOpen, Stale
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+    from django.db.models.fields.related_descriptors import RelatedManager
+
+
+class Versioned(models.Model):
+    """For ``KtpExtraction``: one conditional UPDATE a transition, so that of two people at once one succeeds."""
+
+    version = models.PositiveIntegerField(
+        default=0, db_default=0, editable=False, help_text=_("How often values or state have changed.")
+    )
+
+    if TYPE_CHECKING:
+        history: RelatedManager[KtpChange]
+
+    class Meta:
+        abstract = True
+
+    def _line(self, kind: KtpChange.Kind, user: User | None, **columns: Any) -> KtpChange:
+        """A line of the history, to be written with its change."""
+        name = user.get_username() if user is not None else ""
+        return KtpChange(extraction_id=self.pk, kind=kind, actor=user, actor_name=name, **columns)
+
+    def _check_version(self, version: int) -> None:
+        """Look at the row as it is now, which is what the conditional UPDATE will compare again. Raises ``Stale``."""
+        self.refresh_from_db()
+        if self.version != version:
+            self._refuse(version)
+
+    def _move(self, version: int, rows: Q, lines: Sequence[KtpChange], **columns: Any) -> None:
+        """Change the row if it still is at ``version`` and among ``rows``, and write the history with it.
+
+        Raises ``Stale`` for another version and ``NotOpen`` for a row that is not among them.
+        """
+        with transaction.atomic():
+            found = type(self)._default_manager.filter(rows, pk=self.pk, version=version)
+            is_moved = bool(found.update(version=F("version") + 1, **columns))
+            if is_moved:
+                for line in lines:
+                    line.version = version + 1
+                KtpChange.objects.bulk_create(lines)
+        self.refresh_from_db()
+        if not is_moved:
+            self._refuse(version)
+
+    def _refuse(self, version: int) -> NoReturn:
+        if self.version != version:
+            raise Stale(self.version, list(self.history.filter(version__gt=version).select_related("actor")))
+        raise NotOpen
