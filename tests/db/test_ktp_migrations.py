@@ -59,7 +59,7 @@ def test_old_readings_wait_for_review_and_have_a_history(old_release):
         "failed": [("failed", "")],
         "reading": [],
     }
-    assert cards["approved"].history.last().at == now
+    assert cards["approved"].history.get(kind="approved").at == now
     # And it is reviewed as any other.
     card = cards["waiting"]
     card.confirm(reviewer, "nama", None, card.version)
