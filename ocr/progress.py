@@ -8,6 +8,7 @@ import uuid
 from collections.abc import AsyncIterator
 from typing import cast
 
+from asgiref.sync import sync_to_async
 from django.contrib import messages
 from django.contrib.auth.models import User
 from django.core.exceptions import BadRequest
@@ -29,7 +30,7 @@ from ocr.rows import Reading, queue_places, read_before
 from sessions_app import sse
 from sessions_app.actions import request_cancel
 from sessions_app.callers import caller_of_user
-from sessions_app.db import in_db
+from sessions_app.db import in_db, release_connections
 from sessions_app.models import ChatSession, is_terminal
 from sessions_app.request_id import current_request_id
 from sessions_app.views import TooManyStreams, stream_session
@@ -84,6 +85,8 @@ async def events(request: HttpRequest, pk: uuid.UUID) -> HttpResponseBase:
         )
     except TooManyStreams:
         return _no_stream(503)
+    # Django keeps the thread of a request, and with it the connection that the log-in was read by.
+    await sync_to_async(release_connections)()
     # The id of a session opens its stream where no API keys are set, and nobody here needs it.
     del response.headers["X-Session-ID"]
     response.streaming_content = _bounded(cast("AsyncIterator[bytes]", response.streaming_content))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from tests import services
 from tests.live.events import events_of, long_question
 from tests.live.stack import ScaledStack
 from tests.live.waiting import wait_for
+from tests.media_samples import image_bytes
 
 STREAMS = 60
 
@@ -71,3 +73,30 @@ def test_idle_streams_hold_no_thread_and_no_connection(web_without_workers: Scal
         wait_for(lambda: connections_of(server) <= 5)
         assert open_sockets(pid, server.port) == STREAMS
         assert server.query("SELECT count(*) FROM sessions_app_chatsession WHERE state = 'queued'") == [(STREAMS,)]
+
+
+@pytest.mark.redis
+@pytest.mark.postgresql
+def test_what_clerks_wait_for_holds_no_connection(web_without_workers: ScaledStack) -> None:
+    server = web_without_workers
+    server.run_python(
+        "import django; django.setup()\n"
+        "from django.contrib.auth.models import Group, User\n"
+        "User.objects.create_user('clerk', password='correct-horse').groups.add(Group.objects.get(name='Clerk'))\n"
+    )
+    with server.client(limits=httpx.Limits(max_connections=None)) as http, contextlib.ExitStack() as streams:
+        http.get("/accounts/login/")
+        form = {"username": "clerk", "password": "correct-horse", "csrfmiddlewaretoken": http.cookies["csrftoken"]}
+        http.post("/accounts/login/", data=form)
+        sent = http.post(
+            "/ocr/",
+            files={"image": ("card.png", image_bytes((320, 200)))},
+            headers={"Accept": "application/json", "X-CSRFToken": http.cookies["csrftoken"]},
+        )
+        assert sent.status_code == 201
+        [events] = re.findall(r'data-events="([^"]+)"', sent.text)
+        for _ in range(STREAMS):
+            response = streams.enter_context(http.stream("GET", events))
+            assert response.status_code == 200
+        wait_for(lambda: connections_of(server) <= 5)
+        assert open_sockets(server.processes["web"].pid, server.port) >= STREAMS
