@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import uuid
 from collections.abc import Sequence
 from typing import Any, cast
@@ -12,6 +13,7 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST
@@ -30,6 +32,8 @@ from ocr.schema import FIELD_BY_PATH, FIELDS, MAX_VALUE_CHARS
 
 #: between the parts of a confirmation's name
 SEPARATOR = "|"
+#: after a card was sent, the next one is opened if it is not older; what was left for longer, was left
+WORKING_HOURS = 12
 
 
 @logged_in
@@ -70,7 +74,8 @@ def _save(request: HttpRequest, extraction: KtpExtraction) -> HttpResponse:
         version = int(request.POST.get("version", ""))
     except ValueError:
         version = -1
-    action = request.POST.get("action", "save")
+    action = request.POST.get("action")
+    action = action if action in ("send", "approve") else "save"
     try:
         with transaction.atomic():
             extraction.correct(user, typed, version)
@@ -79,7 +84,7 @@ def _save(request: HttpRequest, extraction: KtpExtraction) -> HttpResponse:
                 extraction.confirm(user, path or None, code, extraction.version)
         if action == "send":
             extraction.send_for_review(user, extraction.version)
-        elif action == "approve" and user.has_perm(MAY_APPROVE_OWN):
+        elif action == "approve":
             extraction.approve_unreviewed(user, extraction.version)
     except Stale as stale:
         return _page(request, extraction, typed=_merged(typed, extraction, stale), changes=stale.changes, status=409)
@@ -88,14 +93,24 @@ def _save(request: HttpRequest, extraction: KtpExtraction) -> HttpResponse:
     except NotOpen:
         messages.warning(request, _("This reading can no longer be changed here."))
         return redirect("ocr:result", pk=extraction.pk)
-    if action == "send":
-        messages.success(request, _("The card was sent for review."))
+    if action == "save":
+        messages.success(request, _("Saved."))
+        return redirect("ocr:result", pk=extraction.pk)
+    is_sent = extraction.review == extraction.Review.NEEDS_REVIEW
+    messages.success(request, _("The card was sent for review.") if is_sent else _("The card is approved."))
+    following = _next_with_clerk(user)
+    if following is None:
         return redirect("ocr:upload")
-    if action == "approve":
-        messages.success(request, _("The card is approved."))
-        return redirect("ocr:upload")
-    messages.success(request, _("Saved."))
-    return redirect("ocr:result", pk=extraction.pk)
+    messages.info(request, _("This is the next of your cards."))
+    return redirect("ocr:result", pk=following.pk)
+
+
+def _next_with_clerk(user: User) -> KtpExtraction | None:
+    """The one of the user's cards of the last hours that has waited longest to be checked."""
+    since = timezone.now() - datetime.timedelta(hours=WORKING_HOURS)
+    rows = KtpExtraction.objects.read().needing_review().filter(uploaded_by=user, submitted_at=None)
+    recent = rows.filter(created_at__gt=since).order_by("created_at")
+    return next((found for found in recent if found.is_readable), None)
 
 
 def _page(

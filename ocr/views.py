@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from http import HTTPStatus
 from typing import cast
 
 from django.conf import settings
@@ -74,7 +75,8 @@ async def _take(request: HttpRequest, user: User) -> HttpResponse:
                 return await in_db(_new_row, request, user, extraction, image, page)
             return redirect("ocr:result", pk=extraction.pk)
     if is_by_script(request):
-        return JsonResponse({"message": form.first_error, "may_retry": status == 429 or status >= 500}, status=status)
+        may_retry = status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS
+        return JsonResponse({"message": form.first_error, "may_retry": may_retry}, status=status)
     return await in_db(_upload_page, request, user, form, status=status)
 
 

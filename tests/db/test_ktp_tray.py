@@ -454,3 +454,28 @@ def test_what_is_typed_is_never_markup(browser, clerk):
     assert "<script>" not in told["agama"]["html"] and "<b>" not in told["pekerjaan"]["html"]
     response = save(browser, extraction, nama="<i>x", version=0)
     assert "&lt;i&gt;x" in response.text and "<i>x" not in response.text
+
+
+# --- One after the other ---
+
+
+def test_after_a_card_was_sent_the_next_one_is_open(browser, clerk, other):
+    first, second, foreign = read_extraction(clerk), read_extraction(clerk), read_extraction(other)
+    empty = read_extraction(clerk, "{}")
+
+    response = save(browser, second, action="send")
+    assert response["Location"] == f"/ocr/{first.pk}/"
+    assert "This is the next of your cards." in browser.get(response["Location"]).text
+    assert save(browser, first, action="send")["Location"] == "/ocr/"
+    assert KtpExtraction.objects.filter(submitted_at=None).count() == len([foreign, empty])
+
+
+def test_who_has_many_cards_waiting_is_told_to_send_more_later(browser, clerk, settings):
+    settings.MAX_QUEUED_SESSIONS_PER_CALLER = 1
+    assert send(browser, specimen()).status_code == 201
+
+    response = send(browser, specimen())
+
+    assert (response.status_code, response.json()["may_retry"]) == (429, True)
+    assert "Send this one when some of them are read." in response.json()["message"]
+    assert KtpExtraction.objects.count() == 1

@@ -5,9 +5,10 @@ export class LoggedOut extends Error {}
 
 /** The server says no, in words for the person. */
 export class Refused extends Error {
-  constructor(message, mayRetry) {
+  constructor(message, mayRetry, status = 0) {
     super(message);
     this.mayRetry = mayRetry;
+    this.status = status;
   }
 }
 
@@ -25,7 +26,7 @@ async function checked(response) {
   if (response.status === 401) throw new LoggedOut();
   if (!response.ok) {
     const said = await response.json().catch(() => ({}));
-    throw new Refused(said.message ?? "", said.may_retry ?? response.status >= 500);
+    throw new Refused(said.message ?? "", said.may_retry ?? response.status >= 500, response.status);
   }
   return response;
 }
@@ -59,7 +60,7 @@ export function send(address, form, onProgress, signal) {
       } catch {
         // A page of somebody else's, such as a proxy.
       }
-      reject(new Refused(said.message ?? "", said.may_retry ?? true));
+      reject(new Refused(said.message ?? "", said.may_retry ?? true, request.status));
     };
     request.onerror = () => reject(new Refused("", true));
     request.onabort = () => reject(new DOMException("given up", "AbortError"));

@@ -3,6 +3,7 @@ import { element, filled, LoggedOut, post, Refused, send } from "./asking.js";
 import { Follower, written } from "./following.js";
 
 const AT_ONCE = 2;
+const FULL_MILLISECONDS = 3000;
 const ENDINGS = /\.(jpe?g|jfif|png|webp|gif|bmp|dib|tiff?|hei[cf]|avif|pdf)$/i;
 
 const form = document.getElementById("tray-form");
@@ -115,6 +116,12 @@ class Item {
         this.find("progress").value = 0;
         this.find(".status").textContent = texts.expired;
         askToLogIn();
+      } else if (problem.status === 429) {
+        // Too many of one's own wait already: there is room when some are read.
+        this.state = "delayed";
+        this.find("progress").value = 0;
+        this.find(".status").textContent = texts.waiting;
+        setTimeout(() => items.has(this) && this.wait(), FULL_MILLISECONDS);
       } else if (problem instanceof Refused) this.refuse(problem.message, problem.mayRetry);
       else if (problem.name !== "AbortError") throw problem;
     }
@@ -271,6 +278,6 @@ document.addEventListener("drop", (event) => {
   add(event.dataTransfer.files);
 });
 window.addEventListener("beforeunload", (event) => {
-  if ([...items].some((item) => ["waiting", "sending", "expired"].includes(item.state))) event.preventDefault();
+  if ([...items].some((item) => ["waiting", "sending", "delayed", "expired"].includes(item.state))) event.preventDefault();
 });
 for (const reading of document.querySelectorAll("#recent .reading")) watch(reading, reading.parentElement);
