@@ -19,6 +19,7 @@ from ocr.querysets import KtpExtractionQuerySet
 
 #: what a clerk needs for the form; the API asks for a key
 MAY_UPLOAD = "ocr.add_ktpextraction"
+MAY_REVIEW = "ocr.review_ktp"
 
 View = Callable[..., HttpResponseBase]
 
@@ -71,6 +72,11 @@ def own_or_404(request: HttpRequest, pk: uuid.UUID) -> KtpExtraction:
     user = cast("User", request.user)
     rows = without_picture(KtpExtraction.objects.filter(uploaded_by=user.pk))
     return get_object_or_404(rows if user.has_perm(MAY_UPLOAD) else rows.none(), pk=pk)
+
+
+def sees_values(extraction: KtpExtraction, user: User) -> bool:
+    """Whether the user sees the holder's data in full: who sent the card, and who decides about cards."""
+    return extraction.uploaded_by_id == user.pk or user.has_perm(MAY_REVIEW)
 
 
 def is_own(extraction: KtpExtraction, user: User) -> bool:

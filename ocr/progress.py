@@ -23,7 +23,7 @@ from django.views.decorators.http import require_POST, require_safe
 from inference.errors import ApiError
 from inference.readiness import check_model_available
 from ocr import extraction as extractions
-from ocr.access import is_by_script, is_own, log_in_first, logged_in, own_or_404, without_picture
+from ocr.access import is_by_script, is_own, log_in_first, logged_in, own_or_404, sees_values, without_picture
 from ocr.models import KtpExtraction
 from ocr.refusals import Refused
 from ocr.rows import Reading, queue_places, read_before
@@ -67,12 +67,14 @@ def progress(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 async def events(request: HttpRequest, pk: uuid.UUID) -> HttpResponseBase:
-    """The text of a reading as the model writes it, for an EventSource of whoever may see the reading."""
+    """The text of a reading as the model writes it, for an EventSource of whoever may see its values."""
     user = await request.auser()
     if not user.is_authenticated:
         return _no_stream(401)
     rows = KtpExtraction.objects.visible_to(user).select_related("session")
     extraction = await in_db(rows.filter(pk=pk).first)
+    if extraction is not None and not await in_db(sees_values, extraction, user):
+        extraction = None
     session = extraction.session if extraction is not None else None
     if session is None or session.expired_at is not None:
         return _no_stream(404 if extraction is None else 204)

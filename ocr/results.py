@@ -18,7 +18,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST
 
-from ocr.access import is_own, logged_in, own_or_404, visible_or_404
+from ocr.access import is_own, logged_in, own_or_404, sees_values, visible_or_404
 from ocr.extraction import complete_extraction
 from ocr.history import KtpChange
 from ocr.judging import judge_again
@@ -27,7 +27,7 @@ from ocr.parsing import clean
 from ocr.problems import Problem, from_dict
 from ocr.refusals import FlagsOpen, NotOpen, Stale
 from ocr.reviewing import MAY_APPROVE_OWN
-from ocr.rows import Reading, field_rows, queue_places, read_before
+from ocr.rows import Reading, field_rows, masked_rows, queue_places, read_before
 from ocr.schema import FIELD_BY_PATH, FIELDS, MAX_VALUE_CHARS
 
 #: between the parts of a confirmation's name
@@ -133,7 +133,8 @@ def _page(
     )
     values = typed or extraction.values
     problems = _judged(extraction, values) if typed else extraction.problem_list
-    rows = field_rows(extraction, values, problems)
+    is_masked = not sees_values(extraction, user)
+    rows = masked_rows(extraction) if is_masked else field_rows(extraction, values, problems)
     whole = [problem for problem in problems if problem.field is None]
     context: dict[str, Any] = {
         "reading": reading,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
+from ocr.masking import mask
 from ocr.models import KtpExtraction
 from ocr.problems import Problem
 from ocr.schema import FIELDS, Field
@@ -107,6 +108,21 @@ def outcome_of(extraction: KtpExtraction) -> Outcome:
     if not extraction.is_readable:
         return "nothing"
     return "sent" if extraction.submitted_at else "read"
+
+
+def masked_rows(extraction: KtpExtraction) -> list[FieldRow]:
+    """Every field as whoever may not see the holder's data sees it."""
+    return [
+        FieldRow(
+            each,
+            mask(each.path, extraction.values[each.path]) if each.identifying else extraction.values[each.path],
+            # What is in doubt is told in characters of the card.
+            [replace(problem, doubted=()) for problem in extraction.problem_list if problem.field == each.path],
+            confirmed=[],
+            suggestions=[],
+        )
+        for each in FIELDS
+    ]
 
 
 def field_rows(extraction: KtpExtraction, values: dict[str, str], problems: Iterable[Problem]) -> list[FieldRow]:

@@ -308,7 +308,7 @@ def test_staff_needs_one_permission_for_readings_and_one_for_images(client, chie
 
     page = client.get(f"/ocr/{extraction.pk}/")
     assert page.status_code == 200
-    assert CARD["nama"] in page.text and "/image/" not in page.text
+    assert CARD["pekerjaan"] in page.text and "/image/" not in page.text
     assert client.get(f"/ocr/{extraction.pk}/image/").status_code == 404
 
     chief.user_permissions.add(Permission.objects.get(codename="view_ktp_image"))

@@ -411,7 +411,24 @@ def test_nobody_changes_a_reading_of_another_by_knowing_its_address(client, cler
         assert save(client, extraction, nama="X").status_code == 404
     client.force_login(chief)
     page = client.get(f"/ocr/{extraction.pk}/").text
-    assert CARD["nama"] in page and '<input type="text"' not in page and "Turn left" not in page
+    assert CARD["pekerjaan"] in page and '<input type="text"' not in page and "Turn left" not in page
+
+
+def test_who_neither_sent_the_card_nor_reviews_cards_sees_no_holders_data(client, clerk, django_user_model):
+    extraction = read_extraction(clerk, FLAGGED_JSON, doubted=CARD["nama"])
+    auditor = django_user_model.objects.create_user("auditor", is_staff=True)
+    auditor.user_permissions.add(Permission.objects.get(codename="view_ktpextraction"))
+    client.force_login(auditor)
+
+    page = client.get(f"/ocr/{extraction.pk}/").text
+    for path in ("nama", "tempat_lahir", "alamat.name"):
+        assert f">{CARD[path]}<" not in page, path
+    assert "3171990201900001" not in page and "317199••••••0001" in page and CARD["pekerjaan"] in page
+    assert client.get(f"/ocr/{extraction.pk}/events/").status_code == 404
+
+    auditor.user_permissions.add(Permission.objects.get(codename="review_ktp"))
+    client.force_login(django_user_model.objects.get(pk=auditor.pk))
+    assert CARD["nama"] in client.get(f"/ocr/{extraction.pk}/").text
 
 
 def test_who_is_no_clerk_any_more_changes_nothing(browser, clerk):
