@@ -71,10 +71,7 @@ async def events(request: HttpRequest, pk: uuid.UUID) -> HttpResponseBase:
     user = await request.auser()
     if not user.is_authenticated:
         return _no_stream(401)
-    rows = KtpExtraction.objects.visible_to(user).select_related("session")
-    extraction = await in_db(rows.filter(pk=pk).first)
-    if extraction is not None and not await in_db(sees_values, extraction, user):
-        extraction = None
+    extraction = await in_db(_readable_by, cast("User", user), pk)
     session = extraction.session if extraction is not None else None
     if session is None or session.expired_at is not None:
         return _no_stream(404 if extraction is None else 204)
@@ -164,6 +161,12 @@ def _asked(request: HttpRequest) -> list[uuid.UUID]:
         return [uuid.UUID(text) for text in request.GET.getlist("reading")[:MOST_ASKED]]
     except ValueError:
         raise BadRequest("A reading has another id.") from None
+
+
+def _readable_by(user: User, pk: uuid.UUID) -> KtpExtraction | None:
+    """The reading, if the user may see it and the holder's data in it."""
+    extraction = KtpExtraction.objects.visible_to(user).select_related("session").filter(pk=pk).first()
+    return extraction if extraction is not None and sees_values(extraction, user) else None
 
 
 def _no_stream(status: int) -> HttpResponse:
