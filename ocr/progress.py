@@ -71,7 +71,7 @@ async def events(request: HttpRequest, pk: uuid.UUID) -> HttpResponseBase:
     user = await request.auser()
     if not user.is_authenticated:
         return _no_stream(401)
-    extraction = await in_db(_readable_by, cast("User", user), pk)
+    extraction = await in_db(_readable_by, user, pk)
     session = extraction.session if extraction is not None else None
     if session is None or session.expired_at is not None:
         return _no_stream(404 if extraction is None else 204)

@@ -147,6 +147,7 @@ def _page(
         "changes": [_Told(change, values) for change in changes],
         "flags_open": _flags_open(flags),
         "waits": [row for row in rows if row.is_open],
+        "reject_note": _reject_note(extraction) if reading.outcome == "rejected" else "",
     }
     return render(request, "ocr/result.html", context, status=status)
 
@@ -159,6 +160,12 @@ def _merged(typed: dict[str, str], extraction: KtpExtraction, stale: Stale) -> d
             before.setdefault(change.field, change.old)
     now = extraction.values
     return {path: now[path] if before.get(path) == value else value for path, value in typed.items()}
+
+
+def _reject_note(extraction: KtpExtraction) -> str:
+    """What the reviewer has written beside the reason."""
+    decided = extraction.history.filter(kind=KtpChange.Kind.REJECTED).last()
+    return decided.note if decided is not None else ""
 
 
 class _Told:

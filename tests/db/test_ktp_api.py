@@ -6,6 +6,7 @@ import uuid
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connections
+from PIL import Image
 
 from inference.models import ModelWorker
 from ocr.models import KtpExtraction
@@ -13,6 +14,7 @@ from ocr.schema import FIELDS, as_contract
 from sessions_app.models import ChatSession
 from tests.db.ktp_cards import CARD_JSON, FLAGGED_JSON, answer, specimen
 from tests.ktp_card import CARD
+from tests.media_samples import heic_bytes, image_bytes, pdf_bytes
 
 # The operation is async and its database work runs on other threads.
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -119,6 +121,21 @@ def test_what_cannot_be_read_is_empty_strings_and_a_reason(client, model_that_sa
     assert (meta["state"], code in [problem["code"] for problem in meta["problems"]]) == (state, True)
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(heic_bytes(Image.new("RGB", (856, 540), "tan")), id="heic"),
+        pytest.param(image_bytes((856, 540), format="AVIF"), id="avif"),
+        pytest.param(pdf_bytes(Image.new("RGB", (856, 540), "tan")), id="pdf"),
+    ],
+)
+def test_a_card_is_taken_as_phones_and_scanners_write_it(client, model_that_says, data):
+    model_that_says(CARD_JSON)
+
+    assert post(client, data).status_code == 200
+    assert KtpExtraction.objects.get().image.content_type == "image/jpeg"
+
+
 def test_no_file_is_named_as_the_missing_field(client):
     for response in (post(client), client.post("/ktp-ocr/", {"image": "text"}), client.post("/ktp-ocr/")):
         assert response.status_code == 400
@@ -128,7 +145,7 @@ def test_no_file_is_named_as_the_missing_field(client):
     assert not KtpExtraction.objects.exists()
 
 
-@pytest.mark.parametrize("data", [b"", b"not an image", b"\xff\xd8\xff\xe0 cut", specimen()[:3000]])
+@pytest.mark.parametrize("data", [b"", b"not an image", b"\xff\xd8\xff\xe0 cut", specimen()[:3000], b"%PDF-1.4"])
 def test_what_is_no_image_is_refused(client, data):
     response = post(client, data)
 

@@ -473,6 +473,17 @@ def test_what_is_typed_is_never_markup(browser, clerk):
     assert "&lt;i&gt;x" in response.text and "<i>x" not in response.text
 
 
+def test_a_card_that_was_turned_down_says_why(browser, clerk, other):
+    extraction = read_extraction(clerk)
+    extraction.send_for_review(clerk, extraction.version)
+    extraction.reject(other, "blurred", "The NIK <b>", extraction.version)
+
+    page = browser.get(f"/ocr/{extraction.pk}/").text
+
+    assert "A reviewer has turned this card down." in page
+    assert "Blurred or too small to read: The NIK &lt;b&gt;" in page
+
+
 # --- One after the other ---
 
 

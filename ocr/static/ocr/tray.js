@@ -1,5 +1,5 @@
 // The clerk's tray: files are chosen, dropped, pasted or photographed, sent two at a time, and followed to their end.
-import { element, filled, LoggedOut, post, Refused, send } from "./asking.js";
+import { element, filled, get, LoggedOut, post, Refused, send } from "./asking.js";
 import { Follower, written } from "./following.js";
 
 const AT_ONCE = 2;
@@ -233,8 +233,14 @@ function askToLogIn() {
   banner.hidden = false;
 }
 
-function goOn() {
+async function goOn() {
   if (banner.hidden) return;
+  try {
+    // Before files are sent whole, only to be refused again.
+    await get(form.dataset.progress);
+  } catch {
+    return;
+  }
   banner.hidden = true;
   for (const item of items) if (item.state === "expired") item.wait();
   follower.poll();
