@@ -15,6 +15,7 @@ from inference.media.formats.image import format_of
 from inference.media.images import decode_image, image_content_type
 from inference.media.large import WHOLE_PIXELS
 from inference.media.limits import Limits, check_shape
+from inference.media.threads import in_thread
 from ocr import scans
 
 #: pixels; an ID-1 card of this width has 600 dots an inch, more than any print of it, and more pixels read no better
@@ -50,7 +51,9 @@ async def make_ready(data: bytes, *, page: int = 1, turn: int = 0) -> CardImage:
     """
     check_size(len(data))
     is_pdf = format_of(data) is None and scans.is_pdf(data)
-    submitted = submit_image(prepare, data, param="image", more=(page, turn), pixels=WHOLE_PIXELS if is_pdf else None)
+    pixels = WHOLE_PIXELS if is_pdf else None
+    # In a thread: the header of a file that was made for it takes some milliseconds.
+    submitted = await in_thread(submit_image, prepare, data, param="image", more=(page, turn), pixels=pixels)
     return await finished(submitted)
 
 

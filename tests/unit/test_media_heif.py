@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Callable
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 from inference.errors import InvalidMedia
 from inference.media import heic, images
 from inference.media.formats import heif
+from inference.media.formats.bare import Unreadable
 from inference.media.images import check_image, decode_image
 from inference.media.limits import media_limits
 from tests.media_samples import encode_image, heic_bytes
@@ -115,3 +117,36 @@ def test_pillow_reads_what_is_stored() -> None:
     stored = check_image(avif_bytes(PICTURE, exif=exif(6)), media_limits(), None).data
     assert stored is not None
     assert Image.open(io.BytesIO(stored)).size == (192, 128)
+
+
+def box(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">L", len(content) + 8) + kind + content
+
+
+def full_box(kind: bytes, content: bytes) -> bytes:
+    return box(kind, bytes(4) + content)
+
+
+def header(*, items: int = 1, pieces: int = 1, properties: int = 1, parts: int = 1) -> bytes:
+    """A HEIC's header that names so many things, and no pixels."""
+    entry = box(b"infe", b"\2\0\0\0" + struct.pack(">HH", 1, 0) + b"hvc1\0")
+    size = full_box(b"ispe", struct.pack(">LL", 64, 64))
+    places = struct.pack(">HHH", 1, 0, pieces) + struct.pack(">LL", 0, 1) * pieces
+    said = struct.pack(">LHB", 1, 1, min(properties, 255)) + b"\1" * min(properties, 255)
+    refers = box(b"dimg", struct.pack(">HH", 1, parts) + b"\0\1" * parts)
+    inside = [
+        full_box(b"pitm", struct.pack(">H", 1)),
+        full_box(b"iinf", struct.pack(">H", items) + entry * items),
+        full_box(b"iloc", struct.pack(">HH", 0x4400, 1) + places),
+        box(b"iprp", box(b"ipco", size) + full_box(b"ipma", said) * (1 + properties // 255)),
+        full_box(b"iref", refers),
+    ]
+    return box(b"ftyp", b"heic\0\0\0\0heic") + full_box(b"meta", b"".join(inside))
+
+
+def test_a_header_that_names_too_much_is_not_read_to_its_end() -> None:
+    assert heif.size(header()) == (64, 64)
+    assert heif.size(header(items=2000, pieces=2000, properties=200, parts=2000)) == (64, 64)
+    for much in ({"items": 10_000}, {"pieces": 60_000}, {"properties": 20_000}, {"parts": 60_000}):
+        with pytest.raises(Unreadable):
+            heif.size(header(**much))

@@ -13,8 +13,9 @@ AVIF_BRANDS = {b"avif", b"avis"}
 HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 #: of the first box, which lists the brands
 MOST_BRAND_BYTES = 256
-#: boxes of one level, items, and pieces of an item; a picture of 200 megapixels has some thousand tiles
-MOST_BOXES, MOST_ITEMS = 10_000, 70_000
+#: boxes of one level; and of all items together their pieces, properties and parts. A picture of 200 megapixels has some
+#: thousand tiles with five properties each
+MOST_BOXES, MOST_ENTRIES = 3_000, 10_000
 #: boxes of the file that decoders need
 PIXEL_BOXES = {b"ftyp", b"meta", b"mdat", b"moov"}
 #: items that say something about the picture and are none
@@ -212,25 +213,26 @@ def _read_extents(file: HeifFile, inner: dict[bytes, tuple[int, int]]) -> None:
     index_bytes = sizes & 15 if version else 0
     id_bytes = 4 if version == 2 else 2
     at = start + 14 + id_bytes
-    left = MOST_ITEMS
+    left = MOST_ENTRIES
     for _ in range(_number(data, start + 14, id_bytes)):
+        left -= 1
         number, at = _number(data, at, id_bytes), at + id_bytes
         method = 0
         if version:
             method, at = _number(data, at, 2) & 15, at + 2
         base, at = _number(data, at + 2, base_bytes), at + 2 + base_bytes
         count, at = _number(data, at, 2), at + 2
+        left -= count
+        if left < 0:
+            raise Unreadable
         if method == 1:
             base += inner[b"idat"][0] + 8
         for _ in range(count):
-            left -= 1
             offset = base + _number(data, at + index_bytes, offset_bytes)
             length = _number(data, at + index_bytes + offset_bytes, length_bytes)
             at += index_bytes + offset_bytes + length_bytes
             if method < 2 and number in file.items:
                 file.items[number].extents.append((offset, offset + length if length else len(data)))
-            if left < 0:
-                raise Unreadable
 
 
 def _read_properties(file: HeifFile, start: int, end: int) -> None:
@@ -240,7 +242,7 @@ def _read_properties(file: HeifFile, start: int, end: int) -> None:
         if kind == b"ipco":
             for name, inside, until in _boxes(data, at + 8, stop):
                 known.append(Property(name, data[inside + 8 : until]))
-    left = MOST_ITEMS
+    left = MOST_ENTRIES
     for kind, at, _ in _boxes(data, start + 8, end):
         if kind != b"ipma":
             continue
@@ -249,23 +251,25 @@ def _read_properties(file: HeifFile, start: int, end: int) -> None:
         for _ in range(_number(data, at + 12, 4)):
             item = file.items.get(_number(data, place, id_bytes))
             count, place = data[place + id_bytes], place + id_bytes + 1
+            left -= count + 1
+            if left < 0:
+                raise Unreadable
             for _ in range(count):
                 index = _number(data, place, index_bytes) & (0x7FFF if index_bytes == 2 else 0x7F)
                 place += index_bytes
                 if item is not None and 0 < index <= len(known):
                     item.properties.append(known[index - 1])
-            left -= 1
-            if left < 0:
-                raise Unreadable
 
 
 def _read_parts(file: HeifFile, start: int, end: int) -> None:
     data = file.data
     id_bytes = 4 if data[start + 8] else 2
+    left = MOST_ENTRIES
     for kind, at, stop in _boxes(data, start + 12, end):
         item = file.items.get(_number(data, at + 8, id_bytes))
         if kind == b"dimg" and item is not None:
             first, count = at + 10 + id_bytes, _number(data, at + 8 + id_bytes, 2)
-            if first + count * id_bytes > stop:
+            left -= count
+            if first + count * id_bytes > stop or left < 0:
                 raise Unreadable
             item.parts = [_number(data, first + n * id_bytes, id_bytes) for n in range(count)]
