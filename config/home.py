@@ -1,15 +1,19 @@
-"""The front page: where everything is, and whether the model is there."""
+"""The front page: the playground, or where everything is and whether the model is there."""
 
 from __future__ import annotations
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
+from config.playground import playground
 from inference.readiness import describe_health
 
 
 async def home(request: HttpRequest) -> HttpResponse:
-    """Links and health, for a person."""
+    """The playground; links and health, for a person, where ``PLAYGROUND`` is off."""
+    if settings.PLAYGROUND:
+        return await playground(request)
     # Read here, so that the template does not ask the database from the event loop.
     request.user = await request.auser()
     return render(

@@ -6,7 +6,7 @@ middleware for the same setting, ``SECURE_CSP``.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import cast
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
@@ -21,6 +21,11 @@ from inference.api.paths import is_api_path
 DEBUG_PAGES = (404, 500)
 
 
+def policy_line(policy: Mapping[str, Sequence[str]]) -> str:
+    """A content security policy as its header, for a view with a policy of its own."""
+    return "; ".join(f"{name} {' '.join(sources)}" for name, sources in policy.items())
+
+
 class PageHeadersMiddleware:
     """Adds the headers that a view has not set itself."""
 
@@ -32,7 +37,7 @@ class PageHeadersMiddleware:
         self._is_async = iscoroutinefunction(get_response)
         if self._is_async:
             markcoroutinefunction(self)
-        self._policy = "; ".join(f"{name} {' '.join(sources)}" for name, sources in settings.SECURE_CSP.items())
+        self._policy = policy_line(settings.SECURE_CSP)
         self._permissions = ", ".join(f"{name}=({who})" for name, who in settings.PERMISSIONS_POLICY.items())
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:

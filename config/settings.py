@@ -330,6 +330,10 @@ CORS_ALLOW_HEADERS = [
 ]
 CORS_EXPOSE_HEADERS = ["X-Session-ID", "X-Request-ID", "Retry-After", "X-Should-Retry"]
 
+# --- Pages ----------------------------------------------------------------------------------------------------------
+
+PLAYGROUND = env.flag("PLAYGROUND", default=True)
+
 # Of pages: everything comes from this server, and no other site may frame them. Swagger's style has pictures in it.
 SECURE_CSP = {
     "default-src": ["'none'"],
