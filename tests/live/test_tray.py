@@ -306,6 +306,10 @@ def test_files_wait_for_the_log_in_to_come_back(page: Page, server: EmbeddedStac
     give(page, *cards[8:11])
     expect(page.locator("#log-in-again")).to_be_visible()
     expect(item(page, cards[8].name)).to_contain_text("waits for your log-in")
+    # Coming back without having logged in sends no file again.
+    with page.expect_response(lambda answer: "/progress/" in answer.url and answer.status == 401):
+        page.evaluate("window.dispatchEvent(new Event('focus'))")
+    expect(page.locator("#log-in-again")).to_be_visible()
     with page.context.expect_page() as opened:
         page.get_by_role("link", name="Log in in a new tab").click()
     log_in(opened.value)

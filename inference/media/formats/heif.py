@@ -13,7 +13,7 @@ AVIF_BRANDS = {b"avif", b"avis"}
 HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 #: of the first box, which lists the brands
 MOST_BRAND_BYTES = 256
-#: boxes of one level; and of all items together their pieces, properties and parts. A picture of 200 megapixels has some
+#: boxes of one level; of all items together their pieces, properties and parts. A picture of 200 megapixels has some
 #: thousand tiles with five properties each
 MOST_BOXES, MOST_ENTRIES = 3_000, 10_000
 #: boxes of the file that decoders need
