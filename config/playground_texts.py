@@ -38,8 +38,6 @@ def _messages() -> dict[str, str]:
 def _line() -> dict[str, str]:
     """How the connection to a running answer is. Event numbers count from 0."""
     return {
-        "cutLine": _("Cut the line"),
-        "reconnect": _("Reconnect now"),
         "connected": _("Connected. Waiting for the first event."),
         "event": _("Connected. Event %(last)s"),
         "nothingYet": _("Nothing seen yet."),

@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import openai
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 from tests import services
 from tests.live.stack import API_TIMEOUT_SECONDS, EmbeddedStack, ScaledStack, Stack
@@ -80,3 +81,15 @@ def start_embedded(tiny_model: Path, tmp_path: Path) -> Iterator[Callable[..., E
     yield start
     for stack in started:
         stack.stop()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=services.chromium(),
+            # Every other name is one of this machine, so that a page can be of another site.
+            args=["--no-sandbox", "--disable-background-networking", "--host-resolver-rules=MAP * 127.0.0.1"],
+        )
+        yield browser
+        browser.close()

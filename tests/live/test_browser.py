@@ -11,9 +11,8 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
-from tests import services
 from tests.live.events import events_of, long_question
 from tests.live.stack import EmbeddedStack
 from tests.live.waiting import wait_for
@@ -21,18 +20,6 @@ from tests.media_samples import image_bytes
 
 pytestmark = pytest.mark.browser
 PASSWORD = "correct-horse-battery"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=services.chromium(),
-            # Every other name is one of this machine, so that a page can be of another site.
-            args=["--no-sandbox", "--disable-background-networking", "--host-resolver-rules=MAP * 127.0.0.1"],
-        )
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -102,6 +102,8 @@ export class Line {
     const { signal } = this.#attempt;
     // A network that is gone without a word sends no comments either.
     const watch = new Silence(this.#attempt, config.keepaliveSeconds * 3);
+    // The browser knows of some at once. Where the server can be reached all the same, the next try does.
+    addEventListener("offline", () => this.#attempt?.abort(), { signal });
     this.#onState({ is: "connecting" });
     try {
       const response = this.#lastIndex < 0 ? await this.#open(signal) : await this.#goOn(signal, watch);
@@ -119,6 +121,7 @@ export class Line {
       return false;
     } finally {
       watch.end();
+      this.#attempt.abort();
       this.#attempt = null;
     }
   }

@@ -10,6 +10,7 @@ import { el, setText } from "./elements.js";
 import { forgetPreviews } from "./files.js";
 import * as key from "./key.js";
 import { config, day, t } from "./page.js";
+import { LineBar } from "./linebar.js";
 import { Parameters } from "./parameters.js";
 import { openStore } from "./store.js";
 import { TurnView } from "./turn.js";
@@ -37,11 +38,10 @@ const store = await openStore();
 const chats = new Chats(store, { changed, refused: onRefused });
 const parameters = new Parameters(find("#parameters-dialog form"), find("#parameters-count"), (values) => chats.keepParameters(values));
 const composer = new Composer(find("#composer"), { onSend: send, onStop: () => chats.runningTurn && chats.stop(chats.runningTurn) });
+const lineBar = new LineBar(find("#line"), chats);
 let views = new Map();
 
 const actions = {
-  cut: (turn) => chats.cut(turn),
-  hurry: (turn) => chats.hurry(turn),
   regenerate: (turn) => again(turn, {}),
   edit: (turn, text) => again(turn, { text }),
   showCode: (turn) => showCode(chats.turns.slice(0, chats.turns.indexOf(turn) + 1), turn.answer?.parameters ?? parameters.read()),
@@ -80,7 +80,6 @@ async function tryCard(card) {
 async function select(id) {
   await chats.select(id);
   parameters.write(chats.open?.parameters);
-  history.replaceState(null, "", id ? `#${id}` : location.pathname);
   showSide(false);
 }
 
@@ -127,6 +126,8 @@ function showList() {
       ),
     ),
   );
+  // So that a page that is loaded again shows the same chat.
+  history.replaceState(null, "", chats.open ? `#${chats.open.id}` : location.pathname);
   page.head.hidden = !chats.open;
   if (chats.open && document.activeElement !== page.title) page.title.value = chats.open.title;
   document.title = chats.open ? `${chats.open.title} · Sambung` : "Sambung";
@@ -137,16 +138,16 @@ function showTurns() {
   views = new Map(chats.turns.map((turn) => [turn.id, new TurnView(turn, actions)]));
   page.turns.replaceChildren(...[...views.values()].map((view) => view.node));
   page.welcome.hidden = chats.turns.length > 0;
-  for (const turn of chats.turns) views.get(turn.id).update(chats.lines.get(turn.id));
-  composer.setRunning(Boolean(chats.runningTurn));
+  for (const view of views.values()) view.update();
+  showRunning();
 }
 
 function showAnswer(what, answer) {
   const view = views.get(answer.turn);
   if (!view) return;
   const isNearEnd = document.documentElement.scrollHeight - scrollY - innerHeight < NEAR_END_PX;
-  view.update(chats.lines.get(answer.turn));
-  composer.setRunning(Boolean(chats.runningTurn));
+  view.update();
+  showRunning();
   if (what === "answer" && answer.state === "running") announcer.grow(answer);
   else if (what === "answer") announcer.say(t(`announce_${answer.state}`));
   if (isNearEnd) requestAnimationFrame(toEnd);
@@ -156,10 +157,11 @@ function toEnd() {
   scrollTo({ top: document.documentElement.scrollHeight });
 }
 
-/** The seconds until the next try count down. */
-function tick() {
+/** The answer that runs, and its line, whose seconds until the next try count down. */
+function showRunning() {
   const turn = chats.runningTurn;
-  if (turn && chats.lines.get(turn.id)?.until) views.get(turn.id)?.update(chats.lines.get(turn.id));
+  composer.setRunning(Boolean(turn));
+  lineBar.show(turn, turn && chats.lines.get(turn.id));
 }
 
 async function showHealth() {
@@ -205,12 +207,14 @@ for (const [place, card] of config.cards.entries()) {
   find(`#card-${place}`).addEventListener("click", () => tryCard(card));
 }
 addEventListener("pagehide", () => chats.saveRunning());
-setInterval(tick, 500);
+setInterval(showRunning, 500);
 find("#not-kept").hidden = store.isKept;
 page.keyButton.hidden = !key.read();
 
+const asked = location.hash.slice(1);
 await chats.load();
-await select(chats.list.some((chat) => `#${chat.id}` === location.hash) ? location.hash.slice(1) : null);
+await select(asked);
+addEventListener("hashchange", () => select(location.hash.slice(1)));
 await chats.goOn();
 showHealth();
 page.root.dataset.ready = "";

@@ -10,7 +10,7 @@ const FOLD_LENGTH = 500;
 /** Drawing may take this part of the time. */
 const DRAWING_SHARE = 10;
 
-/** `actions`: cut, hurry, regenerate, edit, showCode, copy; each is called with the turn (copy: a text and its button). */
+/** `actions`: regenerate, edit, showCode, copy; each is called with the turn (copy: a text and its button). */
 export class TurnView {
   #turn; #actions; #asked; #answer; #parts = null;
   #isDrawing = false;
@@ -62,8 +62,7 @@ export class TurnView {
   }
 
   /** Shows what the answer has become, as often as the page can draw it. */
-  update(line) {
-    this.#showLine(line);
+  update() {
     if (this.#isDrawing) return;
     this.#isDrawing = true;
     requestAnimationFrame(() => {
@@ -72,7 +71,7 @@ export class TurnView {
       // Long answers are drawn less often, so that the page stays quick.
       setTimeout(() => {
         this.#isDrawing = false;
-        if (this.#drawnIndex !== this.#turn.answer?.lastIndex) this.update(line);
+        if (this.#drawnIndex !== this.#turn.answer?.lastIndex) this.update();
       }, (performance.now() - began) * DRAWING_SHARE);
     });
   }
@@ -97,6 +96,9 @@ export class TurnView {
     if (answer.error) setText(parts.problemText, answer.error.message);
     parts.tools.hidden = isRunning;
     setText(parts.facts, factsOf(answer));
+    for (const { cause, last, next } of answer.resumes.slice(parts.resumes.childElementCount)) {
+      parts.resumes.append(el("li", {}, t(`resumed_${cause}`, { last: count(last), next: count(next) })));
+    }
   }
 
   #makeParts() {
@@ -106,10 +108,6 @@ export class TurnView {
     const body = el("div", { class: "markdown" });
     const problemText = el("span", { lang: "en" });
     const problem = el("p", { class: "problem error", role: "alert", hidden: true }, `${t("failed")} `, problemText);
-    const lineText = el("span", { class: "line-text" });
-    const cut = button(t("cutLine"), () => this.#actions.cut(this.#turn), { class: "quiet cut" });
-    const hurry = button(t("reconnect"), () => this.#actions.hurry(this.#turn), { class: "quiet", hidden: true });
-    const line = el("p", { class: "line", hidden: true }, el("span", { class: "lamp", "aria-hidden": "true" }), lineText, cut, hurry);
     const resumes = el("ul", { class: "resumes" });
     const facts = el("span", { class: "facts-line" });
     const tools = el(
@@ -119,39 +117,8 @@ export class TurnView {
       button(t("regenerate"), () => this.#actions.regenerate(this.#turn), { class: "quiet regenerate" }),
     );
     const code = button(t("viewCode"), () => this.#actions.showCode(this.#turn), { class: "quiet" });
-    this.#answer.replaceChildren(thoughts, body, problem, line, resumes, el("p", { class: "foot" }, tools, code, facts));
-    return { thoughtsTitle, reasoning, thoughts, body, problemText, problem, lineText, cut, hurry, line, resumes, facts, tools };
-  }
-
-  /** The line: which event was seen last, and what became of it. */
-  #showLine(line) {
-    const { answer } = this.#turn;
-    if (!answer) return;
-    this.#parts ??= this.#makeParts();
-    const { line: strip, lineText, cut, hurry, resumes } = this.#parts;
-    strip.hidden = answer.state !== "running";
-    strip.dataset.is = line?.is ?? "connecting";
-    cut.hidden = strip.dataset.is !== "open";
-    hurry.hidden = !["cut", "waiting"].includes(strip.dataset.is);
-    setText(lineText, lineTextOf(line, answer.lastIndex));
-    for (const { cause, last, next } of answer.resumes.slice(resumes.childElementCount)) {
-      resumes.append(el("li", {}, t(`resumed_${cause}`, { last: count(last), next: count(next) })));
-    }
-  }
-}
-
-function lineTextOf(line, lastIndex) {
-  const last = lastIndex < 0 ? t("nothingYet") : t("lastSeen", { last: count(lastIndex) });
-  const seconds = line?.until ? Math.max(0, Math.ceil((line.until - Date.now()) / 1000)) : 0;
-  switch (line?.is) {
-    case "open":
-      return lastIndex < 0 ? t("connected") : t("event", { last: count(lastIndex) });
-    case "cut":
-      return t("lineCut", { last, seconds });
-    case "waiting":
-      return line.message ? t("refusedForNow", { message: line.message, seconds }) : t("lineLost", { last, seconds });
-    default:
-      return t("connecting", { last });
+    this.#answer.replaceChildren(thoughts, body, problem, resumes, el("p", { class: "foot" }, tools, code, facts));
+    return { thoughtsTitle, reasoning, thoughts, body, problemText, problem, resumes, facts, tools };
   }
 }
 
