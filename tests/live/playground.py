@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 from playwright.sync_api import BrowserContext, Locator, Page, expect
@@ -78,6 +80,19 @@ class Playground:
             arg=index,
             timeout=30_000,
         )
+
+    @contextlib.contextmanager
+    def answering(self) -> Iterator[None]:
+        """What is done here begins an answer, and it is waited for."""
+        session = "[...document.querySelectorAll('.answer')].at(-1)?.dataset.session"
+        before = self.page.evaluate(session)
+        yield
+        self.page.wait_for_function(f"before => {session} !== (before ?? undefined)", arg=before, timeout=30_000)
+        self.wait_for_end()
+
+    def ask(self, text: str) -> None:
+        with self.answering():
+            self.send(text)
 
     def wait_for_end(self) -> None:
         expect(self.page.locator(".answer.running")).to_have_count(0, timeout=60_000)

@@ -59,7 +59,9 @@ def test_a_page_that_is_loaded_again_goes_on_behind_what_it_had(
     begin(playground)
     playground.reload()
     expect(playground.resumes).to_have_text(re.compile(r"Page loaded again: last seen [\d,]+, resumed at [\d,]+\."))
-    last, following = (int(number.replace(",", "")) for number in re.findall(r"[\d,]+\d", playground.resumes.inner_text()))
+    last, following = (
+        int(number.replace(",", "")) for number in re.findall(r"[\d,]+\d", playground.resumes.inner_text())
+    )
     assert (following, last > 0) == (last + 1, True)
     assert_whole(playground, undisturbed(embedded_server))
 
@@ -137,11 +139,11 @@ def test_a_request_that_never_arrived_is_sent_again_and_runs_once(
     playground: Playground, embedded_server: EmbeddedStack
 ) -> None:
     playground.set_parameters(**PARAMETERS | {"max_tokens": 40, "min_tokens": 40})
-    playground.page.context.set_offline(True)
-    playground.send(QUESTION)
-    expect(playground.line).to_contain_text("Nothing seen yet")
-    playground.page.context.set_offline(False)
-    playground.wait_for_end()
+    with playground.answering():
+        playground.page.context.set_offline(True)
+        playground.send(QUESTION)
+        expect(playground.line).to_contain_text("Nothing seen yet")
+        playground.page.context.set_offline(False)
     answer = playground.stored_answer()
     assert answer["state"] == "done"
     known = "SELECT state, attempt FROM sessions_app_chatsession WHERE id = ?"
@@ -154,12 +156,12 @@ def test_an_answer_whose_first_event_was_lost_is_found_by_its_id(
     """The request arrived, and the page knows nothing of it."""
     playground.set_parameters(**PARAMETERS)
     playground.page.route("**/v1/chat/completions", lambda route: (route.fetch(timeout=0), route.abort())[1], times=1)
-    playground.send(QUESTION)
+    playground.ask(QUESTION)
     assert_whole(playground, undisturbed(embedded_server))
     answer = playground.stored_answer()
-    assert embedded_server.query(
-        "SELECT attempt FROM sessions_app_chatsession WHERE id = ?", answer["sessionId"]
-    ) == [(1,)]
+    assert embedded_server.query("SELECT attempt FROM sessions_app_chatsession WHERE id = ?", answer["sessionId"]) == [
+        (1,)
+    ]
 
 
 def test_an_answer_that_the_server_has_forgotten_is_an_error_that_says_so(
