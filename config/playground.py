@@ -23,9 +23,8 @@ MODULES = sorted(path.name for path in (settings.BASE_DIR / "config/static/playg
 READER = settings.BASE_DIR / "models/ktp-reader"
 #: stands in an address for the session's id
 SESSION = "SESSION"
-#: Files that wait to be sent are shown from the browser's memory. No script may write HTML, whatever a model says.
+#: Videos that wait to be sent are shown from the browser's memory. No script may write HTML, whatever a model says.
 POLICY = settings.SECURE_CSP | {
-    "img-src": [*settings.SECURE_CSP["img-src"], "blob:"],
     "media-src": [*settings.SECURE_CSP["media-src"], "blob:"],
     "require-trusted-types-for": ["'script'"],
     "trusted-types": ["'none'"],

@@ -36,7 +36,7 @@ class Playground:
             self.complaints.append(text)
 
     def open(self) -> None:
-        self.page.goto("/")
+        self.page.goto("./")
         self.wait_until_ready()
 
     def reload(self) -> None:

@@ -17,8 +17,11 @@ export function newAnswer(turnId, parameters) {
     askedAt: Date.now(),
     firstAt: null,
     endedAt: null,
-    //: how often the line broke: {cause, last, next}
+    // How often the line broke: {cause, last, next}.
     resumes: [],
+    // Whether the last event had been waiting when the line was taken up again.
+    lateEnd: false,
+    wasCancelled: false,
   };
 }
 
@@ -61,8 +64,9 @@ export function fail(answer, { message, code = null }) {
   end(answer, "failed");
 }
 
-/** Tokens a second, from the first to the last; null where the end was not seen as it happened. */
-export function speedOf({ usage, firstAt, endedAt, lateEnd }) {
+/** Tokens a second, from the first to the last; null where the time also counts a server that was away. */
+export function speedOf({ usage, firstAt, endedAt, lateEnd, resumes }) {
   const seconds = (endedAt - firstAt) / 1000;
-  return usage && firstAt && seconds > 0 && !lateEnd && usage.completion_tokens > 1 ? usage.completion_tokens / seconds : null;
+  const isMeasured = usage?.completion_tokens > 1 && firstAt && seconds > 0;
+  return isMeasured && !lateEnd && resumes.every(({ cause }) => cause !== "lost") ? usage.completion_tokens / seconds : null;
 }

@@ -18,7 +18,7 @@ export class Chats {
   list = [];
   open = null;
   turns = [];
-  //: how the line of a turn's answer is, by the turn's id
+  // how the line of a turn's answer is, by the turn's id
   lines = new Map();
   #running = new Map();
   #waiting = [];

@@ -33,13 +33,13 @@ class Reader {
   #text;
   #at = 0;
   #parts = [];
-  //: marks that may open emphasis: {mark, count, isBoth, place, part}; the place is in #parts
+  // marks that may open emphasis: {mark, count, isBoth, place, part}; the place is in #parts
   #openers = [];
-  //: how many of each mark are among them
+  // how many of each mark are among them
   #open = { "*": 0, _: 0, "~": 0 };
-  //: brackets that may open a link: {place, openers, isPicture}
+  // brackets that may open a link: {place, openers, isPicture}
   #brackets = [];
-  //: by the length of a run of backticks, where the last one of that length begins
+  // by the length of a run of backticks, where the last one of that length begins
   #lastRuns = new Map();
 
   constructor(text) {

@@ -38,10 +38,12 @@ const store = await openStore();
 const chats = new Chats(store, { changed, refused: onRefused });
 const parameters = new Parameters(find("#parameters-dialog form"), find("#parameters-count"), (values) => chats.keepParameters(values));
 const composer = new Composer(find("#composer"), { onSend: send, onStop: () => chats.runningTurn && chats.stop(chats.runningTurn) });
+const end = followTheEnd();
 const lineBar = new LineBar(find("#line"), chats);
 let views = new Map();
 
 const actions = {
+  drawn: () => end.stay(),
   regenerate: (turn) => again(turn, {}),
   edit: (turn, text) => again(turn, { text }),
   showCode: (turn) => showCode(chats.turns.slice(0, chats.turns.indexOf(turn) + 1), turn.answer?.parameters ?? parameters.read()),
@@ -55,7 +57,7 @@ async function send({ text, files, parameters: own }) {
   const title = text.split("\n")[0].slice(0, TITLE_LENGTH) || files[0].name;
   await chats.ask({ text, files, title, parameters: own ?? parameters.read() });
   announcer.say(t("answerBegins"));
-  toEnd();
+  end.go();
 }
 
 async function again(turn, changes) {
@@ -145,16 +147,26 @@ function showTurns() {
 function showAnswer(what, answer) {
   const view = views.get(answer.turn);
   if (!view) return;
-  const isNearEnd = document.documentElement.scrollHeight - scrollY - innerHeight < NEAR_END_PX;
   view.update();
   showRunning();
   if (what === "answer" && answer.state === "running") announcer.grow(answer);
   else if (what === "answer") announcer.say(t(`announce_${answer.state}`));
-  if (isNearEnd) requestAnimationFrame(toEnd);
 }
 
-function toEnd() {
-  scrollTo({ top: document.documentElement.scrollHeight });
+/** The page stays with the end of the answer until somebody scrolls away from it. */
+function followTheEnd() {
+  let isFollowing = true;
+  const toEnd = () => scrollTo({ top: document.documentElement.scrollHeight });
+  addEventListener("scroll", () => {
+    isFollowing = document.documentElement.scrollHeight - scrollY - innerHeight < NEAR_END_PX;
+  });
+  return {
+    stay: () => isFollowing && toEnd(),
+    go: () => {
+      isFollowing = true;
+      toEnd();
+    },
+  };
 }
 
 /** The answer that runs, and its line, whose seconds until the next try count down. */

@@ -10,7 +10,7 @@ const FOLD_LENGTH = 500;
 /** Drawing may take this part of the time. */
 const DRAWING_SHARE = 10;
 
-/** `actions`: regenerate, edit, showCode, copy; each is called with the turn (copy: a text and its button). */
+/** `actions`: drawn, regenerate, edit, showCode, copy; each is called with the turn (copy: a text and its button). */
 export class TurnView {
   #turn; #actions; #asked; #answer; #parts = null;
   #isDrawing = false;
@@ -68,6 +68,7 @@ export class TurnView {
     requestAnimationFrame(() => {
       const began = performance.now();
       this.#draw();
+      this.#actions.drawn();
       // Long answers are drawn less often, so that the page stays quick.
       setTimeout(() => {
         this.#isDrawing = false;
@@ -116,7 +117,7 @@ export class TurnView {
       button(t("copy"), (event) => this.#actions.copy(this.#turn.answer.content, event.currentTarget), { class: "quiet" }),
       button(t("regenerate"), () => this.#actions.regenerate(this.#turn), { class: "quiet regenerate" }),
     );
-    const code = button(t("viewCode"), () => this.#actions.showCode(this.#turn), { class: "quiet" });
+    const code = button(t("viewCode"), () => this.#actions.showCode(this.#turn), { class: "quiet code-button" });
     this.#answer.replaceChildren(thoughts, body, problem, resumes, el("p", { class: "foot" }, tools, code, facts));
     return { thoughtsTitle, reasoning, thoughts, body, problemText, problem, resumes, facts, tools };
   }
