@@ -45,8 +45,8 @@ class Speaker(ThreadingHTTPServer):
     def base_url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
 
-    def says(self, *texts: str, **delta: str) -> None:
-        said = [chunk(**{name: text}) for name, text in delta.items()]
+    def says(self, *texts: str, reasoning_content: str = "") -> None:
+        said = [chunk(reasoning_content=reasoning_content)] if reasoning_content else []
         self.events = [*said, *(chunk(text) for text in texts), chunk(finish="stop", usage=(3, 7)), DONE]
         self.may_end.set()
 
@@ -93,7 +93,7 @@ def front(speaker: Speaker, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     """A server whose model says what the test has written for it."""
     stack = Front(tmp_path_factory.mktemp("front"), speaker)  # type: ignore[arg-type]
     try:
-        yield stack.start()  # type: ignore[misc]
+        yield stack.start()
     finally:
         stack.stop()
 
@@ -356,8 +356,8 @@ def test_the_code_asks_exactly_what_the_page_asked(
     playground.answer.locator("text=View code").click()
     code = playground.page.locator(".codes details").nth(place).locator("code").text_content() or ""
     tool = ["bash", sys.executable, "node"][place]
-    if shutil.which(tool) is None:
-        pytest.skip(f"no {tool} on the PATH")
+    if shutil.which(tool) is None or (tool == "bash" and shutil.which("curl") is None):
+        pytest.skip(f"no {['curl', 'Python', 'Node'][place]} on the PATH")
     script = tmp_path / ["request.sh", "request.py", "request.mjs"][place]
     script.write_text(code)
     done = subprocess.run([tool, script], cwd=tmp_path, capture_output=True, text=True, timeout=60)
@@ -404,6 +404,27 @@ def test_a_key_is_asked_for_and_kept_for_the_tab_only(
         context.close()
     finally:
         locked.stop()
+
+
+def test_five_answers_run_and_the_one_that_is_looked_at_does_not_wait(speaker: Speaker, playground: Playground) -> None:
+    """A browser opens six connections to a server: four are listened on."""
+    speaker.says("Awal", " dan", " akhir")
+    speaker.may_end.clear()
+    for number in range(5):
+        playground.page.click("#new-chat")
+        playground.send(f"chat {number}")
+        expect(playground.answer.locator(".markdown")).to_contain_text("Awal")
+    playground.reload()
+    for number in range(5):
+        playground.page.click(f"#chat-list >> text=chat {number}")
+        expect(playground.page.locator("#line")).to_have_attribute("data-is", "open")
+    speaker.may_end.set()
+    playground.page.wait_for_function("() => !document.querySelector('.answer.running')")
+    for number in range(5):
+        playground.page.click(f"#chat-list >> text=chat {number}")
+        expect(playground.answer.locator(".markdown")).to_have_text("Awal dan akhir")
+        expect(playground.answer.locator(".tools")).to_be_visible()
+    assert {answer["state"] for answer in playground.stored()} == {"done"}
 
 
 def test_a_refusal_is_shown_in_the_servers_words(playground: Playground) -> None:

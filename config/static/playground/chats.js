@@ -30,17 +30,19 @@ export class Chats {
     this.#refused = refused;
   }
 
-  /** The list, newest first, and every answer that has not ended goes on. */
+  /** The list, newest first. */
   async load() {
     this.list = (await this.#store.all("chats")).sort((a, b) => b.changedAt - a.changedAt);
     this.#changed("chats");
   }
 
+  /** Every answer that has not ended goes on. */
   async goOn() {
     const unfinished = (await this.#store.all("answers")).filter((answer) => answer.state === "running");
     for (const stored of unfinished) {
       const shown = this.turns.find((turn) => turn.id === stored.turn);
-      if (!this.#running.has(stored.turn)) this.#follow(shown?.answer ?? stored, shown?.chat);
+      const isKnown = this.#running.has(stored.turn) || this.#waiting.some((answer) => answer.turn === stored.turn);
+      if (!isKnown) this.#follow(shown?.answer ?? stored, shown?.chat);
     }
   }
 
@@ -51,6 +53,12 @@ export class Chats {
     this.turns = turns;
     this.#changed("chats");
     this.#changed("turns");
+    const running = this.runningTurn;
+    if (running && !this.#running.has(running.id)) {
+      // What somebody looks at does not wait for its turn.
+      this.#waiting = this.#waiting.filter((answer) => answer.turn !== running.id);
+      this.#follow(running.answer, id);
+    }
   }
 
   async #turnsOf(chatId) {

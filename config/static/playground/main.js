@@ -92,9 +92,10 @@ async function hasKey() {
 }
 
 async function onRefused() {
+  const problem = key.read() ? t("wrongKey") : "";
   key.forget();
   page.keyButton.hidden = true;
-  if (await askForKey(t("wrongKey"))) {
+  if (await askForKey(problem)) {
     page.keyButton.hidden = false;
     await chats.goOn();
   }
