@@ -28,7 +28,7 @@ from tests.live.stack import ROOT, free_port
 PASSWORD = "p@ss:w/rd;+%"
 QUOTED = "p%40ss%3Aw%2Frd%3B%2B%25"
 DEADLINE_SECONDS = 10.0
-README = ROOT / "README.md"
+DEPLOYMENT = ROOT / "docs" / "deployment.md"
 
 pytestmark = pytest.mark.skipif(shutil.which("redis-server") is None, reason="no redis-server on the PATH")
 
@@ -125,7 +125,7 @@ def test_the_options_of_the_address_reach_the_wake_ups(address: str) -> None:
 
 def test_the_rights_that_the_readme_names_are_enough(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     rights = "+@connection +lpush +brpop +rpop +publish +subscribe"
-    assert f"`{rights}`" in README.read_text()
+    assert f"`{rights}`" in DEPLOYMENT.read_text()
     with redis.Redis.from_url(address) as admin:
         user = ["on", f">{PASSWORD}", "resetchannels", "~generate", "&sambung:chunks:*", *rights.split()]
         admin.execute_command("ACL", "SETUSER", "sambung", *user)
