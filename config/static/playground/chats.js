@@ -161,6 +161,7 @@ export class Chats {
       this.#waiting.push(answer);
       return;
     }
+    this.#makeRoom();
     const run = { answer, isRemoved: false };
     let resumedAt = 0;
     let saving = null;
@@ -192,7 +193,12 @@ export class Chats {
     this.#running.set(answer.turn, run);
     let wantsKey = null;
     try {
-      await run.line.follow();
+      if (!(await run.line.follow())) {
+        save();
+        this.#running.delete(answer.turn);
+        this.#waiting.push(answer);
+        return;
+      }
       // Nothing follows the last event, and the end was not among those that were kept.
       if (answer.state === "running") end(answer, "done");
     } catch (problem) {
@@ -208,6 +214,13 @@ export class Chats {
     this.#changed("answer", answer);
     if (wantsKey) this.#refused(wantsKey);
     else if (this.#waiting.length) this.#follow(this.#waiting.shift());
+  }
+
+  /** The answer that is looked at is heard in place of another. */
+  #makeRoom() {
+    if (this.#running.size < MOST_LINES) return;
+    const isShown = (run) => this.turns.some((turn) => turn.id === run.answer.turn);
+    [...this.#running.values()].find((run) => !isShown(run))?.line.leave();
   }
 
   async #ended(answer, state) {

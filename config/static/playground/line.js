@@ -34,7 +34,7 @@ export class Line {
     this.#cause = lastIndex < 0 ? null : "reload";
   }
 
-  /** Until the answer has ended. Throws `Refusal` for what will not become better by waiting. */
+  /** Until the answer has ended (true) or the line is left (false). Throws `Refusal` for what will not become better by waiting. */
   async follow() {
     let failures = 0;
     let refusals = 0;
@@ -44,10 +44,10 @@ export class Line {
       try {
         if (this.#isStopping) await this.#cancel();
         const before = this.#lastIndex;
-        if (await this.#readOnce()) return;
+        if (await this.#readOnce()) return true;
         if (this.#lastIndex > before) failures = refusals = 0;
       } catch (problem) {
-        if (this.#isLeft) return;
+        if (this.#isLeft) return false;
         if (problem instanceof Refusal) {
           // An answer that has begun is there, however long the server cannot give it.
           if (!PASSING.has(problem.status) || (this.#lastIndex < 0 && ++refusals > MOST_REFUSALS)) throw problem;
@@ -64,6 +64,7 @@ export class Line {
         await this.#rest("waiting", wait ?? Math.min(0.5 * 2 ** failures++, LONGEST_WAIT_SECONDS), message);
       }
     }
+    return false;
   }
 
   /** Break the connection, as a network would. The line goes on by itself in a moment. */

@@ -24,9 +24,7 @@ export class LineBar {
     if (!turn) return;
     const is = line?.is ?? "connecting";
     this.#bar.dataset.is = is;
-    // Not hidden while the line opens: what somebody is about to press must not move.
     this.#cut.hidden = is === "cut" || is === "waiting";
-    this.#cut.disabled = is !== "open";
     this.#hurry.hidden = !this.#cut.hidden;
     setText(this.#text, textOf(is, line, turn.answer.lastIndex));
   }
