@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from django.conf import settings
 
-from sessions_app.scraping import exposition, is_allowed_address, is_right_token
+from sessions_app.scraping import CONTENT_TYPE, exposition, is_allowed_address, is_right_token
 
 log = logging.getLogger(__name__)
 
@@ -28,9 +28,9 @@ class _Handler(BaseHTTPRequestHandler):
         elif not self._may_read():
             self.send_error(HTTPStatus.UNAUTHORIZED if settings.METRICS_TOKEN else HTTPStatus.FORBIDDEN)
         else:
-            body, content_type = exposition(self.headers.get("Accept", ""))
+            body = exposition()
             self.send_response(HTTPStatus.OK)
-            self.send_header("Content-Type", content_type)
+            self.send_header("Content-Type", CONTENT_TYPE)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)

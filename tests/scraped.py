@@ -36,7 +36,7 @@ def parsed(text: str) -> Scraped:
 
 def scrape() -> Scraped:
     """Of this process."""
-    return parsed(exposition("")[0].decode())
+    return parsed(exposition().decode())
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from inference.errors import Forbidden, Unauthorized
 from inference.fleet import read_facts
 from inference.readiness import describe_readiness
 from sessions_app.client_address import client_address, client_block
-from sessions_app.scraping import exposition, is_allowed_address, is_right_token
+from sessions_app.scraping import CONTENT_TYPE, exposition, is_allowed_address, is_right_token
 
 #: for operators: what callers of the API need not know
 router = Router(tags=["health"])
@@ -40,8 +40,8 @@ async def metrics(request: HttpRequest) -> HttpResponse:
     """For Prometheus. Who may read is said by ``METRICS_TOKEN`` or, without one, by the address."""
     _check_reader(request)
     facts = await read_facts()
-    body, content_type = await asyncio.to_thread(exposition, request.headers.get("Accept", ""), facts)
-    return HttpResponse(body, headers={"Content-Type": content_type, "Cache-Control": "no-store"})
+    body = await asyncio.to_thread(exposition, facts)
+    return HttpResponse(body, headers={"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store"})
 
 
 def _check_reader(request: HttpRequest) -> None:

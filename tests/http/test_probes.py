@@ -150,16 +150,19 @@ def test_errors_of_probes_have_the_apis_shape(path: str) -> None:
 # --- /metrics ---
 
 
-def test_what_is_shown_can_be_parsed_and_is_kept_nowhere() -> None:
-    for accept in ("", "text/plain;version=0.0.4", "application/openmetrics-text;version=1.0.0,text/plain;q=0.5"):
-        response = get("/metrics", accept=accept)
-        assert response.status_code == 200
-        assert response["Cache-Control"] == "no-store"
-        assert ("openmetrics" in response["Content-Type"]) == ("openmetrics" in accept)
-        if not accept.startswith("application"):
-            assert "sambung:num_requests_waiting" in parsed(response.content.decode())
-        else:
-            assert response.content.endswith(b"# EOF\n")
+#: what Prometheus sends by default
+OF_PROMETHEUS = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2,*/*;q=0.1"  # noqa: E501
+
+
+@pytest.mark.parametrize("accept", ["", OF_PROMETHEUS, "text/plain;version=1.0.0", "application/openmetrics-text"])
+def test_what_is_shown_has_its_names_whatever_the_reader_asks_for_and_is_kept_nowhere(accept: str) -> None:
+    response = get("/metrics", accept=accept)
+    assert response.status_code == 200
+    assert response["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert response["Cache-Control"] == "no-store"
+    found = parsed(response.content.decode())
+    assert {"sambung:num_requests_waiting", "sambung:listeners"} <= found.names
+    assert not [name for name in found.names if name.startswith("sambung_")]
 
 
 @pytest.mark.usefixtures("away")

@@ -25,7 +25,7 @@ print("counted", flush=True)
 SHOW = """
 import django; django.setup()
 from sessions_app.scraping import exposition
-print(exposition("")[0].decode())
+print(exposition().decode())
 """
 WAIT = "\ninput()\n"
 
