@@ -27,10 +27,11 @@ from benchmarks.fuzz import samples  # noqa: E402
 from inference.engine.handle import Handle  # noqa: E402
 from inference.engine.types import Delta, Likelihood  # noqa: E402
 from inference.errors import InvalidMedia  # noqa: E402
+from inference.media.film import video_content_type  # noqa: E402
 from inference.media.images import decode_image, image_content_type  # noqa: E402
 from inference.media.inline import decode_data_url  # noqa: E402
 from inference.media.limits import media_limits  # noqa: E402
-from inference.media.videos import sample_video, video_content_type  # noqa: E402
+from inference.media.videos import sample_video  # noqa: E402
 from inference.upstream.call import Call, Said  # noqa: E402
 from inference.upstream.errors import UpstreamError  # noqa: E402
 from inference.upstream.relay import Relay  # noqa: E402

@@ -13,8 +13,9 @@ from PIL import Image
 from inference.engine.types import Video
 from inference.engine.vision import VisionSizes
 from inference.errors import InvalidMedia
+from inference.media.film import video_content_type
 from inference.media.limits import media_limits
-from inference.media.videos import check_video, sample_video, video_content_type
+from inference.media.videos import check_video, sample_video
 from tests.media_samples import (
     claiming_samples,
     cover_bytes,
