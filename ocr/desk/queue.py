@@ -52,6 +52,12 @@ def next_card(request: HttpRequest) -> HttpResponse:
     return to_next(request)
 
 
+def logged_in(request: HttpRequest) -> HttpResponse:
+    """Nothing, for whoever may use the desk now: a page asks before it sends what was typed into it."""
+    review_rights(request)
+    return HttpResponse(status=204)
+
+
 def to_next(request: HttpRequest) -> HttpResponseRedirect:
     """To the next card, claimed; back to the queue when there is none."""
     filters = QueueForm(request.GET).filters

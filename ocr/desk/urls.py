@@ -15,6 +15,7 @@ def desk_urls(site: AdminSite) -> list[URLPattern]:
     return [
         path("ocr/review/", view(require_safe(queue.queue)), name="ktp_review"),
         path("ocr/review/next/", view(require_POST(queue.next_card)), name="ktp_review_next"),
+        path("ocr/review/logged-in/", view(require_safe(queue.logged_in)), name="ktp_review_logged_in"),
         path("ocr/review/accuracy/", view(require_safe(accuracy.accuracy)), name="ktp_review_accuracy"),
         path("ocr/review/<uuid:pk>/", view(card.card), name="ktp_review_card"),
         path("ocr/review/<uuid:pk>/undo/", view(require_POST(card.undo)), name="ktp_review_undo"),

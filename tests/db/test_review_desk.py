@@ -160,7 +160,7 @@ def test_the_timeline_tells_the_whole_story(desk, reviewer):
 
 
 @pytest.mark.parametrize("method", ["get", "post"])
-@pytest.mark.parametrize("page", ["", "next/", "CARD/", "CARD/undo/", "accuracy/"])
+@pytest.mark.parametrize("page", ["", "next/", "logged-in/", "CARD/", "CARD/undo/", "accuracy/"])
 @pytest.mark.parametrize("codenames", [(), ("view_ktpextraction", "change_ktpextraction"), ("review_ktp",)])
 def test_the_desk_is_for_reviewers(client, django_user_model, method, page, codenames):
     card = read_extraction()

@@ -249,7 +249,7 @@ def test_an_approval_asks_for_each_flag_and_for_values_that_are_none(desk: Serve
     rina.type_over("abc")
     rina.decide("Control+Enter")
     # The server questions the new value.
-    expect(rina.page.locator("[role=alert]")).to_contain_text("answer each flag")
+    expect(rina.page.locator("[role=alert]:visible")).to_contain_text("answer each flag")
     expect(rina.page.locator("#flags-nik")).to_contain_text("A NIK has 16 digits.")
     assert desk.row(card) | {"nik": "abc", "review": "needs_review"} == desk.row(card)
     rina.decide("F2", "Control+Enter")
@@ -261,7 +261,7 @@ def test_a_rejection_needs_its_reason(desk: Server, rina: Reviewer) -> None:
     rina.open(card)
     rina.press("F9")
     rina.decide("Control+Enter")
-    expect(rina.page.locator("[role=alert]")).to_contain_text("A reason is missing")
+    expect(rina.page.locator("[role=alert]:visible")).to_contain_text("A reason is missing")
     assert desk.row(card)["review"] == "needs_review"
     # The panel is open again.
     rina.press("5")
@@ -280,6 +280,23 @@ def test_a_decision_is_undone_by_one_key_and_its_card_opens_again(desk: Server, 
     assert rina.card == card
     assert desk.row(card)["review"] == "needs_review"
     assert desk.kinds(card)[-1] == "undone"
+
+
+def test_a_log_in_that_ends_loses_nothing_that_was_typed(desk: Server, rina: Reviewer) -> None:
+    card, _ = desk.fill({}, {})
+    rina.open(card)
+    rina.page.fill("input[name=nama]", "NAMA YANG DIKETIK")
+    cookies = rina.context.cookies()
+    rina.context.clear_cookies(name="sessionid")
+    rina.press("Control+Enter")
+
+    expect(rina.page.locator("#desk-log-in")).to_be_visible()
+    expect(rina.page.locator("input[name=nama]")).to_have_value("NAMA YANG DIKETIK")
+    assert desk.kinds(card) == ["read", "opened"]
+    # Logged in again, in another tab.
+    rina.context.add_cookies([cookie for cookie in cookies if cookie["name"] == "sessionid"])  # type: ignore[misc]
+    rina.decide("Control+Enter")
+    assert desk.row(card) | {"nama": "NAMA YANG DIKETIK", "review": "approved"} == desk.row(card)
 
 
 # --- Beside another reviewer ---

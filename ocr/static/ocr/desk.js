@@ -1,6 +1,8 @@
 // The keyboard of the review desk. Every rule is the server's: this moves the focus and presses buttons.
 // Without it the page is a form whose Enter key does nothing.
 
+import { csrfToken } from "./asking.js";
+
 const form = document.getElementById("desk-form");
 const fields = form.querySelector(".desk-fields");
 const approve = form.querySelector("[data-key=approve]");
@@ -63,13 +65,51 @@ for (const panel of panels) {
   });
 }
 
-let isSent = false;
-form.addEventListener("submit", (event) => {
-  // A second press while the first is on its way.
-  if (isSent) event.preventDefault();
-  isSent = true;
+const expired = document.getElementById("desk-log-in");
+const away = document.getElementById("desk-away");
+
+// "yes", "no", or "unknown" while the server does not answer.
+const isLoggedIn = async () => {
+  try {
+    const response = await fetch(form.dataset.loggedIn, { redirect: "manual", cache: "no-store" });
+    return response.type === "opaqueredirect" || response.status === 403 ? "no" : "yes";
+  } catch {
+    return "unknown";
+  }
+};
+
+const tell = (answer) => {
+  expired.hidden = answer !== "no";
+  away.hidden = answer !== "unknown";
+  if (!expired.hidden) expired.querySelector("a").focus();
+};
+
+// What was typed leaves the page only when the server will take it. A second press meanwhile does nothing.
+let state = "typing";
+form.addEventListener("submit", async (event) => {
+  if (state === "checked") {
+    state = "sent";
+    return;
+  }
+  event.preventDefault();
+  if (state !== "typing") return;
+  state = "asking";
+  const { submitter } = event;
+  const answer = await isLoggedIn();
+  tell(answer);
+  if (answer !== "yes") {
+    state = "typing";
+    return;
+  }
+  // A log-in in another tab has changed it.
+  form.elements.csrfmiddlewaretoken.value = csrfToken();
+  state = "checked";
+  form.requestSubmit(submitter);
 });
-addEventListener("pageshow", () => { isSent = false; });
+addEventListener("pageshow", () => { state = "typing"; });
+document.addEventListener("visibilitychange", async () => {
+  if (!document.hidden && !(expired.hidden && away.hidden)) tell(await isLoggedIn());
+});
 
 const decide = () => {
   const panel = openPanel();
