@@ -157,7 +157,7 @@ def test_a_commit_that_the_database_refuses_is_counted_and_its_tokens_once(
         ({"reason": "content_filter"}, "content_filter"),
         ({"reason": "cancelled"}, "abort"),
         ({"error": {"message": "no"}}, "error"),
-        ({"reason": "what nobody has ever heard of"}, "stop"),
+        ({"reason": "unheard_of"}, "stop"),
     ],
 )
 def test_every_end_is_under_one_of_five_reasons(writer: ChunkWriter, closing: dict[str, Any], reason: str) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import base64
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -194,3 +197,29 @@ def test_a_worker_that_drains_finishes_and_takes_no_more(start_embedded: Callabl
                 server.manage("workers", "resume", "--all")
                 assert list(events_of(waiting))[-1].data == "[DONE]"
         wait_for(lambda: later.get("/ready").status_code == 200)
+
+
+def test_who_tails_a_session_leaves_it_running(start_embedded: Callable[..., EmbeddedStack]) -> None:
+    server = start_embedded(WORKER_HEARTBEAT_SECONDS=0.2)
+    with server.client() as http:
+        with http.stream("POST", "/v1/chat/completions", json=long_question(n=4)) as response:
+            session_id = response.headers["x-session-id"]
+            tail = subprocess.Popen(
+                [sys.executable, "manage.py", "sessions", "tail", f"{session_id[:10]}…"],
+                cwd=server.root,
+                env=server.env,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            assert tail.stdout is not None
+            begun = tail.stdout.read(1)
+            tail.send_signal(signal.SIGINT)
+            rest, told = tail.communicate(timeout=60)
+            events = list(events_of(response))
+    assert tail.returncode == 130
+    assert "the session goes on" in told and "Traceback" not in told
+    assert session_id not in told
+    assert events[-1].data == "[DONE]"
+    assert begun + rest
+    assert server.query("SELECT state FROM sessions_app_chatsession WHERE id = ?", session_id) == [("completed",)]
