@@ -116,7 +116,8 @@ class RunTimes:
         if session.attempt > 1:
             takeovers.inc()
         elif session.started_at is not None:
-            queue_time.observe((session.started_at - session.created_at).total_seconds())
+            # The clocks of two machines may differ.
+            queue_time.observe(max(0.0, (session.started_at - session.created_at).total_seconds()))
 
     def committed(self, item: Append) -> None:
         """Something of the session is committed. Called with the writer's lock held: it must be quick."""

@@ -9,7 +9,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from django.conf import settings
 
-from sessions_app.scraping import CONTENT_TYPE, exposition, is_allowed_address, is_right_token
+from sessions_app.scraping import (
+    CONTENT_TYPE,
+    exposition,
+    is_allowed_address,
+    is_called_by_address,
+    is_right_token,
+)
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +44,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _may_read(self) -> bool:
         if settings.METRICS_TOKEN:
             return is_right_token(self.headers.get("Authorization", ""))
-        return is_allowed_address(self.client_address[0])
+        # A page may have a name of its own lead here, and read with the address of its visitor.
+        host = self.headers.get("Host", "")
+        is_ours = is_called_by_address(host) or host.partition(":")[0] == "localhost"
+        return is_ours and is_allowed_address(self.client_address[0])
 
     def log_message(self, *args: object) -> None:
         """Nothing: a line for every scrape is of no use."""
@@ -51,15 +60,16 @@ class _Server(ThreadingHTTPServer):
         log.info("a reader of the metrics broke off")
 
 
-def serve_metrics() -> None:
+def serve_metrics() -> ThreadingHTTPServer | None:
     """Listen in a thread, if ``WORKER_METRICS_PORT`` is set. A port that is taken is said in the log alone."""
     if not settings.WORKER_METRICS_PORT:
-        return
+        return None
     address = (settings.WORKER_METRICS_HOST, settings.WORKER_METRICS_PORT)
     try:
         server = _Server(address, _Handler)
     except OSError as exc:
         log.error("the metrics cannot be read at %s:%d: %s", *address, exc.strerror or exc)
-        return
+        return None
     threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
     log.info("the metrics of this worker are at http://%s:%d/metrics", *address)
+    return server

@@ -6,6 +6,7 @@ the metrics, those of the layers above too.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 
 import prometheus_client
@@ -13,13 +14,18 @@ from django.conf import settings
 from django.http import HttpRequest
 from django.urls import ResolverMatch
 from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
+from prometheus_client.multiprocess import mark_process_dead
 
 #: when each series began says nothing that its values do not
 prometheus_client.disable_created_metrics()
 
 #: of this process; with ``METRICS_DIR`` the values are in files there
 REGISTRY = CollectorRegistry()
-if not settings.METRICS_DIR:
+if settings.METRICS_DIR:
+    # A process that was killed may have had our number, as the first of a container has it each time. Its counts are
+    # counted on; its listeners are not ours.
+    mark_process_dead(os.getpid(), settings.METRICS_DIR)
+else:
     ProcessCollector(registry=REGISTRY)
 
 http_requests = Counter(

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from django.conf import settings
+from django.http.request import split_domain_port
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.metrics_core import Metric
 
@@ -46,6 +47,16 @@ def is_right_token(authorization: str) -> bool:
     """Whether the header carries ``METRICS_TOKEN``, which is set."""
     scheme, _, given = authorization.partition(" ")
     return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), settings.METRICS_TOKEN.encode())
+
+
+def is_called_by_address(host: str) -> bool:
+    """Whether the ``Host`` header is an IP address, to which no name leads that somebody else has made."""
+    name, _ = split_domain_port(host)
+    try:
+        ipaddress.ip_address(name.strip("[]"))
+    except ValueError:
+        return False
+    return True
 
 
 def is_allowed_address(address: str) -> bool:

@@ -8,7 +8,6 @@ read with its visitor's address.
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 from collections.abc import Awaitable
 from typing import cast
@@ -17,7 +16,6 @@ from asgiref.sync import async_to_sync, iscoroutinefunction, markcoroutinefuncti
 from django.conf import settings
 from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest
-from django.http.request import split_domain_port
 from django.http.response import HttpResponseBase
 from django.urls import resolve
 from django.views.defaults import bad_request
@@ -26,6 +24,7 @@ from inference.api.error_rendering import error_response
 from inference.api.middleware import Handler
 from inference.api.paths import is_api_path
 from inference.errors import InvalidRequest
+from sessions_app.scraping import is_called_by_address
 
 #: Django's own name for it, so that filters and alarms that know it go on working
 log = logging.getLogger("django.security.DisallowedHost")
@@ -65,18 +64,10 @@ class HostMiddleware:
 def _is_probe(request: HttpRequest) -> bool:
     if request.method not in ("GET", "HEAD"):
         return False
-    is_scrape = request.path_info == METRICS_PATH and (bool(settings.METRICS_TOKEN) or _is_called_by_address(request))
+    is_scrape = request.path_info == METRICS_PATH and (
+        bool(settings.METRICS_TOKEN) or is_called_by_address(request.headers.get("Host", ""))
+    )
     return is_scrape or request.path_info in PROBES
-
-
-def _is_called_by_address(request: HttpRequest) -> bool:
-    """No name leads to it."""
-    host, _ = split_domain_port(request.headers.get("Host", ""))
-    try:
-        ipaddress.ip_address(host.strip("[]"))
-    except ValueError:
-        return False
-    return True
 
 
 async def _answer_probe(request: HttpRequest) -> HttpResponseBase:

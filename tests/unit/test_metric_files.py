@@ -94,6 +94,21 @@ def test_a_process_that_is_killed_counts_as_ended(folder: Path, living: subproce
     assert files_of(folder, living) == []
 
 
+def test_a_process_with_the_number_of_one_that_was_killed_has_none_of_its_listeners(
+    folder: Path, living: subprocess.Popen[str]
+) -> None:
+    living.kill()
+    living.wait(60)
+    take_over = f"""
+import os, pathlib
+for path in pathlib.Path({str(folder)!r}).glob("*_{living.pid}.db"):
+    path.rename(path.with_name(path.name.replace("{living.pid}", str(os.getpid()))))
+"""
+    shown = run(take_over + COUNT + SHOW, folder)
+    assert "sambung:listeners 2.0" in shown
+    assert "sambung:resumes_total 6.0" in shown
+
+
 @pytest.mark.parametrize("content", [b"", b"\x01", b"no file of metrics " * 10])
 @pytest.mark.parametrize("name", ["counter_999999999.db", "counter_1.db", "counter_other.db"])
 def test_a_file_that_cannot_be_read_hides_no_other(
