@@ -44,7 +44,17 @@ finished = Counter(
     ["finished_reason"],
     registry=REGISTRY,
 )
-listeners = Gauge("sambung:listeners", "Open streams and live views.", registry=REGISTRY, multiprocess_mode="livesum")
+listeners = Gauge(
+    "sambung:listeners",
+listeners = Gauge(
+    "sambung:listeners",
+    "Open streams, live views, and callers that wait for a whole answer.",
+    registry=REGISTRY,
+    multiprocess_mode="livesum",
+)
+    registry=REGISTRY,
+    multiprocess_mode="livesum",
+)
 resumes = Counter("sambung:resumes", "Streams that were opened behind a cursor (Last-Event-ID).", registry=REGISTRY)
 hub_gaps = Counter("sambung:hub_gaps", "Times that a listener read what no wake-up had brought.", registry=REGISTRY)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import threading
 from collections.abc import Callable
 
@@ -49,6 +50,15 @@ def test_the_list_shows_the_youngest_first_and_no_whole_id() -> None:
     assert second.startswith(f"{old.pk[:10]}…  completed")
     for session in (old, young):
         assert session.pk not in first + second
+
+
+def test_a_running_session_is_listed_with_its_tokens_so_far() -> None:
+    session = claimed(open_session())
+    say(session, text("A "), text("pl"))
+    _, line = run("list").splitlines()
+    columns = re.split(r"  +", line)
+    assert columns[5] == "2"
+    assert float(columns[6].replace(",", "")) > 0
 
 
 def test_the_list_can_be_limited_by_state_and_number() -> None:

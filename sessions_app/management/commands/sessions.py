@@ -15,7 +15,7 @@ from sessions_app.log_lines import short_id
 from sessions_app.management.finding import find_one
 from sessions_app.management.tail import Expired, follow
 from sessions_app.management.terminal import ExamplesKept, as_json, as_json_line, shown, table
-from sessions_app.models import ChatSession
+from sessions_app.models import ChatSession, Chunk
 
 EPILOG = """\
 A session is named by its id or by the beginning of it that the list shows.
@@ -141,14 +141,19 @@ _HEADS = ("SESSION", "STATE", "ORIGIN", "AGE", "FIRST TOKEN", "TOKENS", "TOKENS/
 
 
 def _row(session: ChatSession) -> tuple[str, ...]:
+    now = timezone.now()
+    tokens, speed = session.completion_tokens, session.tokens_per_second
+    if session.first_token_at is not None and not session.is_finished:
+        tokens = len(Chunk.objects.token_ids_of(session.pk))
+        speed = tokens / max((now - session.first_token_at).total_seconds(), 0.001)
     return (
         short_id(session.pk),
         _state(session),
         session.origin,
-        duration(age(session, timezone.now())),
+        duration(age(session, now)),
         duration(session.time_to_first_token),
-        count(session.completion_tokens),
-        rate(session.tokens_per_second),
+        count(tokens),
+        rate(speed),
         str(session.attempt),
         session.worker or NONE,
     )
