@@ -21,6 +21,8 @@ Outcome = Literal["reading", "cancelled", "failed", "nothing", "read", "sent", "
 
 #: a picture that is so much taller than wide may show a card on its side; a card itself is 1.6 times as wide as tall
 SIDEWAYS = 1.4
+#: of the fourteen values: that many doubts are more than a smudge
+MANY_FLAGS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +84,14 @@ class Reading:
 
     @property
     def may_be_sideways(self) -> bool:
-        """Whether the card seems to lie on its side: the picture is very tall, or tall and nothing was read."""
+        """Whether the card seems to lie on its side: the picture is tall, and what was read is in doubt."""
         image = getattr(self.extraction, "image", None)
-        if not self.may_read_again or image is None or self.outcome == "cancelled":
+        if not self.may_read_again or image is None or self.outcome == "cancelled" or image.height <= image.width:
             return False
-        return image.height > image.width * (SIDEWAYS if self.outcome == "read" else 1)
+        if self.outcome != "read" or self.open_flags >= MANY_FLAGS:
+            return True
+        # A card that nobody doubts was not on its side, however its photograph was held.
+        return self.open_flags > 0 and image.height > image.width * SIDEWAYS
 
     @property
     def open_flags(self) -> int:

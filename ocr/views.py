@@ -10,6 +10,7 @@ from typing import cast
 from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.models import User
+from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.cache import never_cache
@@ -27,7 +28,7 @@ from sessions_app.callers import caller_of_user
 from sessions_app.db import in_db
 from sessions_app.request_id import current_request_id
 
-#: of the clerk's own readings, on the tray
+#: of the clerk's own readings, on one page of the tray
 RECENT = 20
 #: files that are sent from one page at a time
 MOST_FILES = 20
@@ -97,7 +98,7 @@ def _upload_page(request: HttpRequest, user: User, form: UploadForm, *, status: 
     # The template asks for request.user, which would load it again, on the event loop's behalf.
     request.user = user
     rows = without_picture(KtpExtraction.objects.filter(uploaded_by=user))
-    recent = list(rows.order_by("-created_at")[:RECENT])
+    recent = Paginator(rows.order_by("-created_at"), RECENT).get_page(request.GET.get("page"))
     places = queue_places(recent)
     readings = [
         Reading(extraction, may_change=True, place=places.get(extraction.session_id or "", 0)) for extraction in recent
@@ -105,6 +106,7 @@ def _upload_page(request: HttpRequest, user: User, form: UploadForm, *, status: 
     context = {
         "form": form,
         "readings": readings,
+        "recent": recent,
         "most_bytes": settings.OCR_MAX_UPLOAD_BYTES,
         "most_files": MOST_FILES,
     }

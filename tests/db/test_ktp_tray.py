@@ -109,6 +109,16 @@ def test_the_same_picture_again_says_when_it_was_read_to_who_may_know(browser, c
     assert "The same picture" not in send(client, specimen()).text
 
 
+def test_no_reading_is_ever_out_of_reach(browser, clerk):
+    readings = [read_extraction(clerk) for _ in range(21)]
+
+    assert f'data-reading="{readings[0].pk}"' not in browser.get("/ocr/").text
+    older = browser.get("/ocr/?page=2").text
+    assert f'data-reading="{readings[0].pk}"' in older and "Page 2 of 2" in older
+    for nonsense in ("x", "0", "99", "\0"):
+        assert browser.get("/ocr/", {"page": nonsense}).status_code == 200
+
+
 # --- Following ---
 
 
@@ -259,7 +269,9 @@ def test_a_turn_that_says_nothing_is_a_bad_request(browser, clerk, form):
     [
         ((540, 856), FLAGGED_JSON, True),
         ((600, 800), FLAGGED_JSON, False),  # a card on a photograph that was held upright
+        ((540, 856), CARD_JSON, False),
         ((600, 800), "{}", True),
+        ((600, 800), '{"nik": "1", "nama": "2", "tgl_lahir": "3"}', True),
         ((856, 540), FLAGGED_JSON, False),
         ((856, 540), "{}", False),
     ],

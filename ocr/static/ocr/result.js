@@ -34,6 +34,7 @@ if (form) {
         const row = document.getElementById(`field-${column}`);
         const notes = row.querySelector(".notes");
         row.className = `row ${worst}`;
+        row.querySelector("input").setAttribute("aria-invalid", String(worst === "error"));
         if (notes.dataset.html === html) continue;
         notes.dataset.html = html;
         notes.innerHTML = html;
