@@ -517,5 +517,5 @@ def test_who_has_many_cards_waiting_is_told_to_send_more_later(browser, clerk, s
     response = send(browser, specimen())
 
     assert (response.status_code, response.json()["may_retry"]) == (429, True)
-    assert "Send this one when some of them are read." in response.json()["message"]
+    assert "Send this one again when some of them have been read." in response.json()["message"]
     assert KtpExtraction.objects.count() == 1
