@@ -46,12 +46,7 @@ finished = Counter(
 )
 listeners = Gauge(
     "sambung:listeners",
-listeners = Gauge(
-    "sambung:listeners",
     "Open streams, live views, and callers that wait for a whole answer.",
-    registry=REGISTRY,
-    multiprocess_mode="livesum",
-)
     registry=REGISTRY,
     multiprocess_mode="livesum",
 )
