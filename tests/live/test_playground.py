@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, expect
+from playwright.sync_api import Browser, BrowserContext, Request, expect
 
 from tests.db.scripted_upstream import DONE, chunk
 from tests.live.playground import Playground
@@ -417,11 +417,19 @@ def test_many_answers_run_and_the_one_that_is_looked_at_does_not_wait(speaker: S
         playground.send(f"chat {number}")
         expect(playground.answer.locator(".markdown")).to_contain_text("Awal")
     asked: set[str] = set()
-    page.on("request", lambda request: asked.update(re.findall(r"sessions/(\w+)/events", request.url)))
+
+    def note(request: Request) -> None:
+        """By its events, or by the request itself where nothing had come of it."""
+        asked.update(re.findall(r"sessions/(\w+)/events", request.url))
+        if request.post_data and "session_id" in request.post_data:
+            asked.add(request.post_data_json["session_id"])
+
+    page.on("request", note)
     playground.reload()
     for number in range(8):
         page.click(f"#chat-list >> text=chat {number}")
-        expect(playground.answer.locator(".markdown")).to_contain_text("Awal")
+        expect(page.locator("#chat-title")).to_have_value(f"chat {number}")
+        expect(page.locator(".asked .text")).to_have_text(f"chat {number}")
         session_id = playground.answer.get_attribute("data-session")
         for _ in range(200):
             page.wait_for_timeout(50)
@@ -431,9 +439,21 @@ def test_many_answers_run_and_the_one_that_is_looked_at_does_not_wait(speaker: S
     speaker.may_end.set()
     for number in range(8):
         page.click(f"#chat-list >> text=chat {number}")
+        expect(page.locator(".asked .text")).to_have_text(f"chat {number}")
         expect(playground.answer.locator(".markdown")).to_have_text("Awal dan akhir", timeout=15_000)
         expect(playground.answer.locator(".tools")).to_be_visible()
     assert [answer["state"] for answer in playground.stored()] == ["done"] * 8
+
+
+def test_of_two_chats_chosen_at_once_the_later_is_shown(speaker: Speaker, playground: Playground) -> None:
+    speaker.says("Ya")
+    for name in ("panjang", "pendek"):
+        playground.page.click("#new-chat")
+        playground.ask(name)
+    for _ in range(10):
+        playground.page.evaluate("document.querySelectorAll('#chat-list button').forEach(one => one.click())")
+        expect(playground.page.locator("#chat-title")).to_have_value("panjang")
+        expect(playground.page.locator(".asked .text")).to_have_text("panjang")
 
 
 def test_a_refusal_is_shown_in_the_servers_words(playground: Playground) -> None:

@@ -20,6 +20,7 @@ export class Chats {
   turns = [];
   // how the line of a turn's answer is, by the turn's id
   lines = new Map();
+  #wanted = null;
   #running = new Map();
   #waiting = [];
   #store; #changed; #refused;
@@ -48,17 +49,16 @@ export class Chats {
 
   async select(id) {
     const chat = this.list.find((one) => one.id === id) ?? null;
+    this.#wanted = chat;
     const turns = chat ? await this.#turnsOf(chat.id) : [];
+    // Somebody has chosen another one in the meantime.
+    if (this.#wanted !== chat) return;
     this.open = chat;
     this.turns = turns;
     this.#changed("chats");
     this.#changed("turns");
     const running = this.runningTurn;
-    if (running && !this.#running.has(running.id)) {
-      // What somebody looks at does not wait for its turn.
-      this.#waiting = this.#waiting.filter((answer) => answer.turn !== running.id);
-      this.#follow(running.answer, id);
-    }
+    if (running && !this.#running.has(running.id)) this.#hearShown(running);
   }
 
   async #turnsOf(chatId) {
@@ -192,15 +192,11 @@ export class Chats {
     });
     this.#running.set(answer.turn, run);
     let wantsKey = null;
+    let isLeft = false;
     try {
-      if (!(await run.line.follow())) {
-        save();
-        this.#running.delete(answer.turn);
-        this.#waiting.push(answer);
-        return;
-      }
+      isLeft = !(await run.line.follow());
       // Nothing follows the last event, and the end was not among those that were kept.
-      if (answer.state === "running") end(answer, "done");
+      if (!isLeft && answer.state === "running") end(answer, "done");
     } catch (problem) {
       if (problem.status === 401) wantsKey = problem;
       else if (problem.status === 404 && answer.lastIndex < 0) end(answer, "cancelled");
@@ -212,8 +208,23 @@ export class Chats {
     this.#running.delete(answer.turn);
     this.lines.delete(answer.turn);
     this.#changed("answer", answer);
+    if (isLeft) this.#waiting.push(answer);
     if (wantsKey) this.#refused(wantsKey);
-    else if (this.#waiting.length) this.#follow(this.#waiting.shift());
+    else this.#next();
+  }
+
+  /** There may be room for one that waits. */
+  #next() {
+    const shown = this.runningTurn;
+    const isWaiting = shown && this.#waiting.some((answer) => answer.turn === shown.id);
+    if (isWaiting) this.#hearShown(shown);
+    else if (this.#waiting.length && this.#running.size < MOST_LINES) this.#follow(this.#waiting.shift());
+  }
+
+  /** What somebody looks at does not wait for its turn. */
+  #hearShown(turn) {
+    this.#waiting = this.#waiting.filter((answer) => answer.turn !== turn.id);
+    this.#follow(turn.answer, turn.chat);
   }
 
   /** The answer that is looked at is heard in place of another. */
