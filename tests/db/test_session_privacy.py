@@ -96,7 +96,9 @@ def test_a_live_view_needs_the_further_permission_for_as_long_as_it_lasts() -> N
 
 
 def test_no_log_line_of_a_reading_is_a_key_to_its_stream(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG)
+    # The loggers of our own code have levels of their own.
+    for name in ("", "ocr", "inference", "sessions_app"):
+        caplog.set_level(logging.DEBUG, name)
 
     extraction = read_extraction()
     complete_extraction(extraction.pk)

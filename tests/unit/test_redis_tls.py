@@ -149,7 +149,7 @@ def test_who_does_not_prove_itself_is_not_talked_to_and_no_log_tells_the_passwor
         "password": address.replace(QUOTED, QUOTED + "x"),
         "plain": address.partition("?")[0].replace("rediss", "redis"),
     }[wrong]
-    with caplog.at_level(logging.DEBUG):
+    with caplog.at_level(logging.DEBUG), caplog.at_level(logging.DEBUG, "sessions_app"):
         with pytest.raises((redis.RedisError, OSError)) as raised, broker(monkeypatch, changed) as connection:
             connection.connect()
         assert asyncio.run(heard_at(changed, seconds=1)) == []
