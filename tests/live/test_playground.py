@@ -422,7 +422,7 @@ def test_many_answers_run_and_the_one_that_is_looked_at_does_not_wait(speaker: S
         """By its events, or by the request itself where nothing had come of it."""
         asked.update(re.findall(r"sessions/(\w+)/events", request.url))
         if request.post_data and "session_id" in request.post_data:
-            asked.add(request.post_data_json["session_id"])
+            asked.add(json.loads(request.post_data)["session_id"])
 
     page.on("request", note)
     playground.reload()
