@@ -20,7 +20,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
-from inference.errors import ApiError
+from inference.errors import ApiError, OverShare
 from inference.readiness import check_model_available
 from ocr import extraction as extractions
 from ocr.access import is_by_script, is_own, log_in_first, logged_in, own_or_404, sees_values, without_picture
@@ -121,6 +121,8 @@ async def turn(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     try:
         await check_model_available()
         await extractions.read_again(extraction, user, version, turn=quarters, request_id=current_request_id())
+    except OverShare:
+        return await in_db(_refused, request, pk, _("Many of your cards are waiting already. Try again later."), 429)
     except ApiError:
         return await in_db(
             _refused, request, pk, _("The card reader is not available now. Try again in a moment."), 503

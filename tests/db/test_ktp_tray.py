@@ -519,3 +519,12 @@ def test_who_has_many_cards_waiting_is_told_to_send_more_later(browser, clerk, s
     assert (response.status_code, response.json()["may_retry"]) == (429, True)
     assert "Send this one again when some of them have been read." in response.json()["message"]
     assert KtpExtraction.objects.count() == 1
+    again = KtpExtraction.objects.get()
+    answer(again.session_id, FLAGGED_JSON)
+    browser.get(f"/ocr/{again.pk}/")
+    assert send(browser, specimen(size=(860, 540))).status_code == 201
+    again.refresh_from_db()
+    form = {"quarters": "1", "version": again.version}
+    assert browser.post(f"/ocr/{again.pk}/turn/", form, headers=AS_SCRIPT).status_code == 429
+    again.refresh_from_db()
+    assert again.state == "read", "it is not lost"

@@ -446,6 +446,16 @@ def test_there_are_no_barriers_on_any_page_in_any_state(
     page.fill("#id_agama", "ISLM")
     expect(page.locator("#notes-agama")).to_contain_text("Not a religion")
     assert barriers(page) == []
+    reading = addresses[0].strip("/").rsplit("/", 1)[1].replace("-", "")
+    for state in (
+        "submitted_at = created_at",
+        "review = 'approved', reviewed_at = created_at",
+        "review = 'rejected', reject_reason = 'blurred'",
+        "review = 'needs_review', reviewed_at = NULL, submitted_at = NULL, state = 'failed'",
+    ):
+        server.query(f"UPDATE ocr_ktpextraction SET {state} WHERE id = ?", reading)  # noqa: S608  (constants)
+        page.goto(addresses[0])
+        assert barriers(page) == [], state
     context.close()
 
 
