@@ -28,3 +28,8 @@ def caller_at_address(request: HttpRequest) -> str:
 def caller_of_user(user: User) -> str:
     """The caller who is logged in."""
     return f"user:{user.pk}"
+
+
+def is_of_a_user(caller: str) -> bool:
+    """Whether ``caller_of_user`` wrote it."""
+    return caller.startswith("user:")

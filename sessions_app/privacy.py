@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, PermissionsMixin
 
+from sessions_app.callers import is_of_a_user
 from sessions_app.models import ChatSession
 
 _permissions: dict[str, str] = {}
@@ -21,6 +22,11 @@ def keep_private(origin: str, permission: str) -> None:
 def permission_for(origin: str) -> str:
     """What it takes to read such a session besides the right to view sessions; "" when nothing."""
     return _permissions.get(origin, "")
+
+
+def is_a_persons(session: ChatSession) -> bool:
+    """Whether it is private and a logged-in person has opened it. The API knows no log-ins and serves it to nobody."""
+    return bool(permission_for(session.origin)) and is_of_a_user(session.caller)
 
 
 def may_read(user: AbstractBaseUser | AnonymousUser, session: ChatSession) -> bool:

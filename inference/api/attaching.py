@@ -12,6 +12,7 @@ from inference.readiness import check_model_available
 from sessions_app import sse
 from sessions_app.db import in_db
 from sessions_app.models import SESSION_ID_MAX_LENGTH, ChatSession
+from sessions_app.privacy import is_a_persons
 from sessions_app.request_id import current_request_id
 from sessions_app.sse import Cursor
 
@@ -35,10 +36,13 @@ def read_cursor(header: str | None, query: str | None) -> Cursor | None:
 
 
 async def find_session(session_id: str, *, param: str = "session_id") -> ChatSession:
-    """The session, whatever its state. Raises ``NotFound`` (404), or ``Gone`` (410) when its stream has expired."""
+    """The session, whatever its state. Raises ``NotFound`` (404), or ``Gone`` (410) when its stream has expired.
+
+    A card that a clerk has uploaded is not found: its id may be seen in the admin by those who may not read it.
+    """
     check_session_id(session_id, param=param)
     session = await in_db(ChatSession.objects.filter(pk=session_id).first)
-    if session is None:
+    if session is None or is_a_persons(session):
         raise session_not_found(session_id, param=param)
     if session.expired_at is not None:
         raise generations.session_gone(session_id, param=param)

@@ -10,6 +10,7 @@ from django.test import Client
 
 from ocr.extraction import complete_extraction
 from sessions_app import watchers
+from sessions_app.callers import caller_of_user
 from sessions_app.models import ChatSession
 from sessions_app.watchers import LogIn, those_who_may_watch
 from tests.db.ktp_cards import read_extraction
@@ -105,3 +106,35 @@ def test_no_log_line_of_a_reading_is_a_key_to_its_stream(caplog: pytest.LogCaptu
 
     assert "is read" in caplog.text
     assert str(extraction.session_id) not in caplog.text
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_clerks_card_is_not_served_to_whoever_knows_the_id_of_its_session(card_session: ChatSession) -> None:
+    # No API keys are set here, and the admin's list shows the ids of all sessions.
+    clerk = User.objects.create_user("clerk")
+    ChatSession.objects.filter(pk=card_session.pk).update(caller=caller_of_user(clerk))
+    events = f"/v1/sessions/{card_session.pk}/events"
+    chat = {"messages": [{"role": "user", "content": "?"}], "session_id": card_session.pk}
+
+    assert Client().get(events).status_code == 404
+    assert Client().get(events, {"last_event_id": f"{card_session.pk}:0"}).status_code == 404
+    asked = Client().post("/v1/chat/completions", chat, content_type="application/json")
+    assert asked.status_code >= 400 and CARD["nama"] not in asked.text
+    headers = {"Last-Event-ID": f"{card_session.pk}:0"}
+    resumed = Client().post("/v1/chat/completions", {}, content_type="application/json", headers=headers)
+    assert resumed.status_code == 404
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("caller", ["", "address:127.0.0.1", "key:0123456789ab"])
+def test_a_card_of_the_api_is_served_to_the_api(card_session: ChatSession, caller: str) -> None:
+    ChatSession.objects.filter(pk=card_session.pk).update(caller=caller)
+
+    assert Client().get(f"/v1/sessions/{card_session.pk}/events").status_code == 200
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_chat_of_a_logged_in_person_is_served_as_before() -> None:
+    session = completed("A plate.", caller=caller_of_user(User.objects.create_user("somebody")))
+
+    assert Client().get(f"/v1/sessions/{session.pk}/events").status_code == 200
