@@ -33,6 +33,7 @@ from sessions_app.actions import request_cancel
 from sessions_app.db import in_db
 from sessions_app.log_lines import short_id
 from sessions_app.models import ChatSession
+from sessions_app.privacy import is_a_persons
 from sessions_app.views import TooManyStreams, check_room_for_stream, stream_session
 
 log = logging.getLogger(__name__)
@@ -125,10 +126,17 @@ async def cancel(request: HttpRequest, session_id: str) -> HttpResponseBase:
     """Stop a run, wherever it runs. Cancelling again, or a finished run, changes nothing."""
     check_session_id(session_id)
     try:
-        session = await in_db(request_cancel, session_id)
+        session = await in_db(_cancel, session_id)
     except ChatSession.DoesNotExist as exc:
         raise session_not_found(session_id) from exc
     return JsonResponse({"ok": True, "session_id": session.pk}, headers={"X-Session-ID": session.pk})
+
+
+def _cancel(session_id: str) -> ChatSession:
+    """Raises ``ChatSession.DoesNotExist``, for a session that the API serves to nobody too."""
+    if is_a_persons(ChatSession.objects.only("origin", "caller").get(pk=session_id)):
+        raise ChatSession.DoesNotExist
+    return request_cancel(session_id)
 
 
 def _check_room_for_stream(caller: str) -> None:

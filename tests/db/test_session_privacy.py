@@ -14,7 +14,7 @@ from sessions_app.callers import caller_of_user
 from sessions_app.models import ChatSession
 from sessions_app.watchers import LogIn, those_who_may_watch
 from tests.db.ktp_cards import read_extraction
-from tests.db.session_states import completed
+from tests.db.session_states import completed, open_session
 from tests.ktp_card import CARD
 
 pytestmark = pytest.mark.django_db
@@ -123,6 +123,19 @@ def test_a_clerks_card_is_not_served_to_whoever_knows_the_id_of_its_session(card
     headers = {"Last-Event-ID": f"{card_session.pk}:0"}
     resumed = Client().post("/v1/chat/completions", {}, content_type="application/json", headers=headers)
     assert resumed.status_code == 404
+
+
+@pytest.mark.django_db(transaction=True)
+def test_nor_is_it_cancelled_by_whoever_knows_the_id() -> None:
+    clerk = User.objects.create_user("clerk")
+    session = open_session(origin="ocr", caller=caller_of_user(clerk))
+
+    assert Client().post(f"/v1/cancel/{session.pk}").status_code == 404
+    session.refresh_from_db()
+    assert session.state == ChatSession.State.QUEUED
+
+    ChatSession.objects.filter(pk=session.pk).update(caller="address:127.0.0.1")
+    assert Client().post(f"/v1/cancel/{session.pk}").status_code == 200
 
 
 @pytest.mark.django_db(transaction=True)
