@@ -13,6 +13,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from tests.live.barriers import barriers
 from tests.live.events import events_of, long_question
 from tests.live.stack import EmbeddedStack
 from tests.live.waiting import wait_for
@@ -210,6 +211,7 @@ def test_every_page_works_under_its_policy(page: Page, staffed_server: EmbeddedS
     ):
         page.goto(path)
         expect(page.locator("#content")).to_be_visible()
+        assert barriers(page) == [], path
     # A page with script of the admin's own: the two lists that a permission is moved between.
     page.goto("/admin/auth/user/")
     page.click("text=visitor")
@@ -218,6 +220,7 @@ def test_every_page_works_under_its_policy(page: Page, staffed_server: EmbeddedS
     page.goto(f"/admin/sessions_app/chatsession/{session_id}/change/")
     expect(page.locator(".session-media img")).to_be_visible()
     assert page.locator(".session-copy").is_visible()  # our script has run
+    assert barriers(page) == []
 
 
 def test_the_api_pages_work_without_anything_from_elsewhere(page: Page) -> None:

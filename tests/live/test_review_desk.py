@@ -9,10 +9,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
 from tests import services
+from tests.live.barriers import barriers
 from tests.live.stack import EmbeddedStack
 
 pytestmark = pytest.mark.browser
@@ -21,8 +21,6 @@ PASSWORD = "correct-horse-battery"
 DESK = "/admin/ocr/review/"
 DESKTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
-#: what axe calls worth mending at once
-SERIOUS = ("serious", "critical")
 
 
 @pytest.fixture(scope="module")
@@ -449,14 +447,7 @@ def test_no_page_of_the_desk_has_a_barrier(
     page = rina.page
 
     def check(what: str) -> None:
-        found = Axe().run(page).response["violations"]
-        serious = [
-            (violation["id"], node["html"][:200], node["failureSummary"])
-            for violation in found
-            if violation["impact"] in SERIOUS
-            for node in violation["nodes"]
-        ]
-        assert serious == [], what
+        assert barriers(page) == [], what
         assert page.evaluate("document.documentElement.lang") == language
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), what
 

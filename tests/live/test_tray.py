@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from ocr.specimens.folder import write_specimens
 from tests import services
+from tests.live.barriers import barriers
 from tests.live.stack import ROOT, EmbeddedStack
 from tests.media_samples import heic_bytes, image_bytes, pdf_bytes
 
@@ -457,14 +457,3 @@ def test_there_are_no_barriers_on_any_page_in_any_state(
         page.goto(addresses[0])
         assert barriers(page) == [], state
     context.close()
-
-
-def barriers(page: Page) -> list[str]:
-    """What axe finds serious or critical."""
-    found = Axe().run(page).response["violations"]
-    return [
-        f"{violation['id']}: {node['html']}"
-        for violation in found
-        if violation["impact"] in ("serious", "critical")
-        for node in violation["nodes"]
-    ]
