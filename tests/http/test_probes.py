@@ -246,7 +246,7 @@ def test_tokens_cannot_be_tried_without_end(monkeypatch: pytest.MonkeyPatch) -> 
 def test_requests_are_counted_by_route_and_never_by_path() -> None:
     get("/v1/sessions/some-id-of-a-session/events")
     get("/v1/models/any/name/at/all")
-    get("/nothing/here")
+    get("/no-such/page")
     get("/static/icon.svg")
     get("/admin/login/")
     text = get("/metrics").content.decode()
@@ -255,6 +255,6 @@ def test_requests_are_counted_by_route_and_never_by_path() -> None:
     }
     routes = {"/v1/sessions/<session_id>/events", "/v1/models/<path:model_id>"}
     assert {*routes, "unknown", "static", "admin"} <= endpoints
-    for part in ("some-id", "any/name", "nothing", "icon"):
+    for part in ("some-id", "any/name", "no-such", "icon"):
         assert part not in text
     assert parsed(text)['sambung:http_requests_total{endpoint="/v1/sessions/<session_id>/events",status="404"}'] >= 1
