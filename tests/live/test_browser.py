@@ -196,7 +196,7 @@ def test_every_page_works_under_its_policy(page: Page, staffed_server: EmbeddedS
     expect(page.locator("#tray-summary")).to_have_text("1 of 1 read", timeout=30_000)
     page.locator("#tray a.button").click()
     expect(page.locator("main .card-image img")).to_be_visible()
-    assert page.evaluate("document.querySelector('main img').naturalWidth") > 0
+    page.wait_for_function("document.querySelector('main img').naturalWidth > 0")
     reading = page.url.rstrip("/").rsplit("/", 1)[1]
     for path in (
         "/admin/",
@@ -211,7 +211,6 @@ def test_every_page_works_under_its_policy(page: Page, staffed_server: EmbeddedS
     ):
         page.goto(path)
         expect(page.locator("#content")).to_be_visible()
-        assert barriers(page) == [], path
     # A page with script of the admin's own: the two lists that a permission is moved between.
     page.goto("/admin/auth/user/")
     page.click("text=visitor")
@@ -220,7 +219,31 @@ def test_every_page_works_under_its_policy(page: Page, staffed_server: EmbeddedS
     page.goto(f"/admin/sessions_app/chatsession/{session_id}/change/")
     expect(page.locator(".session-media img")).to_be_visible()
     assert page.locator(".session-copy").is_visible()  # our script has run
-    assert barriers(page) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_admin_has_no_barriers(browser: Browser, staffed_server: EmbeddedStack, scheme: Any) -> None:
+    """In a window of its own: axe styles elements while it looks, which the policy refuses and the console says."""
+    context = browser.new_context(base_url=staffed_server.base_url, color_scheme=scheme)
+    page = context.new_page()
+    page.goto("/admin/")
+    log_in(page, "operator")
+    found = staffed_server.query("SELECT id FROM sessions_app_chatsession LIMIT 1")
+    for path in (
+        "/admin/",
+        "/admin/sessions_app/chatsession/?q=sess",
+        *(f"/admin/sessions_app/chatsession/{session_id}/change/" for (session_id,) in found),
+        "/admin/inference/modelworker/",
+        "/admin/ocr/ktpextraction/",
+        "/admin/axes/accessattempt/",
+        "/admin/auth/user/",
+        "/admin/auth/user/add/",
+        "/accounts/password/",
+        "/nothing-here",
+    ):
+        page.goto(path)
+        assert barriers(page) == [], path
+    context.close()
 
 
 def test_the_api_pages_work_without_anything_from_elsewhere(page: Page) -> None:

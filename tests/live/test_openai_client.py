@@ -324,7 +324,8 @@ def test_a_full_queue_is_tried_again_by_the_sdk(start_embedded: Callable[..., Em
     server = start_embedded(MAX_OPEN_STREAMS=1)
     with openai.OpenAI(base_url=f"{server.base_url}/v1", api_key="unused", max_retries=RETRYING) as client:
         asked: dict[str, Any] = {"model": "tiny", "messages": HELLO, "stream": True, "extra_body": {"ignore_eos": True}}
-        with client.chat.completions.create(**asked, max_tokens=3500) as first:
+        # Eight answers: the one stream must be open for longer than the SDK tries.
+        with client.chat.completions.create(**asked, max_tokens=3500, n=8) as first:
             next(iter(first))
             with pytest.raises(openai.InternalServerError) as refused:
                 client.chat.completions.create(**asked, max_tokens=5)
