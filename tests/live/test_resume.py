@@ -55,7 +55,7 @@ def test_a_finished_stream_resumed_at_every_index_has_the_same_bytes(http: httpx
 def test_a_running_stream_resumed_at_every_index_has_the_same_bytes(
     server: Stack, http: httpx.Client, fields: Any
 ) -> None:
-    body = long_question(max_tokens=600, **fields)
+    body = long_question(max_tokens=2400, **fields)
     whole = bytearray()
     resumed: dict[int, bytes] = {}
     threads: list[threading.Thread] = []
