@@ -12,6 +12,7 @@ from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, render, resolve_url
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 
 from ocr.models import KtpExtraction
@@ -40,7 +41,7 @@ def forbidden(request: HttpRequest, user: User) -> HttpResponse:
     """What the user lacks, and whom to ask."""
     request.user = user
     if is_by_script(request):
-        return JsonResponse({"message": ""}, status=403)
+        return JsonResponse({"message": _("Your account may not upload cards any more.")}, status=403)
     return render(request, "ocr/forbidden.html", status=403)
 
 

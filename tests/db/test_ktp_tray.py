@@ -72,6 +72,16 @@ def test_a_script_gets_the_row_of_what_it_sent(browser):
     assert "<html" not in response.text
 
 
+def test_a_script_of_a_clerk_who_has_lost_the_right_is_told_so(browser, clerk):
+    clerk.user_permissions.clear()
+    clerk.groups.clear()
+
+    response = send(browser, specimen())
+
+    assert (response.status_code, response.json()["message"]) == (403, "Your account may not upload cards any more.")
+    assert not KtpExtraction.objects.exists()
+
+
 def test_a_script_is_told_in_words_why_a_file_is_refused(browser):
     response = send(browser, b"not an image", headers={**AS_SCRIPT, "Accept-Language": "id"})
 
