@@ -1,6 +1,6 @@
 """Sessions that grow by a clock instead of by a model: how streams are loaded beyond what a small machine generates.
 
-Everything goes through ``sessions_app.actions``, group commit and wake-ups included; only the texts are invented. It
+Everything goes through ``sessions_app.store``, group commit and wake-ups included; only the texts are invented. It
 runs as a process of its own, with the settings of the server that it feeds:
 
     python -m benchmarks.feeder open NAME SESSIONS
@@ -20,7 +20,8 @@ from django.db import transaction
 
 django.setup()
 
-from sessions_app import actions, appending, opening, wakeups  # noqa: E402  (models need the settings)
+from sessions_app import wakeups  # noqa: E402  (models need the settings)
+from sessions_app.store import appending, opening, transitions  # noqa: E402
 
 
 def open_sessions(names: Iterable[str]) -> None:
@@ -29,7 +30,7 @@ def open_sessions(names: Iterable[str]) -> None:
         # At once: a real worker beside this one hears of a session when it is committed, and finds it claimed.
         with transaction.atomic():
             opening.open_session(session_id=name, request={}, request_digest="", model="none", needs_listener=False)
-            actions.claim(name, worker="feeder")
+            transitions.claim(name, worker="feeder")
 
 
 def fill(name: str, events: int) -> None:

@@ -32,7 +32,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.serve.clients import run_clients
-from inference.engine.tiny_model import build_tiny_model
+from inference.tiny_models.vision import build_tiny_model
 from tests.live.stack import EmbeddedStack
 
 AT_ONCE = (1, 8)

@@ -45,8 +45,8 @@ def step_microseconds(folder: Path, rows: int) -> float:
     """The median of the time between two tokens of a row, while all rows decode."""
     from inference.engine.engine import Engine
     from inference.engine.loading import load_model
-    from inference.engine.tiny_model import build_tiny_model
     from inference.engine.types import GenerationRequest, Sampling
+    from inference.tiny_models.vision import build_tiny_model
 
     engine = Engine(load_model(str(build_tiny_model(folder / "tiny"))), max_batch_size=rows, torch_threads=1)
     engine.start()
@@ -77,8 +77,8 @@ def commit_microseconds(rows: int) -> float:
     from django.utils import timezone
 
     from inference.metrics import RunTimes, commit_time, fenced_appends
-    from sessions_app.appending import Append, Piece
     from sessions_app.models import ChatSession
+    from sessions_app.store.appending import Append, Piece
 
     now = timezone.now()
     runs = [RunTimes(ChatSession(id=f"s{row}", created_at=now, started_at=now, attempt=1)) for row in range(rows)]

@@ -33,7 +33,7 @@ from benchmarks.servers import (
     threads,
     web_connections,
 )
-from inference.engine.tiny_model import build_tiny_model
+from inference.tiny_models.vision import build_tiny_model
 from tests.live.stack import ScaledStack, Stack
 
 QUESTION: dict[str, Any] = {

@@ -17,7 +17,7 @@ from django.utils.translation import gettext
 
 from config.page_headers import policy_line
 from config.playground_texts import script_texts
-from ocr.prompt import INSTRUCTION
+from ocr.reading.prompt import INSTRUCTION
 
 MODULES = sorted(path.name for path in (settings.BASE_DIR / "config/static/playground").glob("*.js"))
 READER = settings.BASE_DIR / "models/ktp-reader"

@@ -15,11 +15,11 @@ from django.conf import settings
 from inference import readiness
 from inference.engine.types import Sampling
 from inference.errors import AnswerUnreadable, Conflict, Gone, OverShare, Unavailable
-from sessions_app import opening
 from sessions_app.db import in_db
 from sessions_app.hub import SessionGone, hub
 from sessions_app.models import ChatSession, Chunk, Delta
 from sessions_app.storable import storable_error
+from sessions_app.store import opening
 from sessions_app.wakeups import StreamChunk
 
 log = logging.getLogger(__name__)

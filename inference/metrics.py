@@ -14,9 +14,9 @@ from django.conf import settings
 from django.utils import timezone
 from prometheus_client import Counter, Gauge, Histogram
 
-from sessions_app.appending import Append, Closing
 from sessions_app.metrics import REGISTRY, count_end
 from sessions_app.models import ChatSession
+from sessions_app.store.appending import Append, Closing
 
 WAIT_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 TOKEN_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2.5, 5, 10)

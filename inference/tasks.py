@@ -14,8 +14,8 @@ from django.conf import settings
 def run_session(session_id: str) -> None:
     """Run one session: this one, or one whose turn it is before. A second delivery finds none and does nothing."""
     # The web processes import this module too, and must not pay for torch.
-    from inference import runner
-    from inference.worker import this_worker
+    from inference.worker import runner
+    from inference.worker.lifecycle import this_worker
 
     runner.run_session(session_id, this_worker())
 
@@ -27,8 +27,8 @@ def keep_logging(**kwargs: Any) -> None:
 
 @worker_init.connect
 def start_worker(sender: Any, **kwargs: Any) -> None:
-    from inference.runner import run_next
-    from inference.worker import this_worker
+    from inference.worker.lifecycle import this_worker
+    from inference.worker.runner import run_next
 
     worker = this_worker()
     worker.start(sender, functools.partial(run_next, worker))
@@ -36,8 +36,8 @@ def start_worker(sender: Any, **kwargs: Any) -> None:
 
 @worker_shutting_down.connect
 def drain_worker(**kwargs: Any) -> None:
-    from inference.stopping import end_by_force
-    from inference.worker import this_worker
+    from inference.worker.lifecycle import this_worker
+    from inference.worker.stopping import end_by_force
 
     end_by_force(settings.WORKER_STOP_SECONDS)
     this_worker().drain()
@@ -45,6 +45,6 @@ def drain_worker(**kwargs: Any) -> None:
 
 @worker_shutdown.connect
 def stop_worker(**kwargs: Any) -> None:
-    from inference.worker import this_worker
+    from inference.worker.lifecycle import this_worker
 
     this_worker().stop()

@@ -26,8 +26,8 @@ from ocr.desk.presenting import rows_of, timeline_of, whole_flags_of
 from ocr.desk.rights import Rights, may_see_image, user_of
 from ocr.history import RejectReason
 from ocr.models import KtpExtraction
+from ocr.reading.schema import FIELDS
 from ocr.refusals import Refused
-from ocr.schema import FIELDS
 
 COLUMNS = tuple(field.column for field in FIELDS)
 RECORD = (

@@ -17,7 +17,7 @@ from inference.readiness import check_model_available
 from ocr.card_image import check_size, make_ready
 from ocr.extraction import complete_extraction, start_extraction
 from ocr.models import KtpExtraction
-from ocr.schema import as_contract
+from ocr.reading.schema import as_contract
 from sessions_app.db import in_db
 from sessions_app.models import ChatSession
 from sessions_app.request_id import current_request_id

@@ -6,7 +6,7 @@ from django.db import models
 from django.utils.functional import lazy
 
 from ocr.masking import mask_name, mask_nik
-from ocr.schema import FIELD_BY_PATH, FIELDS, MAX_VALUE_CHARS
+from ocr.reading.schema import FIELD_BY_PATH, FIELDS, MAX_VALUE_CHARS
 
 
 def _name(path: str) -> str:
@@ -20,7 +20,7 @@ def _field(path: str) -> models.CharField[str, str]:
 
 
 class CardValues(models.Model):
-    """One column for each of ``ocr.schema.FIELDS``."""
+    """One column for each of ``ocr.reading.schema.FIELDS``."""
 
     nik = _field("nik")
     nama = _field("nama")

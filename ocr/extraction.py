@@ -18,14 +18,15 @@ from django.db import transaction
 
 from inference import generations
 from inference.engine.types import Sampling
-from ocr import card_image, doubt, metrics, prompt
-from ocr.judging import judge_answer
+from ocr import card_image, metrics
 from ocr.models import FILE_NAME_MAX_CHARS, KtpExtraction, KtpImage
-from ocr.parsing import clean, storable
-from sessions_app.actions import request_cancel
+from ocr.reading import confidence, prompt
+from ocr.reading.judging import judge_answer
+from ocr.reading.parsing import clean, storable
 from sessions_app.callers import caller_of_user
 from sessions_app.db import in_db
 from sessions_app.models import ChatSession
+from sessions_app.store.transitions import request_cancel
 
 log = logging.getLogger(__name__)
 
@@ -173,7 +174,7 @@ def complete_extraction(pk: uuid.UUID) -> KtpExtraction:
         # Finished, yet no end in its chunks: they expired before anybody looked.
         extraction.mark_failed("session_lost")
     else:
-        tokens = doubt.stored_tokens(answer.choices[0].logprobs)
+        tokens = confidence.stored_tokens(answer.choices[0].logprobs)
         reading = judge_answer(answer.text, finish_reason=answer.finish_reason, tokens=tokens)
         if extraction.mark_read(values=reading.values, raw_answer=storable(answer.text), found=reading.problems):
             metrics.count_reading(reading.problems)

@@ -8,10 +8,10 @@ from typing import Any
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from ocr import problems
 from ocr.card_values import CardValues
-from ocr.problems import Problem
-from ocr.schema import FIELDS
+from ocr.reading import problems
+from ocr.reading.problems import Problem
+from ocr.reading.schema import FIELDS
 
 #: the database's own default, for the rows that the last release writes until it is stopped
 NO_ITEMS = models.Value([], models.JSONField())

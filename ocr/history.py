@@ -10,7 +10,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from ocr.schema import FIELDS, MAX_VALUE_CHARS
+from ocr.reading.schema import FIELDS, MAX_VALUE_CHARS
 
 NOTE_MAX_CHARS = 500
 USER_NAME_MAX_CHARS = 150

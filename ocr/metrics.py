@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from prometheus_client import Counter
 
-from ocr.problem_texts import TEXTS
-from ocr.problems import Problem, is_flagged
+from ocr.reading.problem_texts import TEXTS
+from ocr.reading.problems import Problem, is_flagged
 from sessions_app.metrics import REGISTRY
 
 readings = Counter(

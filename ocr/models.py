@@ -14,11 +14,11 @@ from django.utils.translation import gettext_lazy as _
 
 from ocr.flagged import problem_columns
 from ocr.history import KtpChange, RejectReason
-from ocr.problems import Problem
 from ocr.querysets import KtpExtractionQuerySet
+from ocr.reading.problems import Problem
+from ocr.reading.schema import FIELDS
 from ocr.refusals import Refused
 from ocr.reviewing import Reviewable
-from ocr.schema import FIELDS
 from sessions_app.models import ChatSession
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ocr.history import KtpChange
-    from ocr.problems import Problem
+    from ocr.reading.problems import Problem
 
 
 class Refused(Exception):

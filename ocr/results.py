@@ -21,14 +21,14 @@ from django.views.decorators.http import require_POST
 from ocr.access import is_own, logged_in, own_or_404, sees_values, visible_or_404
 from ocr.extraction import complete_extraction
 from ocr.history import KtpChange
-from ocr.judging import judge_again
 from ocr.models import KtpExtraction
-from ocr.parsing import clean
-from ocr.problems import Problem, from_dict
+from ocr.reading.judging import judge_again
+from ocr.reading.parsing import clean
+from ocr.reading.problems import Problem, from_dict
+from ocr.reading.schema import FIELD_BY_PATH, FIELDS, MAX_VALUE_CHARS
 from ocr.refusals import FlagsOpen, NotOpen, Stale
 from ocr.reviewing import MAY_APPROVE_OWN
 from ocr.rows import Reading, field_rows, masked_rows, queue_places, read_before
-from ocr.schema import FIELD_BY_PATH, FIELDS, MAX_VALUE_CHARS
 
 #: between the parts of a confirmation's name
 SEPARATOR = "|"

@@ -16,13 +16,13 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from ocr import problems
 from ocr.flagged import Flagged, flag_key, problem_columns
 from ocr.history import KtpChange, RejectReason
-from ocr.judging import judge_again
-from ocr.parsing import clean
+from ocr.reading import problems
+from ocr.reading.judging import judge_again
+from ocr.reading.parsing import clean
+from ocr.reading.schema import FIELD_BY_PATH
 from ocr.refusals import FlagsOpen, NotOpen, ReasonMissing
-from ocr.schema import FIELD_BY_PATH
 from ocr.versioned import Versioned
 
 if TYPE_CHECKING:

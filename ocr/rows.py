@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Literal
 
 from ocr.masking import mask
 from ocr.models import KtpExtraction
-from ocr.problems import Problem
-from ocr.schema import FIELDS, Field
-from ocr.suggestions import VOCABULARIES, suggest
+from ocr.reading.problems import Problem
+from ocr.reading.schema import FIELDS, Field
+from ocr.reading.suggestions import VOCABULARIES, suggest
 from sessions_app import turns
 from sessions_app.models import ChatSession
 

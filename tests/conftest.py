@@ -16,6 +16,6 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small local model, built once a run."""
-    from inference.engine.tiny_model import build_tiny_model
+    from inference.tiny_models.vision import build_tiny_model
 
     return build_tiny_model(tmp_path_factory.mktemp("models") / "tiny")

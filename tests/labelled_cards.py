@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
-from ocr.schema import FIELDS, as_contract, empty_values
+from ocr.reading.schema import FIELDS, as_contract, empty_values
 from tests.ktp_card import CARD
 
 

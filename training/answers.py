@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from ocr.prompt import INSTRUCTION
-from ocr.schema import FIELDS, as_contract
+from ocr.reading.prompt import INSTRUCTION
+from ocr.reading.schema import FIELDS, as_contract
 
 #: for a conversation without a picture
 ONLY_READS_CARDS = (

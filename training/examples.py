@@ -9,7 +9,7 @@ from random import Random
 import numpy as np
 from PIL import Image
 
-from ocr.schema import FIELDS
+from ocr.reading.schema import FIELDS
 from ocr.specimens.specimen import Specimen
 from ocr.specimens.writing import Character
 from training.answers import answer_text

@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from inference.engine import torchvision_compat
-from ocr import prompt
+from ocr.reading import prompt
 
 #: the linear layers that get adapters: attention and feed-forward of the text, and what brings pictures into it
 TARGETS = (

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ocr.schema import FIELDS
+from ocr.reading.schema import FIELDS
 from training.attention import attend
 from training.examples import ALPHABET, COLUMNS, MOST_PLACES, ROWS
 

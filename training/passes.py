@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ocr import prompt
+from ocr.reading import prompt
 from training.attention import attend
 from training.reader_model import PATCH, PIXEL_MEAN, PIXEL_STD
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from inference.engine import torchvision_compat
-from inference.engine.tiny_model import CHAT_TEMPLATE, CONTEXT_LENGTH, END_OF_TEXT, END_OF_TURN, SPECIAL_TOKENS
+from inference.tiny_models.vision import CHAT_TEMPLATE, CONTEXT_LENGTH, END_OF_TEXT, END_OF_TURN, SPECIAL_TOKENS
 from training.examples import TOKEN_SIDE
 from training.tokenizer import make_tokenizer
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ocr.schema import FIELDS
+from ocr.reading.schema import FIELDS
 from training.feed import Batch
 from training.passes import Passes
 

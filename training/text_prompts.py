@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from inference.engine.tiny_model import CHAT_TEMPLATE, END_OF_TURN
+from inference.tiny_models.vision import CHAT_TEMPLATE, END_OF_TURN
 from training.answers import ONLY_READS_CARDS
 
 PROMPTS = (

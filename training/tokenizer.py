@@ -7,14 +7,7 @@ from typing import TYPE_CHECKING
 
 from tokenizers import AddedToken, Tokenizer, models, trainers
 
-from inference.engine.tiny_model import (
-    CONTEXT_LENGTH,
-    CORPUS,
-    END_OF_TEXT,
-    END_OF_TURN,
-    MARKUP_TOKENS,
-    SPECIAL_TOKENS,
-)
+from inference.tiny_models.vision import CONTEXT_LENGTH, CORPUS, END_OF_TEXT, END_OF_TURN, MARKUP_TOKENS, SPECIAL_TOKENS
 from training.answers import ONLY_READS_CARDS, prompt_pieces, skeleton
 
 if TYPE_CHECKING:

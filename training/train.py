@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor
 
-from inference.engine.tiny_model import END_OF_TURN
+from inference.tiny_models.vision import END_OF_TURN
 from training import checkpoint
 from training.answers import skeleton
 from training.checkpoint import Progress

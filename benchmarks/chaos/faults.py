@@ -148,5 +148,6 @@ class Injector:
         twice = [session_id for (session_id,) in rows for _ in range(2)]
         # By a process with the stack's settings: a message that is not sealed with its SECRET_KEY is dropped.
         self._stack.run_python(
-            f"import django; django.setup()\nfrom sessions_app import queue\nfor name in {twice!r}: queue.send(name)\n"
+            "import django; django.setup()\nfrom sessions_app.store import queue\n"
+            f"for name in {twice!r}: queue.send(name)\n"
         )

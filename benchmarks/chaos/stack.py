@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx
 
-from inference.engine.tiny_model import build_tiny_model, make_model, make_tokenizer
+from inference.tiny_models.vision import build_tiny_model, make_model, make_tokenizer
 from tests.faults.conftest import FaultyStack
 from tests.faults.proxy import Proxy
 from tests.live.stack import Process, free_port

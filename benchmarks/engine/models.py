@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer
 
-from inference.engine.tiny_model import TOKEN_PIXELS, build_tiny_model, make_config, make_processor
+from inference.tiny_models.vision import TOKEN_PIXELS, build_tiny_model, make_config, make_processor
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.loop.bodies import KEY
 from benchmarks.loop.stack import Memory
-from inference.engine.tiny_model import build_tiny_model
+from inference.tiny_models.vision import build_tiny_model
 from tests.live.stack import EmbeddedStack
 
 #: no server error, and what our schema declares of an answer is true

@@ -24,6 +24,10 @@ django.setup()
 import httpx  # noqa: E402  (what follows needs the settings)
 
 from benchmarks.fuzz import samples  # noqa: E402
+from inference.backends.upstream.call import Call, Said  # noqa: E402
+from inference.backends.upstream.errors import UpstreamError  # noqa: E402
+from inference.backends.upstream.relay import Relay  # noqa: E402
+from inference.backends.upstream.target import Target  # noqa: E402
 from inference.engine.handle import Handle  # noqa: E402
 from inference.engine.types import Delta, Likelihood  # noqa: E402
 from inference.errors import InvalidMedia  # noqa: E402
@@ -32,11 +36,7 @@ from inference.media.images import decode_image, image_content_type  # noqa: E40
 from inference.media.inline import decode_data_url  # noqa: E402
 from inference.media.limits import media_limits  # noqa: E402
 from inference.media.videos import sample_video  # noqa: E402
-from inference.upstream.call import Call, Said  # noqa: E402
-from inference.upstream.errors import UpstreamError  # noqa: E402
-from inference.upstream.relay import Relay  # noqa: E402
-from inference.upstream.target import Target  # noqa: E402
-from ocr.judging import judge_answer  # noqa: E402
+from ocr.reading.judging import judge_answer  # noqa: E402
 
 PARAM = "messages[0].content[0]"
 #: an upstream's stream comes in parts of this many bytes, which cut lines and characters anywhere
@@ -93,7 +93,7 @@ def read_data_url(data: bytes) -> bool:
 def read_upstream_stream(data: bytes) -> bool:
     """The whole relay of one answer, fed by a transport that has the stream already."""
     unforeseen: list[BaseException] = []
-    log = logging.getLogger("inference.upstream.relay")
+    log = logging.getLogger("inference.backends.upstream.relay")
     handler = _KeepsErrors(unforeseen)
     log.addHandler(handler)
     try:

@@ -21,7 +21,7 @@ from benchmarks.loop.plan import Plan
 from benchmarks.loop.rates import FED_NAME
 from benchmarks.loop.report import Quiet, Row
 from benchmarks.loop.stack import Memory, serving
-from inference.engine.tiny_model import build_tiny_model
+from inference.tiny_models.vision import build_tiny_model
 from tests.live.stack import ROOT
 
 #: before each request, what is measured as quiet

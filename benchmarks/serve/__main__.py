@@ -28,8 +28,8 @@ from benchmarks.serve.report import SETTINGS, Cell, figures, table
 from benchmarks.serve.servers import Server, start_embedded, start_scaled
 from inference.engine.engine import Engine
 from inference.engine.loading import load_model
-from inference.engine.tiny_model import build_tiny_model
 from inference.engine.types import GenerationRequest
+from inference.tiny_models.vision import build_tiny_model
 
 IMAGE_SIZE = (256, 192)
 WARM_UP_TOKENS = 32

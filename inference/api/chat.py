@@ -29,11 +29,11 @@ from inference.api.schemas import ChatCompletionRequest, schema_of
 from inference.errors import AnswerUnreadable, ApiError, GenerationFailed, OverShare, TimedOut, Unavailable
 from inference.generations import wait_for_answer
 from sessions_app import sse
-from sessions_app.actions import request_cancel
 from sessions_app.db import in_db
 from sessions_app.log_lines import short_id
 from sessions_app.models import ChatSession
 from sessions_app.privacy import is_a_persons
+from sessions_app.store.transitions import request_cancel
 from sessions_app.views import TooManyStreams, check_room_for_stream, stream_session
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from ocr.desk import charts
 from ocr.desk.figures import Week, recent_weeks
 from ocr.desk.rights import Rights
-from ocr.schema import FIELDS
+from ocr.reading.schema import FIELDS
 
 #: shares of corrected values at which a cell is shaded more darkly
 SHADES = (0.0, 0.02, 0.05, 0.1, 0.2)

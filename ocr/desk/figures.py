@@ -12,7 +12,7 @@ from typing import Any
 from django.utils import timezone
 
 from ocr.history import KtpChange
-from ocr.schema import FIELDS
+from ocr.reading.schema import FIELDS
 
 #: weeks on the page, this one included
 WEEKS = 12

@@ -10,12 +10,12 @@ from django.contrib.auth import get_user_model
 from django.http import QueryDict
 from django.utils.translation import gettext_lazy as _
 
-from ocr import problem_texts
 from ocr.history import NOTE_MAX_CHARS, RejectReason
 from ocr.models import KtpExtraction
-from ocr.problems import Problem
 from ocr.querysets import ANY_FLAG, NO_FLAG, QueueFilters
-from ocr.schema import FIELDS, MAX_VALUE_CHARS
+from ocr.reading import problem_texts
+from ocr.reading.problems import Problem
+from ocr.reading.schema import FIELDS, MAX_VALUE_CHARS
 
 #: POST names of the buttons
 SAVE, APPROVE, REJECT, UNCLEAR, REOPEN = "_save", "_approve", "_reject", "_unclear", "_reopen"

@@ -14,8 +14,8 @@ from ocr.desk.rights import Rights
 from ocr.history import KtpChange
 from ocr.masking import mask
 from ocr.models import KtpExtraction
-from ocr.problems import Problem
-from ocr.schema import FIELD_BY_PATH, FIELDS, Field
+from ocr.reading.problems import Problem
+from ocr.reading.schema import FIELD_BY_PATH, FIELDS, Field
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ import numpy as np
 from rapidfuzz.distance import Levenshtein
 
 from ocr.evaluation.results import Result, normalise
-from ocr.schema import FIELDS
+from ocr.reading.schema import FIELDS
 
 NIK_DIGITS = 16
 

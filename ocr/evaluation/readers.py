@@ -14,12 +14,13 @@ from inference.engine.types import Delta, GenerationRequest
 from inference.errors import ApiError
 from inference.media.images import decode_image
 from inference.media.limits import media_limits
-from ocr import card_image, doubt, prompt
+from ocr import card_image
 from ocr.evaluation.results import Answer, failed_answer
 from ocr.extraction import sampling
-from ocr.judging import judge_answer
-from ocr.problems import from_dict
-from ocr.schema import from_contract
+from ocr.reading import confidence, prompt
+from ocr.reading.judging import judge_answer
+from ocr.reading.problems import from_dict
+from ocr.reading.schema import from_contract
 
 if TYPE_CHECKING:
     from inference.engine.engine import Engine
@@ -52,7 +53,7 @@ class EngineReader:
     def __init__(self, on_progress: Callable[[str], None]) -> None:
         """Loads the model, which takes seconds to minutes. Raises ``ReaderUnusable``."""
         # torch comes with it, and a reader over HTTP does without.
-        from inference.engine_start import start_engine
+        from inference.backends.engine_start import start_engine
 
         try:
             loaded, self._engine = start_engine(lambda progress: on_progress(str(progress)))
@@ -75,7 +76,7 @@ class EngineReader:
         self._engine.stop()
 
 
-def ask(engine: Engine, data: bytes) -> tuple[str, str, list[doubt.Token]]:
+def ask(engine: Engine, data: bytes) -> tuple[str, str, list[confidence.Token]]:
     """The model's words on one picture, thoughts left out, why they ended, and all its tokens.
 
     Raises ``ApiError``, ``EngineError``.
@@ -84,13 +85,13 @@ def ask(engine: Engine, data: bytes) -> tuple[str, str, list[doubt.Token]]:
     picture = decode_image(card_image.prepare(data, media_limits()).data, media_limits(), "image")
     request = GenerationRequest(messages=prompt.messages(), sampling=sampling(), images=[picture])
     texts: list[str] = []
-    tokens: list[doubt.Token] = []
+    tokens: list[confidence.Token] = []
     finish_reason = ""
     for item in engine.submit(request):
         if isinstance(item, Delta):
             texts.append(item.text)
             tokens += [
-                doubt.Token(
+                confidence.Token(
                     told.chosen.raw or b"",
                     told.chosen.logprob,
                     tuple((other.raw or b"", other.logprob) for other in told.top),

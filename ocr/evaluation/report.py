@@ -10,7 +10,7 @@ from typing import Any
 
 from ocr.evaluation.metrics import Figures, Rate, figures
 from ocr.evaluation.results import Result
-from ocr.schema import FIELD_BY_PATH
+from ocr.reading.schema import FIELD_BY_PATH
 
 #: attribute of ``Figures`` → what it is called in the tables
 RATES: dict[str, str] = {

@@ -6,9 +6,9 @@ import unicodedata
 from dataclasses import dataclass
 
 from ocr.evaluation.specimens import Specimen
-from ocr.parsing import UNREADABLE_CODES
-from ocr.problems import FLAGGING, Problem
-from ocr.schema import FIELDS, empty_values
+from ocr.reading.parsing import UNREADABLE_CODES
+from ocr.reading.problems import FLAGGING, Problem
+from ocr.reading.schema import FIELDS, empty_values
 
 
 @dataclass(frozen=True, slots=True)

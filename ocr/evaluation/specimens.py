@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
-from ocr.schema import FIELDS, as_contract, from_contract
+from ocr.reading.schema import FIELDS, as_contract, from_contract
 
 LABELS = "labels.jsonl"
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from PIL import Image
 
-from ocr.schema import FIELD_BY_PATH, KtpFields, as_contract, from_contract
+from ocr.reading.schema import FIELD_BY_PATH, KtpFields, as_contract, from_contract
 from ocr.specimens.card import draw_card
 from ocr.specimens.conditions import CONDITIONS, show, spoil
 from ocr.specimens.fonts import Faces, packaged_faces

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ocr.vocabularies import OCCUPATIONS
+from ocr.reading.vocabularies import OCCUPATIONS
 
 PROVINCES: dict[str, str] = {
     "11": "ACEH",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sessions_app import queue, wakeups
+from sessions_app import wakeups
+from sessions_app.store import queue
 from sessions_app.wakeups import Wakeup
 from tests.db.scripted_upstream import start_engine, upstream  # noqa: F401  (fixtures)
 

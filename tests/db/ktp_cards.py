@@ -10,8 +10,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ocr.extraction import complete_extraction
 from ocr.models import KtpExtraction, KtpImage
-from ocr.schema import as_contract
-from sessions_app import actions, appending, opening
+from ocr.reading.schema import as_contract
+from sessions_app.store import appending, opening, transitions
 from tests.ktp_card import CARD
 
 CARD_JSON = json.dumps(as_contract(CARD))
@@ -53,7 +53,7 @@ def answer(
     doubted: str = "",
 ) -> None:
     """Run the session as a worker would, to this end. The model was not sure of the part ``doubted``."""
-    session = actions.claim(session_id or "", worker="test")
+    session = transitions.claim(session_id or "", worker="test")
     assert session is not None
     pieces = [appending.Piece({"type": "reasoning", "text": reasoning})] if reasoning else []
     at = text.index(doubted)

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
+from inference.backends.upstream.engine import UpstreamEngine
+from inference.backends.upstream.target import Resume, Target
 from inference.engine.types import Delta, Finish
-from inference.upstream.engine import UpstreamEngine
-from inference.upstream.target import Resume, Target
-from sessions_app import appending, opening
 from sessions_app.models import ChatSession
 from sessions_app.storable import UNKNOWN_TOKEN
+from sessions_app.store import appending, opening
 from tests.db.session_states import claimed
 
 KEY = "sk-upstream-0123456789"

@@ -8,10 +8,10 @@ from typing import Any
 
 from django.utils import timezone
 
-from sessions_app import actions, appending, opening
-from sessions_app.appending import Append, Closing, Piece
 from sessions_app.models import ChatSession, Chunk, Delta
-from sessions_app.opening import NewMedia
+from sessions_app.store import appending, opening, transitions
+from sessions_app.store.appending import Append, Closing, Piece
+from sessions_app.store.opening import NewMedia
 
 WORKER = "gpu-host:4711:abc"
 #: one white pixel
@@ -36,7 +36,7 @@ def png(content_type: str = "image/png") -> NewMedia:
 
 
 def claimed(session: ChatSession, **noted: Any) -> ChatSession:
-    running = actions.claim(session.pk, worker=WORKER, fingerprint=noted)
+    running = transitions.claim(session.pk, worker=WORKER, fingerprint=noted)
     assert running is not None
     return running
 

@@ -11,13 +11,13 @@ import pytest
 from django.conf import settings
 from django.db import DataError, InterfaceError, OperationalError
 
-from inference import chunk_writer
-from inference.chunk_writer import ChunkWriter, Run
 from inference.engine.types import Delta as EngineDelta
 from inference.engine.types import Likelihood, TokenLogprobs
-from sessions_app import actions, appending
-from sessions_app.appending import Append, Closing
+from inference.worker import chunk_writer
+from inference.worker.chunk_writer import ChunkWriter, Run
 from sessions_app.models import ChatSession, Chunk
+from sessions_app.store import appending, transitions
+from sessions_app.store.appending import Append, Closing
 from tests.db.session_states import claimed, open_session
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -329,7 +329,7 @@ def test_a_session_that_is_handed_back_in_the_middle_of_a_character_goes_on_with
             run.add(EngineDelta((token,), text=said))
         assert worker.writer.flush(run, DEADLINE_SECONDS)
         worker.writer.forget(run)
-        assert actions.release(run.session_id, run.attempt)
+        assert transitions.release(run.session_id, run.attempt)
         heir = worker.go_on(claimed(ChatSession.objects.get(pk=run.session_id)))
         committed = Chunk.objects.token_ids_of(run.session_id)
         for token, said in deltas[len(committed) :]:
@@ -412,7 +412,7 @@ def test_a_session_taken_over_goes_on_at_its_index(worker: Worker) -> None:
     say(run, "satu ")
     assert worker.writer.flush(run, DEADLINE_SECONDS)
     worker.writer.forget(run)
-    assert actions.release("a", run.attempt)
+    assert transitions.release("a", run.attempt)
     heir = worker.go_on(claimed(ChatSession.objects.get(pk="a")))
     say(heir, "dua")
     assert finish(heir).state == State.COMPLETED
@@ -455,7 +455,7 @@ def test_a_lost_session_stops_its_engine_and_nothing_more_is_written(worker: Wor
 
 def test_a_cancel_is_seen_while_the_engine_says_nothing(worker: Worker) -> None:
     run, other = worker.begin(), worker.begin()
-    actions.request_cancel(run.session_id)
+    transitions.request_cancel(run.session_id)
     until(lambda: worker.stopped == [run.session_id])
     assert run.is_cancelled
     assert not other.is_cancelled
@@ -584,7 +584,7 @@ def test_a_session_whose_end_cannot_be_written_either_is_let_go(worker: Worker, 
 def test_a_session_that_the_same_worker_claims_anew_has_one_run_and_the_old_one_ends(worker: Worker) -> None:
     old = worker.begin("again")
     session = ChatSession.objects.get(pk="again")
-    assert actions.release("again", session.attempt)
+    assert transitions.release("again", session.attempt)
     new = worker.go_on(claimed(session))
     assert old.done.wait(DEADLINE_SECONDS)
     assert old.is_lost

@@ -15,11 +15,12 @@ from django.conf import settings
 from django.db import OperationalError
 from django.utils import timezone
 
-from sessions_app import appending, hub, sweeper, wakeups
-from sessions_app.appending import Append, Closing, Piece
+from sessions_app import hub, wakeups
 from sessions_app.db import in_db
 from sessions_app.hub import BUFFER_CHUNKS, PAGE_CHUNKS, Hub, SessionGone
 from sessions_app.models import ChatSession, Chunk, Delta, Presence
+from sessions_app.store import appending, sweeper
+from sessions_app.store.appending import Append, Closing, Piece
 from sessions_app.wakeups import InProcessTransport, Receiver, RedisTransport, StreamChunk, Wakeup
 from tests import services
 from tests.db.session_states import claimed, completed, open_session, say, text

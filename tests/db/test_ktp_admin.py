@@ -8,7 +8,7 @@ from django.contrib.admin.utils import quote
 from django.contrib.auth.models import Permission
 
 from ocr.models import KtpExtraction
-from ocr.schema import FIELDS
+from ocr.reading.schema import FIELDS
 from tests.db.ktp_cards import CARD_JSON, FLAGGED_JSON, answer, read_extraction, reading_extraction
 from tests.ktp_card import CARD
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from inference.models import ModelWorker
 from ocr.models import KtpExtraction
-from ocr.schema import FIELDS, as_contract
+from ocr.reading.schema import FIELDS, as_contract
 from sessions_app.models import ChatSession
 from tests.db.ktp_cards import CARD_JSON, FLAGGED_JSON, answer, specimen
 from tests.ktp_card import CARD

@@ -8,9 +8,9 @@ from django.utils import timezone
 
 from ocr.extraction import ABANDONED_SECONDS, complete_extraction, complete_finished, safe_name
 from ocr.models import KtpExtraction, KtpImage
-from ocr.schema import empty_values
-from sessions_app import actions, sweeper
+from ocr.reading.schema import empty_values
 from sessions_app.models import ChatSession
+from sessions_app.store import sweeper, transitions
 from tests.db.ktp_cards import CARD_JSON, FLAGGED_JSON, answer, read_extraction, reading_extraction
 from tests.ktp_card import CARD
 
@@ -30,7 +30,7 @@ def test_nothing_happens_while_the_session_runs():
     extraction = reading_extraction()
 
     assert complete_extraction(extraction.pk).state == "reading"
-    actions.claim(extraction.session_id or "", worker="test")
+    transitions.claim(extraction.session_id or "", worker="test")
     assert complete_extraction(extraction.pk).state == "reading"
     assert complete_finished() == 0
 
@@ -137,7 +137,7 @@ def test_a_failed_session_fails_the_reading_without_the_servers_words():
 
 def test_a_cancelled_session_fails_the_reading():
     extraction = reading_extraction()
-    actions.request_cancel(extraction.session_id or "")
+    transitions.request_cancel(extraction.session_id or "")
 
     extraction = complete_extraction(extraction.pk)
 

@@ -9,7 +9,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
 
 from ocr.models import KtpExtraction
-from ocr.problems import Problem
+from ocr.reading.problems import Problem
 
 BEFORE = [("ocr", "0001_initial")]
 

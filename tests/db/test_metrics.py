@@ -12,19 +12,21 @@ from django.db import OperationalError
 from django.utils import timezone
 from prometheus_client.exposition import generate_latest
 
-from inference import chunk_writer, fleet
-from inference.chunk_writer import ChunkWriter, Run
+from inference import fleet
 from inference.engine.engine import EngineStats
 from inference.engine.types import Delta
 from inference.metrics import EngineReader, RunTimes
 from inference.models import ModelWorker
+from inference.worker import chunk_writer
+from inference.worker.chunk_writer import ChunkWriter, Run
 from ocr.extraction import complete_extraction
 from ocr.metrics import count_reading
-from ocr.problems import Problem
-from sessions_app import actions, appending, hub, wakeups
-from sessions_app.appending import Closing
+from ocr.reading.problems import Problem
+from sessions_app import hub, wakeups
 from sessions_app.db import in_db
 from sessions_app.models import ChatSession
+from sessions_app.store import appending, transitions
+from sessions_app.store.appending import Closing
 from sessions_app.wakeups import InProcessTransport
 from tests.db.ktp_cards import read_extraction
 from tests.db.session_states import claimed, completed, lapse, open_session, png, say, text
@@ -171,8 +173,8 @@ def test_every_end_is_under_one_of_five_reasons(writer: ChunkWriter, closing: di
 
 def test_a_session_that_ends_without_a_worker_is_counted_too() -> None:
     with moved() as change:
-        actions.request_cancel(open_session().pk)
-        actions.fail(open_session().pk, error={"message": "no"})
+        transitions.request_cancel(open_session().pk)
+        transitions.fail(open_session().pk, error={"message": "no"})
     assert change['sambung:request_success_total{finished_reason="abort"}'] == 1
     assert change['sambung:request_success_total{finished_reason="error"}'] == 1
 

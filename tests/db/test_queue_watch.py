@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import pytest
 from django.utils import timezone
 
-from inference.queue_watch import QueueWatch
-from sessions_app import actions
+from inference.worker.queue_watch import QueueWatch
 from sessions_app.models import ChatSession
+from sessions_app.store import transitions
 from sessions_app.turns import Slot
 from tests.db.session_states import claimed, completed, open_session
 
@@ -127,7 +127,7 @@ def all_slots_taken_by(caller: str, room: Room) -> None:
     """And one more of each kind is reserved."""
     room.reserved = {slot: threading.BoundedSemaphore(1) for slot in (Slot.CARD, Slot.NEWCOMER)}
     for _ in range(2):
-        assert actions.claim(open_session(caller=caller).pk, worker=room.name)
+        assert transitions.claim(open_session(caller=caller).pk, worker=room.name)
         assert room.slots.acquire(blocking=False)
     for _ in range(3):
         open_session(caller=caller)

@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 from django.db import OperationalError
 
-from inference import runner
+from inference.backends.local import generation_requests
 from inference.engine.errors import EngineError, PromptTooLong
 from inference.engine.vision import ModelVision, VisionSizes
-from inference.local_engine import generation_requests
 from inference.models import ModelWorker
-from inference.worker import Worker
-from sessions_app import actions, appending
+from inference.worker import runner
+from inference.worker.lifecycle import Worker
 from sessions_app.models import ChatSession, Chunk
-from sessions_app.opening import NewMedia
+from sessions_app.store import appending, transitions
+from sessions_app.store.opening import NewMedia
 from tests.db.session_states import claimed, open_session, png, say, text
 from tests.media_samples import image_bytes
 
@@ -164,14 +164,14 @@ def test_a_database_that_fails_at_the_claim_leaves_the_session_to_the_next_look(
 
     session = open_session()
     with monkeypatch.context() as broken:
-        broken.setattr(actions, "claim_next", away)
+        broken.setattr(transitions, "claim_next", away)
         assert run(session, worker) == State.QUEUED
     assert worker.slots.acquire(blocking=False)
 
 
 def test_what_was_cancelled_before_it_ran_is_not_claimed(worker: Worker) -> None:
     session = open_session()
-    actions.request_cancel(session.pk)
+    transitions.request_cancel(session.pk)
     assert run(session, worker) == State.CANCELLED
     assert session.worker == ""
 
@@ -186,7 +186,7 @@ def test_a_database_that_fails_while_it_is_read_costs_a_session_its_lease_and_no
     request = {"messages": [{"role": "user", "content": "Apa ini?"}], "sampling": {"max_tokens": 5}}
     session = claimed(open_session(request=request), **NoEngine.fingerprint)
     say(session, text("Sebuah"))
-    actions.release(session.pk, 1)
+    transitions.release(session.pk, 1)
     assert run(session, worker) == State.RUNNING
     assert session.attempt == 2
     assert Chunk.objects.filter(session=session).count() == 2
@@ -207,7 +207,7 @@ def test_weights_that_differ_do_not_go_on_with_a_text(worker: Worker) -> None:
     assert not appending.append(
         [appending.Append(session.pk, 1, 1, [appending.Piece({"type": "text", "text": "a"}, [1])])]
     )
-    actions.release(session.pk, 1)
+    transitions.release(session.pk, 1)
     assert run(session, worker) == State.FAILED
     assert session.error is not None
     assert "differs in" in session.error["message"]

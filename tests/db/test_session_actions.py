@@ -12,9 +12,9 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
-from sessions_app import actions, appending
-from sessions_app.appending import Append, Closing, Piece
 from sessions_app.models import ChatSession, Chunk
+from sessions_app.store import appending, transitions
+from sessions_app.store.appending import Append, Closing, Piece
 from sessions_app.wakeups import Wakeup
 from tests.db.session_states import (
     WORKER,
@@ -40,7 +40,7 @@ ERROR = {"message": "it broke", "type": "server_error", "param": None, "code": "
 
 
 def test_a_claim_gives_a_lease_and_a_higher_number() -> None:
-    session = actions.claim(open_session().pk, worker="w1")
+    session = transitions.claim(open_session().pk, worker="w1")
     assert session is not None
     assert (session.state, session.attempt, session.worker, session.next_index) == (State.RUNNING, 1, "w1", 1)
     assert session.lease_expires_at is not None
@@ -49,15 +49,15 @@ def test_a_claim_gives_a_lease_and_a_higher_number() -> None:
 
 
 def test_what_runs_or_has_ended_or_is_not_there_cannot_be_claimed() -> None:
-    assert actions.claim(claimed(open_session()).pk, worker="w2") is None
-    assert actions.claim(completed().pk, worker="w2") is None
-    assert actions.claim("none", worker="w2") is None
+    assert transitions.claim(claimed(open_session()).pk, worker="w2") is None
+    assert transitions.claim(completed().pk, worker="w2") is None
+    assert transitions.claim("none", worker="w2") is None
 
 
 def test_a_lapsed_lease_can_be_claimed_and_the_first_start_is_kept() -> None:
     first = claimed(open_session())
     lapse(first)
-    second = actions.claim(first.pk, worker="w2")
+    second = transitions.claim(first.pk, worker="w2")
     assert second is not None
     assert (second.attempt, second.worker, second.started_at) == (2, "w2", first.started_at)
 
@@ -69,7 +69,7 @@ def test_of_many_claims_at_once_one_gets_it(is_lapsed: bool) -> None:
         if is_lapsed:
             claimed(session)
             lapse(session)
-        got = at_once(*times(lambda: actions.claim(session.pk, worker="w"), 4))  # noqa: B023
+        got = at_once(*times(lambda: transitions.claim(session.pk, worker="w"), 4))  # noqa: B023
         assert [claim.attempt for claim in got if claim] == [2 if is_lapsed else 1]
 
 
@@ -99,28 +99,28 @@ def test_of_one_caller_what_a_lost_worker_began_comes_next_and_then_the_oldest()
             lapse(claimed(session))
     claimed(open_session())
     completed()
-    taken = [actions.claim_next(worker="w") for _ in range(4)]
+    taken = [transitions.claim_next(worker="w") for _ in range(4)]
     assert [session and session.pk for session in taken] == ["silent", "old", "young", None]
     assert [session and session.attempt for session in taken] == [2, 1, 1, None]
 
 
 def test_a_worker_leaves_its_own_lapsed_session_to_its_writer_and_the_sweeper() -> None:
-    session = actions.claim(open_session().pk, worker="w")
+    session = transitions.claim(open_session().pk, worker="w")
     assert session is not None
     lapse(session)
-    assert actions.claim_next(worker="w") is None
-    again = actions.claim_next(worker="other")
+    assert transitions.claim_next(worker="w") is None
+    again = transitions.claim_next(worker="other")
     assert again is not None
     assert again.pk == session.pk
 
 
 def test_of_many_that_take_the_next_at_once_each_gets_another() -> None:
     names = {open_session().pk for _ in range(6)}
-    taken = at_once(*times(lambda: actions.claim_next(worker="w"), 8))
+    taken = at_once(*times(lambda: transitions.claim_next(worker="w"), 8))
     found = [session.pk for session in taken if session is not None]
     # On PostgreSQL one may pass over a row that another has just locked, and find it gone.
     assert len(found) == len(set(found))
-    while (session := actions.claim_next(worker="w")) is not None:
+    while (session := transitions.claim_next(worker="w")) is not None:
         found.append(session.pk)
     assert sorted(found) == sorted(names)
 
@@ -139,7 +139,7 @@ def test_a_row_that_somebody_frozen_holds_locked_holds_up_nobody() -> None:
     def take() -> ChatSession | None:
         assert locked.wait(DEADLINE_SECONDS)
         try:
-            return actions.claim_next(worker="w")
+            return transitions.claim_next(worker="w")
         finally:
             may_end.set()
 
@@ -154,7 +154,7 @@ def test_one_that_has_lost_too_many_workers_is_left_alone(settings: Any) -> None
     lapse(session)
     assert claimed(session).workers_lost == 1
     lapse(session)
-    assert actions.claim(session.pk, worker="w3") is None
+    assert transitions.claim(session.pk, worker="w3") is None
 
 
 # --- release ---
@@ -163,7 +163,7 @@ def test_one_that_has_lost_too_many_workers_is_left_alone(settings: Any) -> None
 def test_a_session_handed_back_waits_again_with_what_it_has(sent: list[str]) -> None:
     session = claimed(open_session(session_id="a"))
     assert append(session, "a")
-    assert actions.release("a", 1)
+    assert transitions.release("a", 1)
     session.refresh_from_db()
     assert (session.state, session.attempt, session.next_index, session.worker) == (State.QUEUED, 1, 2, "")
     assert sent == ["a", "a"]
@@ -175,8 +175,8 @@ def test_only_its_holder_hands_a_session_back(sent: list[str]) -> None:
     session = claimed(open_session(session_id="a"))
     lapse(session)
     claimed(session)
-    assert not actions.release("a", 1)
-    assert not actions.release(completed().pk, 1)
+    assert not transitions.release("a", 1)
+    assert not transitions.release(completed().pk, 1)
     session.refresh_from_db()
     assert session.state == State.RUNNING
 
@@ -184,8 +184,8 @@ def test_only_its_holder_hands_a_session_back(sent: list[str]) -> None:
 def test_a_session_handed_back_after_a_cancel_ends_at_once() -> None:
     session = claimed(open_session())
     assert append(session, "a")
-    actions.request_cancel(session.pk)
-    assert actions.release(session.pk, 1)
+    transitions.request_cancel(session.pk)
+    assert transitions.release(session.pk, 1)
     check_log(session)
     assert session.state == State.CANCELLED
 
@@ -195,30 +195,30 @@ def test_a_session_handed_back_after_a_cancel_ends_at_once() -> None:
 
 def test_what_waits_is_cancelled_at_once(told: list[Wakeup]) -> None:
     session = open_session()
-    assert actions.request_cancel(session.pk).state == State.CANCELLED
+    assert transitions.request_cancel(session.pk).state == State.CANCELLED
     check_log(session)
     assert log_of(session) == [(0, "start"), (1, "finish"), (2, "usage"), (3, "end")]
     assert (session.finish_reason, session.completion_tokens) == ("cancelled", 0)
     assert told[-1].last_index == 3
-    assert actions.claim(session.pk, worker=WORKER) is None
+    assert transitions.claim(session.pk, worker=WORKER) is None
 
 
 def test_what_runs_is_marked_for_its_worker() -> None:
     session = claimed(open_session())
-    assert actions.request_cancel(session.pk).state == State.RUNNING
-    assert actions.cancel_requested_among([session.pk, "none"]) == {session.pk}
+    assert transitions.request_cancel(session.pk).state == State.RUNNING
+    assert transitions.cancel_requested_among([session.pk, "none"]) == {session.pk}
     session.refresh_from_db()
     first = session.cancel_requested_at
-    assert actions.request_cancel(session.pk).cancel_requested_at == first
+    assert transitions.request_cancel(session.pk).cancel_requested_at == first
     assert append(session, "a", closing=Closing(reason="cancelled"))
-    assert actions.cancel_requested_among([session.pk]) == set()
+    assert transitions.cancel_requested_among([session.pk]) == set()
 
 
 def test_what_a_dead_worker_ran_is_cancelled_at_once_and_the_dead_stay_dead() -> None:
     session = claimed(open_session())
     assert append(session, "a", "b")
     lapse(session)
-    assert actions.request_cancel(session.pk).state == State.CANCELLED
+    assert transitions.request_cancel(session.pk).state == State.CANCELLED
     zombie = session.attempt
     check_log(session)
     assert session.attempt > zombie
@@ -231,7 +231,7 @@ def test_cancelling_what_has_ended_changes_nothing(closing: Closing) -> None:
     assert append(session, "a", closing=closing)
     session.refresh_from_db()
     before = log_of(session)
-    after = actions.request_cancel(session.pk)
+    after = transitions.request_cancel(session.pk)
     assert (after.state, after.attempt, after.next_index) == (session.state, session.attempt, session.next_index)
     assert after.cancel_requested_at is None
     assert log_of(session) == before
@@ -239,7 +239,7 @@ def test_cancelling_what_has_ended_changes_nothing(closing: Closing) -> None:
 
 def test_cancelling_what_is_not_there_says_so() -> None:
     with pytest.raises(ChatSession.DoesNotExist):
-        actions.request_cancel("none")
+        transitions.request_cancel("none")
 
 
 def test_what_nobody_runs_can_be_failed_and_keeps_what_it_has() -> None:
@@ -247,7 +247,7 @@ def test_what_nobody_runs_can_be_failed_and_keeps_what_it_has() -> None:
     assert append(dead, "a")
     lapse(dead)
     for session in (waiting, dead):
-        assert actions.fail(session.pk, error=ERROR, status=503)
+        assert transitions.fail(session.pk, error=ERROR, status=503)
         check_log(session)
         assert (session.state, session.error) == (State.FAILED, ERROR)
         last = Chunk.objects.get(session=session, index=session.next_index - 1)
@@ -257,24 +257,24 @@ def test_what_nobody_runs_can_be_failed_and_keeps_what_it_has() -> None:
 
 def test_what_somebody_runs_or_has_ended_is_not_failed() -> None:
     for session in (claimed(open_session()), completed()):
-        assert not actions.fail(session.pk, error=ERROR)
+        assert not transitions.fail(session.pk, error=ERROR)
         check_log(session)
-    assert not actions.fail("none", error=ERROR)
+    assert not transitions.fail("none", error=ERROR)
 
 
 # --- all of it at the same time ---
 
 
-@pytest.mark.parametrize("end", [actions.request_cancel, lambda pk: actions.fail(pk, error=ERROR)])
+@pytest.mark.parametrize("end", [transitions.request_cancel, lambda pk: transitions.fail(pk, error=ERROR)])
 def test_of_many_ends_at_once_one_is_written(end: Any) -> None:
     for _ in range(5):
         session = claimed(open_session())
         lapse(session)
         at_once(
             lambda: end(session.pk),  # noqa: B023
-            lambda: actions.request_cancel(session.pk),  # noqa: B023
+            lambda: transitions.request_cancel(session.pk),  # noqa: B023
             lambda: append(session, "a", closing=Closing()),  # noqa: B023
-            lambda: actions.fail(session.pk, error=ERROR),  # noqa: B023
+            lambda: transitions.fail(session.pk, error=ERROR),  # noqa: B023
         )
         check_log(session)
         assert session.is_finished
@@ -291,7 +291,7 @@ def test_a_zombie_never_writes_between_the_lines_of_its_heirs(settings: Any) -> 
             """Claim whenever it can be had, and write until it is lost; the attempts that this thread wrote as."""
             mine: list[int] = []
             while not over.is_set():  # noqa: B023
-                held = actions.claim(session.pk, worker="w")  # noqa: B023
+                held = transitions.claim(session.pk, worker="w")  # noqa: B023
                 if held is None:
                     continue
                 mine.append(held.attempt)

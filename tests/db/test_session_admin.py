@@ -12,8 +12,9 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from sessions_app import actions, appending, figures, opening, sweeper
+from sessions_app.admin import formatting
 from sessions_app.models import ChatSession, Chunk, Delta, SessionMedia
+from sessions_app.store import appending, opening, sweeper, transitions
 from tests.db.session_states import claimed, completed, failed, open_session, png, reasoning, say, text
 
 pytestmark = pytest.mark.django_db
@@ -183,7 +184,7 @@ def test_cancel_selected_ends_a_queued_session_with_its_terminal_chunks(operator
 def test_cancel_selected_marks_a_running_session_for_its_worker(operator: Client) -> None:
     running = claimed(open_session())
     run_action(operator, "cancel_selected", running)
-    assert actions.cancel_requested_among([running.pk]) == {running.pk}
+    assert transitions.cancel_requested_among([running.pk]) == {running.pk}
     running.refresh_from_db()
     assert running.state == ChatSession.State.RUNNING
 
@@ -475,4 +476,4 @@ def test_pages_open_for_ids_that_look_like_the_admins_own_quoting(operator: Clie
     ],
 )
 def test_durations_are_written_in_two_figures(seconds: float, written: str) -> None:
-    assert figures.duration(datetime.timedelta(seconds=seconds)) == written
+    assert formatting.duration(datetime.timedelta(seconds=seconds)) == written

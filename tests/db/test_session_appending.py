@@ -6,9 +6,10 @@ import pytest
 from django.db import IntegrityError
 from django.utils import timezone
 
-from sessions_app import actions, appending, wakeups
-from sessions_app.appending import Append, Closing, Piece
+from sessions_app import wakeups
 from sessions_app.models import ChatSession, Chunk
+from sessions_app.store import appending, transitions
+from sessions_app.store.appending import Append, Closing, Piece
 from sessions_app.wakeups import Wakeup
 from tests.db.session_states import (
     append,
@@ -68,7 +69,7 @@ def test_nothing_is_appended_after_the_end() -> None:
 
 def test_nothing_is_appended_to_what_was_handed_back() -> None:
     session = claimed(open_session())
-    assert actions.release(session.pk, session.attempt)
+    assert transitions.release(session.pk, session.attempt)
     assert not append(session, "a")
     assert log_of(session) == [(0, "start")]
 

@@ -13,10 +13,10 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db import OperationalError, connections
 
-from sessions_app import sweeper
-from sessions_app.appending import Closing
 from sessions_app.management import tail
 from sessions_app.models import ChatSession, Chunk
+from sessions_app.store import sweeper
+from sessions_app.store.appending import Closing
 from tests.db.session_states import claimed, completed, failed, log_of, open_session, reasoning, say, text
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -16,11 +16,12 @@ from django.test import Client
 from django.utils import timezone
 
 from config.asgi import application
-from sessions_app import actions, sweeper, watchers
-from sessions_app.appending import Closing
+from sessions_app import watchers
 from sessions_app.db import in_db
 from sessions_app.hub import hub
 from sessions_app.models import ChatSession
+from sessions_app.store import sweeper, transitions
+from sessions_app.store.appending import Closing
 from tests.db.session_states import claimed, completed, open_session, say, text
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -157,7 +158,7 @@ def test_a_session_cancelled_while_it_is_watched_ends_the_view(cookie: str) -> N
     async def main() -> None:
         watcher = await opened(session.pk, cookie, "?after=0")
         assert await hear(watcher) == {"state": "queued"}
-        await in_db(actions.request_cancel, session.pk)
+        await in_db(transitions.request_cancel, session.pk)
         assert [chunk["index"] for chunk in await hear_chunks(watcher, up_to=3)] == [1, 2, 3]
         assert await hear(watcher) == {"state": "cancelled", "final": True}
         assert await hear_close(watcher) == 1000

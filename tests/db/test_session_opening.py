@@ -7,9 +7,9 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 
 from config.celery_app import app as celery_app
-from sessions_app import opening
 from sessions_app.models import ChatSession, Chunk, Presence, SessionMedia
-from sessions_app.opening import QueueFull, SessionConflict
+from sessions_app.store import opening
+from sessions_app.store.opening import QueueFull, SessionConflict
 from tests.db.session_states import (
     claimed,
     log_of,

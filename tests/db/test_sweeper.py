@@ -10,10 +10,10 @@ from django.conf import settings
 from django.db import OperationalError
 from django.utils import timezone
 
-from sessions_app import actions, queue, sweeper
 from sessions_app.models import ChatSession, Chunk, Presence, SessionMedia
 from sessions_app.signals import swept
-from sessions_app.sweeper import Sweeper, sweep
+from sessions_app.store import queue, sweeper, transitions
+from sessions_app.store.sweeper import Sweeper, sweep
 from tests.db.session_states import claimed, completed, failed, open_session, png, say, text
 from tests.db.threads import at_once, times
 
@@ -99,13 +99,13 @@ def test_a_silent_worker_that_renews_in_time_keeps_its_session() -> None:
 
 def test_what_is_renewed_between_the_look_and_the_change_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     session = lapsed()
-    release = actions.release
+    release = transitions.release
 
     def late(*args: object, **kwargs: object) -> bool:
         say(session, text("masih"))
         return release(*args, **kwargs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(actions, "release", late)
+    monkeypatch.setattr(transitions, "release", late)
     sweeper.take_back_lapsed()
     assert state_of(session) == State.RUNNING
 
@@ -369,6 +369,6 @@ def test_the_sweepers_thread_goes_on_after_a_failure(
 def test_a_failed_session_expires_like_any_other() -> None:
     change(failed(), finished_at=ago(settings.SESSIONS_TTL_SECONDS + 1))
     waiting = open_session()
-    actions.fail(waiting.pk, error={"message": "it broke"})
+    transitions.fail(waiting.pk, error={"message": "it broke"})
     change(waiting, finished_at=ago(settings.SESSIONS_TTL_SECONDS + 1))
     assert sweep() == {"expired": 2}

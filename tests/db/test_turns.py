@@ -10,9 +10,10 @@ from collections.abc import Iterator
 import pytest
 from django.utils import timezone
 
-from sessions_app import actions, turns
-from sessions_app.appending import Closing
+from sessions_app import turns
 from sessions_app.models import ChatSession
+from sessions_app.store import transitions
+from sessions_app.store.appending import Closing
 from sessions_app.turns import Slot
 from tests.db.session_states import claimed, completed, lapse, open_session, say
 from tests.db.session_states import text as said
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Nothing is sent to workers, and no two rows are of the same moment."""
-    monkeypatch.setattr("sessions_app.queue.send", lambda session_id: None)
+    monkeypatch.setattr("sessions_app.store.queue.send", lambda session_id: None)
     began, ticks = timezone.now(), iter(range(10**6))
     monkeypatch.setattr("django.utils.timezone.now", lambda: began + datetime.timedelta(milliseconds=next(ticks)))
     yield
@@ -36,7 +37,7 @@ def wait_many(caller: str, count: int, origin: str = "chat") -> None:
 
 
 def next_caller(slot: Slot = Slot.COMMON) -> str | None:
-    session = actions.claim_next(worker="w", slot=slot)
+    session = transitions.claim_next(worker="w", slot=slot)
     return None if session is None else session.caller
 
 
@@ -102,7 +103,7 @@ def test_the_cards_and_the_chats_of_a_caller_are_two_queues() -> None:
     for _ in range(2):
         next_caller()
     open_session(caller="a", origin="ocr")
-    session = actions.claim_next(worker="w")
+    session = transitions.claim_next(worker="w")
     assert session is not None
     assert session.origin == "ocr"
 
@@ -119,7 +120,7 @@ def test_what_a_lost_worker_began_comes_first_whoever_has_asked() -> None:
     for _ in range(2):
         claimed(open_session(caller="a"))
     lapse(lost)
-    taken = actions.claim_next(worker="w")
+    taken = transitions.claim_next(worker="w")
     assert taken is not None
     assert (taken.pk, taken.workers_lost) == (lost.pk, 1)
 
@@ -127,7 +128,7 @@ def test_what_a_lost_worker_began_comes_first_whoever_has_asked() -> None:
 def test_what_the_sweeper_took_back_comes_first_too() -> None:
     lost = claimed(open_session(caller="a"))
     lapse(lost)
-    assert actions.release(lost.pk, lost.attempt, only_lapsed=True)
+    assert transitions.release(lost.pk, lost.attempt, only_lapsed=True)
     for _ in range(2):
         claimed(open_session(caller="a"))
     wait_many("b", 1)
@@ -149,7 +150,7 @@ def test_claims_of_one_moment_take_a_session_of_every_caller() -> None:
     wait_many("a", 8)
     wait_many("b", 2)
     wait_many("c", 1)
-    taken = at_once(*times(lambda: actions.claim_next(worker="w"), 3))
+    taken = at_once(*times(lambda: transitions.claim_next(worker="w"), 3))
     found = [session.caller for session in taken if session is not None]
     # On PostgreSQL one may pass over a row that another has just locked, and find it gone.
     while len(found) < 3:
@@ -171,7 +172,7 @@ def test_the_order_that_is_shown_is_the_order_of_the_claims() -> None:
     wait_many("b", 2)
     wait_many("a", 1, origin="ocr")
     shown = turns.in_order()
-    claimed_ids = [session.pk for _ in range(6) if (session := actions.claim_next(worker="w")) is not None]
+    claimed_ids = [session.pk for _ in range(6) if (session := transitions.claim_next(worker="w")) is not None]
     assert shown == claimed_ids
 
 
@@ -212,7 +213,7 @@ def test_nobody_waits_for_more_than_its_turn_however_long_others_take(seed: int)
             if caller not in asked_at and not any(session.caller == caller for session in running):
                 open_session(caller=caller)
                 asked_at[caller] = step
-        session = actions.claim_next(worker="w")
+        session = transitions.claim_next(worker="w")
         assert session is not None
         running.append(session)
         if session.caller in asked_at:

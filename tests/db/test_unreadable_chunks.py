@@ -20,9 +20,9 @@ from config.asgi import application
 from inference.api.chat import _whole
 from inference.errors import ApiError
 from inference.generations import wait_for_answer
-from sessions_app.appending import Closing
 from sessions_app.db import in_db
 from sessions_app.models import ChatSession, Chunk
+from sessions_app.store.appending import Closing
 from tests.db.session_states import claimed, completed, open_session, say, text
 
 pytestmark = pytest.mark.django_db(transaction=True)

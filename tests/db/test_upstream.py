@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from inference.backends.upstream.call import calls_of, wire_sampling
+from inference.backends.upstream.engine import UpstreamEngine
+from inference.backends.upstream.target import NotReady, Resume, Target, find_target
 from inference.engine.errors import EngineStopped
 from inference.errors import ApiError
-from inference.upstream.call import calls_of, wire_sampling
-from inference.upstream.engine import UpstreamEngine
-from inference.upstream.target import NotReady, Resume, Target, find_target
 from tests.db.scripted_upstream import (
     DEADLINE_SECONDS,
     DONE,

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from inference import runner
 from inference.api.rendering import ChunkRenderer, render_completion
+from inference.backends.upstream.call import calls_of
+from inference.backends.upstream.engine import UpstreamEngine
+from inference.backends.upstream.target import NotReady, Target, find_target
 from inference.generations import Answer, Choice, read_answer
-from inference.upstream.call import calls_of
-from inference.upstream.engine import UpstreamEngine
-from inference.upstream.target import NotReady, Target, find_target
-from inference.worker import Worker
-from sessions_app import appending, opening
+from inference.worker import runner
+from inference.worker.lifecycle import Worker
 from sessions_app.models import ChatSession, Chunk
+from sessions_app.store import appending, opening
 from sessions_app.wakeups import StreamChunk
 from tests.db.scripted_upstream import DEADLINE_SECONDS, DONE, KEY, SAMPLING, Scripted, chunk, collected, text_of
 from tests.db.session_states import claimed

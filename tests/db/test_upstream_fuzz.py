@@ -18,17 +18,17 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from inference.api.rendering import DONE, ChunkRenderer, encode_completion
-from inference.chunk_writer import ChunkWriter
+from inference.backends.upstream.call import Call, Said
+from inference.backends.upstream.errors import UpstreamError
+from inference.backends.upstream.relay import Relay
+from inference.backends.upstream.target import Target
 from inference.engine.handle import Handle
 from inference.engine.types import Delta, Finish
 from inference.generations import read_answer
-from inference.upstream.call import Call, Said
-from inference.upstream.errors import UpstreamError
-from inference.upstream.relay import Relay
-from inference.upstream.target import Target
-from sessions_app import appending
-from sessions_app.appending import Closing
+from inference.worker.chunk_writer import ChunkWriter
 from sessions_app.models import START, ChatSession, Chunk
+from sessions_app.store import appending
+from sessions_app.store.appending import Closing
 from sessions_app.wakeups import StreamChunk
 
 pytestmark = pytest.mark.django_db
@@ -133,7 +133,7 @@ def no_second_try(settings: Any) -> None:
     settings.UPSTREAM_RETRY_SECONDS = 0.0
     settings.UPSTREAM_MAX_EVENT_BYTES = 20_000
     # What is logged of each is not looked at, and there is much of it.
-    logging.getLogger("inference.upstream").setLevel(logging.ERROR)
+    logging.getLogger("inference.backends.upstream").setLevel(logging.ERROR)
 
 
 async def relayed(responses: list[httpx.Response], *, resume: Any = "none") -> list[Delta | Finish | UpstreamError]:

@@ -14,7 +14,7 @@ from django.core.management.base import CommandError
 from django.utils import timezone
 
 from inference.models import ModelWorker
-from inference.worker import Worker
+from inference.worker.lifecycle import Worker
 from tests.db.test_runner import NoEngine
 from tests.db.test_worker_admin import LIST, signed_in
 

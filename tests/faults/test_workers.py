@@ -13,7 +13,7 @@ import httpx
 import pytest
 from httpx_sse import ServerSentEvent
 
-from inference.stopping import NOT_DONE
+from inference.worker.stopping import NOT_DONE
 from tests.faults.conftest import FaultyStack
 from tests.faults.reader import Reader
 from tests.foreign import FOREIGN

@@ -19,10 +19,10 @@ django.setup()
 from django.contrib.auth.models import Group, User  # noqa: E402
 from django.db import transaction  # noqa: E402
 
-from ocr.checks import run_checks  # noqa: E402
-from ocr.doubted import Doubted  # noqa: E402
 from ocr.models import KtpExtraction, KtpImage  # noqa: E402
-from ocr.problems import Problem  # noqa: E402
+from ocr.reading.checks import run_checks  # noqa: E402
+from ocr.reading.doubted import Doubted  # noqa: E402
+from ocr.reading.problems import Problem  # noqa: E402
 from ocr.specimens import make_specimen  # noqa: E402
 from tests.ktp_card import CARD  # noqa: E402
 

@@ -141,7 +141,7 @@ def test_a_stopped_process_hands_its_sessions_back_with_every_token(
 
 def send_again(server: ScaledStack, session_id: str) -> None:
     """One more message for the session."""
-    code = f"import django; django.setup()\nfrom sessions_app import queue\nqueue.send({session_id!r})\n"
+    code = f"import django; django.setup()\nfrom sessions_app.store import queue\nqueue.send({session_id!r})\n"
     server.run_python(code)
 
 

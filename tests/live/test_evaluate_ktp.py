@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from inference.engine_start import start_engine
+from inference.backends.engine_start import start_engine
 from ocr.evaluation.readers import ask
-from ocr.parsing import storable
+from ocr.reading.parsing import storable
 from tests.labelled_cards import label, other_label, write_folder
 from tests.live.stack import ROOT, EmbeddedStack
 from tests.live.waiting import wait_for

@@ -59,7 +59,7 @@ def long_session(server: EmbeddedStack) -> str:
     """A finished session that takes the server many messages to tell, more than the buffers between hold."""
     return server.run_python(
         "import django; django.setup()\n"
-        "from sessions_app.appending import Closing\n"
+        "from sessions_app.store.appending import Closing\n"
         "from tests.db.session_states import claimed, open_session, say, text\n"
         "session = claimed(open_session())\n"
         f"say(session, *[text('x' * {CHUNK_CHARACTERS})] * {CHUNKS}, closing=Closing(reason='stop'))\n"

@@ -99,7 +99,7 @@ def test_every_line_of_json_says_what_it_is_about(start_embedded: Callable[..., 
     assert all(members <= set(line) <= {*members, "exception"} for line in lines)
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line["time"]) for line in lines)
     of_request = [line for line in lines if line["request_id"] == "mine-1"]
-    [begun] = [line for line in of_request if line["logger"] == "inference.runner"]
+    [begun] = [line for line in of_request if line["logger"] == "inference.worker.runner"]
     [answered] = [line for line in of_request if line["logger"] == "sambung.access"]
     assert begun["session"] == answered["session"]
     assert re.fullmatch(r"sess_.{5}…", begun["session"])
@@ -114,5 +114,5 @@ def test_text_says_the_session_and_the_attempt_behind_the_request(start_embedded
         read_stream(http, {"messages": [{"role": "user", "content": "Halo"}], "stream": True}, X_Request_ID="mine-1")
     server.stop()
     log = server.processes["serve"].log.read_text()
-    assert re.search(r"INFO inference.runner \[mine-1 sess_.{5}… #1\] ", log)
+    assert re.search(r"INFO inference.worker.runner \[mine-1 sess_.{5}… #1\] ", log)
     assert re.search(r"INFO sambung.access \[mine-1 sess_.{5}…\] POST /v1/chat/completions 200 ", log)

@@ -259,7 +259,7 @@ def test_an_upstream_that_has_another_answer_by_now_is_not_spliced_to_the_first(
     for file in own_upstream.folder.glob("sessions.db*"):
         file.unlink()
     own_upstream.run_python(
-        "from pathlib import Path\nfrom inference.engine.tiny_model import build_tiny_model\n"
+        "from pathlib import Path\nfrom inference.tiny_models.vision import build_tiny_model\n"
         f"build_tiny_model(Path({str(own_upstream.folder / 'other')!r}), seed=5)"
     )
     own_upstream.env["MODEL_REPO_ID"] = str(own_upstream.folder / "other")

@@ -16,9 +16,9 @@ from PIL import Image
 from inference.engine.errors import InvalidPrompt, LoadError
 from inference.engine.loading import load_model
 from inference.engine.prompts import PromptMaker
-from inference.engine.tiny_model import MARKUP_TOKENS, SPECIAL_TOKENS
-from inference.engine.tiny_text_model import build_tiny_text_model
 from inference.engine.types import GenerationRequest, Sampling
+from inference.tiny_models.text import build_tiny_text_model
+from inference.tiny_models.vision import MARKUP_TOKENS, SPECIAL_TOKENS
 
 READER = Path(__file__).parents[2] / "models" / "ktp-reader"
 TOKENS = (*SPECIAL_TOKENS, *MARKUP_TOKENS)

@@ -20,8 +20,8 @@ from inference.engine.errors import LoadError
 from inference.engine.loading import load_model
 from inference.engine.placement import parse_quantization
 from inference.engine.progress import Progress
-from inference.engine.tiny_model import CONTEXT_LENGTH
-from inference.engine.tiny_text_model import build_tiny_text_model
+from inference.tiny_models.text import build_tiny_text_model
+from inference.tiny_models.vision import CONTEXT_LENGTH
 
 
 @pytest.fixture

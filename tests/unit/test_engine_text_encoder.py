@@ -12,8 +12,8 @@ from tokenizers import AddedToken
 
 from inference.engine.errors import InvalidPrompt
 from inference.engine.text_encoder import PIECE_CHARACTERS, TextEncoder
-from inference.engine.tiny_model import CORPUS, MARKUP_TOKENS, SPECIAL_TOKENS
 from inference.engine.vocabulary import Vocabulary
+from inference.tiny_models.vision import CORPUS, MARKUP_TOKENS, SPECIAL_TOKENS
 
 ALPHABETS = (
     *("abcXYZ", "0123456789", " \n\t\r", "!?.,;|<>", "日本語文"),

@@ -11,7 +11,7 @@ import torch
 from inference.engine.errors import InvalidPrompt
 from inference.engine.loading import load_model
 from inference.engine.prompts import PromptMaker
-from inference.engine.tiny_text_model import build_tiny_text_model
+from inference.tiny_models.text import build_tiny_text_model
 
 
 @pytest.fixture(scope="module", params=["qwen3", "llama"])

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from ocr.evaluation.readers import HttpReader, ReaderUnusable
-from ocr.problems import Problem
-from ocr.schema import as_contract, empty_values
+from ocr.reading.problems import Problem
+from ocr.reading.schema import as_contract, empty_values
 from tests.ktp_card import CARD
 
 READY = {"ok": True, "modelReady": True, "modelId": "tiny", "error": None}

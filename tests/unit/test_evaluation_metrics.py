@@ -10,9 +10,9 @@ import pytest
 from ocr.evaluation.metrics import Rate, figures
 from ocr.evaluation.results import Answer, Result, failed_answer, normalise
 from ocr.evaluation.specimens import Specimen
-from ocr.judging import judge_answer
-from ocr.problems import Problem
-from ocr.schema import FIELDS, empty_values
+from ocr.reading.judging import judge_answer
+from ocr.reading.problems import Problem
+from ocr.reading.schema import FIELDS, empty_values
 from tests.ktp_card import CARD
 
 #: characters printed on ``CARD``, in the order of its fields

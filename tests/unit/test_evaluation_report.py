@@ -13,8 +13,8 @@ from ocr.evaluation.plot import PlotImpossible, check_plot, write_plot
 from ocr.evaluation.report import Evaluation, as_json, as_text
 from ocr.evaluation.results import Answer, Result, failed_answer
 from ocr.evaluation.specimens import Specimen
-from ocr.problems import Problem
-from ocr.schema import empty_values
+from ocr.reading.problems import Problem
+from ocr.reading.schema import empty_values
 from tests.ktp_card import CARD
 
 

@@ -4,11 +4,11 @@ import datetime
 
 import pytest
 
-from ocr.checks import run_checks
-from ocr.problem_texts import TEXTS
-from ocr.problems import Problem, from_dict, is_flagged
-from ocr.schema import empty_values
-from ocr.vocabularies import OCCUPATIONS, PROVINCE_CODES
+from ocr.reading.checks import run_checks
+from ocr.reading.problem_texts import TEXTS
+from ocr.reading.problems import Problem, from_dict, is_flagged
+from ocr.reading.schema import empty_values
+from ocr.reading.vocabularies import OCCUPATIONS, PROVINCE_CODES
 from tests.ktp_card import CARD as CITIZEN
 
 TODAY = datetime.date(2026, 8, 17)

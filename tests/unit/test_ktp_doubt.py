@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from ocr.doubt import Token, check, least_probabilities, stored_tokens
-from ocr.doubted import Doubted, sentences
 from ocr.extraction import sampling
-from ocr.judging import judge_answer
-from ocr.problems import from_dict
-from ocr.prompt import EXAMPLE
-from ocr.schema import empty_values
+from ocr.reading.confidence import Token, check, least_probabilities, stored_tokens
+from ocr.reading.doubted import Doubted, sentences
+from ocr.reading.judging import judge_answer
+from ocr.reading.problems import from_dict
+from ocr.reading.prompt import EXAMPLE
+from ocr.reading.schema import empty_values
 from training.answers import answer_text
 
 

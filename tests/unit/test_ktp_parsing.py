@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from ocr import lenient_json
-from ocr.parsing import MAX_ANSWER_CHARS, parse_answer, storable
-from ocr.prompt import EXAMPLE, EXAMPLE_JSON
-from ocr.schema import FIELDS, MAX_VALUE_CHARS, as_contract, empty_values
+from ocr.reading import lenient_json
+from ocr.reading.parsing import MAX_ANSWER_CHARS, parse_answer, storable
+from ocr.reading.prompt import EXAMPLE, EXAMPLE_JSON
+from ocr.reading.schema import FIELDS, MAX_VALUE_CHARS, as_contract, empty_values
 from tests.ktp_card import CARD
 
 CARD_JSON = json.dumps(as_contract(CARD), indent=2)

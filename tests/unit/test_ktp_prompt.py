@@ -3,10 +3,10 @@ from __future__ import annotations
 import datetime
 import json
 
-from ocr.checks import run_checks
 from ocr.masking import mask_name, mask_nik
-from ocr.prompt import EXAMPLE, EXAMPLE_JSON, INSTRUCTION, messages
-from ocr.schema import FIELDS, Alamat, KtpFields, as_contract
+from ocr.reading.checks import run_checks
+from ocr.reading.prompt import EXAMPLE, EXAMPLE_JSON, INSTRUCTION, messages
+from ocr.reading.schema import FIELDS, Alamat, KtpFields, as_contract
 
 
 def test_the_example_is_a_card_that_cannot_exist_and_is_right_otherwise():

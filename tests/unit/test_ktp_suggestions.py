@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ocr.suggestions import MOST, VOCABULARIES, suggest
+from ocr.reading.suggestions import MOST, VOCABULARIES, suggest
 
 
 @pytest.mark.parametrize(

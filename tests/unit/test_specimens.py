@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ocr.checks import run_checks
-from ocr.schema import FIELDS
+from ocr.reading.checks import run_checks
+from ocr.reading.schema import FIELDS
+from ocr.reading.vocabularies import HIGHEST_DISTRICT_CODE
 from ocr.specimens import CONDITIONS, Specimen, make_specimen
-from ocr.vocabularies import HIGHEST_DISTRICT_CODE
 
 CARDS = [condition for condition in CONDITIONS if condition != "other"]
 

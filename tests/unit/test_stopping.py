@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from inference.stopping import NOT_DONE
+from inference.worker.stopping import NOT_DONE
 from tests.live.stack import ROOT
 
 HANGING = """
@@ -25,14 +25,14 @@ def test_a_process_that_a_thread_holds_up_is_ended_by_force_and_says_so() -> Non
 
 
 def test_a_process_that_ends_in_time_is_not_held_up_by_it() -> None:
-    code = "from inference.stopping import end_by_force; end_by_force(3600)"
+    code = "from inference.worker.stopping import end_by_force; end_by_force(3600)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60).returncode == 0
 
 
 def test_the_end_waits_for_nothing_and_loses_nothing_that_was_written() -> None:
     code = (
         "import sys, threading\n"
-        "from inference.stopping import end_now\n"
+        "from inference.worker.stopping import end_now\n"
         "threading.Thread(target=threading.Event().wait).start()\n"
         "print('last words')\n"
         "end_now(3)\n"

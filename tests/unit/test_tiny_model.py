@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 
 from inference.engine.prompts import PromptMaker
-from inference.engine.tiny_model import VOCABULARY_SIZE, build_tiny_model, is_complete
 from inference.engine.types import GenerationRequest, Sampling, Video
 from inference.management.commands.build_tiny_model import Command
+from inference.tiny_models.vision import VOCABULARY_SIZE, build_tiny_model, is_complete
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ocr.prompt import INSTRUCTION
-from ocr.schema import FIELDS
+from ocr.reading.prompt import INSTRUCTION
+from ocr.reading.schema import FIELDS
 from ocr.specimens import make_specimen
 from ocr.specimens.fonts import packaged_faces
 from ocr.specimens.writing import Character

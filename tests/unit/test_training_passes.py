@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ocr import prompt
+from ocr.reading import prompt
 from ocr.specimens import make_specimen
 from training.answers import answer_text
 

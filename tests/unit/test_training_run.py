@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from ocr import prompt
+from ocr.reading import prompt
 from ocr.specimens import make_specimen
 from ocr.specimens.folder import write_specimens
 from tests.live.waiting import wait_for

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from django.conf import settings
 
-from inference import worker_metrics
+from inference.worker import metrics
 from tests.live.stack import free_port
 from tests.scraped import parsed
 
@@ -18,7 +18,7 @@ from tests.scraped import parsed
 def base_url(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     port = free_port()
     monkeypatch.setattr(settings, "WORKER_METRICS_PORT", port)
-    server = worker_metrics.serve_metrics()
+    server = metrics.serve_metrics()
     assert server is not None
     yield f"http://127.0.0.1:{port}"
     server.shutdown()
@@ -54,11 +54,11 @@ def test_a_reader_that_sends_nothing_holds_up_no_other(base_url: str) -> None:
 
 
 def test_a_port_that_is_taken_is_said_and_stops_no_worker(base_url: str, caplog: pytest.LogCaptureFixture) -> None:
-    assert worker_metrics.serve_metrics() is None
+    assert metrics.serve_metrics() is None
     [record] = caplog.records
     assert "the metrics cannot be read at 127.0.0.1:" in record.getMessage()
 
 
 def test_without_a_port_nothing_listens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings, "WORKER_METRICS_PORT", 0)
-    assert worker_metrics.serve_metrics() is None
+    assert metrics.serve_metrics() is None

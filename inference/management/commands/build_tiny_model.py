@@ -34,7 +34,7 @@ class Command(BaseCommand):
         # Imported here so that --help does not load torch.
         from transformers.utils import logging
 
-        from inference.engine.tiny_model import build_tiny_model, is_complete
+        from inference.tiny_models.vision import build_tiny_model, is_complete
 
         logging.disable_progress_bar()
 

@@ -57,8 +57,8 @@ class Command(BaseCommand):
             )
         open_database()
         # torch is imported only now, so that --help and the refusals above come at once.
-        from inference.embedded import serve
-        from inference.stopping import end_now
+        from inference.worker.embedded import serve
+        from inference.worker.stopping import end_now
         from sessions_app.web_server import PortTaken
 
         if not no_migrate:

@@ -23,7 +23,7 @@ class Command(BaseCommand):
                 "REDIS_URL is not set. Without a broker, `manage.py serve` runs web and worker together."
             )
         # torch is imported only now, so that --help and the refusal above come at once.
-        from inference.celery_worker import run_worker
-        from inference.stopping import end_now
+        from inference.worker.celery_worker import run_worker
+        from inference.worker.stopping import end_now
 
         end_now(run_worker(name))

@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from inference.models import ModelWorker
-from sessions_app.figures import NONE, rough
+from sessions_app.admin.formatting import NONE, rough
 from sessions_app.management.finding import find_one
 from sessions_app.management.terminal import ExamplesKept, as_json, table
 

@@ -8,14 +8,14 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from sessions_app.actions import request_cancel
-from sessions_app.facts import age, facts_of
-from sessions_app.figures import NONE, count, duration, rate
+from sessions_app.admin.facts import age, facts_of
+from sessions_app.admin.formatting import NONE, count, duration, rate
 from sessions_app.log_lines import short_id
 from sessions_app.management.finding import find_one
 from sessions_app.management.tail import Expired, follow
 from sessions_app.management.terminal import ExamplesKept, as_json, as_json_line, shown, table
 from sessions_app.models import ChatSession, Chunk
+from sessions_app.store.transitions import request_cancel
 
 EPILOG = """\
 A session is named by its id or by the beginning of it that the list shows.

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from sessions_app.sweeper import sweep
+from sessions_app.store.sweeper import sweep
 
 
 class Command(BaseCommand):

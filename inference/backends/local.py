@@ -1,0 +1,191 @@
+"""The model of this process: loaded in a thread of its own, again when somebody asks, and run by the engine."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import logging
+import queue
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from django.conf import settings
+from PIL import Image
+
+from inference.backends.base import SourceListener
+from inference.backends.engine_start import start_engine
+from inference.engine.engine import Engine, EngineStats
+from inference.engine.errors import EngineError, EngineStopped, PromptTooLong
+from inference.engine.handle import Handle
+from inference.engine.loading import LoadedModel
+from inference.engine.progress import Progress
+from inference.engine.types import GenerationRequest, Sampling, Video
+from inference.engine.vision import ModelVision, VisionSizes
+from inference.errors import ApiError, Unavailable
+from inference.generations import choices_of
+from inference.media import decode
+from inference.media.decoding import decoding_pool
+from inference.media.images import header_size
+from sessions_app.models import ChatSession, Chunk
+
+log = logging.getLogger(__name__)
+
+#: a stage's progress is a line of the log at every so many percent
+LOGGED_PERCENT = 10
+#: pictures that have no more together are not reduced before the processor reduces them: the rounding of its own filter
+#: decides what it reads on a card that is hard to read
+WHOLE_PIXELS_OF_REQUEST = 2**22
+
+
+class LocalSource:
+    """Loads the model, and after a failure again at every ``try_again``."""
+
+    def __init__(self) -> None:
+        # This queue and no event: putting into it takes no lock that an interrupted thread may hold.
+        self._wishes: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._logged = ("", 0)
+
+    def start(self, listener: SourceListener) -> None:
+        self._listener = listener
+        # Pictures can be decoded when the model has loaded.
+        decoding_pool().start()
+        threading.Thread(target=self._run, name="model-loader", daemon=True).start()
+
+    def try_again(self) -> None:
+        self._wishes.put(None)
+
+    def _run(self) -> None:
+        while not self._load():
+            self._wishes.get()
+            while not self._wishes.empty():
+                self._wishes.get()
+            log.info("the model is loaded again")
+        while True:
+            self._wishes.get()
+            log.info("asked to load the model, which is there: nothing to do")
+
+    def _load(self) -> bool:
+        """Whether there is an engine now."""
+        self._listener.engine_pending("")
+        try:
+            loaded, engine = start_engine(self._tell)
+        except EngineError as exc:
+            log.error("the model could not be loaded: %s Mend it, then send SIGHUP or start the worker again.", exc)
+            # Callers read this: they know the model by its name, and have no business with a path.
+            self._listener.engine_failed(str(exc).replace(settings.MODEL_REPO_ID, settings.SERVED_MODEL_NAME))
+            return False
+        except Exception:
+            log.exception("the model could not be loaded")
+            self._listener.engine_failed("an unexpected error; the log of the worker has the details")
+            return False
+        log.info(
+            "the model %s is ready on %s, with room for %d tokens in the running batch",
+            settings.SERVED_MODEL_NAME,
+            loaded.device,
+            engine.stats().max_running_tokens,
+        )
+        self._listener.engine_ready(LocalEngine(engine, loaded))
+        return True
+
+    def _tell(self, progress: Progress) -> None:
+        step = (progress.stage, progress.percent // LOGGED_PERCENT)
+        if step != self._logged:
+            self._logged = step
+            log.info("loading %s: %s", settings.SERVED_MODEL_NAME, progress)
+        self._listener.engine_pending(str(progress))
+
+
+class LocalEngine:
+    """Sessions on the engine of this process."""
+
+    def __init__(self, engine: Engine, loaded: LoadedModel) -> None:
+        self._engine = engine
+        self._fingerprint = {
+            "revision": loaded.revision,
+            "dtype": loaded.dtype,
+            "quantization": loaded.quantization,
+            "video_frames": settings.MAX_VIDEO_FRAMES,
+        }
+        sizes = VisionSizes.of(loaded.processor) if loaded.has_media else None
+        self._vision = ModelVision(sizes, engine.max_context_tokens) if sizes else None
+        self._stopped = False
+
+    @property
+    def vision(self) -> ModelVision | None:
+        return self._vision
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        return self._fingerprint
+
+    def submit(self, session: ChatSession) -> list[Handle]:
+        return [self._engine.submit(request) for request in generation_requests(session, self._vision)]
+
+    def stop(self, timeout_seconds: float) -> bool:
+        if not self._stopped:
+            self._stopped = True
+            decoding_pool().stop()
+        return self._engine.stop(timeout_seconds)
+
+    def stats(self) -> EngineStats:
+        return self._engine.stats()
+
+
+def generation_requests(session: ChatSession, vision: ModelVision | None) -> list[GenerationRequest]:
+    """The stored request with its media decoded again from the stored bytes, and the tokens that are committed.
+
+    One for each answer that the session wants. An answer that is complete is asked for too: the engine sees that it has
+    ended. Raises EngineError when the bytes are not those that came: another attempt would see another picture; and
+    EngineStopped when this process decodes no more, or not soon enough.
+    """
+    images, videos = _decoded_media(session, vision)
+    sampling = Sampling.from_json(session.request["sampling"])
+    committed = Chunk.objects.token_ids_by_choice(session.pk) if session.next_index > 1 else {}
+    return [
+        GenerationRequest(
+            messages=session.request["messages"],
+            sampling=dataclasses.replace(sampling, seed=sampling.seed + choice),
+            images=images,
+            videos=videos,
+            resume_ids=committed.get(choice, ()),
+            is_further=choice > 0,
+        )
+        for choice in range(choices_of(session.request))
+    ]
+
+
+def _decoded_media(session: ChatSession, vision: ModelVision | None) -> tuple[list[Image.Image], list[Video]]:
+    if not _has_media(session.request["messages"]):
+        return [], []
+    stored = [(media.kind, bytes(media.data), media.sha256) for media in session.media.all()]
+    for kind, data, digest in stored:
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise EngineError(f"The {kind} that was stored with this request is not the one that was sent.")
+    pictures = [_size_of(data) for kind, data, _ in stored if kind == "image"]
+    if vision is not None:
+        # Whoever accepted it may not have known the model: it was still loading.
+        tokens = sum(vision.sizes.image_tokens(width, height) for width, height in pictures)
+        if tokens >= vision.context_tokens:
+            raise PromptTooLong(tokens, vision.context_tokens)
+    seen_sizes = vision.sizes if vision else None
+    are_few = sum(width * height for width, height in pictures) <= WHOLE_PIXELS_OF_REQUEST
+    image_sizes = None if are_few else seen_sizes
+    try:
+        images = [decode.decode_image(data, image_sizes) for kind, data, _ in stored if kind == "image"]
+        videos = [decode.sample_video(data, seen_sizes) for kind, data, _ in stored if kind == "video"]
+    except Unavailable as exc:
+        raise EngineStopped from exc
+    return images, videos
+
+
+def _size_of(picture: bytes) -> tuple[int, int]:
+    try:
+        return header_size(picture, param=None)
+    except ApiError:  # decoding says what is wrong with it
+        return 1, 1
+
+
+def _has_media(messages: Sequence[dict[str, Any]]) -> bool:
+    contents = (message["content"] for message in messages)
+    return any(part["type"] != "text" for content in contents if not isinstance(content, str) for part in content)

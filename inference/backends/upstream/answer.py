@@ -1,0 +1,126 @@
+"""The chunks of one stream as deltas and, last, as a Finish. What was said before is not said again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from inference.backends.upstream.call import Said
+from inference.backends.upstream.errors import UpstreamError
+from inference.backends.upstream.wire import choices_in, logprobs_in, object_in, reason_in, text_in
+from inference.engine.types import Delta, Finish, FinishReason, TokenLogprobs
+from sessions_app.models import SAID_DELTAS
+from sessions_app.storable import UNKNOWN_TOKEN, WholeCharacters, storable_count
+
+#: of one piece, whatever the upstream counts: each has an id in the log
+MOST_TOKENS_A_PIECE = 4096
+
+
+class Answer:
+    """One stream, read chunk by chunk."""
+
+    def __init__(
+        self,
+        said: Said,
+        characters: WholeCharacters,
+        *,
+        repeats: bool,
+        earlier_tokens: int,
+        alternatives: int | None,
+    ) -> None:
+        """``characters`` are where the text of the stream has come to.
+
+        ``repeats``: the stream begins with all that was said, and must say the same. ``earlier_tokens`` of the answer
+        are in its usage part of the prompt. ``alternatives`` to each token are wanted, or no logprobs at all.
+        """
+        self._said = said
+        self._characters = characters
+        self._repeated = dict(said.texts) if repeats else dict.fromkeys(SAID_DELTAS, "")
+        self._before = earlier_tokens
+        self._alternatives = alternatives
+        self._prompt_tokens = 0
+        self._completion_tokens: int | None = None
+        self.reason: FinishReason | None = None
+        self.reasoning_tokens = 0
+
+    def read(self, chunk: Mapping[str, Any]) -> list[Delta]:
+        """Raises UpstreamError when the upstream says something else than it said before, or has cancelled."""
+        self._note_usage(chunk.get("usage"))
+        if chunk.get("session_state") == "cancelled":
+            raise UpstreamError("The answer was cancelled at the upstream server.", code="upstream_cancelled")
+        found = []
+        for choice in choices_in(chunk):
+            delta = object_in(choice.get("delta"))
+            texts = {
+                # One of two names; a server may use both for the same.
+                "reasoning": text_in(delta.get("reasoning_content")) or text_in(delta.get("reasoning")),
+                "refusal": text_in(delta.get("refusal")),
+                "text": text_in(delta.get("content")),
+            }
+            whole = [piece for kind in SAID_DELTAS for piece in self._characters.add(kind, texts[kind])]
+            wanted = self._alternatives is not None
+            logprobs = logprobs_in(choice, alternatives=self._alternatives or 0) if wanted else ()
+            found += self._new(whole, logprobs)
+            self.reason = reason_in(choice) or self.reason
+        return found
+
+    def end(self) -> list[Delta]:
+        """What was held back, when no chunk follows.
+
+        Raises UpstreamError when the upstream has not said all that it said before.
+        """
+        found = self._new(self._characters.end(), ())
+        if any(self._repeated.values()):
+            raise UpstreamError.cannot_go_on("it says something else now")
+        return found
+
+    def finish(self) -> Finish:
+        generated = self._completion_tokens
+        return Finish(
+            self.reason or "stop",
+            max(0, self._prompt_tokens - self._before),
+            self._said.tokens if generated is None else self._before + generated,
+            self.reasoning_tokens,
+        )
+
+    def _new(self, pieces: Iterable[tuple[str, str]], logprobs: tuple[TokenLogprobs, ...]) -> list[Delta]:
+        """What the stream adds with these pieces, as one delta if it adds anything."""
+        is_repeat = any(self._repeated.values())
+        texts = dict.fromkeys(SAID_DELTAS, "")
+        for kind, text in pieces:
+            texts[kind] += self._behind_the_repeated(kind, text)
+        # The last tokens may be no whole character, and have a likelihood all the same.
+        if not (any(texts.values()) or (logprobs and not is_repeat)):
+            return []
+        tokens = self._count_tokens()
+        for kind, text in texts.items():
+            self._said.texts[kind] += text
+        ids = (UNKNOWN_TOKEN,) * tokens
+        return [Delta(ids, texts["text"], texts["reasoning"], logprobs, texts["refusal"])]
+
+    def _behind_the_repeated(self, kind: str, text: str) -> str:
+        repeated = self._repeated[kind]
+        if not repeated:
+            return text
+        length = min(len(repeated), len(text))
+        if text[:length] != repeated[:length]:
+            raise UpstreamError.cannot_go_on("it says something else now")
+        self._repeated[kind] = repeated[length:]
+        return text[length:]
+
+    def _count_tokens(self) -> int:
+        told = self._completion_tokens
+        tokens = 1 if told is None else max(0, self._before + told - self._said.tokens)
+        tokens = min(tokens, MOST_TOKENS_A_PIECE)
+        self._said.tokens += tokens
+        return tokens
+
+    def _note_usage(self, usage: Any) -> None:
+        if not isinstance(usage, dict):
+            return
+        prompt_tokens = storable_count(usage.get("prompt_tokens"))
+        self._prompt_tokens = self._prompt_tokens if prompt_tokens is None else prompt_tokens
+        completion_tokens = storable_count(usage.get("completion_tokens"))
+        self._completion_tokens = self._completion_tokens if completion_tokens is None else completion_tokens
+        details = object_in(usage.get("completion_tokens_details"))
+        self.reasoning_tokens = storable_count(details.get("reasoning_tokens")) or self.reasoning_tokens

@@ -1,0 +1,162 @@
+"""A session as an OpenAI-compatible server gets it."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from django.utils.crypto import salted_hmac
+
+from inference.backends.upstream.errors import UpstreamError
+from inference.backends.upstream.target import Target
+from inference.engine.types import Sampling
+from inference.generations import choices_of
+from sessions_app.models import SAID_DELTAS, ChatSession, Chunk, SessionMedia
+
+#: fields of ``Sampling`` that are always said: the upstream's defaults are not ours
+ALWAYS_SENT = {"max_tokens", "temperature", "top_p", "seed"}
+#: fields of ``Sampling`` that look otherwise on the wire; every other goes by its own name, which is OpenAI's or, where
+#: OpenAI has none, vLLM's
+WIRE_FORMS: dict[str, Callable[[Any], dict[str, Any]]] = {
+    "logit_bias": lambda pairs: {"logit_bias": {str(token_id): bias for token_id, bias in pairs}},
+    "logprobs": lambda count: {"logprobs": True, "top_logprobs": count},
+}
+
+
+@dataclasses.dataclass(slots=True)
+class Said:
+    """What of an answer is committed or on its way there."""
+
+    #: by the type of its deltas
+    texts: dict[str, str] = dataclasses.field(default_factory=lambda: dict.fromkeys(SAID_DELTAS, ""))
+    #: as far as the upstream tells; else one for each piece
+    tokens: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Call:
+    """The request for one answer of a session. ``payload`` makes the body of a try."""
+
+    #: the id that a server like this one keeps the stream under; the same for every attempt
+    upstream_id: str
+    request_id: str
+    target: Target
+    messages: Sequence[dict[str, Any]]
+    sampling: dict[str, Any]
+
+    @property
+    def alternatives(self) -> int | None:
+        """Those that are wanted beside each token; None when no logprobs are."""
+        return self.sampling["top_logprobs"] if self.sampling.get("logprobs") else None
+
+    def payload(self, said: Said) -> bytes:
+        """The body, which goes on behind ``said`` when the target takes a prefix. Raises UpstreamError.
+
+        For a target that keeps the stream it is always the same: that is how the session is found again.
+        """
+        body: dict[str, Any] = {
+            "model": self.target.model,
+            "messages": self.messages,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            **self.sampling,
+        }
+        if self.target.resume == "session":
+            body["session_id"] = self.upstream_id
+        elif self.target.resume == "prefix":
+            body["stream_options"]["continuous_usage_stats"] = True
+        if self.target.resume != "session" and any(said.texts.values()):
+            body |= self._continuation(said)
+        return json.dumps(body, separators=(",", ":")).encode()
+
+    def _continuation(self, said: Said) -> dict[str, Any]:
+        if self.target.resume == "none":
+            raise UpstreamError.cannot_go_on("it cannot go on with an answer")
+        if said.texts["refusal"]:
+            raise UpstreamError.cannot_go_on("it cannot go on with a refusal")
+        if said.texts["reasoning"]:
+            # Templates drop the thoughts of earlier turns: it would go on with an answer to thoughts it never had.
+            raise UpstreamError.cannot_go_on("it cannot go on with an answer that began with thoughts")
+        return {
+            "messages": [*self.messages, {"role": "assistant", "content": said.texts["text"]}],
+            "add_generation_prompt": False,
+            "continue_final_message": True,
+            "max_tokens": self.tokens_left(said),
+            **(
+                {"min_tokens": max(0, self.sampling["min_tokens"] - said.tokens)}
+                if "min_tokens" in self.sampling
+                else {}
+            ),
+        }
+
+    def tokens_left(self, said: Said) -> int:
+        return int(self.sampling["max_tokens"]) - said.tokens
+
+
+def calls_of(session: ChatSession, target: Target) -> list[Call]:
+    """One for each answer that the session wants. Reads its media.
+
+    The ids that the upstream gets cannot be guessed from outside either.
+    """
+    messages = wire_messages(session.request["messages"], list(session.media.all()))
+    sampling = wire_sampling(session.request["sampling"])
+    calls = []
+    for choice in range(choices_of(session.request)):
+        name = f"{session.pk}/{choice}" if choice else session.pk
+        calls.append(
+            Call(
+                upstream_id=f"up-{salted_hmac('inference.upstream', name, algorithm='sha256').hexdigest()[:48]}",
+                request_id=session.request_id,
+                target=target,
+                messages=messages,
+                sampling=sampling | {"seed": sampling["seed"] + choice},
+            )
+        )
+    return calls
+
+
+def committed(session: ChatSession) -> list[Said]:
+    """What an earlier attempt has written, of each answer."""
+    answers = [Said() for _ in range(choices_of(session.request))]
+    if session.next_index <= 1:
+        return answers
+    for delta, token_ids in Chunk.objects.after(session.pk, 0).values_list("delta", "token_ids"):
+        said = answers[delta.get("choice", 0)]
+        if delta["type"] in SAID_DELTAS:
+            said.texts[delta["type"]] += delta["text"]
+        said.tokens += len(token_ids)
+    return answers
+
+
+def wire_sampling(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """The stored sampling by the names of the wire; what asks for nothing is left out, for servers that are strict."""
+    defaults = dataclasses.asdict(Sampling(max_tokens=0))
+    sent: dict[str, Any] = {}
+    for name, value in stored.items():
+        asks_for_nothing = value in (None, [], {}) or value == defaults.get(name)
+        if name in ALWAYS_SENT or not asks_for_nothing:
+            sent |= WIRE_FORMS[name](value) if name in WIRE_FORMS else {name: value}
+    return sent
+
+
+def wire_messages(messages: Sequence[Mapping[str, Any]], media: Sequence[SessionMedia]) -> list[dict[str, Any]]:
+    """The messages with each image and video in its place, as a data URL of its original bytes."""
+    waiting = list(media)
+    wired = []
+    for message in messages:
+        content = message["content"]
+        if not isinstance(content, str):
+            parts = [part if part["type"] == "text" else _media_part(waiting.pop(0)) for part in content]
+            # Many templates take nothing but a text.
+            content = parts[0]["text"] if len(parts) == 1 and parts[0]["type"] == "text" else parts
+        wired.append({**message, "content": content})
+    return wired
+
+
+def _media_part(media: SessionMedia) -> dict[str, Any]:
+    kind = f"{media.kind}_url"
+    data = base64.b64encode(bytes(media.data)).decode()
+    return {"type": kind, kind: {"url": f"data:{media.content_type};base64,{data}"}}

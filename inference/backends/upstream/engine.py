@@ -1,0 +1,162 @@
+"""Sessions on another server: one loop in one thread holds all streams to it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from typing import Any
+
+import httpx
+from django.conf import settings
+
+from inference.backends.upstream.call import Call, Said, calls_of, committed
+from inference.backends.upstream.relay import Relay
+from inference.backends.upstream.target import Target
+from inference.engine.errors import EngineStopped
+from inference.engine.handle import Handle
+from sessions_app.models import ChatSession
+
+log = logging.getLogger(__name__)
+
+#: a cancel that the upstream does not know yet is sent again after so long: the request may have been on its way
+CANCEL_PAUSES = (0.0, 0.5, 2.0)
+#: what is left of a stop for cancels that are on their way
+LAST_CANCELS_SECONDS = 1.0
+#: connections beside the streams, for probes and cancels
+SPARE_CONNECTIONS = 8
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class UpstreamStats:
+    #: streams open now
+    running: int
+
+
+class UpstreamHandle(Handle):
+    """Knows whether somebody wants the answer no more, or only this worker stops to relay it."""
+
+    was_cancelled = False
+
+    def cancel(self) -> None:
+        self.was_cancelled = not self.closed
+        super().cancel()
+
+
+class UpstreamEngine:
+    """``target`` is set by whoever has found the upstream; before that nothing can be submitted."""
+
+    target: Target
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run_loop, name="upstream", daemon=True)
+        self._lock = threading.Lock()
+        self._open: dict[Handle, tuple[Call, Future[None]]] = {}
+        self._cancels: set[Future[None]] = set()
+        self._stopping = False
+        key = settings.UPSTREAM_API_KEY
+        self.client = httpx.AsyncClient(
+            base_url=f"{settings.UPSTREAM_BASE_URL.rstrip('/')}/",
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+            timeout=httpx.Timeout(settings.UPSTREAM_TIMEOUT_SECONDS, connect=settings.UPSTREAM_CONNECT_SECONDS),
+            limits=httpx.Limits(max_connections=settings.MAX_BATCH_SIZE + settings.RESERVED_SLOTS + SPARE_CONNECTIONS),
+        )
+
+    @property
+    def vision(self) -> None:
+        """Not known: the upstream counts what it is sent."""
+        return None
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def run(self, coroutine: Coroutine[Any, Any, None]) -> Future[None]:
+        """On the loop of the streams."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+    def call(self, callback: Callable[[], None]) -> None:
+        """The same for a function, and fit for signal handlers; does nothing once the engine has stopped."""
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(callback)
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        return {"engine": "openai", "upstream_model": self.target.model, "upstream_resume": self.target.resume}
+
+    def submit(self, session: ChatSession) -> list[Handle]:
+        """Raises EngineStopped; and UpstreamError for a session that has begun and cannot go on there."""
+        return [
+            self._relay(call, said)
+            for call, said in zip(calls_of(session, self.target), committed(session), strict=True)
+        ]
+
+    def _relay(self, call: Call, said: Said) -> Handle:
+        handle = UpstreamHandle(self._closed, resumed_tokens=said.tokens)
+        relay = Relay(self.client, call, said, handle)
+        with self._lock:
+            if self._stopping:
+                raise EngineStopped
+            self._open[handle] = (call, self.run(relay.run()))
+        return handle
+
+    def stats(self) -> UpstreamStats:
+        return UpstreamStats(running=len(self._open))
+
+    def stop(self, timeout_seconds: float) -> bool:
+        with self._lock:
+            self._stopping = True
+            handles = list(self._open)
+        for handle in handles:
+            handle.finish(EngineStopped())
+        if self._thread is threading.current_thread() or not self._thread.is_alive():
+            return True
+        with contextlib.suppress(TimeoutError):
+            self.run(self._close()).result(timeout_seconds)
+        self.call(self._loop.stop)
+        self._thread.join(timeout_seconds)
+        return not self._thread.is_alive()
+
+    def _run_loop(self) -> None:
+        try:
+            self._loop.run_forever()
+        finally:
+            self._loop.close()
+
+    async def _close(self) -> None:
+        if cancels := [asyncio.wrap_future(future) for future in list(self._cancels)]:
+            await asyncio.wait(cancels, timeout=LAST_CANCELS_SECONDS)
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in rest:
+            task.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)
+        await self.client.aclose()
+        await self._loop.shutdown_default_executor()
+
+    def _closed(self, handle: Handle) -> None:
+        """On any thread: the handle has its end, and the stream is of no more use."""
+        with self._lock:
+            call, relaying = self._open.pop(handle)
+        relaying.cancel()
+        if isinstance(handle, UpstreamHandle) and handle.was_cancelled and call.target.resume == "session":
+            future = self.run(self._cancel(call))
+            self._cancels.add(future)
+            future.add_done_callback(self._cancels.discard)
+
+    async def _cancel(self, call: Call) -> None:
+        """Tell a server like this one, which would go on without a listener. Others see the connection close."""
+        for pause in CANCEL_PAUSES:
+            await asyncio.sleep(pause)
+            try:
+                async with self.client.stream("POST", f"cancel/{call.upstream_id}") as response:
+                    pass  # what it says beside its status is of no use
+            except httpx.HTTPError as exc:
+                log.info("a cancel did not reach the upstream: %s", type(exc).__name__)
+                continue
+            if response.status_code == httpx.codes.OK:
+                return
+        log.warning("the upstream was not told of a cancel; it ends that answer by itself")

@@ -1,0 +1,180 @@
+"""One answer, from the upstream's stream into the handle that a session's thread waits on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
+
+import httpx
+from django.conf import settings
+from httpx_sse import ServerSentEvent
+
+from inference.backends.upstream.answer import Answer
+from inference.backends.upstream.body import read_body
+from inference.backends.upstream.call import Call, Said
+from inference.backends.upstream.errors import Interrupted, UpstreamError, error_in, failure, interrupted_by, refusal
+from inference.backends.upstream.sse import events_of
+from inference.backends.upstream.wire import NotReadable, parsed
+from inference.engine.handle import Handle
+from inference.engine.types import Delta, Finish
+from sessions_app import sse
+from sessions_app.storable import WholeCharacters
+
+log = logging.getLogger(__name__)
+
+DONE = "[DONE]"
+#: seconds between tries, doubled each time
+FIRST_PAUSE = 0.25
+LONGEST_PAUSE = 8.0
+
+
+class Relay:
+    """Runs one call to its end, in as many streams as it takes."""
+
+    def __init__(self, client: httpx.AsyncClient, call: Call, said: Said, handle: Handle) -> None:
+        self._client = client
+        self._call = call
+        self._handle = handle
+        self._said = said
+        self._patience = Patience(settings.UPSTREAM_RETRY_SECONDS)
+        #: of a server like this one: the last event that was read
+        self._last_event_id = ""
+        self._characters = WholeCharacters()
+
+    async def run(self) -> None:
+        """Never raises but when it is cancelled: the handle gets the end, whatever it is."""
+        try:
+            end: Finish | UpstreamError = await self._finish()
+        except UpstreamError as exc:
+            end = exc
+        except Exception:
+            log.exception("the upstream's answer could not be read")
+            end = UpstreamError(
+                "The upstream server's answer could not be read. The log of the worker has the details."
+            )
+        self._handle.finish(end)
+
+    async def _finish(self) -> Finish:
+        while True:
+            try:
+                return await self._one_stream()
+            except httpx.HTTPError as exc:
+                cut = interrupted_by(exc)
+            except Interrupted as exc:
+                cut = exc
+            log.info("the upstream's stream is cut after %d tokens: it %s", self._said.tokens, cut.reason)
+            await self._patience.wait(cut)
+
+    async def _one_stream(self) -> Finish:
+        call, said = self._call, self._said
+        if call.target.resume != "session" and said.tokens and call.tokens_left(said) <= 0:
+            return Finish("length", 0, said.tokens)
+        # In a thread: with a video in it this takes a while, and all the other streams are on this loop.
+        body = await asyncio.to_thread(call.payload, said)
+        headers = {
+            "Content-Type": "application/json",
+            "Accept": "text/event-stream",
+            # What is compressed may grow a thousandfold here.
+            "Accept-Encoding": "identity",
+        }
+        if call.request_id:
+            headers["X-Request-ID"] = call.request_id
+        if self._last_event_id:
+            headers["Last-Event-ID"] = self._last_event_id
+        async with self._client.stream("POST", "chat/completions", content=body, headers=headers) as response:
+            if response.status_code != httpx.codes.OK:
+                raise self._refusal(response, await read_body(response))
+            async with contextlib.aclosing(events_of(response)) as events:
+                return await self._read(events)
+
+    def _refusal(self, response: httpx.Response, body: bytes) -> Exception:
+        if self._call.target.resume == "session":
+            if self._last_event_id and response.status_code in (httpx.codes.NO_CONTENT, httpx.codes.NOT_FOUND):
+                # It does not know the place: from the start then, and what has been said is compared.
+                self._last_event_id = ""
+                return Interrupted("has lost the session")
+            if response.status_code in (httpx.codes.CONFLICT, httpx.codes.GONE):
+                return UpstreamError.cannot_go_on("it does not have the answer any more")
+        return refusal(response, body)
+
+    async def _read(self, events: AsyncIterator[ServerSentEvent]) -> Finish:
+        """Deliver what the events say."""
+        is_kept = self._call.target.resume == "session"
+        if not self._last_event_id:
+            self._characters = WholeCharacters()
+        answer = Answer(
+            self._said,
+            self._characters,
+            repeats=is_kept and not self._last_event_id,
+            earlier_tokens=0 if is_kept else self._said.tokens,
+            alternatives=self._call.alternatives,
+        )
+        async for event in events:
+            data = event.data.strip()
+            if data == DONE:
+                return self._end(answer)
+            if data:
+                self._deliver(answer.read(_chunk_in(event)), answer)
+            if is_kept and self._can_be_sent_back(event.id):
+                self._last_event_id = event.id
+        if answer.reason is not None and not is_kept:
+            return self._end(answer)  # some servers send no [DONE]
+        raise Interrupted("broke the answer off")
+
+    def _can_be_sent_back(self, event_id: str) -> bool:
+        """Whether a server like this one would take it for the place in this answer."""
+        try:
+            return sse.parse_cursor(event_id).session_id == self._call.upstream_id
+        except sse.MalformedCursor:
+            return False
+
+    def _end(self, answer: Answer) -> Finish:
+        self._deliver(answer.end(), answer)
+        return answer.finish()
+
+    def _deliver(self, deltas: Iterable[Delta], answer: Answer) -> None:
+        for delta in deltas:
+            self._handle.put(delta, reasoning_tokens=answer.reasoning_tokens)
+            self._patience.restore()
+
+
+class Patience:
+    """How long an upstream may say nothing new before a session is given up."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self.restore()
+
+    def restore(self) -> None:
+        """It has said something."""
+        self._until: float | None = None
+        self._pause = FIRST_PAUSE
+
+    async def wait(self, cut: Interrupted) -> None:
+        """Until the next try. Raises the UpstreamError that ``cut`` makes when there is to be none."""
+        now = asyncio.get_running_loop().time()
+        if self._until is None:
+            self._until = now + self._seconds
+        # Not all at the same moment: they were cut together.
+        pause = max(self._pause * random.uniform(0.5, 1.0), cut.retry_after)  # noqa: S311  (no secret)
+        if now + pause > self._until:
+            raise cut.as_error()
+        await asyncio.sleep(pause)
+        self._pause = min(2 * self._pause, LONGEST_PAUSE)
+
+
+def _chunk_in(event: ServerSentEvent) -> dict[str, Any]:
+    """Raises UpstreamError for an event that is no chunk, or an error."""
+    try:
+        chunk = parsed(event.data)
+    except NotReadable as exc:
+        raise UpstreamError("The upstream server sent an event that is not JSON.") from exc
+    if not isinstance(chunk, dict):
+        raise UpstreamError("The upstream server sent an event that is no chunk of an answer.")
+    if chunk.get("error") or chunk.get("object") == "error" or event.event == "error":
+        raise failure(error_in(chunk))
+    return chunk

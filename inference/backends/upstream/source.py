@@ -1,0 +1,85 @@
+"""Finds the upstream, and keeps looking whether it is there."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+from django.conf import settings
+
+from inference.backends.base import SourceListener
+from inference.backends.upstream.engine import UpstreamEngine
+from inference.backends.upstream.target import NotReady, find_target
+
+log = logging.getLogger(__name__)
+
+#: between two looks, in seconds: at one that answers, and at one that does not
+LOOK_AGAIN_SECONDS = 5.0
+TRY_AGAIN_SECONDS = 1.0
+
+
+class UpstreamSource:
+    """There is an engine while the upstream lists its models.
+
+    For ``UPSTREAM_RETRY_SECONDS`` without an answer sessions wait; then they are refused with the reason, until it is
+    back. A key or a model that is wrong is said at once.
+    """
+
+    def __init__(self) -> None:
+        self._engine = UpstreamEngine()
+        self._wish = asyncio.Event()
+        #: the last that was said of an upstream that is not there, so that it is said once
+        self._told = ""
+        self._is_ready = False
+        self._waiting_since = 0.0
+
+    def start(self, listener: SourceListener) -> None:
+        self._listener = listener
+        self._engine.start()
+        self._engine.run(self._watch())
+
+    def try_again(self) -> None:
+        self._engine.call(self._wish.set)
+
+    async def _watch(self) -> None:
+        self._waiting_since = time.monotonic()
+        self._listener.engine_pending("waiting for the upstream server")
+        while True:
+            try:
+                await self._look()
+            except Exception:
+                log.exception("looking for the upstream failed and is tried again")
+            try:
+                async with asyncio.timeout(LOOK_AGAIN_SECONDS if self._is_ready else TRY_AGAIN_SECONDS):
+                    await self._wish.wait()
+            except TimeoutError:
+                pass
+            self._wish.clear()
+
+    async def _look(self) -> None:
+        try:
+            target = await find_target(self._engine.client)
+        except NotReady as exc:
+            if self._is_ready:
+                self._is_ready = False
+                self._waiting_since = time.monotonic()
+            is_over = exc.for_good or time.monotonic() - self._waiting_since >= settings.UPSTREAM_RETRY_SECONDS
+            self._tell(f"{'failed' if is_over else 'waiting'}: {exc.reason}", exc.reason, has_failed=is_over)
+            return
+        self._engine.target = target
+        if not self._is_ready:
+            self._is_ready = True
+            self._told = ""
+            log.info("the upstream has the model %s; it resumes by: %s", target.model, target.resume)
+            self._listener.engine_ready(self._engine)
+
+    def _tell(self, news: str, reason: str, *, has_failed: bool) -> None:
+        if news == self._told:
+            return
+        self._told = news
+        log.warning("the upstream %s %s", settings.UPSTREAM_BASE_URL, reason)
+        if has_failed:
+            self._listener.engine_failed(f"the upstream server {reason}")
+        else:
+            self._listener.engine_pending(f"waiting for the upstream server: it {reason}")

@@ -1,0 +1,74 @@
+"""Which model the upstream has, and how it can go on with an answer that was cut off."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import httpx
+from django.conf import settings
+
+from inference.backends.upstream.body import read_body
+from inference.backends.upstream.errors import KEY_REFUSED, interrupted_by
+from inference.backends.upstream.wire import NotReadable, object_in, parsed
+
+#: session: it is a server like this one, and keeps the stream under a session id. prefix: it continues an assistant
+#: message that it is given. none: neither.
+Resume = Literal["session", "prefix", "none"]
+#: servers by what they call themselves in ``owned_by``
+RESUME_OF: dict[str, Resume] = {"sambung": "session", "vllm": "prefix", "sglang": "prefix"}
+UNREADABLE = "is no OpenAI-compatible one: its list of models cannot be read"
+MOST_NAME_CHARS = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    model: str
+    resume: Resume
+
+
+class NotReady(Exception):
+    """Why the upstream cannot be used, as the words behind "the upstream server"; fit for callers to read."""
+
+    def __init__(self, reason: str, *, for_good: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        #: waiting will not help: somebody has to mend something
+        self.for_good = for_good
+
+
+async def find_target(client: httpx.AsyncClient) -> Target:
+    """Ask for the models. Raises NotReady."""
+    try:
+        async with client.stream("GET", "models", timeout=settings.UPSTREAM_CONNECT_SECONDS) as response:
+            body = await read_body(response)
+    except httpx.HTTPError as exc:
+        raise NotReady(interrupted_by(exc).reason) from exc
+    if response.status_code in (401, 403):
+        raise NotReady(KEY_REFUSED.removeprefix("The upstream server ").rstrip("."), for_good=True)
+    if response.status_code != httpx.codes.OK:
+        missing = response.status_code == httpx.codes.NOT_FOUND
+        raise NotReady(f"answers with HTTP {response.status_code} when asked for its models", for_good=missing)
+    return _chosen(body)
+
+
+def _chosen(body: bytes) -> Target:
+    try:
+        listed = object_in(parsed(body))["data"]
+    except (NotReadable, KeyError) as exc:
+        raise NotReady(UNREADABLE, for_good=True) from exc
+    if not isinstance(listed, list):
+        raise NotReady(UNREADABLE, for_good=True)
+    models = [model for model in map(object_in, listed) if _is_name(model.get("id"))]
+    named = [model for model in models if settings.UPSTREAM_MODEL in ("", model["id"])]
+    if not named:
+        raise NotReady("does not have the configured model", for_good=True)
+    told: Resume = RESUME_OF.get(str(named[0].get("owned_by")).lower(), "none")
+    # A system check has looked at what is configured.
+    resume = told if settings.UPSTREAM_RESUME == "auto" else cast("Resume", settings.UPSTREAM_RESUME)
+    return Target(named[0]["id"], resume)
+
+
+def _is_name(value: Any) -> bool:
+    """Fit for a log line and the database."""
+    return isinstance(value, str) and 0 < len(value) <= MOST_NAME_CHARS and value.isprintable()

@@ -1,0 +1,70 @@
+"""Web and worker in one process: Daphne on the main thread, Celery's worker on another, an in-process broker between.
+
+What is queued in the broker dies with the process; the sessions are in the database, where the next one finds them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator
+
+from celery import current_app
+from celery.worker import WorkController, state
+from django.conf import settings
+
+from inference.worker.hangup import on_hangup
+from inference.worker.lifecycle import this_worker
+from inference.worker.stopping import end_by_force
+from sessions_app.web_server import run_web_server
+
+log = logging.getLogger(__name__)
+
+
+def serve(*, host: str, port: int, on_ready: Callable[[], None]) -> None:
+    """Run until SIGINT or SIGTERM; running sessions are handed back to the queue and go on at the next start.
+
+    SIGHUP loads a model again that could not be loaded. ``on_ready`` is called when the server is about to listen.
+    Raises ``PortTaken``.
+    """
+    on_hangup(this_worker().try_again)
+    with contextlib.ExitStack() as running:
+
+        def begin() -> None:
+            running.enter_context(_celery_thread())
+            on_ready()
+
+        run_web_server(host=host, port=port, on_ready=begin)
+
+
+@contextlib.contextmanager
+def _celery_thread() -> Iterator[None]:
+    app = current_app._get_current_object()
+    # Without these three, tasks are received by the controller and silently never run.
+    app.finalize()
+    app.set_current()
+    app.set_default()
+    # It sends worker_init now and worker_shutdown at its end: by them `inference.tasks` starts and stops the model.
+    controller = WorkController(
+        app=app,
+        pool_cls="threads",
+        concurrency=settings.MAX_BATCH_SIZE,
+        without_heartbeat=True,
+        without_gossip=True,
+        without_mingle=True,
+        loglevel="WARNING",
+    )
+    thread = threading.Thread(target=controller.start, name="celery-worker", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        log.info("stopping: running sessions are handed back")
+        this_worker().drain()
+        end_by_force(settings.WORKER_STOP_SECONDS)
+        # As Celery's own signal handlers do; the consumer looks at it twice a second.
+        state.should_stop = os.EX_OK
+        thread.join(this_worker().seconds_left)
+        state.should_stop = None

@@ -1,0 +1,245 @@
+"""A worker process's life: get an engine in the background, report to the database, run sessions, hand them back.
+
+One of these a process, under Celery (``inference.tasks``) or beside the web server (``inference.worker.embedded``).
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import logging
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from django.conf import settings
+from django.db import Error as DatabaseError
+from django.utils import timezone
+
+from inference.backends.base import SessionEngine, engine_source
+from inference.metrics import EngineReader
+from inference.models import ModelWorker
+from inference.worker.chunk_writer import ChunkWriter
+from inference.worker.queue_watch import QueueWatch
+from inference.worker.refusals import refuse_queued
+from sessions_app.db import release_connections
+from sessions_app.log_context import name_worker
+from sessions_app.store.sweeper import Sweeper
+from sessions_app.turns import Slot
+
+log = logging.getLogger(__name__)
+
+#: outside of a stop, how long a session that the engine gave up may take to be handed back
+HAND_BACK_SECONDS = 5.0
+#: rows of workers that went without a word are removed after a day
+FORGET_SECONDS = 86_400
+#: progress comes fast; the row is written at most so often
+ROW_SECONDS = 0.2
+
+
+class Worker:
+    """The engine, the writer and the reports of this process."""
+
+    def __init__(self) -> None:
+        self.name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
+        self.writer = ChunkWriter()
+        #: set while there is an engine, or the certainty that there is none
+        self.settled = threading.Event()
+        #: set when this process hands its sessions back
+        self.draining = threading.Event()
+        self.load_error: str | None = None
+        #: one for each session that may run here; whoever runs one holds one, and claims only then
+        self.slots = threading.BoundedSemaphore(settings.MAX_BATCH_SIZE)
+        #: beside these, when none of them is free
+        self.reserved = reserved_slots()
+        self._stop_by: float | None = None
+        self._watch: QueueWatch | None = None
+        self._controller: Any = None
+        self._has_left_queue = False
+        #: somebody wants it to take no more sessions; those that run go on
+        self._is_closed = False
+        self._engine: SessionEngine | None = None
+        self._source = engine_source()
+        self._engine_reader = EngineReader()
+        self._progress = ""
+        self._sweeper = Sweeper()
+        self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        self._changed = threading.Event()
+
+    @property
+    def engine(self) -> SessionEngine:
+        """The running engine; raises ``RuntimeError`` before ``settled`` or when there is none."""
+        if self._engine is None:
+            raise RuntimeError("the model is not loaded")
+        return self._engine
+
+    @property
+    def state(self) -> ModelWorker.State:
+        if self.draining.is_set():
+            return ModelWorker.State.STOPPED
+        if self.load_error is not None:
+            return ModelWorker.State.FAILED
+        return ModelWorker.State.READY if self.settled.is_set() else ModelWorker.State.LOADING
+
+    @property
+    def has_engine(self) -> bool:
+        """Whether sessions may begin here: there is an engine, and nobody has asked to take no more."""
+        return self.state == ModelWorker.State.READY and not self._is_closed
+
+    def start(self, controller: Any, run: Callable[[Slot], None]) -> None:
+        """``controller`` is Celery's of this process, whose consumer leaves the queue while there is no engine.
+
+        ``run`` runs the session whose turn it is, in a slot that is taken already.
+        """
+        self._controller = controller
+        self._watch = QueueWatch(self, run)
+        name_worker(self.name)
+        log.info("worker %s starts with the model %s", self.name, settings.SERVED_MODEL_NAME)
+        for thread in (self.writer, self._heart, self._sweeper, self._watch):
+            thread.start()
+        self._source.start(self)
+
+    def try_again(self) -> None:
+        """Load the model again, if it could not be loaded. Fit for signal handlers."""
+        self._source.try_again()
+
+    def drain(self) -> None:
+        """Stop taking sessions and make the running ones hand themselves back. Returns at once."""
+        if self._stop_by is None:
+            self._stop_by = time.monotonic() + settings.WORKER_STOP_SECONDS
+        self.draining.set()
+        self._changed.set()
+        self.settled.set()
+        if self._engine is not None:
+            self._engine.stop(self.seconds_left)
+
+    @property
+    def seconds_left(self) -> float:
+        """Of the time that a stop may take, all its steps together; a little when nobody has told this worker to."""
+        return HAND_BACK_SECONDS if self._stop_by is None else max(0.0, self._stop_by - time.monotonic())
+
+    def stop(self) -> None:
+        """Drain, commit what is pending, say that this worker is gone. The broker's consumer has ended before."""
+        self.drain()
+        if self._watch is not None:
+            self._watch.stop(self.seconds_left)
+        self.writer.stop(self.seconds_left)
+        self._sweeper.stop(self.seconds_left)
+        self._heart.join(self.seconds_left)
+        log.info("worker %s has stopped", self.name)
+
+    # --- what the source says of the engine ---
+
+    def engine_pending(self, progress: str) -> None:
+        self._progress = progress[:255]
+        # In this order: whoever sees no error any more sees that nothing is settled.
+        if not self.draining.is_set():
+            self.settled.clear()
+        self.load_error = None
+        if self.draining.is_set():
+            # It began in between, and whoever waits must not wait for ever.
+            self.settled.set()
+        self._changed.set()
+
+    def engine_ready(self, engine: SessionEngine) -> None:
+        self._engine = engine
+        # A full collection looks at all that torch and the model have made: 250 ms in which no thread runs, and any
+        # request with some ten thousand values sets one off. None of it will ever be garbage.
+        gc.collect()
+        gc.freeze()
+        self._progress = ""
+        self.load_error = None
+        if self.draining.is_set():
+            engine.stop(self.seconds_left)
+        self.settled.set()
+        self._changed.set()
+
+    def engine_failed(self, reason: str) -> None:
+        self._progress = ""
+        self.load_error = reason
+        self.settled.set()
+        self._changed.set()
+
+    # --- the heartbeat ---
+
+    def _beat(self) -> None:
+        while not self.draining.is_set():
+            self._changed.clear()
+            self._tolerantly(self._report)
+            if not self.draining.wait(ROW_SECONDS):
+                self._changed.wait(settings.WORKER_HEARTBEAT_SECONDS)
+        self._tolerantly(self._write_row)
+
+    def _tolerantly(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except DatabaseError as exc:
+            log.warning("the heartbeat could not be written: %s", exc)
+        finally:
+            release_connections()
+
+    def _report(self) -> None:
+        if self._engine is not None:
+            self._engine_reader.read(self._engine.stats())
+        self._write_row()
+        self._join_or_leave_queue()
+        if self.load_error is not None:
+            refuse_queued(self.load_error)
+            self._hear_wish()
+
+    def _write_row(self) -> None:
+        row, _ = ModelWorker.objects.update_or_create(
+            name=self.name,
+            defaults={
+                "model": settings.SERVED_MODEL_NAME,
+                "state": self.state,
+                "progress": self._progress,
+                "error": self.load_error or "",
+                "running": self.writer.running,
+                "vision": self._engine.vision.to_json() if self._engine and self._engine.vision else {},
+                "heartbeat_at": timezone.now(),
+            },
+        )
+        ModelWorker.objects.gone(FORGET_SECONDS).delete()
+        if row.drain != self._is_closed:
+            self._is_closed = row.drain
+            log.info("worker %s takes %s sessions", self.name, "no more" if row.drain else "again")
+
+    def _hear_wish(self) -> None:
+        """Somebody may have asked in the admin that the model is loaded again."""
+        if ModelWorker.objects.filter(pk=self.name, try_again=True).update(try_again=False):
+            self.try_again()
+
+    def _join_or_leave_queue(self) -> None:
+        """Others may have the model: a worker without must not take their sessions and let them lie.
+
+        What is missing is seen at every beat: the consumer comes later than the worker, and anew with each connection.
+        """
+        consumer = getattr(self._controller, "consumer", None)
+        tasks = getattr(consumer, "task_consumer", None)
+        if consumer is None or tasks is None:
+            return
+        name = settings.CELERY_TASK_DEFAULT_QUEUE
+        takes_part = tasks.consuming_from(name)
+        stays_out = self.load_error is not None or self._is_closed
+        if stays_out and takes_part:
+            self._has_left_queue = True
+            consumer.call_soon(consumer.cancel_task_queue, name)
+        elif not stays_out and self._has_left_queue and not takes_part:
+            consumer.call_soon(consumer.add_task_queue, name)
+
+
+def reserved_slots() -> dict[Slot, threading.BoundedSemaphore]:
+    """By what they are for: one of ``RESERVED_SLOTS`` for cards, the others for callers of whom nothing runs."""
+    counts = {Slot.CARD: min(settings.RESERVED_SLOTS, 1), Slot.NEWCOMER: max(settings.RESERVED_SLOTS - 1, 0)}
+    return {slot: threading.BoundedSemaphore(count) for slot, count in counts.items() if count}
+
+
+@functools.cache
+def this_worker() -> Worker:
+    """The worker of this process; made on the first call."""
+    return Worker()

@@ -1,0 +1,34 @@
+"""Sessions that wait for a model that nobody has: they fail with the reason, and do not wait for ever."""
+
+from __future__ import annotations
+
+from inference.models import ModelWorker
+from inference.readiness import model_failed_error
+from sessions_app.models import ChatSession
+from sessions_app.store import transitions
+
+#: refused in one pass
+BATCH_SESSIONS = 200
+
+
+def refuse_session(session_id: str, reason: str) -> bool:
+    """Fail a queued session because the model could not be loaded; False when some other worker has, or gets, it."""
+    if _somebody_has_the_model():
+        return False
+    transitions.fail(session_id, error=model_failed_error(reason), status=503)
+    return True
+
+
+def refuse_queued(reason: str) -> int:
+    """The same for all that wait. Returns how many were refused."""
+    if _somebody_has_the_model():
+        return 0
+    session_ids = list(ChatSession.objects.queued().values_list("pk", flat=True)[:BATCH_SESSIONS])
+    for session_id in session_ids:
+        transitions.fail(session_id, error=model_failed_error(reason), status=503)
+    return len(session_ids)
+
+
+def _somebody_has_the_model() -> bool:
+    capable = (ModelWorker.State.READY, ModelWorker.State.LOADING)
+    return ModelWorker.objects.alive().filter(state__in=capable).exists()

@@ -1,0 +1,207 @@
+"""Run one session: claim it, feed the engine, hand what comes out to the writer, close it. Knows no Celery."""
+
+from __future__ import annotations
+
+import logging
+import queue
+from collections.abc import Sequence
+from typing import Any
+
+from django.db import InterfaceError, OperationalError
+
+from inference.engine.errors import EngineError, EngineStopped, InvalidPrompt, InvalidSampling, PromptTooLong
+from inference.engine.handle import Handle
+from inference.engine.types import Delta, Finish
+from inference.errors import ApiError
+from inference.metrics import RunTimes
+from inference.worker.chunk_writer import Run
+from inference.worker.lifecycle import Worker
+from inference.worker.refusals import refuse_session
+from sessions_app.db import release_connections
+from sessions_app.log_context import run_scope
+from sessions_app.log_lines import short_id
+from sessions_app.models import ChatSession
+from sessions_app.request_id import request_id_scope
+from sessions_app.store import transitions
+from sessions_app.store.appending import Closing
+from sessions_app.store.queue import send
+from sessions_app.turns import Slot
+
+log = logging.getLogger(__name__)
+
+#: a queued session waits here for the model; loading a large one from a slow disk takes minutes
+LOAD_WAIT_SECONDS = 1800.0
+#: between looks whether a worker without a free slot is being stopped
+SLOT_POLL_SECONDS = 1.0
+#: before a message is sent on by a worker that cannot run it: it may get it again meanwhile
+PASS_ON_SECONDS = 0.25
+#: the closing of a session waits this long for a database that is away
+CLOSE_SECONDS = 600.0
+
+
+def run_session(session_id: str, worker: Worker) -> None:
+    """Wait for the model and for a slot, and run the session whose turn it is.
+
+    A message says no more than that a session waits: were its own run, callers would not take turns, and one whose
+    message was lost would wait behind all that come after it. What cannot be run here is left to whoever looks into the
+    queue next: this worker, when its model is there again, or another.
+    """
+    worker.settled.wait(LOAD_WAIT_SECONDS)
+    if worker.load_error is not None:
+        if not refuse_session(session_id, worker.load_error):
+            # Another worker has the model. This one hears of no more sessions as soon as its consumer has looked up.
+            worker.draining.wait(PASS_ON_SECONDS)
+            send(session_id)
+        return
+    while worker.has_engine:
+        if worker.slots.acquire(timeout=SLOT_POLL_SECONDS):
+            try:
+                run_next(worker)
+            finally:
+                worker.slots.release()
+            return
+
+
+def run_next(worker: Worker, slot: Slot = Slot.COMMON) -> None:
+    """Claim the session whose turn it is and run it to its end. Whoever calls holds a slot of this kind."""
+    if not worker.has_engine:
+        return
+    try:
+        session = transitions.claim_next(worker=worker.name, fingerprint=worker.engine.fingerprint, slot=slot)
+    except (InterfaceError, OperationalError) as exc:
+        log.warning("no session could be claimed: %s", exc)
+        return
+    if session is not None:
+        with request_id_scope(session.request_id), run_scope(session.pk, session.attempt):
+            _run_claimed(session, worker)
+
+
+def _run_claimed(session: ChatSession, worker: Worker) -> None:
+    log.info("session %s: attempt %d begins at chunk %d", short_id(session.pk), session.attempt, session.next_index)
+    handles: list[Handle] = []
+
+    def stop() -> None:
+        for handle in list(handles):
+            if run.is_lost:
+                # Nobody wants it cancelled: another worker goes on with it.
+                handle.finish(EngineStopped())
+            else:
+                handle.cancel()
+
+    run = worker.writer.open(session.pk, session.attempt, session.next_index, stop, RunTimes(session))
+    try:
+        if session.cancel_requested_at is not None:
+            run.cancel()
+        if error := _splice_error(session, worker):
+            _close(run, Closing(error=error))
+            return
+        handles += worker.engine.submit(session)
+        # From here on this thread holds no connection: the writer has its own.
+        release_connections()
+        if run.is_cancelled or run.is_lost:
+            stop()
+        _finish(run, _ends_of(handles, run), worker)
+    except EngineStopped:
+        _hand_back(run, worker)
+    except (PromptTooLong, InvalidPrompt, InvalidSampling) as exc:
+        _close(run, Closing(error=_request_error(exc), error_status=400))
+    except ApiError as exc:
+        _close(run, Closing(error=exc.as_dict(), error_status=exc.status))
+    except EngineError as exc:
+        log.exception("session %s: the engine failed", short_id(session.pk))
+        _close(run, Closing(error=_server_error(f"The generation failed: {exc}")))
+    except (InterfaceError, OperationalError) as exc:
+        # Not the session's fault: its lease lapses, and whoever reaches the database goes on with it.
+        log.warning("session %s: attempt %d could not read it: %s", short_id(session.pk), session.attempt, exc)
+    except Exception:
+        log.exception("session %s failed", short_id(session.pk))
+        _close(run, Closing(error=_server_error("The generation failed. The log of the worker has the details.")))
+    finally:
+        stop()  # of several choices, those that still run when another has failed
+        worker.writer.forget(run)
+        release_connections()
+
+
+class _Feed:
+    """Gives an answer's deltas to the writer at once, on the engine's thread: no other is woken for each token."""
+
+    def __init__(self, run: Run, choice: int, ends: queue.SimpleQueue[tuple[int, Finish | EngineError]]) -> None:
+        self._run = run
+        self._choice = choice
+        self._ends = ends
+
+    def put(self, item: Delta | Finish | EngineError, /) -> None:
+        if isinstance(item, Delta):
+            self._run.add(item, self._choice)
+        else:
+            self._ends.put((self._choice, item))
+
+
+def _ends_of(handles: Sequence[Handle], run: Run) -> list[Finish]:
+    """Wait until every answer has ended. Raises the first error of any."""
+    ends: queue.SimpleQueue[tuple[int, Finish | EngineError]] = queue.SimpleQueue()
+    for choice, handle in enumerate(handles):
+        handle.send_to(_Feed(run, choice, ends))
+    finishes: dict[int, Finish] = {}
+    while len(finishes) < len(handles):
+        choice, end = ends.get()
+        if isinstance(end, EngineError):
+            raise end
+        finishes[choice] = end
+    return [finishes[choice] for choice in range(len(handles))]
+
+
+def _splice_error(session: ChatSession, worker: Worker) -> dict[str, Any] | None:
+    """Refuse to go on with a text that other weights began. One without a fingerprint has nothing to compare."""
+    mine = worker.engine.fingerprint
+    if session.fingerprint in (mine, {}):
+        return None
+    names = mine.keys() | session.fingerprint.keys()
+    differing = ", ".join(sorted(name for name in names if session.fingerprint.get(name) != mine.get(name)))
+    return _server_error(
+        f"The worker that began this answer is gone, and the one that took over differs in: {differing}. "
+        "Send the request again under a new session_id."
+    )
+
+
+def _finish(run: Run, finishes: Sequence[Finish], worker: Worker) -> None:
+    """Close the session: ``finishes`` are those of all its choices."""
+    reasons = [finish.reason for finish in finishes]
+    if "cancelled" in reasons and not run.is_cancelled:
+        _hand_back(run, worker)  # stopped from inside: lost, or draining
+        return
+    _close(
+        run,
+        Closing(
+            reason=next(reason for reason in ("cancelled", "content_filter", "length", "stop") if reason in reasons),
+            reasons=tuple(reasons) if len(reasons) > 1 else (),
+            # All have the same prompt; one that was cancelled before it was read knows of none.
+            prompt_tokens=max(finish.prompt_tokens for finish in finishes),
+            completion_tokens=sum(finish.completion_tokens for finish in finishes),
+            reasoning_tokens=sum(finish.reasoning_tokens for finish in finishes),
+        ),
+    )
+
+
+def _close(run: Run, closing: Closing) -> None:
+    run.close(closing)
+    # The writer has a connection of its own; this thread needs none while it waits.
+    release_connections()
+    if not run.done.wait(CLOSE_SECONDS):
+        log.error("session %s could not be closed; its lease will lapse", short_id(run.session_id))
+
+
+def _hand_back(run: Run, worker: Worker) -> None:
+    """Give the session to another worker with every token committed; a lost one is not ours to give."""
+    if worker.writer.flush(run, worker.seconds_left) and transitions.release(run.session_id, run.attempt):
+        log.info("session %s: attempt %d hands it back", short_id(run.session_id), run.attempt)
+
+
+def _request_error(exc: EngineError) -> dict[str, Any]:
+    code = "context_length_exceeded" if isinstance(exc, PromptTooLong) else "invalid_request"
+    param = exc.field if isinstance(exc, InvalidSampling) else "messages"
+    return {"message": str(exc), "type": "invalid_request_error", "param": param, "code": code}
+
+
+def _server_error(message: str) -> dict[str, Any]:
+    return {"message": message, "type": "server_error", "param": None, "code": "generation_failed"}

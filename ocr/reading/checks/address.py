@@ -1,0 +1,18 @@
+"""The address. Only the shape of RT/RW can be judged; people move and regions split, so the NIK says nothing here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from ocr.reading.checks import printed
+from ocr.reading.problems import Problem
+
+# Either part may be a hyphen; villages write it with two digits or three.
+_RT_RW = re.compile(r"(?:[0-9]{1,3}|-)/(?:[0-9]{1,3}|-)|-")
+
+
+def check(values: Mapping[str, str]) -> Iterator[Problem]:
+    rt_rw = printed.words(values.get("alamat.rt_rw", ""))
+    if rt_rw and not _RT_RW.fullmatch(rt_rw):
+        yield Problem("alamat.rt_rw", "rt_rw_format", "info" if printed.is_foreigners(values) else "warning")

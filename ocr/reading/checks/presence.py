@@ -1,0 +1,27 @@
+"""What could not be read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from ocr.reading.problems import Problem
+from ocr.reading.schema import FIELDS
+
+#: without these the reading identifies nobody
+ESSENTIAL = frozenset({"nik", "nama"})
+
+#: older cards leave these blank
+OFTEN_BLANK = frozenset({"agama"})
+
+
+def check(values: Mapping[str, str]) -> Iterator[Problem]:
+    empty = [field.path for field in FIELDS if not values.get(field.path)]
+    if len(empty) == len(FIELDS):
+        # One sentence instead of fourteen: this is what a picture of something else looks like.
+        yield Problem(None, "nothing_read")
+        return
+    for path in empty:
+        if path in ESSENTIAL:
+            yield Problem(path, "empty", "error")
+        else:
+            yield Problem(path, "empty", "info" if path in OFTEN_BLANK else "warning")

@@ -1,0 +1,75 @@
+"""What may be wrong with a reading. A problem is a flag for a person: it never changes or rejects a value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from django.utils.translation import get_language
+
+from ocr.reading import doubted, problem_texts
+from ocr.reading.doubted import Doubted
+
+#: error: the value cannot be right; warning: a person should look; info: worth knowing, nothing to do
+Severity = Literal["error", "warning", "info"]
+
+#: severities that send a reading to a person before it may be approved in bulk
+FLAGGING: frozenset[Severity] = frozenset({"error", "warning"})
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One flag, on one field or (``field`` None) on the reading as a whole."""
+
+    #: a path of ``ocr.reading.schema.FIELDS``, or None
+    field: str | None
+    #: stable name, a key of ``ocr.reading.problem_texts.TEXTS``
+    code: str
+    severity: Severity = "warning"
+    #: which characters are in doubt, where the model has told
+    doubted: tuple[Doubted, ...] = ()
+
+    @property
+    def text(self) -> problem_texts.Text:
+        """What the code says, in both languages."""
+        return problem_texts.text_of(self.code)
+
+    @property
+    def sentence(self) -> str:
+        """What the code says, in the language of the page. Nothing of the card."""
+        return self.text.id if get_language() == "id" else self.text.en
+
+    @property
+    def doubts(self) -> list[str]:
+        """What exactly is in doubt, in the language of the page. It holds characters of the card."""
+        return doubted.sentences(self.field, self.doubted)
+
+    @property
+    def is_flag(self) -> bool:
+        """Whether a person should answer it: correct the value, or confirm it as printed."""
+        return self.severity in FLAGGING
+
+    def as_dict(self) -> dict[str, Any]:
+        """As it is stored: ``message`` in English, ``pesan`` in Indonesian. The API sends all but ``doubted``."""
+        stored: dict[str, Any] = {
+            "field": self.field,
+            "code": self.code,
+            "severity": self.severity,
+            "message": self.text.en,
+            "pesan": self.text.id,
+        }
+        if self.doubted:
+            stored["doubted"] = [place.as_dict() for place in self.doubted]
+        return stored
+
+
+def from_dict(stored: Mapping[str, Any]) -> Problem:
+    """The problem that ``as_dict`` stored."""
+    places = tuple(doubted.from_dict(place) for place in stored.get("doubted", ()))
+    return Problem(stored["field"], stored["code"], stored["severity"], places)
+
+
+def is_flagged(problems: Iterable[Problem]) -> bool:
+    """Whether a person should look before the reading is used."""
+    return any(problem.is_flag for problem in problems)

@@ -1,0 +1,291 @@
+"""The operator's view of the sessions: find one, read it, watch it grow, cancel it. Nothing can be edited here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin, messages
+from django.contrib.admin.utils import quote
+from django.contrib.admin.views.main import ChangeList
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
+from django.urls import URLPattern, URLResolver, get_script_prefix, path, reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.http import urlencode
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
+from django.views.decorators.http import require_POST
+
+from sessions_app import privacy, transcript
+from sessions_app.admin import facts, formatting
+from sessions_app.caller_filter import CallerFilter
+from sessions_app.models import ChatSession, SessionMedia
+from sessions_app.routing import LIVE_VIEW_PATH
+from sessions_app.store import transitions
+
+if TYPE_CHECKING:
+    SessionModelAdmin = admin.ModelAdmin[ChatSession]
+else:
+    SessionModelAdmin = admin.ModelAdmin
+
+SHORT_ID_CHARS = 11
+#: the only types that a browser may show from here; anything else is offered as a download
+SHOWN_CONTENT_TYPES = frozenset(
+    (
+        "image/png",
+        "image/jpeg",
+        "image/gif",
+        "image/webp",
+        "image/bmp",
+        "video/mp4",
+        "video/webm",
+        "video/quicktime",
+    )
+)
+
+
+class SessionChangeList(ChangeList):
+    """The list reads no request: one may be megabytes of text."""
+
+    def get_queryset(self, request: HttpRequest, *args: Any, **kwargs: Any) -> QuerySet[Any]:
+        rows = super().get_queryset(request, *args, **kwargs)
+        return rows.defer("request", "request_digest", "fingerprint", "error")
+
+
+@admin.register(ChatSession)
+class ChatSessionAdmin(SessionModelAdmin):
+    list_display = (
+        "short_id",
+        "badge",
+        "model",
+        "tokens",
+        "speed",
+        "first_token",
+        "age",
+        "origin",
+        "caller",
+        "attempt",
+    )
+    list_filter = ("state", "origin", "model", CallerFilter, "created_at")
+    search_fields = ("id", "request_id", "worker", "caller")
+    search_help_text = _("Session ID, request ID, worker or caller.")
+    ordering = ("-created_at",)
+    list_per_page = 50
+    show_full_result_count = False
+    fields = ("id",)
+    actions = ("cancel_selected",)
+
+    class Media:
+        css = {"all": ("sessions_app/admin.css",)}
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return SessionChangeList
+
+    # --- who may do what ---
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: ChatSession | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: ChatSession | None = None) -> bool:
+        return super().has_delete_permission(request, obj) and (obj is None or obj.is_finished)
+
+    def has_cancel_permission(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request) and request.user.has_perm("sessions_app.cancel_chatsession")
+
+    def has_media_permission(self, request: HttpRequest) -> bool:
+        """Pictures may be of persons and their papers: they need a permission of their own."""
+        return self.has_view_permission(request) and request.user.has_perm("sessions_app.view_sessionmedia")
+
+    def get_deleted_objects(
+        self, objs: QuerySet[ChatSession] | Sequence[ChatSession], request: HttpRequest
+    ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
+        """Names the sessions only: Django's own way would load every chunk and every picture to list them."""
+        sessions = list(objs)
+        names = [str(session) for session in sessions if session.is_finished]
+        unfinished = [
+            gettext("%(session)s, which is %(state)s: cancel it first")
+            % {"session": session, "state": session.get_state_display()}
+            for session in sessions
+            if not session.is_finished
+        ]
+        lacking = set() if super().has_delete_permission(request) else {str(self.opts.verbose_name)}
+        return names, {str(self.opts.verbose_name_plural): len(names)}, lacking, unfinished
+
+    # --- the list ---
+
+    @admin.display(description=_("ID"), ordering="id")
+    def short_id(self, session: ChatSession) -> SafeString:
+        short = session.pk if len(session.pk) <= SHORT_ID_CHARS else f"{session.pk[: SHORT_ID_CHARS - 1]}…"
+        return format_html('<span class="session-id" title="{}">{}</span>', session.pk, short)
+
+    @admin.display(description=_("State"), ordering="state")
+    def badge(self, session: ChatSession) -> SafeString:
+        return format_html(
+            '<span class="session-badge session-badge-{}">{}</span>',
+            session.state,
+            session.get_state_display(),
+        )
+
+    @admin.display(description=_("Tokens"), ordering="completion_tokens")
+    def tokens(self, session: ChatSession) -> str:
+        """Prompt → completion."""
+        if session.prompt_tokens is None and session.completion_tokens is None:
+            return formatting.NONE
+        return f"{formatting.count(session.prompt_tokens)} → {formatting.count(session.completion_tokens)}"
+
+    @admin.display(description=_("Tok/s"))
+    def speed(self, session: ChatSession) -> str:
+        return formatting.rate(session.tokens_per_second)
+
+    @admin.display(description=_("1st token"))
+    def first_token(self, session: ChatSession) -> str:
+        return formatting.duration(session.time_to_first_token)
+
+    @admin.display(description=_("Age"), ordering="created_at")
+    def age(self, session: ChatSession) -> SafeString:
+        """Since it was created, and below it how long it took."""
+        now = timezone.now()
+        took = (
+            gettext("took %(time)s") % {"time": formatting.duration(facts.age(session, now))}
+            if session.is_finished
+            else ""
+        )
+        return format_html(
+            '<span title="{}">{}</span><br><span class="quiet">{}</span>',
+            formatting.moment(session.created_at),
+            formatting.rough(now - session.created_at),
+            took,
+        )
+
+    # --- cancelling ---
+
+    @admin.action(description=_("Cancel selected sessions"), permissions=["cancel"])
+    def cancel_selected(self, request: HttpRequest, queryset: QuerySet[ChatSession]) -> None:
+        cancelled = ended = 0
+        for session in queryset.only("state").order_by("pk"):
+            if self._cancel(request, session):
+                cancelled += 1
+            else:
+                ended += 1
+        if cancelled:
+            text = ngettext("%d session was cancelled.", "%d sessions were cancelled.", cancelled) % cancelled
+            self.message_user(request, text, messages.SUCCESS)
+        if ended:
+            text = ngettext("%d session had already ended.", "%d sessions had already ended.", ended) % ended
+            self.message_user(request, text, messages.INFO)
+
+    def cancel_view(self, request: HttpRequest, session_id: str) -> HttpResponseRedirect:
+        """The button of the detail page."""
+        if not self.has_cancel_permission(request):
+            raise PermissionDenied
+        session: ChatSession = get_object_or_404(ChatSession.objects.only("state"), pk=session_id)
+        if self._cancel(request, session):
+            self.message_user(request, gettext("The session was cancelled."), messages.SUCCESS)
+        else:
+            self.message_user(request, gettext("The session had already ended."), messages.INFO)
+        return HttpResponseRedirect(reverse("admin:sessions_app_chatsession_change", args=[quote(session_id)]))
+
+    def _cancel(self, request: HttpRequest, session: ChatSession) -> bool:
+        """Cancel it and say so in its history; False when it had ended."""
+        if session.is_finished:
+            return False
+        now = transitions.request_cancel(session.pk)
+        if now.is_finished and now.state != ChatSession.State.CANCELLED:
+            return False  # it was faster
+        self.log_change(request, session, "Cancelled.")
+        return True
+
+    # --- the detail page ---
+
+    def get_urls(self) -> list[URLPattern | URLResolver]:  # type: ignore[override]
+        view = self.admin_site.admin_view
+        return [
+            path(
+                "<str:session_id>/cancel/",
+                view(require_POST(self.cancel_view)),
+                name="sessions_app_chatsession_cancel",
+            ),
+            path(
+                "<str:session_id>/media/<int:position>/",
+                view(self.media_view),
+                name="sessions_app_chatsession_media",
+            ),
+            *super().get_urls(),
+        ]
+
+    def render_change_form(
+        self,
+        request: HttpRequest,
+        context: dict[str, Any],
+        add: bool = False,
+        change: bool = False,
+        form_url: str = "",
+        obj: ChatSession | None = None,
+    ) -> HttpResponse:
+        if obj is not None:
+            context |= self._detail(request, obj)
+        return super().render_change_form(request, context, add, change, form_url, obj)
+
+    def _detail(self, request: HttpRequest, session: ChatSession) -> dict[str, Any]:
+        may_read = privacy.may_read(request.user, session)
+        media = list(session.media.defer("data")) if may_read else []
+        answer = transcript.read_answer(session.pk) if may_read else transcript.Answer()
+        chunks_url = ""
+        if answer.last_index >= 0 and request.user.has_perm("sessions_app.view_chunk"):
+            query = urlencode({"session__id__exact": session.pk})
+            chunks_url = f"{reverse('admin:sessions_app_chunk_changelist')}?{query}"
+        return {
+            "subtitle": None,  # the page's head says the id
+            "session": session,
+            "badge": self.badge(session),
+            "fact_groups": facts.facts_of(session),
+            "may_read": may_read,
+            "question": transcript.read_question(session.request if may_read else {}, media),
+            "answer": answer,
+            "chunks_url": chunks_url,
+            "may_see_media": self.has_media_permission(request),
+            "may_cancel": self.has_cancel_permission(request) and not session.is_finished,
+            "texts": {
+                "states": {state.value: str(state.label) for state in ChatSession.State},
+                "live": gettext("Live."),
+                "ended": gettext("It has ended. Reload the page to see how."),
+                "broken": gettext("The connection broke. It is being restored."),
+                "copied": gettext("Copied"),
+            },
+            "live": may_read
+            and {
+                "path": get_script_prefix() + LIVE_VIEW_PATH.format(session_id=session.pk),
+                "after": answer.last_index,
+            },
+        }
+
+    def media_view(self, request: HttpRequest, session_id: str, position: int) -> HttpResponse:
+        """One image or video of the request, as it was sent."""
+        if not self.has_media_permission(request):
+            raise PermissionDenied
+        media = get_object_or_404(
+            SessionMedia.objects.select_related("session"), session_id=session_id, position=position
+        )
+        if not privacy.may_read(request.user, media.session):
+            raise PermissionDenied
+        is_shown = media.content_type in SHOWN_CONTENT_TYPES
+        response = HttpResponse(
+            bytes(media.data), content_type=media.content_type if is_shown else "application/octet-stream"
+        )
+        response.headers["Cache-Control"] = "no-store, private"
+        # The bytes came from outside: nothing in them may run with the admin's origin.
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers["Content-Security-Policy"] = (
+            "default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'"
+        )
+        if not is_shown:
+            response.headers["Content-Disposition"] = f'attachment; filename="{media.kind}-{position}"'
+        return response

@@ -1,0 +1,135 @@
+"""What time does to sessions: lapsed leases, listeners that left, expiry.
+
+Every step is a conditional change, so any number of sweepers may run at once. The workers' processes run one each, and
+``manage.py sweep`` runs it by hand.
+"""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import threading
+from collections import Counter
+
+from django.conf import settings
+from django.db import Error, transaction
+from django.utils import timezone
+
+from sessions_app.db import release_connections
+from sessions_app.log_lines import short_id
+from sessions_app.models import ChatSession, Chunk, Presence, SessionMedia
+from sessions_app.signals import swept
+from sessions_app.store import transitions
+
+log = logging.getLogger(__name__)
+
+#: sessions a step takes at a time, so that no transaction is long
+BATCH_SESSIONS = 200
+
+
+def sweep() -> Counter[str]:
+    """One pass. Returns how many sessions each step moved."""
+    moved = Counter[str]()
+    moved["taken back"] = take_back_lapsed()
+    moved["cancelled"] = cancel_unheard()
+    # Before anything expires: what a receiver has not collected yet is still there.
+    for receiver, result in swept.send_robust(sender=sweep):
+        if isinstance(result, Exception):
+            log.error("%s failed in the sweep", receiver, exc_info=result)
+    moved["expired"] = expire_finished()
+    moved["forgotten"] = forget_old()
+    return +moved
+
+
+def take_back_lapsed() -> int:
+    """Sessions whose worker went silent: to the queue again, or failed when they have had their attempts."""
+    taken = 0
+    for session in ChatSession.objects.lapsed().only("attempt", "workers_lost")[:BATCH_SESSIONS]:
+        if (lost := session.workers_lost + 1) >= settings.SESSION_MAX_ATTEMPTS:
+            log.error("session %s failed: %d workers were lost with it", short_id(session.pk), lost)
+            transitions.fail(session.pk, error=worker_lost_error(lost))
+        else:
+            log.warning("session %s: its worker is silent, attempt %d ends", short_id(session.pk), session.attempt)
+            transitions.release(session.pk, session.attempt, only_lapsed=True)
+        taken += 1
+    return taken
+
+
+def worker_lost_error(attempts: int) -> dict[str, str | None]:
+    return {
+        "message": f"The worker was lost {attempts} times while it ran this request. It is not tried again.",
+        "type": "server_error",
+        "param": None,
+        "code": "worker_lost",
+    }
+
+
+def cancel_unheard() -> int:
+    """Runs that nobody has listened to for too long.
+
+    That is ``CANCEL_AFTER_DISCONNECT_SECONDS``, or ``CANCEL_UNNAMED_AFTER_SECONDS`` where the caller chose no id. 0
+    leaves those alone.
+    """
+    abandoned = ChatSession.objects.unfinished().filter(cancel_requested_at=None).abandoned()
+    session_ids = list(abandoned.values_list("pk", flat=True)[:BATCH_SESSIONS])
+    for session_id in session_ids:
+        log.info("session %s is cancelled: nobody listens", short_id(session_id))
+        transitions.request_cancel(session_id)
+    return len(session_ids)
+
+
+def expire_finished() -> int:
+    """Remove the chunks, the media and the request of sessions that ended long enough ago; the summary stays."""
+    expirable = ChatSession.objects.expirable(settings.SESSIONS_TTL_SECONDS)
+    if not settings.PERSIST_SESSIONS:
+        # Three beats without a listener anywhere: the last one has left.
+        grace_seconds = 3 * (settings.HUB_PRESENCE_SECONDS + settings.HUB_POLL_SECONDS)
+        left = ChatSession.objects.expirable(grace_seconds).unheard(grace_seconds)
+        expirable = expirable | ChatSession.objects.filter(pk__in=left.values("pk"))
+    session_ids = list(expirable.values_list("pk", flat=True)[:BATCH_SESSIONS])
+    for session_id in session_ids:
+        expire(session_id)
+    return len(session_ids)
+
+
+def expire(session_id: str) -> None:
+    """In one transaction: a resume gets the whole stream or a 410, and a crash leaves nothing half removed."""
+    with transaction.atomic():
+        expirable = ChatSession.objects.finished().filter(pk=session_id, expired_at=None)
+        if not expirable.update(expired_at=timezone.now(), request={}):
+            return
+        for related in (Chunk, SessionMedia, Presence):
+            related.objects.filter(session_id=session_id).delete()
+
+
+def forget_old() -> int:
+    """Remove the summaries too, after ``SESSIONS_HISTORY_DAYS``."""
+    before = timezone.now() - datetime.timedelta(days=settings.SESSIONS_HISTORY_DAYS)
+    old = ChatSession.objects.finished().filter(expired_at__isnull=False, finished_at__lt=before)
+    session_ids = list(old.values_list("pk", flat=True)[:BATCH_SESSIONS])
+    ChatSession.objects.filter(pk__in=session_ids).delete()
+    return len(session_ids)
+
+
+class Sweeper(threading.Thread):
+    """Sweeps every ``SWEEP_SECONDS`` until it is stopped."""
+
+    def __init__(self) -> None:
+        super().__init__(name="sweeper", daemon=True)
+        self._stopping = threading.Event()
+
+    def run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                sweep()
+            except Error as exc:
+                log.warning("the sweep failed and is tried again: %s", exc)
+            except Exception:
+                log.exception("the sweep failed and is tried again")
+            finally:
+                release_connections()
+            self._stopping.wait(settings.SWEEP_SECONDS)
+
+    def stop(self, timeout_seconds: float) -> None:
+        self._stopping.set()
+        self.join(timeout_seconds)
