@@ -7,6 +7,7 @@ import json
 import re
 import threading
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 from django.core.management import call_command
@@ -217,7 +218,7 @@ def test_who_tails_is_no_listener_and_a_ctrl_c_leaves_the_session_as_it_is(monke
 
     session = claimed(open_session())
     say(session, text("A pl"))
-    monkeypatch.setattr("sessions_app.management.tail.time.sleep", interrupted)
+    monkeypatch.setattr(tail, "time", SimpleNamespace(sleep=interrupted))
     err = io.StringIO()
     out = io.StringIO()
     with pytest.raises(SystemExit) as ended:

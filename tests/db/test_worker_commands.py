@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import io
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.utils import timezone
 
+from inference.management.commands import workers
 from inference.models import ModelWorker
 from inference.worker.lifecycle import Worker
 from tests.db.test_runner import NoEngine
@@ -106,7 +108,7 @@ def test_a_drain_that_waits_ends_when_a_later_heartbeat_says_that_nothing_runs(m
         at = timezone.now() + datetime.timedelta(seconds=later)
         ModelWorker.objects.filter(pk=row.pk).update(running=running, heartbeat_at=at)
 
-    monkeypatch.setattr("inference.management.commands.workers.time.sleep", beat)
+    monkeypatch.setattr(workers, "time", SimpleNamespace(sleep=beat))
     assert "drained" in run("drain", "--all", "--wait")
     assert beats == [0, 1, 2, 3]
 
@@ -118,7 +120,7 @@ def test_a_worker_that_vanishes_is_not_waited_for(monkeypatch: pytest.MonkeyPatc
         long_ago = timezone.now() - datetime.timedelta(hours=1)
         ModelWorker.objects.filter(pk=row.pk).update(heartbeat_at=long_ago)
 
-    monkeypatch.setattr("inference.management.commands.workers.time.sleep", vanish)
+    monkeypatch.setattr(workers, "time", SimpleNamespace(sleep=vanish))
     run("drain", "--all", "--wait")
 
 

@@ -17,8 +17,13 @@ WHOLE: dict[str, Any] = {"stream": False, "stream_options": None}
 
 
 def long_question(**fields: Any) -> dict[str, Any]:
-    """A request whose answer takes seconds."""
+    """A request whose answer takes seconds, and is read to its end."""
     return QUESTION | {"max_tokens": 1500, "ignore_eos": True} | ALL_EVENTS | fields
+
+
+def endless_question(**fields: Any) -> dict[str, Any]:
+    """A request whose answer is still being written whenever a test looks: it is cancelled, killed or left."""
+    return long_question(max_tokens=3900, n=4) | fields
 
 
 def events_of(response: httpx.Response) -> Iterator[ServerSentEvent]:

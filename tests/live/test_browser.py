@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.live.barriers import barriers
-from tests.live.events import events_of, long_question
+from tests.live.events import endless_question, events_of
 from tests.live.stack import EmbeddedStack
 from tests.live.waiting import wait_for
 from tests.media_samples import image_bytes
@@ -114,7 +114,7 @@ def test_an_operator_watches_a_run_grow_and_cancels_it_in_the_admin(
     page.goto("/admin/")
     log_in(page, "operator")
     # Eight answers: it is still running when the page has been looked at.
-    body = long_question(session_id="watched", max_tokens=3500, n=8)
+    body = endless_question(session_id="watched", n=8)
     with staffed_server.client() as http, http.stream("POST", "/v1/chat/completions", json=body) as response:
         stream = events_of(response)
         next(stream)
@@ -260,7 +260,7 @@ def test_the_live_view_works_under_the_policy_and_ends_with_the_log_in(
 ) -> None:
     page.goto("/admin/")
     log_in(page, "operator")
-    body = long_question(session_id="guarded", max_tokens=3500, n=8)
+    body = endless_question(session_id="guarded", n=8)
     with staffed_server.client() as http, http.stream("POST", "/v1/chat/completions", json=body) as response:
         next(events_of(response))
         page.goto("/admin/sessions_app/chatsession/guarded/change/")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import httpx
 
-from tests.live.events import QUESTION, WHOLE, events_of, long_question, read_stream
+from tests.live.events import QUESTION, WHOLE, endless_question, events_of, long_question, read_stream
 from tests.live.stack import EmbeddedStack, Stack
 from tests.live.waiting import wait_for
 
@@ -18,7 +18,7 @@ def state_of(server: Stack, session_id: str) -> str:
 
 
 def test_a_cancelled_run_ends_with_a_final_chunk_and_done(server: Stack, http: httpx.Client, session_id: str) -> None:
-    with http.stream("POST", "/v1/chat/completions", json=long_question(session_id=session_id)) as response:
+    with http.stream("POST", "/v1/chat/completions", json=endless_question(session_id=session_id)) as response:
         stream = events_of(response)
         for _ in range(3):
             next(stream)
@@ -33,12 +33,12 @@ def test_a_cancelled_run_ends_with_a_final_chunk_and_done(server: Stack, http: h
     assert final["session_state"] == "cancelled"
     assert state_of(server, session_id) == "cancelled"
     tokens = server.query("SELECT completion_tokens FROM sessions_app_chatsession WHERE id = ?", session_id)[0][0]
-    assert 0 < tokens < 1500
+    assert 0 < tokens < 4 * 3900
     assert asked_at  # the bound of 500 ms is measured by benchmarks.latency, not asserted on a busy machine
 
 
 def test_cancelling_ends_every_answer(server: Stack, http: httpx.Client, session_id: str) -> None:
-    with http.stream("POST", "/v1/chat/completions", json=long_question(session_id=session_id, n=3)) as response:
+    with http.stream("POST", "/v1/chat/completions", json=endless_question(session_id=session_id, n=3)) as response:
         stream = events_of(response)
         for _ in range(5):
             next(stream)
@@ -67,7 +67,7 @@ def test_an_unknown_session_cannot_be_cancelled(http: httpx.Client) -> None:
 def test_a_waiting_caller_gets_what_was_said_until_the_cancel(
     server: Stack, http: httpx.Client, session_id: str
 ) -> None:
-    body = long_question(session_id=session_id)
+    body = endless_question(session_id=session_id)
     with http.stream("POST", "/v1/chat/completions", json=body) as response:
         next(events_of(response))
         http.post(f"/v1/cancel/{session_id}")
@@ -82,9 +82,7 @@ def test_a_run_that_nobody_listens_to_is_cancelled_by_the_sweeper(
 ) -> None:
     server = start_embedded(CANCEL_AFTER_DISCONNECT_SECONDS="0.5", HUB_PRESENCE_SECONDS="0.1", HUB_POLL_SECONDS="0.1")
     with server.client() as http:
-        with http.stream(
-            "POST", "/v1/chat/completions", json=long_question(session_id="left", max_tokens=4000)
-        ) as stream:
+        with http.stream("POST", "/v1/chat/completions", json=endless_question(session_id="left")) as stream:
             next(events_of(stream))
         wait_for(lambda: state_of(server, "left") == "cancelled")
 

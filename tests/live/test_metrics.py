@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests import services
-from tests.live.events import QUESTION, events_of, long_question, read_stream
+from tests.live.events import QUESTION, endless_question, events_of, long_question, read_stream
 from tests.live.stack import EmbeddedStack, ScaledStack, free_port
 from tests.live.waiting import wait_for
 from tests.media_samples import image_bytes, video_bytes
@@ -21,6 +21,7 @@ from tests.scraped import Scraped, parsed
 
 #: moved in tests/db/test_metrics.py: what a server that works does not do
 FAILURES = {"sambung:takeovers_total", "sambung:fenced_appends_total", "sambung:commit_failures_total"}
+HEARTBEAT = "SELECT heartbeat_at FROM inference_modelworker"
 #: the workers are ready and the database is up; nothing waits longer than a slot takes to be free
 PASSING = {"sambung:num_requests_waiting", "sambung:oldest_waiting_seconds"}
 
@@ -67,7 +68,8 @@ def test_every_figure_moves_with_what_it_counts(start_embedded: Callable[..., Em
         http.post("/ktp-ocr/", files={"image": image_bytes((64, 40))}).raise_for_status()
         with server.client() as one, server.client() as two, server.client() as three:
             waiting = [
-                client.stream("POST", "/v1/chat/completions", json=long_question()) for client in (one, two, three)
+                client.stream("POST", "/v1/chat/completions", json=endless_question(n=1))
+                for client in (one, two, three)
             ]
             responses = [stream.__enter__() for stream in waiting]
 
@@ -93,7 +95,8 @@ def test_every_figure_moves_with_what_it_counts(start_embedded: Callable[..., Em
     assert last['sambung:media_total{kind="image"}'] == 2
     assert last['sambung:media_total{kind="video"}'] == 1
     assert last['sambung:sessions_opened_total{origin="ocr"}'] == 1
-    assert last['sambung:request_success_total{finished_reason="abort"}'] == 3
+    [(cancelled,)] = server.query("SELECT count(*) FROM sessions_app_chatsession WHERE state = 'cancelled'")
+    assert last['sambung:request_success_total{finished_reason="abort"}'] == cancelled >= 1
     assert last["sambung:resumes_total"] == 1
     assert last.sum("sambung:ocr_readings_total") == 1
     # The one that was cancelled in the queue was nobody's to measure.
@@ -188,6 +191,11 @@ def test_a_worker_that_drains_finishes_and_takes_no_more(start_embedded: Callabl
             next(stream)
             server.manage("workers", "drain", "--all")
             wait_for(lambda: later.get("/ready").status_code == 503)
+            # The worker has read the mark when it has written two heartbeats since.
+            [(marked_at,)] = server.query(HEARTBEAT)
+            wait_for(lambda: server.query(HEARTBEAT) > [(marked_at,)])
+            [(next_at,)] = server.query(HEARTBEAT)
+            wait_for(lambda: server.query(HEARTBEAT) > [(next_at,)])
             with later.stream("POST", "/v1/chat/completions", json=QUESTION) as waiting:
                 session_id = waiting.headers["x-session-id"]
                 assert list(stream)[-1].data == "[DONE]"

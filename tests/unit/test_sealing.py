@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from types import SimpleNamespace
 
 import pytest
 from django.conf import settings
@@ -60,7 +61,7 @@ def test_dropped_messages_are_logged_at_once_and_then_counted(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     now = [1000.0]
-    monkeypatch.setattr("sessions_app.sealing.time.monotonic", lambda: now[0])
+    monkeypatch.setattr(sealing, "time", SimpleNamespace(monotonic=lambda: now[0]))
     dropped = DroppedMessages("queue")
     with caplog.at_level(logging.WARNING):
         for _ in range(500):
