@@ -68,7 +68,7 @@ def prepare(data: bytes, limits: Limits, param: str | None = "image", page: int 
         image, pages = scans.page_picture(data, page, limits, param)
         content_type = "image/jpeg"
     else:
-        image = decode_image(data, limits, param)
+        image = decode_image(data, limits, param, enough=LONGEST_SIDE**2)
         is_png = image_content_type(data, param=param) == "image/png"
         content_type = "image/png" if is_png else "image/jpeg"
     image.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)

@@ -94,27 +94,30 @@ def _check(file: BareImage, limits: Limits, pixels: int, param: str | None) -> N
         raise _damaged(param) from None
 
 
-def most_pixels(width: int, height: int, sizes: VisionSizes | None) -> int:
-    """So many pixels of a large picture are enough."""
-    return sizes.image_pixels[1] if sizes and sizes.reduced(width, height) else WHOLE_PIXELS
+def most_pixels(width: int, height: int, sizes: VisionSizes | None, enough: int | None = None) -> int:
+    """How many pixels of a large picture are decoded at least: those that the model sees, or ``enough``."""
+    return sizes.image_pixels[1] if sizes and sizes.reduced(width, height) else enough or WHOLE_PIXELS
 
 
-def decode_image(data: bytes, limits: Limits, param: str | None, sizes: VisionSizes | None = None) -> Image.Image:
+def decode_image(
+    data: bytes, limits: Limits, param: str | None, sizes: VisionSizes | None = None, *, enough: int | None = None
+) -> Image.Image:
     """The (first) picture as RGB, upright, on white where it was transparent.
 
     One that the model would see smaller is reduced to the size at which it sees it; without ``sizes`` one of more than
-    ``WHOLE_PIXELS`` to that many. Raises InvalidMedia where the bytes are no image of an accepted format, are cut off
-    or damaged, or are over the limits on pixels and scans (checked from the header, before decoding).
+    ``WHOLE_PIXELS`` to ``enough`` pixels, or to ``WHOLE_PIXELS``. Raises InvalidMedia where the bytes are no image of
+    an accepted format, are cut off or damaged, or are over the limits on pixels and scans (checked from the header,
+    before decoding).
     """
     file = take_apart(data, limits, param=param)
     width, height = file.upright_size
     size = sizes.reduced(width, height) if sizes else None
-    most = most_pixels(width, height, sizes)
+    most = most_pixels(width, height, sizes, enough)
     try:
         image = _upright_rgb(_load(file, limits, most, param), file, most)
     except DECODER_ERRORS:
         raise _damaged(param) from None
-    if size is None and width * height > most:
+    if size is None and width * height > WHOLE_PIXELS:
         ratio = (most / (width * height)) ** 0.5
         size = max(1, int(width * ratio)), max(1, int(height * ratio))
     if size is not None:

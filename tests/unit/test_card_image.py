@@ -165,3 +165,13 @@ def test_a_damaged_scan_is_read_or_refused(data: st.DataObject) -> None:
     except InvalidMedia:
         return
     assert image.width > 0 and image.pages > 0
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_a_very_large_picture_of_a_card_is_reduced_as_any_other(kind: str) -> None:
+    large = CARD.resize((6000, 3782), Image.Resampling.BICUBIC)
+    image = ready(encode_image(large, format=kind))
+    assert image.width == 2048
+    assert abs(image.height - 1291) <= 1
+    as_any = large.resize(pixels(image).size, Image.Resampling.LANCZOS)
+    assert np.abs(np.asarray(pixels(image), float) - np.asarray(as_any, float)).mean() < 3
