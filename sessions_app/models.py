@@ -112,6 +112,7 @@ class ChatSession(models.Model):
     finish_reason = models.CharField(max_length=20, blank=True)
     error = models.JSONField(null=True, blank=True)
     prompt_tokens = models.PositiveIntegerField(null=True, blank=True)
+    # While it runs, the tokens that are committed so far: every append writes it, so no index may contain it.
     completion_tokens = models.PositiveIntegerField(null=True, blank=True)
 
     created_at = models.DateTimeField(_("created at"), default=timezone.now)

@@ -33,7 +33,8 @@ ADVANCE = """
 UPDATE sessions_app_chatsession
 SET next_index = next_index + item.count,
     lease_expires_at = %s,
-    first_token_at = CASE WHEN item.has_tokens THEN COALESCE(first_token_at, %s) ELSE first_token_at END
+    first_token_at = CASE WHEN item.tokens > 0 THEN COALESCE(first_token_at, %s) ELSE first_token_at END,
+    completion_tokens = COALESCE(completion_tokens, 0) + item.tokens
 FROM item
 WHERE id = item.session_id AND state = 'running' AND attempt = item.held_attempt AND next_index = item.expected_index
 RETURNING id, created_at
@@ -43,7 +44,7 @@ RETURNING id, created_at
 ADVANCE_AND_WRITE_ON_POSTGRESQL = f"""
 WITH item AS (
     SELECT * FROM jsonb_to_recordset(%s::jsonb) AS item (
-        session_id text, held_attempt integer, expected_index integer, count integer, has_tokens boolean, pieces jsonb
+        session_id text, held_attempt integer, expected_index integer, count integer, tokens integer, pieces jsonb
     )
 ),
 advanced AS ({ADVANCE}),
@@ -62,7 +63,7 @@ ADVANCE_ON_SQLITE = f"""
 WITH item AS (
     SELECT json_extract(value, '$.session_id') AS session_id, json_extract(value, '$.held_attempt') AS held_attempt,
         json_extract(value, '$.expected_index') AS expected_index, json_extract(value, '$.count') AS count,
-        json_extract(value, '$.has_tokens') AS has_tokens
+        json_extract(value, '$.tokens') AS tokens
     FROM json_each(%s)
 )
 {ADVANCE}
@@ -148,8 +149,8 @@ class Append:
     closing: Closing | None = None
 
     @property
-    def has_tokens(self) -> bool:
-        return any(piece.token_ids for piece in self.pieces)
+    def tokens(self) -> int:
+        return sum(len(piece.token_ids) for piece in self.pieces)
 
     @property
     def deltas(self) -> list[Delta]:
@@ -197,7 +198,7 @@ def _write(items: Sequence[Append], now: datetime.datetime) -> dict[str, datetim
             "held_attempt": item.attempt,
             "expected_index": item.index,
             "count": len(item.pieces),
-            "has_tokens": item.has_tokens,
+            "tokens": item.tokens,
             "pieces": [(piece.delta, piece.token_ids) for piece in item.pieces] if on_postgresql else [],
         }
         for item in items
@@ -219,7 +220,7 @@ def _write(items: Sequence[Append], now: datetime.datetime) -> dict[str, datetim
 def _close(item: Append, closing: Closing, now: datetime.datetime) -> bool:
     """Move the session's row to its end, unless the writer has lost it."""
     columns = closing.columns()
-    if item.has_tokens:
+    if item.tokens:
         columns["first_token_at"] = Coalesce("first_token_at", now)
     held = ChatSession.objects.held_by(item.attempt).filter(pk=item.session_id, next_index=item.index)
     return bool(held.update(next_index=F("next_index") + len(item.deltas), **columns))
