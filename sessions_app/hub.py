@@ -13,15 +13,17 @@ import logging
 import weakref
 from collections import Counter, OrderedDict
 from collections.abc import AsyncGenerator, Iterable, Sequence
+from typing import NamedTuple
 
 from django.conf import settings
 from django.db import Error, InterfaceError, OperationalError
+from django.db.models import Count
 from django.utils import timezone
 
 from sessions_app import metrics, wakeups
 from sessions_app.db import in_db
 from sessions_app.log_lines import short_id
-from sessions_app.models import START, ChatSession, Chunk, Presence, is_terminal
+from sessions_app.models import START, ChatSession, Chunk, Presence, SessionEvent, is_terminal
 from sessions_app.wakeups import StreamChunk, Wakeup
 
 log = logging.getLogger(__name__)
@@ -39,6 +41,10 @@ CROWD_WAKES = 20
 CROWD_PAUSE_SECONDS = 0.01
 #: of so many sessions, those told of last, the last index is remembered
 TOLD_SESSIONS = 1000
+#: resumes that wait to be written into their sessions' histories, of all sessions; more are not kept
+MAX_NOTED_RESUMES = 1000
+#: of one session; a client that reconnects every second fills no table
+MAX_RESUMES_OF_SESSION = 100
 FIRST_CHUNK = StreamChunk(0, START)
 
 
@@ -94,6 +100,14 @@ class Listener:
             del self.buffer[index]
 
 
+class Resume(NamedTuple):
+    """A client came back to the stream of a session, with the chunks up to ``after``."""
+
+    session_id: str
+    after: int
+    at: datetime.datetime
+
+
 class Hub:
     """The listeners of one event loop. It runs its two tasks while somebody listens, and a little longer."""
 
@@ -110,6 +124,8 @@ class Hub:
         self._waking: asyncio.Handle | None = None
         #: session → last index told, the oldest first: for a listener that comes just after
         self._told: OrderedDict[str, int] = OrderedDict()
+        #: resumes since the last write: session, index of the last chunk that the client has, and when
+        self._resumes: list[Resume] = []
 
     @property
     def open_streams(self) -> int:
@@ -117,6 +133,11 @@ class Hub:
 
     def open_streams_of(self, caller: str) -> int:
         return self._callers[caller]
+
+    def note_resume(self, session_id: str, after: int) -> None:
+        """A client resumes the stream after this index. The next poll writes it down, with all others."""
+        if len(self._resumes) < MAX_NOTED_RESUMES:
+            self._resumes.append(Resume(session_id, after, timezone.now()))
 
     async def follow(
         self,
@@ -261,9 +282,12 @@ class Hub:
         while True:
             await asyncio.sleep(settings.HUB_POLL_SECONDS)
             session_ids = sorted(self._listeners)
-            if not session_ids:
-                continue
             try:
+                if self._resumes:
+                    resumes, self._resumes = self._resumes, []
+                    await in_db(write_resumes, resumes)
+                if not session_ids:
+                    continue
                 last_indexes = await in_db(read_last_indexes, session_ids)
                 if loop.time() >= presence_due:
                     await in_db(write_presence, session_ids)
@@ -301,6 +325,27 @@ def write_presence(session_ids: Sequence[str]) -> None:
         unique_fields=["session"],
         update_fields=["seen_at"],
     )
+
+
+def write_resumes(resumes: Sequence[Resume]) -> None:
+    """Add the resumes to the histories of their sessions, up to ``MAX_RESUMES_OF_SESSION`` of each."""
+    session_ids = {resume.session_id for resume in resumes}
+    existing = set(ChatSession.objects.filter(pk__in=session_ids).values_list("pk", flat=True))
+    kind = SessionEvent.Kind.RESUMED
+    noted = Counter(
+        dict(
+            SessionEvent.objects.filter(session_id__in=existing, kind=kind)
+            .order_by()
+            .values_list("session_id")
+            .annotate(count=Count("pk"))
+        )
+    )
+    events = []
+    for session_id, after, at in resumes:
+        if session_id in existing and noted[session_id] < MAX_RESUMES_OF_SESSION:
+            noted[session_id] += 1
+            events.append(SessionEvent(session_id=session_id, kind=kind, at=at, index=after))
+    SessionEvent.objects.bulk_create(events)
 
 
 _hubs: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = weakref.WeakKeyDictionary()

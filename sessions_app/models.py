@@ -233,3 +233,37 @@ class Presence(models.Model):
 
     def __str__(self) -> str:
         return f"{self.session_id} at {self.seen_at:%H:%M:%S}"
+
+
+class SessionEvent(models.Model):
+    """Something in the life of a session that its row does not keep: who claimed it, who resumed its stream."""
+
+    class Kind(models.TextChoices):
+        #: a worker took it, with ``attempt`` and ``worker``
+        CLAIMED = "claimed", _("Claimed")
+        #: its worker gave it back, with ``attempt`` and ``worker``
+        RELEASED = "released", _("Released")
+        #: it was taken from a worker whose lease had expired, with ``attempt`` and ``worker``
+        LEASE_EXPIRED = "lease_expired", _("Lease expired")
+        #: a client resumed its stream after the chunk ``index``
+        RESUMED = "resumed", _("Resumed")
+        #: an operator opened ``other_session`` with the same request, or opened this one with the request of that
+        REQUEUED_AS = "requeued_as", _("Requeued as")
+        REQUEUED_FROM = "requeued_from", _("Requeued from")
+
+    # The composite index below serves every read.
+    session = models.ForeignKey(ChatSession, on_delete=models.CASCADE, related_name="events", db_index=False)
+    kind = models.CharField(max_length=16, choices=Kind)
+    at = models.DateTimeField(default=timezone.now)
+    attempt = models.PositiveIntegerField(null=True, blank=True)
+    worker = models.CharField(max_length=255, blank=True, default="", db_default="")
+    index = models.PositiveIntegerField(null=True, blank=True)
+    other_session = models.CharField(max_length=SESSION_ID_MAX_LENGTH, blank=True, default="", db_default="")
+
+    class Meta:
+        ordering = ("session", "at", "id")
+        default_permissions = ()
+        indexes = (models.Index(fields=("session", "at"), name="event_session_at"),)
+
+    def __str__(self) -> str:
+        return f"{self.session_id} {self.kind}"

@@ -50,7 +50,9 @@ def stream_session(
     """
     check_room_for_stream(caller)
     response = StreamingHttpResponse(_events(session, after, render, unreadable, caller), content_type=sse.CONTENT_TYPE)
-    metrics.resumes.inc(after >= 0)
+    if after >= 0:
+        metrics.resumes.inc()
+        hub().note_resume(session.pk, after)
     response.headers["X-Session-ID"] = session.pk
     response.headers["Cache-Control"] = "no-store, no-transform"
     # nginx holds a response back until its buffer is full, unless told not to.

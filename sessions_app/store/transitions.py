@@ -5,6 +5,7 @@ Half of the fencing rule lives here: a claim raises ``attempt``. The other half 
 
 from __future__ import annotations
 
+import datetime
 import functools
 from collections.abc import Iterable
 from typing import Any
@@ -14,7 +15,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from sessions_app import metrics, wakeups
-from sessions_app.models import ChatSession, Chunk
+from sessions_app.models import ChatSession, Chunk, SessionEvent
 from sessions_app.store import queue
 from sessions_app.store.appending import Closing, lease_end
 from sessions_app.turns import CLAIMABLE, Slot, next_session
@@ -33,6 +34,15 @@ SET state = 'running',
 WHERE id = {chosen} AND {claimable}
 RETURNING *
 """
+#: the session's event with the claim, in the same statement; SQLite allows no insert inside a query
+CLAIM_ON_POSTGRESQL = f"""
+WITH claimed AS ({CLAIM}),
+noted AS (
+    INSERT INTO sessions_app_sessionevent (session_id, kind, at, attempt, worker)
+    SELECT id, 'claimed', %(now)s, attempt, worker FROM claimed
+)
+SELECT * FROM claimed
+"""  # noqa: S608  (put together from constants)
 
 
 def claim(session_id: str, *, worker: str, fingerprint: dict[str, Any] | None = None) -> ChatSession | None:
@@ -62,8 +72,18 @@ def _claim(chosen: str, *, worker: str, fingerprint: dict[str, Any] | None, **va
         "fingerprint": connection.ops.adapt_json_value(fingerprint or {}, None),
         "max_attempts": settings.SESSION_MAX_ATTEMPTS,
     }
-    statement = CLAIM.format(chosen=chosen, claimable=CLAIMABLE)
-    return next(iter(ChatSession.objects.raw(statement, values)), None)
+    places = {"chosen": chosen, "claimable": CLAIMABLE}
+    if connection.vendor == "postgresql":
+        return next(iter(ChatSession.objects.raw(CLAIM_ON_POSTGRESQL.format(**places), values)), None)
+    with transaction.atomic():
+        session = next(iter(ChatSession.objects.raw(CLAIM.format(**places), values)), None)
+        if session is not None:
+            _note(session, SessionEvent.Kind.CLAIMED, now)
+    return session
+
+
+def _note(session: ChatSession, kind: SessionEvent.Kind, at: datetime.datetime) -> None:
+    SessionEvent.objects.create(session=session, kind=kind, at=at, attempt=session.attempt, worker=session.worker)
 
 
 def cancel_requested_among(session_ids: Iterable[str]) -> set[str]:
@@ -88,9 +108,11 @@ def release(session_id: str, attempt: int, *, only_lapsed: bool = False) -> bool
         if session.cancel_requested_at is not None:
             _close_locked(session, Closing(reason="cancelled", completion_tokens=_tokens_committed(session)))
             return True
+        now = timezone.now()
+        _note(session, SessionEvent.Kind.LEASE_EXPIRED if only_lapsed else SessionEvent.Kind.RELEASED, now)
         session.state = ChatSession.State.QUEUED
         session.lease_expires_at = None
-        session.enqueued_at = timezone.now()
+        session.enqueued_at = now
         session.worker = ""
         session.workers_lost += only_lapsed
         session.save(update_fields=["state", "lease_expires_at", "enqueued_at", "worker", "workers_lost"])
