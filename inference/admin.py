@@ -1,24 +1,37 @@
-"""Workers in the admin: what each has loaded and when it was last heard. They write themselves; nobody edits them."""
+"""Workers in the admin. A worker writes its own row; people have it drain, resume or reload, and remove ended ones."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import admin, messages
-from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.text import Truncator
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from inference.models import ModelWorker
+from inference.models import ModelWorker, ModelWorkerQuerySet
+from sessions_app.admin import formatting
+
+Condition = ModelWorker.Condition
+#: of an error or of the progress; the page of the worker shows all of it
+NOTE_CHARS = 160
 
 
 @admin.register(ModelWorker)
 class ModelWorkerAdmin(admin.ModelAdmin[ModelWorker]):
-    list_display = ("name", "model", "state", "drain", "alive", "running", "progress", "started_at", "heartbeat_at")
+    list_display = ("name", "badge", "running", "model", "note", "started", "heartbeat")
     list_filter = ("state", "model")
     search_fields = ("name", "model")
-    fields = ("name", "model", "state", "drain", "progress", "error", "running", "started_at", "heartbeat_at")
+    fields = ("name", "badge", "running", "model", "progress", "error_text", "started", "heartbeat")
     readonly_fields = fields
-    actions = ("load_again", "have_drained", "have_resume")
+    actions = ("drain_selected", "resume_selected", "reload_selected", "remove_selected")
+    change_form_template = "admin/inference/modelworker/change_form.html"
+
+    # --- who may do what ---
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -26,36 +39,120 @@ class ModelWorkerAdmin(admin.ModelAdmin[ModelWorker]):
     def has_change_permission(self, request: HttpRequest, obj: ModelWorker | None = None) -> bool:
         return False
 
+    def has_delete_permission(self, request: HttpRequest, obj: ModelWorker | None = None) -> bool:
+        """A live worker would write its row again, without the request to drain."""
+        return super().has_delete_permission(request, obj) and (obj is None or obj.has_ended)
+
     def has_reload_permission(self, request: HttpRequest) -> bool:
         return self.has_view_permission(request) and request.user.has_perm("inference.reload_modelworker")
-
-    @admin.action(description=_("Load the model again on selected workers"), permissions=["reload"])
-    def load_again(self, request: HttpRequest, queryset: QuerySet[ModelWorker]) -> None:
-        """A mark that the worker's next heartbeat sees; one whose model is there needs nothing."""
-        asked = queryset.filter(state=ModelWorker.State.FAILED).update(try_again=True)
-        if asked:
-            text = ngettext("%d worker loads its model again.", "%d workers load their models again.", asked) % asked
-            self.message_user(request, text, messages.SUCCESS)
-        if asked < len(queryset):
-            self.message_user(
-                request, gettext("Workers whose model has not failed to load were left alone."), messages.INFO
-            )
 
     def has_drain_permission(self, request: HttpRequest) -> bool:
         return self.has_view_permission(request) and request.user.has_perm("inference.drain_modelworker")
 
+    # --- what may be asked of them ---
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        """``remove_selected`` replaces Django's own: it leaves live workers alone."""
+        actions = super().get_actions(request)
+        actions.pop("delete_selected", None)
+        return actions
+
     @admin.action(description=_("Drain selected workers: finish, take no more"), permissions=["drain"])
-    def have_drained(self, request: HttpRequest, queryset: QuerySet[ModelWorker]) -> None:
-        asked = queryset.update(drain=True)
-        text = ngettext("%d worker takes no more sessions.", "%d workers take no more sessions.", asked) % asked
-        self.message_user(request, text, messages.SUCCESS)
+    def drain_selected(self, request: HttpRequest, queryset: ModelWorkerQuerySet) -> None:
+        asked = self._ask(request, queryset, queryset.alive(), "Drained.", drain=True)
+        if asked:
+            text = ngettext("%d worker takes no more sessions.", "%d workers take no more sessions.", asked) % asked
+            self.message_user(request, text, messages.SUCCESS)
 
     @admin.action(description=_("Have selected workers take sessions again"), permissions=["drain"])
-    def have_resume(self, request: HttpRequest, queryset: QuerySet[ModelWorker]) -> None:
-        asked = queryset.update(drain=False)
-        text = ngettext("%d worker takes sessions again.", "%d workers take sessions again.", asked) % asked
-        self.message_user(request, text, messages.SUCCESS)
+    def resume_selected(self, request: HttpRequest, queryset: ModelWorkerQuerySet) -> None:
+        asked = self._ask(request, queryset, queryset.alive(), "Resumed.", drain=False)
+        if asked:
+            text = ngettext("%d worker takes sessions again.", "%d workers take sessions again.", asked) % asked
+            self.message_user(request, text, messages.SUCCESS)
 
-    @admin.display(boolean=True, description=_("Alive"))
-    def alive(self, worker: ModelWorker) -> bool:
-        return worker.is_alive
+    @admin.action(description=_("Load the model again on selected workers that could not"), permissions=["reload"])
+    def reload_selected(self, request: HttpRequest, queryset: ModelWorkerQuerySet) -> None:
+        able = queryset.alive().filter(state=ModelWorker.State.FAILED)
+        asked = self._ask(request, queryset, able, "Reload requested.", try_again=True)
+        if asked:
+            text = ngettext("%d worker loads its model again.", "%d workers load their models again.", asked) % asked
+            self.message_user(request, text, messages.SUCCESS)
+
+    @admin.action(description=_("Remove selected workers that have ended"), permissions=["delete"])
+    def remove_selected(self, request: HttpRequest, queryset: ModelWorkerQuerySet) -> None:
+        chosen = queryset.count()
+        ended = queryset.ended()
+        self.log_deletions(request, ended)
+        removed, _by_model = ended.delete()
+        if removed:
+            text = ngettext("%d worker was removed.", "%d workers were removed.", removed) % removed
+            self.message_user(request, text, messages.SUCCESS)
+        self._tell_left_alone(request, chosen - removed)
+
+    def _ask(
+        self, request: HttpRequest, chosen: ModelWorkerQuerySet, able: ModelWorkerQuerySet, entry: str, **columns: bool
+    ) -> int:
+        """Write a request into the rows of those that can follow it. Each sees it at its next heartbeat."""
+        workers = list(able)
+        count = chosen.count()
+        ModelWorker.objects.filter(pk__in=[worker.pk for worker in workers]).update(**columns)
+        for worker in workers:
+            self.log_change(request, worker, entry)
+        self._tell_left_alone(request, count - len(workers))
+        return len(workers)
+
+    def _tell_left_alone(self, request: HttpRequest, count: int) -> None:
+        if count:
+            text = ngettext(
+                "%d worker was left alone: it is in no state for that.",
+                "%d workers were left alone: they are in no state for that.",
+                count,
+            )
+            self.message_user(request, text % count, messages.INFO)
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """With a button for each action that this worker can follow."""
+        worker = self.get_object(request, object_id)
+        permitted = self.get_actions(request)
+        offered = {} if worker is None else {name: text for name, text in _offers(worker) if name in permitted}
+        return super().change_view(request, object_id, form_url, {**(extra_context or {}), "offered": offered})
+
+    # --- columns ---
+
+    @admin.display(description=_("State"), ordering="state")
+    def badge(self, worker: ModelWorker) -> SafeString:
+        condition = worker.condition
+        return format_html('<span class="badge badge-{}">{}</span>', condition.value, condition.label)
+
+    @admin.display(description=_("Loading, or error"))
+    def note(self, worker: ModelWorker) -> SafeString | str:
+        if worker.error:
+            return format_html('<span class="error-note">{}</span>', Truncator(worker.error).chars(NOTE_CHARS))
+        return worker.progress or formatting.NONE
+
+    @admin.display(description=_("Error"))
+    def error_text(self, worker: ModelWorker) -> SafeString | str:
+        return format_html('<span class="error-note">{}</span>', worker.error) if worker.error else formatting.NONE
+
+    @admin.display(description=_("Started"), ordering="started_at")
+    def started(self, worker: ModelWorker) -> str:
+        return formatting.moment(worker.started_at)
+
+    @admin.display(description=_("Heartbeat"), ordering="heartbeat_at")
+    def heartbeat(self, worker: ModelWorker) -> str:
+        return gettext("%(time)s ago") % {"time": formatting.rough(timezone.now() - worker.heartbeat_at)}
+
+
+def _offers(worker: ModelWorker) -> list[tuple[str, str]]:
+    """Actions for this worker alone, with the texts of their buttons."""
+    if worker.has_ended:
+        return []
+    if worker.drain:
+        return [("resume_selected", gettext("Take sessions again"))]
+    offers = [("drain_selected", gettext("Drain: finish, take no more"))]
+    if worker.state == ModelWorker.State.FAILED:
+        offers.append(("reload_selected", gettext("Load the model again")))
+    return offers

@@ -8,6 +8,7 @@ from typing import Self
 from django.conf import settings
 from django.db import models
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 #: heartbeats that may fail to come before a worker counts as gone
 MISSED_HEARTBEATS = 5
@@ -18,6 +19,10 @@ class ModelWorkerQuerySet(models.QuerySet["ModelWorker"]):
         allowed = datetime.timedelta(seconds=settings.WORKER_HEARTBEAT_SECONDS * MISSED_HEARTBEATS)
         return self.filter(heartbeat_at__gt=timezone.now() - allowed)
 
+    def ended(self) -> Self:
+        """Stopped, or without a recent heartbeat."""
+        return self.exclude(pk__in=self.model.objects.alive().exclude(state=ModelWorker.State.STOPPED).values("pk"))
+
     def gone(self, seconds: float) -> Self:
         """Silent for so many seconds."""
         return self.filter(heartbeat_at__lt=timezone.now() - datetime.timedelta(seconds=seconds))
@@ -27,10 +32,21 @@ class ModelWorker(models.Model):
     """One worker process. It writes its own row; a row without a recent heartbeat says nothing."""
 
     class State(models.TextChoices):
-        LOADING = "loading", "Loading"
-        READY = "ready", "Ready"
-        FAILED = "failed", "Failed"
-        STOPPED = "stopped", "Stopped"
+        LOADING = "loading", _("Loading")
+        READY = "ready", _("Ready")
+        FAILED = "failed", _("Failed")
+        STOPPED = "stopped", _("Stopped")
+
+    class Condition(models.TextChoices):
+        """The state as an operator sees it: with the heartbeat and the request to drain taken into account."""
+
+        LOADING = "loading", _("Loading")
+        READY = "ready", _("Ready")
+        FAILED = "failed", _("Failed")
+        DRAINING = "draining", _("Draining")
+        DRAINED = "drained", _("Drained")
+        STOPPED = "stopped", _("Stopped")
+        GONE = "gone", _("Gone")
 
     name = models.CharField(primary_key=True, max_length=255, help_text="host:process:random")
     model = models.CharField(max_length=255)
@@ -74,3 +90,16 @@ class ModelWorker(models.Model):
     def is_alive(self) -> bool:
         allowed = settings.WORKER_HEARTBEAT_SECONDS * MISSED_HEARTBEATS
         return (timezone.now() - self.heartbeat_at).total_seconds() < allowed
+
+    @property
+    def has_ended(self) -> bool:
+        """It stopped, or its heartbeats did."""
+        return self.state == self.State.STOPPED or not self.is_alive
+
+    @property
+    def condition(self) -> Condition:
+        if self.has_ended:
+            return self.Condition.STOPPED if self.state == self.State.STOPPED else self.Condition.GONE
+        if self.is_draining:
+            return self.Condition.DRAINING if self.running else self.Condition.DRAINED
+        return self.Condition(self.state)

@@ -23,6 +23,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "inference.view_modelworker",
         "inference.reload_modelworker",
         "inference.drain_modelworker",
+        "inference.delete_modelworker",
         "axes.view_accessattempt",
         "axes.delete_accessattempt",
     ),

@@ -178,11 +178,11 @@ def test_a_drained_worker_leaves_the_queue_to_others_and_comes_back() -> None:
 def test_operators_drain_in_the_admin_and_others_are_not_offered_to() -> None:
     worker("a")
     viewer, operator = signed_in("view_modelworker"), signed_in("view_modelworker", "drain_modelworker")
-    viewer.post(LIST, {"action": "have_drained", "_selected_action": ["a"]})
-    assert "have_drained" not in viewer.get(LIST).content.decode()
+    viewer.post(LIST, {"action": "drain_selected", "_selected_action": ["a"]})
+    assert "drain_selected" not in viewer.get(LIST).content.decode()
     assert drained() == []
-    told = operator.post(LIST, {"action": "have_drained", "_selected_action": ["a"]}, follow=True).content.decode()
+    told = operator.post(LIST, {"action": "drain_selected", "_selected_action": ["a"]}, follow=True).content.decode()
     assert "1 worker takes no more sessions." in told
     assert drained() == ["a"]
-    operator.post(LIST, {"action": "have_resume", "_selected_action": ["a"]})
+    operator.post(LIST, {"action": "resume_selected", "_selected_action": ["a"]})
     assert drained() == []

@@ -119,12 +119,9 @@ _HEADS = ("WORKER", "STATE", "RUNNING", "HEARTBEAT", "MODEL", "AT")
 
 
 def _row(worker: ModelWorker) -> tuple[str, ...]:
-    state = worker.state if worker.is_alive or worker.state == ModelWorker.State.STOPPED else "gone"
-    if worker.is_draining and worker.is_alive:
-        state = "draining" if worker.running else "drained"
     return (
         worker.name,
-        state,
+        worker.condition.value,
         str(worker.running),
         f"{rough(timezone.now() - worker.heartbeat_at)} ago",
         worker.model,
