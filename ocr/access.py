@@ -15,8 +15,7 @@ from django.shortcuts import get_object_or_404, render, resolve_url
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 
-from ocr.models import KtpExtraction
-from ocr.querysets import KtpExtractionQuerySet
+from ocr.models import KtpExtraction, KtpExtractionQuerySet
 
 #: what a clerk needs for the form; the API asks for a key
 MAY_UPLOAD = "ocr.add_ktpextraction"

@@ -1,25 +1,28 @@
-"""One card: its image, what the model read, what people made of it."""
+"""One card: its image, the values that the model read, and what people did with them."""
 
 from __future__ import annotations
 
+import datetime
 import uuid
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from django.conf import settings
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, PermissionsMixin
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from ocr.flagged import problem_columns
 from ocr.history import KtpChange, RejectReason
-from ocr.querysets import KtpExtractionQuerySet
 from ocr.reading.problems import Problem
 from ocr.reading.schema import FIELDS
 from ocr.refusals import Refused
+from ocr.review_queue import ReviewQueueQuerySet
 from ocr.reviewing import Reviewable
-from sessions_app.models import ChatSession
+from sessions_app.models import FINISHED_STATES, ChatSession
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -28,12 +31,56 @@ __all__ = ("KtpChange", "KtpExtraction", "KtpImage", "RejectReason")
 
 FILE_NAME_MAX_CHARS = 100
 
+State, Review = Reviewable.State, Reviewable.Review
+
+
+class KtpExtractionQuerySet(ReviewQueueQuerySet["KtpExtraction"]):
+    def reading(self) -> Self:
+        return self.filter(state=State.READING)
+
+    def read(self) -> Self:
+        return self.filter(state=State.READ)
+
+    def failed(self) -> Self:
+        return self.filter(state=State.FAILED)
+
+    def completable(self) -> Self:
+        """Still in READING, although the session that reads the card has finished."""
+        return self.reading().filter(session__state__in=FINISHED_STATES)
+
+    def abandoned(self, seconds: float) -> Self:
+        """Still in READING after this many seconds, without a session that reads the card."""
+        before = timezone.now() - datetime.timedelta(seconds=seconds)
+        started = Coalesce("read_again_at", "created_at")
+        return self.reading().alias(started=started).filter(session=None, started__lt=before)
+
+    def visible_to(self, user: AbstractBaseUser | AnonymousUser) -> Self:
+        """A clerk's own cards; all cards for staff with the right to view extractions."""
+        if not user.is_authenticated:
+            return self.none()
+        if sees_everything(user, "ocr.view_ktpextraction"):
+            return self.all()
+        return self.filter(uploaded_by=user.pk)
+
+    def images_visible_to(self, user: AbstractBaseUser | AnonymousUser) -> Self:
+        """As ``visible_to``, for the card's picture, which has its own permission."""
+        if not user.is_authenticated:
+            return self.none()
+        if sees_everything(user, "ocr.view_ktpextraction") and sees_everything(user, "ocr.view_ktp_image"):
+            return self.all()
+        return self.filter(uploaded_by=user.pk)
+
+
+def sees_everything(user: AbstractBaseUser | AnonymousUser, permission: str) -> bool:
+    """Whether the user is active staff with ``permission``."""
+    return isinstance(user, PermissionsMixin) and bool(getattr(user, "is_staff", False)) and user.has_perm(permission)
+
 
 class KtpExtraction(Reviewable):
-    """The reading of one card. Its row is a state machine; the methods here and of ``Reviewable`` alone move it.
+    """The reading of one card. Its row is a state machine; only the methods here and of ``Reviewable`` change it.
 
-    The editable columns start as what the model read and take a reviewer's corrections; ``fields_read`` keeps what
-    the model read and is never written again.
+    The editable columns start with the values that the model read, and take a reviewer's corrections. ``fields_read``
+    keeps the model's values and is never changed.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -82,23 +129,25 @@ class KtpExtraction(Reviewable):
             models.Index(
                 fields=("-flagged", "submitted_at"),
                 name="ktp_queue",
-                condition=Q(review="needs_review", submitted_at__isnull=False),
+                condition=Q(review=Review.NEEDS_REVIEW, submitted_at__isnull=False),
             ),
-            models.Index(fields=("created_at",), name="ktp_reading", condition=Q(state="reading")),
+            models.Index(fields=("created_at",), name="ktp_reading", condition=Q(state=State.READING)),
         )
         constraints = (
             models.CheckConstraint(
                 name="ktp_completed_has_time",
-                condition=Q(state="reading", completed_at=None)
-                | Q(state__in=("read", "failed"), completed_at__isnull=False),
+                condition=Q(state=State.READING, completed_at=None)
+                | Q(state__in=(State.READ, State.FAILED), completed_at__isnull=False),
             ),
             models.CheckConstraint(
                 name="ktp_reviewed_has_time",
-                condition=Q(review="needs_review", reviewed_at=None)
-                | Q(review__in=("approved", "rejected"), reviewed_at__isnull=False),
+                condition=Q(review=Review.NEEDS_REVIEW, reviewed_at=None)
+                | Q(review__in=(Review.APPROVED, Review.REJECTED), reviewed_at__isnull=False),
             ),
-            models.CheckConstraint(name="ktp_approved_was_read", condition=~Q(review="approved") | Q(state="read")),
-            models.CheckConstraint(name="ktp_sent_was_read", condition=Q(submitted_at=None) | Q(state="read")),
+            models.CheckConstraint(
+                name="ktp_approved_was_read", condition=~Q(review=Review.APPROVED) | Q(state=State.READ)
+            ),
+            models.CheckConstraint(name="ktp_sent_was_read", condition=Q(submitted_at=None) | Q(state=State.READ)),
         )
 
     def __str__(self) -> str:
@@ -107,14 +156,14 @@ class KtpExtraction(Reviewable):
 
     @property
     def seconds(self) -> float:
-        """From the upload, or from the last time it was sent again, to the end of the reading or to now."""
+        """The time of the reading: from the upload, or the last "read again", to its end or to now."""
         started = self.read_again_at or self.created_at
         return ((self.completed_at or timezone.now()) - started).total_seconds()
 
     def mark_read(self, *, values: Mapping[str, str], raw_answer: str, found: Sequence[Problem]) -> bool:
-        """READING → READ with what was read; False when another process was first.
+        """READING → READ with these values; False when another process was first.
 
-        What nobody uploaded came through the API: no clerk will send it, so it waits for a reviewer at once.
+        A card without an uploader came through the API. No clerk will send it for review, so it joins the queue now.
         """
         is_submitted = self.uploaded_by_id is None and any(values.values())
         columns = problem_columns(found)
@@ -137,9 +186,9 @@ class KtpExtraction(Reviewable):
         )
 
     def read_again(self, user: User, version: int, *, note: str = "") -> None:
-        """Back to READING, because the picture was turned or the reading failed; the caller starts the session.
+        """Back to READING, because the picture was turned or the reading failed. The caller starts the session.
 
-        Not once it was sent for review. The history keeps what the model had read.
+        Refused once the card was sent for review. The history keeps the values that the model had read.
         """
         self._check_version(version)
         line = self._line(KtpChange.Kind.READ_AGAIN, user, note=note, facts={"replaced": self.fields_read})
@@ -177,7 +226,7 @@ class KtpExtraction(Reviewable):
 class KtpImage(models.Model):
     """The picture of a card, upright and without metadata: exactly the bytes that the model was given.
 
-    It is a row of its own so that no list loads it, and in the database so that every host serves it and one
+    It has its own table so that no list loads it. It is in the database so that every host can serve it and one
     transaction erases it.
     """
 

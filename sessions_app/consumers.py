@@ -22,7 +22,7 @@ from channels.generic.websocket import AsyncJsonWebsocketConsumer, AsyncWebsocke
 from sessions_app.db import in_db
 from sessions_app.hub import SessionGone, hub
 from sessions_app.log_lines import short_id
-from sessions_app.models import ChatSession
+from sessions_app.models import FINISHED_STATES, ChatSession
 from sessions_app.privacy import permission_for
 from sessions_app.sse import MAX_INDEX
 from sessions_app.transcript import shown
@@ -55,7 +55,7 @@ class Standing(NamedTuple):
 
     @property
     def is_finished(self) -> bool:
-        return self.state in ChatSession.FINISHED_STATES
+        return self.state in FINISHED_STATES
 
 
 class NothingHere(AsyncWebsocketConsumer):

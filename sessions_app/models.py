@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import datetime
 import secrets
-from typing import Any, TypedDict
+from typing import Any, Self, TypedDict
 
+from django.conf import settings
 from django.db import models
+from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from sessions_app.querysets import ChatSessionQuerySet, ChunkQuerySet
+from sessions_app.turns import Slot
 
 SESSION_ID_MAX_LENGTH = 64
 
@@ -66,20 +68,82 @@ def is_terminal(delta: Any) -> bool:
     return type_of(delta) in TERMINAL_DELTAS
 
 
+class SessionState(models.TextChoices):
+    QUEUED = "queued", _("Queued")
+    RUNNING = "running", _("Running")
+    COMPLETED = "completed", _("Completed")
+    CANCELLED = "cancelled", _("Cancelled")
+    FAILED = "failed", _("Failed")
+
+
+UNFINISHED_STATES = (SessionState.QUEUED, SessionState.RUNNING)
+FINISHED_STATES = (SessionState.COMPLETED, SessionState.CANCELLED, SessionState.FAILED)
+
+
+class ChatSessionQuerySet(models.QuerySet["ChatSession"]):
+    def queued(self) -> Self:
+        return self.filter(state=SessionState.QUEUED)
+
+    def running(self) -> Self:
+        return self.filter(state=SessionState.RUNNING)
+
+    def unfinished(self) -> Self:
+        return self.filter(state__in=UNFINISHED_STATES)
+
+    def finished(self) -> Self:
+        return self.filter(state__in=FINISHED_STATES)
+
+    def lapsed(self) -> Self:
+        """Running, but the lease has expired: the worker has not renewed it."""
+        return self.running().filter(lease_expires_at__lt=timezone.now())
+
+    def claimable(self) -> Self:
+        """Queued, or running with an expired lease."""
+        return self.filter(
+            Q(state=SessionState.QUEUED) | Q(state=SessionState.RUNNING, lease_expires_at__lt=timezone.now())
+        )
+
+    def waiting_for(self, worker: str) -> Self:
+        """The sessions that ``transitions.claim_next`` of this worker may find."""
+        return self.claimable().exclude(state=SessionState.RUNNING, worker=worker)
+
+    def for_slot(self, slot: Slot) -> Self:
+        """The sessions that may be claimed into a slot of this kind."""
+        if slot is Slot.CARD:
+            return self.filter(origin="ocr")
+        if slot is Slot.NEWCOMER:
+            alive = self.model.objects.running().filter(lease_expires_at__gte=timezone.now())
+            of_caller = alive.filter(caller=models.OuterRef("caller"), origin=models.OuterRef("origin"))
+            return self.exclude(models.Exists(of_caller))
+        return self
+
+    def unheard(self, seconds: float) -> Self:
+        """No web process has served a listener for this many seconds."""
+        return self.filter(presence__seen_at__lt=timezone.now() - datetime.timedelta(seconds=seconds))
+
+    def abandoned(self) -> Self:
+        """No listener for too long. The limit is lower for a session whose caller chose no id to resume it with."""
+        named, unnamed = settings.CANCEL_AFTER_DISCONNECT_SECONDS, settings.CANCEL_UNNAMED_AFTER_SECONDS
+        left = self.unheard(named) if named else self.none()
+        return left | self.unheard(unnamed).filter(is_named=False) if unnamed else left
+
+    def held_by(self, attempt: int) -> Self:
+        """Running, and still owned by the writer with this fencing token."""
+        return self.running().filter(attempt=attempt)
+
+    def expirable(self, seconds: float) -> Self:
+        """Finished more than this many seconds ago, with chunks and media that can be removed."""
+        before = timezone.now() - datetime.timedelta(seconds=seconds)
+        return self.finished().filter(expired_at=None, finished_at__lt=before)
+
+
 class ChatSession(models.Model):
-    """One generation. Its row is a state machine, which ``opening``, ``appending`` and ``actions`` move alone."""
+    """One generation. Its row is a state machine that only the modules of ``sessions_app.store`` change."""
 
-    class State(models.TextChoices):
-        QUEUED = "queued", _("Queued")
-        RUNNING = "running", _("Running")
-        COMPLETED = "completed", _("Completed")
-        CANCELLED = "cancelled", _("Cancelled")
-        FAILED = "failed", _("Failed")
-
-    FINISHED_STATES = (State.COMPLETED, State.CANCELLED, State.FAILED)
+    State = SessionState
 
     id = models.CharField(primary_key=True, max_length=SESSION_ID_MAX_LENGTH, default=new_session_id)
-    state = models.CharField(_("state"), max_length=12, choices=State, default=State.QUEUED)
+    state = models.CharField(_("state"), max_length=12, choices=SessionState, default=SessionState.QUEUED)
     origin = models.CharField(_("origin"), max_length=12, default="chat", help_text="Which surface asked: chat or ocr.")
     model = models.CharField(_("model"), max_length=255)
     request = models.JSONField(help_text="The neutral request that a worker runs.")
@@ -130,24 +194,22 @@ class ChatSession(models.Model):
         verbose_name_plural = _("sessions")
         permissions = (("cancel_chatsession", "Can cancel a running session"),)
         indexes = (
-            models.Index(
-                fields=("enqueued_at",), name="session_unfinished", condition=models.Q(state__in=("queued", "running"))
-            ),
+            models.Index(fields=("enqueued_at",), name="session_unfinished", condition=Q(state__in=UNFINISHED_STATES)),
             models.Index(fields=("finished_at",), name="session_finished_at"),
             models.Index(fields=("-created_at",), name="session_created_at"),
             # What `turns` reads of all that wait, so that it need not read the rows, whose requests may be large.
             models.Index(
                 fields=("state", "caller", "origin", "created_at", "workers_lost", "id"),
                 name="session_turn",
-                condition=models.Q(state__in=("queued", "running")),
+                condition=Q(state__in=UNFINISHED_STATES),
             ),
             models.Index(fields=("caller", "origin", "started_at"), name="session_caller_started"),
         )
         constraints = (
             models.CheckConstraint(
                 name="session_finished_has_time",
-                condition=models.Q(state__in=("queued", "running"), finished_at=None)
-                | models.Q(state__in=("completed", "cancelled", "failed"), finished_at__isnull=False),
+                condition=Q(state__in=UNFINISHED_STATES, finished_at=None)
+                | Q(state__in=FINISHED_STATES, finished_at__isnull=False),
             ),
         )
 
@@ -161,7 +223,7 @@ class ChatSession(models.Model):
 
     @property
     def is_finished(self) -> bool:
-        return self.state in self.FINISHED_STATES
+        return self.state in FINISHED_STATES
 
     @property
     def time_to_first_token(self) -> datetime.timedelta | None:
@@ -175,6 +237,25 @@ class ChatSession(models.Model):
             return None
         seconds = (self.finished_at - self.first_token_at).total_seconds()
         return self.completion_tokens / seconds if seconds > 0 else None
+
+
+class ChunkQuerySet(models.QuerySet["Chunk"]):
+    def after(self, session_id: str, index: int) -> Self:
+        """The session's chunks with a higher index, in order."""
+        return self.filter(session_id=session_id, index__gt=index).order_by("index")
+
+    def token_ids_by_choice(self, session_id: str) -> dict[int, list[int]]:
+        """Every committed token of each of the session's answers, in order."""
+        rows = self.filter(session_id=session_id).order_by("index").values_list("delta__choice", "token_ids")
+        by_choice: dict[int, list[int]] = {}
+        for choice, token_ids in rows:
+            by_choice.setdefault(choice or 0, []).extend(token_ids)
+        return by_choice
+
+    def token_ids_of(self, session_id: str) -> list[int]:
+        """Every committed token of the session, in order."""
+        lists = self.filter(session_id=session_id).order_by("index").values_list("token_ids", flat=True)
+        return [token_id for token_ids in lists for token_id in token_ids]
 
 
 class Chunk(models.Model):

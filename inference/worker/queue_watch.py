@@ -17,8 +17,7 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 
 from sessions_app.db import release_connections
-from sessions_app.models import ChatSession
-from sessions_app.querysets import ChatSessionQuerySet
+from sessions_app.models import ChatSession, ChatSessionQuerySet
 from sessions_app.turns import Slot
 
 log = logging.getLogger(__name__)

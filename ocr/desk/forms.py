@@ -12,10 +12,10 @@ from django.utils.translation import gettext_lazy as _
 
 from ocr.history import NOTE_MAX_CHARS, RejectReason
 from ocr.models import KtpExtraction
-from ocr.querysets import ANY_FLAG, NO_FLAG, QueueFilters
 from ocr.reading import problem_texts
 from ocr.reading.problems import Problem
 from ocr.reading.schema import FIELDS, MAX_VALUE_CHARS
+from ocr.review_queue import ANY_FLAG, NO_FLAG, QueueFilters
 
 #: POST names of the buttons
 SAVE, APPROVE, REJECT, UNCLEAR, REOPEN = "_save", "_approve", "_reject", "_unclear", "_reopen"

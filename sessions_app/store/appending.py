@@ -21,7 +21,7 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from sessions_app import wakeups
-from sessions_app.models import ChatSession, Chunk, Delta
+from sessions_app.models import ChatSession, Chunk, Delta, SessionState
 from sessions_app.storable import MAX_COUNT, storable_delta, storable_error, storable_token_ids
 from sessions_app.wakeups import StreamChunk, Wakeup
 
@@ -102,10 +102,10 @@ class Closing:
             object.__setattr__(self, "error", storable_error(self.error))
 
     @property
-    def state(self) -> ChatSession.State:
+    def state(self) -> SessionState:
         if self.error is not None:
-            return ChatSession.State.FAILED
-        return ChatSession.State.CANCELLED if self.reason == "cancelled" else ChatSession.State.COMPLETED
+            return SessionState.FAILED
+        return SessionState.CANCELLED if self.reason == "cancelled" else SessionState.COMPLETED
 
     def deltas(self) -> list[Delta]:
         """The last chunks of the stream: exactly one of them is terminal."""

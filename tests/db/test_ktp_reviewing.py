@@ -14,8 +14,8 @@ from django.utils import timezone
 
 from ocr.extraction import complete_extraction
 from ocr.models import KtpChange, KtpExtraction
-from ocr.querysets import ANY_FLAG, NO_FLAG, QueueFilters
 from ocr.refusals import FlagsOpen, NotOpen, ReasonMissing, Stale
+from ocr.review_queue import ANY_FLAG, NO_FLAG, QueueFilters
 from sessions_app.store import opening
 from tests.db.ktp_cards import FLAGGED_JSON, answer, read_extraction, reading_extraction
 from tests.ktp_card import CARD

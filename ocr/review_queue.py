@@ -1,0 +1,91 @@
+"""The reviewers' queue: which cards wait for a decision, in which order, and who gets the next one."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self, TypeVar
+
+from django.db import models, transaction
+from django.utils import timezone
+
+from ocr.history import KtpChange
+from ocr.reviewing import Reviewable
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
+#: values of ``QueueFilters.flag`` that are no code of a problem
+ANY_FLAG = "any"
+NO_FLAG = "none"
+
+R = TypeVar("R", bound=Reviewable)
+
+
+@dataclass(frozen=True, slots=True)
+class QueueFilters:
+    """The part of the queue that a reviewer works on. The default is all of it."""
+
+    #: ``ANY_FLAG``, ``NO_FLAG`` or the code of a problem; "" for every card
+    flag: str = ""
+    #: key of the user who uploaded it; 0 for cards that came through the API
+    uploader: int | None = None
+    #: of the upload, in local time
+    day: datetime.date | None = None
+
+
+class ReviewQueueQuerySet(models.QuerySet[R]):
+    def flagged(self) -> Self:
+        """Cards with a problem that a person should look at."""
+        return self.filter(flagged=True)
+
+    def needing_review(self) -> Self:
+        return self.filter(review=Reviewable.Review.NEEDS_REVIEW)
+
+    def waiting_for_review(self) -> Self:
+        """The queue: sent for review and not decided."""
+        return self.needing_review().filter(submitted_at__isnull=False)
+
+    def in_queue_order(self) -> Self:
+        """Flagged cards first; among equals, the one that has waited longest."""
+        return self.order_by("-flagged", "submitted_at", "pk")
+
+    def matching(self, filters: QueueFilters) -> Self:
+        """The cards that the filters select."""
+        rows = self
+        if filters.flag == ANY_FLAG:
+            rows = rows.flagged()
+        elif filters.flag == NO_FLAG:
+            rows = rows.filter(flagged=False)
+        elif filters.flag:
+            # Both databases write JSON as text in this form. The codes are our own words.
+            rows = rows.filter(problems__icontains=f'"code": "{filters.flag}"')
+        if filters.uploader is not None:
+            rows = rows.filter(uploaded_by=filters.uploader or None)
+        if filters.day is not None:
+            start = timezone.make_aware(datetime.datetime.combine(filters.day, datetime.time()))
+            rows = rows.filter(created_at__gte=start, created_at__lt=start + datetime.timedelta(days=1))
+        return rows
+
+    def claimable_by(self, user: User) -> Self:
+        """Cards of the queue that no other reviewer has open, and that this one has not left as unclear."""
+        left = KtpChange.objects.filter(extraction=models.OuterRef("pk"), kind=KtpChange.Kind.UNCLEAR, actor=user)
+        free = models.Q(claimed_by=None) | models.Q(claimed_by=user) | models.Q(claimed_until__lte=timezone.now())
+        return self.waiting_for_review().filter(free).exclude(models.Exists(left))
+
+    def claim_next_for(self, user: User, filters: QueueFilters | None = None) -> R | None:
+        """Claim the next card: the one that this user has open already, or the first that no reviewer has claimed.
+
+        Two reviewers never get the same card. Returns None when there is none.
+        """
+        rows = self.claimable_by(user).matching(filters or QueueFilters())
+        mine_first = models.Case(models.When(claimed_by=user, then=0), default=1)
+        while True:
+            with transaction.atomic():
+                ordered = rows.order_by(mine_first, "-flagged", "submitted_at", "pk")
+                # A locked row is being claimed by someone else. ``claim`` refuses one that was claimed in between.
+                found = ordered.select_for_update(skip_locked=True).first()
+                if found is None:
+                    return None
+                if found.claim(user):
+                    return found
