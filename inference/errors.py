@@ -5,6 +5,7 @@ The shape is OpenAI's: ``{"error": {"message", "type", "param", "code"}}``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -123,6 +124,19 @@ class Unavailable(ApiError):
     type = "server_error"
     code = "unavailable"
     may_retry = True
+
+
+class RequestTooNew(Unavailable):
+    """A newer version of the server stored the request, and the worker that claimed it does not know all of it."""
+
+    code = "worker_outdated"
+
+    def __init__(self, *, version: object, known: int, unknown_fields: Sequence[str]) -> None:
+        fields = f", with {', '.join(unknown_fields)}" if unknown_fields else ""
+        super().__init__(
+            f"The worker that took this request is older than the server that stored it: it reads requests up to "
+            f"version {known}, and this one has version {version}{fields}. Send it again when the workers are updated."
+        )
 
 
 class TimedOut(ApiError):

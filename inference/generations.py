@@ -13,8 +13,8 @@ from typing import Any, Protocol
 from django.conf import settings
 
 from inference import readiness
-from inference.engine.types import Sampling
 from inference.errors import AnswerUnreadable, Conflict, Gone, OverShare, Unavailable
+from inference.stored_request import StoredRequest
 from sessions_app.db import in_db
 from sessions_app.hub import SessionGone, hub
 from sessions_app.models import ChatSession, Chunk, Delta
@@ -101,11 +101,6 @@ class Answer:
         return self.choices[number]
 
 
-def choices_of(request: Any) -> int:
-    """How many answers a stored request wants; 1 when it is not there any more."""
-    return int(request.get("choices", 1)) if isinstance(request, dict) else 1
-
-
 def new_seed() -> int:
     """For a request that names none: drawn once and stored, so that every attempt draws the same tokens."""
     return secrets.randbits(63)
@@ -113,10 +108,8 @@ def new_seed() -> int:
 
 async def start_generation(
     *,
-    messages: Sequence[dict[str, Any]],
+    request: StoredRequest,
     media: Sequence[StoredMedia],
-    sampling: Sampling,
-    choices: int = 1,
     origin: str = "chat",
     request_id: str = "",
     session_id: str | None = None,
@@ -124,21 +117,17 @@ async def start_generation(
     caller: str = "",
     needs_listener: bool = True,
 ) -> ChatSession:
-    """Open a session for these messages and send it to the workers; with a known id, the session that has it.
+    """Open a session for this request and send it to the workers; with a known id, the session that has it.
 
-    It gives ``choices`` answers. The first is the one that it would give alone, the next draw with the next seeds.
-    ``caller`` is who asks. Raises ``Conflict`` when the id belongs to another request, ``OverShare`` when the caller
-    has its share of the queue, and ``Unavailable`` when the queue is full or no worker could load the model.
+    ``media`` are those of its messages, in order. ``caller`` is who asks. Raises ``Conflict`` when the id belongs to
+    another request, ``OverShare`` when the caller has its share of the queue, and ``Unavailable`` when the queue is
+    full or no worker could load the model.
     """
     try:
         session = await in_db(
             _open_session,
             session_id=session_id,
-            request={
-                "messages": list(messages),
-                "sampling": dataclasses.asdict(sampling),
-                **({"choices": choices} if choices > 1 else {}),
-            },
+            request=request.to_dict(),
             request_digest=request_digest,
             model=settings.SERVED_MODEL_NAME,
             origin=origin,

@@ -18,6 +18,7 @@ from django.db import transaction
 
 from inference import generations
 from inference.engine.types import Sampling
+from inference.stored_request import StoredRequest
 from ocr import card_image, metrics
 from ocr.models import FILE_NAME_MAX_CHARS, KtpExtraction, KtpImage
 from ocr.reading import confidence, prompt
@@ -107,9 +108,8 @@ def _begin_again(
 
 async def _start_session(image: card_image.CardImage, caller: str, request_id: str) -> ChatSession:
     return await generations.start_generation(
-        messages=prompt.messages(),
+        request=StoredRequest(messages=prompt.messages(), sampling=sampling()),
         media=[image],
-        sampling=sampling(),
         origin="ocr",
         request_id=request_id,
         caller=caller,

@@ -9,6 +9,7 @@ from inference.api.body import ChatRequest
 from inference.errors import InvalidRequest, NotFound
 from inference.media.load import load_all
 from inference.readiness import check_model_available
+from inference.stored_request import StoredRequest
 from sessions_app import sse
 from sessions_app.db import in_db
 from sessions_app.models import SESSION_ID_MAX_LENGTH, ChatSession
@@ -125,10 +126,12 @@ async def _open(chat: ChatRequest, caller: str) -> ChatSession:
     vision = await check_model_available() if conversation.sources else None
     media = await load_all(conversation.sources, model=vision, caller=caller)
     return await generations.start_generation(
-        messages=conversation.messages,
+        request=StoredRequest(
+            messages=conversation.messages,
+            sampling=asked.sampling(seed=generations.new_seed()),
+            choices=asked.n or 1,
+        ),
         media=media,
-        sampling=asked.sampling(seed=generations.new_seed()),
-        choices=asked.n or 1,
         session_id=asked.session_id,
         request_digest=chat.digest,
         request_id=current_request_id(),

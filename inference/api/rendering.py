@@ -13,7 +13,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from inference.errors import ApiError
-from inference.generations import Answer, Choice, choices_of
+from inference.generations import Answer, Choice
+from inference.stored_request import choices_of
 from sessions_app.models import ChatSession, Delta
 from sessions_app.wakeups import StreamChunk
 

@@ -20,13 +20,13 @@ from inference.engine.errors import EngineError, EngineStopped, PromptTooLong
 from inference.engine.handle import Handle
 from inference.engine.loading import LoadedModel
 from inference.engine.progress import Progress
-from inference.engine.types import GenerationRequest, Sampling, Video
+from inference.engine.types import GenerationRequest, Video
 from inference.engine.vision import ModelVision, VisionSizes
 from inference.errors import ApiError, Unavailable
-from inference.generations import choices_of
 from inference.media import decode
 from inference.media.decoding import decoding_pool
 from inference.media.images import header_size
+from inference.stored_request import StoredRequest
 from sessions_app.models import ChatSession, Chunk
 
 log = logging.getLogger(__name__)
@@ -135,28 +135,30 @@ class LocalEngine:
 def generation_requests(session: ChatSession, vision: ModelVision | None) -> list[GenerationRequest]:
     """The stored request with its media decoded again from the stored bytes, and the tokens that are committed.
 
-    One for each answer that the session wants. An answer that is complete is asked for too: the engine sees that it has
-    ended. Raises EngineError when the bytes are not those that came: another attempt would see another picture; and
-    EngineStopped when this process decodes no more, or not soon enough.
+    There is one for each answer that the session wants, complete answers included: the engine sees that they have
+    ended. Raises ``RequestTooNew``; ``EngineError`` when the bytes are not those that came, because another attempt
+    would see another picture; and ``EngineStopped`` when this process stops decoding, or is too slow at it.
     """
-    images, videos = _decoded_media(session, vision)
-    sampling = Sampling.from_json(session.request["sampling"])
+    request = StoredRequest.from_dict(session.request)
+    images, videos = _decoded_media(session, request, vision)
     committed = Chunk.objects.token_ids_by_choice(session.pk) if session.next_index > 1 else {}
     return [
         GenerationRequest(
-            messages=session.request["messages"],
-            sampling=dataclasses.replace(sampling, seed=sampling.seed + choice),
+            messages=request.messages,
+            sampling=dataclasses.replace(request.sampling, seed=request.sampling.seed + choice),
             images=images,
             videos=videos,
             resume_ids=committed.get(choice, ()),
             is_further=choice > 0,
         )
-        for choice in range(choices_of(session.request))
+        for choice in range(request.choices)
     ]
 
 
-def _decoded_media(session: ChatSession, vision: ModelVision | None) -> tuple[list[Image.Image], list[Video]]:
-    if not _has_media(session.request["messages"]):
+def _decoded_media(
+    session: ChatSession, request: StoredRequest, vision: ModelVision | None
+) -> tuple[list[Image.Image], list[Video]]:
+    if not _has_media(request.messages):
         return [], []
     stored = [(media.kind, bytes(media.data), media.sha256) for media in session.media.all()]
     for kind, data, digest in stored:

@@ -62,13 +62,12 @@ class Sampling:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Sampling:
-        """What ``dataclasses.asdict`` gave, after JSON has made lists of its tuples. Fields may be missing."""
-        lists = {
-            "stop": tuple(stored.get("stop", ())),
-            "logit_bias": tuple((token_id, bias) for token_id, bias in stored.get("logit_bias", ())),
-            "stop_token_ids": tuple(stored.get("stop_token_ids", ())),
-        }
-        return cls(**{**stored, **lists})
+        """The fields by name, after JSON has made lists of tuples. Fields may be missing."""
+        return cls(**{name: _with_tuples(value) for name, value in stored.items()})
+
+
+def _with_tuples(value: Any) -> Any:
+    return tuple(map(_with_tuples, value)) if isinstance(value, list) else value
 
 
 @dataclass(frozen=True, slots=True, eq=False)

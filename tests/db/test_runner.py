@@ -88,6 +88,15 @@ def test_what_another_worker_runs_is_left_to_it(worker: Worker) -> None:
     assert session.worker != worker.name
 
 
+def test_a_request_of_a_newer_version_fails_with_an_error_that_says_so(worker: Worker) -> None:
+    session = open_session(request={"version": 99, "messages": [], "sampling": {"max_tokens": 5}, "tools": []})
+    assert run(session, worker) == State.FAILED
+    assert session.error is not None
+    assert session.error["code"] == "worker_outdated"
+    assert "version 99, with tools" in session.error["message"]
+    assert Chunk.objects.get(session=session, index=1).delta["status"] == 503
+
+
 def test_without_any_model_a_session_fails_with_the_load_error(worker: Worker) -> None:
     worker.engine_failed("out of memory")
     session = open_session()

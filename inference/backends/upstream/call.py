@@ -13,7 +13,7 @@ from django.utils.crypto import salted_hmac
 from inference.backends.upstream.errors import UpstreamError
 from inference.backends.upstream.target import Target
 from inference.engine.types import Sampling
-from inference.generations import choices_of
+from inference.stored_request import StoredRequest
 from sessions_app.models import SAID_DELTAS, ChatSession, Chunk, SessionMedia
 
 #: fields of ``Sampling`` that are always said: the upstream's defaults are not ours
@@ -97,14 +97,15 @@ class Call:
 
 
 def calls_of(session: ChatSession, target: Target) -> list[Call]:
-    """One for each answer that the session wants. Reads its media.
+    """One for each answer that the session wants. Reads its media. Raises ``RequestTooNew``.
 
     The ids that the upstream gets cannot be guessed from outside either.
     """
-    messages = wire_messages(session.request["messages"], list(session.media.all()))
-    sampling = wire_sampling(session.request["sampling"])
+    request = StoredRequest.from_dict(session.request)
+    messages = wire_messages(request.messages, list(session.media.all()))
+    sampling = wire_sampling(request.sampling)
     calls = []
-    for choice in range(choices_of(session.request)):
+    for choice in range(request.choices):
         name = f"{session.pk}/{choice}" if choice else session.pk
         calls.append(
             Call(
@@ -120,7 +121,7 @@ def calls_of(session: ChatSession, target: Target) -> list[Call]:
 
 def committed(session: ChatSession) -> list[Said]:
     """What an earlier attempt has written, of each answer."""
-    answers = [Said() for _ in range(choices_of(session.request))]
+    answers = [Said() for _ in range(StoredRequest.from_dict(session.request).choices)]
     if session.next_index <= 1:
         return answers
     for delta, token_ids in Chunk.objects.after(session.pk, 0).values_list("delta", "token_ids"):
@@ -131,13 +132,15 @@ def committed(session: ChatSession) -> list[Said]:
     return answers
 
 
-def wire_sampling(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """The stored sampling by the names of the wire; what asks for nothing is left out, for servers that are strict."""
-    defaults = dataclasses.asdict(Sampling(max_tokens=0))
+def wire_sampling(sampling: Sampling) -> dict[str, Any]:
+    """The fields by their names on the wire.
+
+    Those at their defaults are left out, because some servers refuse every name that they do not know.
+    """
     sent: dict[str, Any] = {}
-    for name, value in stored.items():
-        asks_for_nothing = value in (None, [], {}) or value == defaults.get(name)
-        if name in ALWAYS_SENT or not asks_for_nothing:
+    for field in dataclasses.fields(sampling):
+        name, value = field.name, getattr(sampling, field.name)
+        if name in ALWAYS_SENT or value != field.default:
             sent |= WIRE_FORMS[name](value) if name in WIRE_FORMS else {name: value}
     return sent
 

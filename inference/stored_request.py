@@ -1,0 +1,80 @@
+"""The request that is stored with a session: all that a worker needs to answer it, in no API's words.
+
+The process that stores a request and the worker that runs it may be of different versions while an upgrade is under
+way. So every request says which version of this format it needs, and a worker refuses one that it does not know.
+
+To add a field, declare it in ``StoredRequest`` or in ``inference.engine.types.Sampling``, with a default that asks for
+nothing and ``metadata={"since": VERSION + 1}``. Nothing else changes: ``VERSION`` follows, and requests that leave the
+field at its default stay readable for older workers. Never change the default of such a field.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from inference.engine.types import Sampling
+from inference.errors import RequestTooNew
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StoredRequest:
+    """What one session is asked for."""
+
+    #: as in ``GenerationRequest.messages``; the n-th image or video part is the session's n-th media row
+    messages: Sequence[dict[str, Any]]
+    sampling: Sampling
+    #: how many answers; the first is the one that it would give alone, the next are drawn with the next seeds
+    choices: int = 1
+
+    @property
+    def version(self) -> int:
+        """The lowest version of the format that knows every field in use."""
+        return max(_since(field) for part in (self, self.sampling) for field in _fields_in_use(part))
+
+    def to_dict(self) -> dict[str, Any]:
+        """For a JSON column. Fields of version 1 are always there, later ones only when they ask for something."""
+        stored = {field.name: getattr(self, field.name) for field in _fields_in_use(self)}
+        sampling = {field.name: getattr(self.sampling, field.name) for field in _fields_in_use(self.sampling)}
+        return {"version": self.version, **stored, "messages": list(self.messages), "sampling": sampling}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> StoredRequest:
+        """What ``to_dict`` gave, of this version or an earlier one; a row without a version is of the first.
+
+        Raises ``RequestTooNew`` for a later version and for fields that this one does not know, and ``LookupError`` or
+        ``TypeError`` for what is no request.
+        """
+        version = stored.get("version", 1)
+        unknown = [
+            *sorted(stored.keys() - _names_of(cls) - {"version"}),
+            *sorted(f"sampling.{name}" for name in stored["sampling"].keys() - _names_of(Sampling)),
+        ]
+        if unknown or not isinstance(version, int) or version > VERSION:
+            raise RequestTooNew(version=version, known=VERSION, unknown_fields=unknown)
+        fields = {name: value for name, value in stored.items() if name != "version"}
+        return cls(**{**fields, "sampling": Sampling.from_json(stored["sampling"])})
+
+
+def choices_of(stored: Any) -> int:
+    """How many answers a stored request of any version wants; 1 when the request has been removed."""
+    return int(stored.get("choices", 1)) if isinstance(stored, dict) else 1
+
+
+def _since(field: dataclasses.Field[Any]) -> int:
+    return int(field.metadata.get("since", 1))
+
+
+def _fields_in_use(part: StoredRequest | Sampling) -> Iterator[dataclasses.Field[Any]]:
+    for field in dataclasses.fields(part):
+        if _since(field) == 1 or getattr(part, field.name) != field.default:
+            yield field
+
+
+def _names_of(kind: type[StoredRequest | Sampling]) -> set[str]:
+    return {field.name for field in dataclasses.fields(kind)}
+
+
+#: the latest version of the format, which this process writes and reads
+VERSION = max(_since(field) for kind in (StoredRequest, Sampling) for field in dataclasses.fields(kind))
