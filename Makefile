@@ -4,22 +4,27 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 DEMO := demo
+INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check
+# For every platform and Python that we support, with the hashes that the package index gives.
+LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
+	--no-emit-package torch --custom-compile-command 'make lock' $(LOCK_ARGS)
 
-.PHONY: help install demo demo-password serve test lint format messages worker clean
+.PHONY: help install demo demo-password serve test lint lock format messages worker clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
-$(VENV)/base: requirements/base.txt
+$(VENV)/base: requirements/base.lock requirements/torch.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=...")'
 	@echo 'Installing into $(VENV) (about 2 GB, a few minutes)'
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements/base.txt
+	@$(INSTALL) --no-deps --require-hashes -r requirements/base.lock
+	@$(INSTALL) -r requirements/torch.txt
 	@touch $@
 
-$(VENV)/dev: requirements/dev.txt requirements/base.txt | $(VENV)/base
+$(VENV)/dev: requirements/dev.lock $(VENV)/base
 	@echo 'Installing what the tests need into $(VENV)'
-	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements/dev.txt
+	@$(INSTALL) --no-deps --require-hashes -r requirements/dev.lock
 	@touch $@
 
 # A file of settings with a secret of its own; an existing one is never touched.
@@ -55,6 +60,10 @@ lint: $(VENV)/dev  ## Check style, types, and that every change of a model has i
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy .
 	SECRET_KEY=unused $(PY) manage.py makemigrations --check --dry-run
+
+lock: $(VENV)/dev  ## Lock what requirements/base.txt and dev.txt name (LOCK_ARGS=--upgrade takes newer versions)
+	$(LOCK) requirements/base.txt --output-file requirements/base.lock
+	$(LOCK) requirements/dev.txt --constraints requirements/base.lock --output-file requirements/dev.lock
 
 format: $(VENV)/dev  ## Put the code into shape
 	$(PY) -m ruff check --fix .
