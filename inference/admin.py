@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.html import format_html
@@ -115,7 +116,7 @@ class ModelWorkerAdmin(admin.ModelAdmin[ModelWorker]):
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """With a button for each action that this worker can follow."""
-        worker = self.get_object(request, object_id)
+        worker = self.get_object(request, unquote(object_id))
         permitted = self.get_actions(request)
         offered = {} if worker is None else {name: text for name, text in _offers(worker) if name in permitted}
         return super().change_view(request, object_id, form_url, {**(extra_context or {}), "offered": offered})

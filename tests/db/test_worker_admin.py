@@ -7,6 +7,7 @@ import datetime
 import httpx
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.contrib.admin.utils import quote
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.utils import timezone
@@ -200,8 +201,8 @@ def test_each_action_has_a_permission_of_its_own(right: str, action: str) -> Non
 def test_the_page_of_a_worker_has_a_button_for_what_it_can_follow(
     operator: Client, columns: dict[str, object], offered: set[str]
 ) -> None:
-    worker("a", **columns)  # type: ignore[arg-type]
-    page = operator.get(f"{LIST}a/change/").content.decode()
+    row = worker("gpu-1:7:a", **columns)  # type: ignore[arg-type]
+    page = operator.get(f"{LIST}{quote(row.pk)}/change/").content.decode()
     actions = ("reload_selected", "drain_selected", "resume_selected", "remove_selected")
     assert {action for action in actions if action in page} == offered
 
