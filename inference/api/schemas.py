@@ -1,4 +1,4 @@
-"""What comes in: the chat request, checked field by field. What this server cannot honour is refused by name."""
+"""What comes in: the chat request, checked field by field. What is no field of it is looked up in ``parameters``."""
 
 from __future__ import annotations
 
@@ -11,33 +11,26 @@ from typing import Annotated, Any
 from django.conf import settings
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, field_validator
 
+from inference.api.parameters import check_extras, check_stream_options
 from inference.engine.types import Sampling
-from inference.errors import InvalidRequest, UnsupportedParameter
+from inference.errors import InvalidRequest
 from inference.media.inline import InlineText
 from sessions_app.models import SESSION_ID_MAX_LENGTH
 from sessions_app.sse import SESSION_ID
 
-MAX_STOP_STRINGS = 4
+MAX_STOP_STRINGS = 64
 MAX_STOP_LENGTH = 200
 MAX_STOP_TOKENS = 64
 MAX_BIASED_TOKENS = 1024
 MAX_TOP_LOGPROBS = 20
 #: top_k and token ids: more than any vocabulary has, and no more than the engine's tensors hold
 MAX_TOKEN_ID = 2**31 - 1
-#: OpenAI parameters that change the answer and are not served here, with the values that ask for nothing
-REFUSED_UNLESS: dict[str, tuple[Any, ...]] = {
-    "tools": (None, []),
-    "tool_choice": (None, "none", "auto"),
-    "functions": (None, []),
-    "function_call": (None, "none", "auto"),
-    "response_format": (None, {"type": "text"}),
-    "audio": (None,),
-    "modalities": (None, ["text"]),
-    "prediction": (None,),
-    "web_search_options": (None,),
-}
 #: they say how to send the answer, not what it is: the same request may come again with others
-NOT_PART_OF_THE_REQUEST = {"stream", "stream_options", "session_id", "user", "metadata", "store"}
+NOT_PART_OF_THE_REQUEST = {"stream", "stream_options", "session_id"}
+#: of a message, what the model is given
+SHAPING_MEMBERS = ("role", "content", "name")
+#: of a content part, what the model is not given
+IDLE_PART_MEMBERS = ("cache_control", "annotations", "logprobs")
 
 TokenId = Annotated[StrictInt, Field(ge=0, le=MAX_TOKEN_ID)]
 _REFERENCE = "#/components/schemas/{model}"
@@ -54,10 +47,15 @@ class Message(BaseModel):
         description="A text, or a list of parts: `text`, `image_url`, `input_image`, `video_url`, `input_video`. "
         "Images and videos are given by http(s) URL, data URL or bare base64.",
     )
+    name: StrictStr | None = Field(
+        None, description="Who speaks, for models whose chat template writes names. Others never see it."
+    )
 
 
 class StreamOptions(BaseModel):
     """How a stream is sent."""
+
+    model_config = ConfigDict(extra="allow")
 
     include_usage: StrictBool = Field(False, description="Send one more event, before `[DONE]`, with the token counts.")
 
@@ -80,8 +78,8 @@ class ChatCompletionRequest(BaseModel):
     stream_options: StreamOptions | None = Field(None, description="Only with stream: true.")
     max_tokens: Annotated[StrictInt, Field(ge=1)] | None = Field(
         None,
-        description=f"Tokens to generate at most, reasoning included. Default {settings.MAX_TOKENS}, "
-        f"at most {settings.MAX_TOKENS_LIMIT} on this server; prompt and answer must fit the model's context.",
+        description=f"Tokens to generate at most, reasoning included. Default {settings.MAX_TOKENS}. More than "
+        f"{settings.MAX_TOKENS_LIMIT}, or than the model's context has room for, counts as so many.",
     )
     max_completion_tokens: Annotated[StrictInt, Field(ge=1)] | None = Field(
         None, description="OpenAI's newer name of max_tokens. Send one of the two."
@@ -91,10 +89,10 @@ class ChatCompletionRequest(BaseModel):
         description="0 to 2. 0 always takes the likeliest token; higher is more varied. "
         f"Default {settings.TEMPERATURE:g} on this server.",
     )
-    top_p: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = Field(
+    top_p: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = Field(
         None,
-        description="Above 0, up to 1: choose only among the likeliest tokens that together have this probability. "
-        "Default 1, all of them.",
+        description="0 to 1: choose only among the likeliest tokens that together have this probability. "
+        "0: only the likeliest. Default 1, all of them.",
     )
     top_k: Annotated[StrictInt, Field(ge=-1, le=MAX_TOKEN_ID)] | None = Field(
         None, description="Choose only among so many of the likeliest tokens. -1, 0 or nothing: all of them."
@@ -177,21 +175,16 @@ class ChatCompletionRequest(BaseModel):
 
     def check(self) -> None:
         """Raise for what pydantic cannot see: refused parameters, and fields that contradict each other."""
-        extra = self.model_extra or {}
-        for name, harmless in REFUSED_UNLESS.items():
-            if extra.get(name) not in harmless:
-                raise UnsupportedParameter(f"{name} is not supported by this server. Leave it out.", param=name)
-        if self.stream_options is not None and not self.stream:
-            raise InvalidRequest("stream_options needs stream: true.", param="stream_options")
+        check_extras(self.model_extra or {})
+        if self.stream_options is not None:
+            if not self.stream:
+                raise InvalidRequest("stream_options needs stream: true.", param="stream_options")
+            check_stream_options(self.stream_options.model_extra or {})
         both = (self.max_tokens, self.max_completion_tokens)
         if None not in both and both[0] != both[1]:
             raise InvalidRequest("max_tokens and max_completion_tokens differ. Send one.", param="max_tokens")
-        if (asked := self._max_tokens()) > settings.MAX_TOKENS_LIMIT:
-            raise InvalidRequest(
-                f"max_tokens is too large: this server gives at most {settings.MAX_TOKENS_LIMIT}.", param="max_tokens"
-            )
-        if (self.min_tokens or 0) > asked:
-            raise InvalidRequest(f"min_tokens is above max_tokens ({asked}).", param="min_tokens")
+        if (self.min_tokens or 0) > (most := self._max_tokens()):
+            raise InvalidRequest(f"min_tokens is above max_tokens ({most}).", param="min_tokens")
         stops = self._stops()
         if len(stops) > MAX_STOP_STRINGS or not all(0 < len(stop) <= MAX_STOP_LENGTH for stop in stops):
             raise InvalidRequest(
@@ -233,8 +226,12 @@ class ChatCompletionRequest(BaseModel):
         )
 
     def digest(self) -> str:
-        """SHA-256 of the request as it was asked: equal for equal requests, before any media is fetched."""
-        asked = self.model_dump(exclude_unset=True, exclude=NOT_PART_OF_THE_REQUEST)
+        """SHA-256 of what shapes the answer: equal for equal requests, before any media is fetched."""
+        asked = self.model_dump(
+            exclude_none=True, exclude_unset=True, include=set(type(self).model_fields) - NOT_PART_OF_THE_REQUEST
+        )
+        if self.messages is not None:
+            asked["messages"] = [_shaping(message) for message in asked["messages"]]
         inline: list[InlineText] = []
         mark = secrets.token_hex(16)
 
@@ -252,7 +249,8 @@ class ChatCompletionRequest(BaseModel):
         return digest.hexdigest()
 
     def _max_tokens(self) -> int:
-        return self.max_completion_tokens or self.max_tokens or settings.MAX_TOKENS
+        asked = self.max_completion_tokens or self.max_tokens or settings.MAX_TOKENS
+        return min(asked, int(settings.MAX_TOKENS_LIMIT))
 
     def _stops(self) -> tuple[str, ...]:
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
@@ -271,6 +269,16 @@ def component_schemas(model: type[BaseModel]) -> dict[str, Any]:
 
 #: what a request can be wrong in; every other name in pydantic's errors is its own
 FIELD_NAMES = {name for model in (ChatCompletionRequest, Message, StreamOptions) for name in model.model_fields}
+
+
+def _shaping(message: dict[str, Any]) -> dict[str, Any]:
+    """What the model is given of a message."""
+    shaping = {name: message[name] for name in SHAPING_MEMBERS if name in message}
+    if isinstance(parts := shaping.get("content"), list):
+        shaping["content"] = [
+            {name: value for name, value in part.items() if name not in IDLE_PART_MEMBERS} for part in parts
+        ]
+    return shaping
 
 
 def _is_token_id(text: str) -> bool:

@@ -41,6 +41,8 @@ class Detokenizer:
         self._vocabulary = vocabulary
         self._stop = tuple(s for s in stop if s)
         self._longest_stop = max(map(len, self._stop), default=0)
+        #: what a stop string may begin with, without the whole one
+        self._stop_beginnings = {stop[:length] for stop in self._stop for length in range(1, len(stop))}
         self._min_tokens = min_tokens
         self._in_reasoning = in_reasoning
         # The newlines that follow a tag set it off from the text; they are not part of the text.
@@ -109,7 +111,6 @@ class Detokenizer:
     def _possible_stop(self, text: str) -> int:
         """Length of the longest end of ``text`` that begins a stop string."""
         for length in range(min(self._longest_stop - 1, len(text)), 0, -1):
-            end = text[-length:]
-            if any(stop.startswith(end) for stop in self._stop):
+            if text[-length:] in self._stop_beginnings:
                 return length
         return 0

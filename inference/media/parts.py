@@ -20,7 +20,10 @@ Origin = Literal["url", "data", "base64", "path"]
 
 #: role as sent → role in the chat template
 ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
-TEXT_PARTS = {"text", "input_text"}
+#: part type → the member that holds the text
+TEXT_PARTS = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}
+#: what a model has said, and so may stand in its own turns only
+MODEL_PARTS = {"output_text", "refusal"}
 #: part type → kind of media, and the members that may hold it; exactly one of them must be there
 MEDIA_PARTS: dict[str, tuple[MediaKind, tuple[str, ...]]] = {
     "image_url": ("image", ("image_url",)),
@@ -31,6 +34,11 @@ MEDIA_PARTS: dict[str, tuple[MediaKind, tuple[str, ...]]] = {
 #: parts of OpenAI's API that this server knows of and does not serve
 UNSERVED_PARTS = {"input_audio", "audio_url", "file", "input_file"}
 UNSERVED_MEMBERS = ("tool_calls", "function_call", "audio")
+#: of an image or a video, what other servers of Qwen's models take: how large to see it, and which frames
+UNSERVED_PART_MEMBERS = (
+    *("min_pixels", "max_pixels", "total_pixels", "resized_height", "resized_width"),
+    *("fps", "nframes", "min_frames", "max_frames", "video_start", "video_end"),
+)
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_\-=\s]*")
@@ -59,7 +67,8 @@ class MediaSource:
 class ParsedConversation:
     """What was said, and the media in the order in which they appear."""
 
-    #: {"role", "content"}; content is a list of {"type": "text", "text"}, {"type": "image"}, {"type": "video"}
+    #: {"role", "content"}, and "name" where one was given;
+    #: content is a list of {"type": "text", "text"}, {"type": "image"}, {"type": "video"}
     messages: list[dict[str, Any]]
     sources: list[MediaSource]
 
@@ -111,8 +120,9 @@ def _message(message: object, at: str, sources: list[MediaSource]) -> dict[str, 
         if message.get(name):
             raise UnsupportedParameter(f"'{name}' in a message is not supported.", param=f"{at}.{name}")
     content = message.get("content")
-    if content is None and role == "assistant":
-        content = ""
+    if role == "assistant" and content in (None, []):
+        # A refusal is all that the model has said then.
+        content = message.get("refusal") or ""
     if isinstance(content, str):
         parts: list[dict[str, Any]] = [{"type": "text", "text": _text(content, f"{at}.content")}]
     elif isinstance(content, list) and content:
@@ -121,7 +131,10 @@ def _message(message: object, at: str, sources: list[MediaSource]) -> dict[str, 
         raise InvalidRequest(
             "'content' must be a string or a list of at least one content part.", param=f"{at}.content"
         )
-    return {"role": ROLES[role], "content": parts}
+    parsed = {"role": ROLES[role], "content": parts}
+    if message.get("name") is not None:
+        parsed["name"] = _text(message["name"], f"{at}.name")
+    return parsed
 
 
 def _part(part: object, role: str, at: str, sources: list[MediaSource]) -> dict[str, Any]:
@@ -130,8 +143,13 @@ def _part(part: object, role: str, at: str, sources: list[MediaSource]) -> dict[
     kind = part.get("type")
     if not isinstance(kind, str):
         raise InvalidRequest("A content part needs a 'type', for example 'text'.", param=at)
+    if kind in MODEL_PARTS and role != "assistant":
+        raise InvalidRequest(
+            f"Content parts of type '{kind}' may stand in messages of role 'assistant' only, not of role '{role}'.",
+            param=at,
+        )
     if kind in TEXT_PARTS:
-        return {"type": "text", "text": _text(part.get("text"), at)}
+        return {"type": "text", "text": _text(part.get(TEXT_PARTS[kind]), at)}
     if kind in UNSERVED_PARTS:
         raise UnsupportedParameter(f"Content parts of type '{kind}' are not supported.", param=at)
     if kind not in MEDIA_PARTS:
@@ -162,6 +180,9 @@ def _source(part: Mapping[str, Any], part_type: str, at: str) -> MediaSource:
     kind, members = MEDIA_PARTS[part_type]
     if part.get("file_id") is not None:
         raise UnsupportedParameter("'file_id' is not supported: send a URL or base64.", param=at)
+    for name in UNSERVED_PART_MEMBERS:
+        if part.get(name) is not None:
+            raise UnsupportedParameter(f"'{name}' is not supported: media are seen as they are.", param=f"{at}.{name}")
     given = [name for name in members if part.get(name) is not None]
     if len(given) != 1:
         wanted = " or ".join(f"'{name}'" for name in members)

@@ -46,6 +46,31 @@ def test_developer_becomes_system_and_silent_assistant_becomes_empty_text() -> N
     assert [m["content"][0]["text"] for m in parsed.messages] == ["Be brief.", "", "", ""]
 
 
+def test_a_turn_of_the_model_may_be_empty_or_a_refusal() -> None:
+    refusal = {"type": "refusal", "refusal": "No."}
+    parsed = parse_messages(
+        [
+            {"role": "assistant", "content": []},
+            {"role": "assistant", "content": [refusal]},
+            {"role": "assistant", "content": None, "refusal": "No, thanks."},
+            {"role": "assistant", "content": [{"type": "output_text", "text": "Yes.", "annotations": []}]},
+        ]
+    )
+    assert [m["content"] for m in parsed.messages] == [
+        [{"type": "text", "text": text}] for text in ("", "No.", "No, thanks.", "Yes.")
+    ]
+
+
+@pytest.mark.parametrize("part", [{"type": "refusal", "refusal": "No."}, {"type": "output_text", "text": "Yes."}])
+def test_what_a_model_says_stands_in_its_own_turns_only(part: dict[str, Any]) -> None:
+    assert refusal(user(part)).param == PART
+
+
+def test_a_name_goes_to_the_model() -> None:
+    parsed = parse_messages([{"role": "user", "content": "Halo", "name": "siti"}])
+    assert parsed.messages[0]["name"] == "siti"
+
+
 def test_media_are_listed_in_order_of_appearance_with_their_parts() -> None:
     parsed = parse_messages(
         [
@@ -178,6 +203,13 @@ def test_what_openai_has_and_this_server_has_not_is_called_unsupported(messages:
     error = refusal(messages)
     assert isinstance(error, UnsupportedParameter)
     assert error.param == param
+
+
+@pytest.mark.parametrize("name", ["min_pixels", "resized_height", "fps", "video_start"])
+def test_how_other_servers_size_and_cut_media_is_refused_by_name(name: str) -> None:
+    part = {"type": "image_url", "image_url": {"url": URL}, name: 3136}
+    error = refusal(user(part))
+    assert (type(error), error.param) == (UnsupportedParameter, f"{PART}.{name}")
 
 
 def test_one_image_or_video_over_the_limit_is_named() -> None:

@@ -11,7 +11,7 @@ from pytest_django import Settings
 
 from inference.api.schemas import ChatCompletionRequest
 from inference.engine.types import Sampling
-from inference.errors import InvalidRequest, UnsupportedParameter
+from inference.errors import InvalidRequest
 
 HALO: dict[str, Any] = {"messages": [{"role": "user", "content": "Halo"}]}
 
@@ -29,40 +29,6 @@ def checked(**fields: Any) -> ChatCompletionRequest:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("tools", [{"type": "function"}]),
-        ("tool_choice", "required"),
-        ("functions", [{"name": "f"}]),
-        ("function_call", {"name": "f"}),
-        ("response_format", {"type": "json_schema"}),
-        ("audio", {"voice": "alloy"}),
-        ("modalities", ["text", "audio"]),
-        ("prediction", {"type": "content"}),
-        ("web_search_options", {}),
-    ],
-)
-def test_a_parameter_that_would_change_the_answer_is_refused_by_name(name: str, value: object) -> None:
-    with pytest.raises(UnsupportedParameter) as refused:
-        checked(**{name: value})
-    assert refused.value.param == name
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"n": 1, "tools": [], "tool_choice": "auto", "logprobs": False, "top_logprobs": 0},
-        {"presence_penalty": 0, "frequency_penalty": 0.0, "logit_bias": {}, "response_format": {"type": "text"}},
-        {"modalities": ["text"], "functions": None, "audio": None},
-        {"user": "u", "metadata": {"a": "b"}, "store": False, "parallel_tool_calls": True, "service_tier": "auto"},
-        {"stream": None, "stop": None, "seed": None, "temperature": None, "top_p": None, "max_tokens": None},
-    ],
-)
-def test_values_that_ask_for_nothing_pass(fields: dict[str, Any]) -> None:
-    checked(**fields)
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
         ("max_tokens", 0),
         ("max_tokens", 1.5),
         ("max_tokens", True),
@@ -71,7 +37,7 @@ def test_values_that_ask_for_nothing_pass(fields: dict[str, Any]) -> None:
         ("temperature", 2.1),
         ("temperature", float("nan")),
         ("temperature", 10**400),
-        ("top_p", 0),
+        ("top_p", -0.1),
         ("top_p", 1.1),
         ("top_p", float("inf")),
         ("seed", 2**63),
@@ -136,13 +102,11 @@ def test_a_value_of_a_wrong_kind_or_range_names_its_field(name: str, value: obje
         ({"stream_options": {"include_usage": True}}, "stream_options"),
         ({"stream": False, "stream_options": {}}, "stream_options"),
         ({"max_tokens": 3, "max_completion_tokens": 4}, "max_tokens"),
-        ({"max_tokens": 10**9}, "max_tokens"),
-        ({"max_completion_tokens": 10**300}, "max_tokens"),
         ({"min_tokens": 6, "max_tokens": 5}, "min_tokens"),
         ({"min_tokens": 10**300}, "min_tokens"),
         ({"stop": ""}, "stop"),
         ({"stop": ["a", ""]}, "stop"),
-        ({"stop": list("abcde")}, "stop"),
+        ({"stop": [str(n) for n in range(65)]}, "stop"),
         ({"stop": "x" * 201}, "stop"),
         ({"stop": "a\0b"}, "stop"),
         ({"stop": ["a", "\0"]}, "stop"),
@@ -172,11 +136,13 @@ def test_half_a_surrogate_pair_in_stop_is_refused(stop: object) -> None:
         checked(stop=stop)
 
 
-def test_the_limit_on_tokens_is_a_setting(settings: Settings) -> None:
+@pytest.mark.parametrize(("asked_for", "given"), [(299, 299), (300, 300), (301, 300), (128_000, 300), (10**300, 300)])
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
+def test_more_tokens_than_the_limit_count_as_the_limit(
+    settings: Settings, name: str, asked_for: int, given: int
+) -> None:
     settings.MAX_TOKENS_LIMIT = 300
-    assert checked(max_tokens=300).sampling(seed=1).max_tokens == 300
-    with pytest.raises(InvalidRequest, match="at most 300"):
-        checked(max_tokens=301)
+    assert checked(**{name: asked_for}).sampling(seed=1).max_tokens == given
 
 
 def test_what_a_request_does_not_say_the_server_does() -> None:
@@ -247,7 +213,9 @@ def test_the_limit_on_choices_is_a_setting(settings: Settings) -> None:
         {"stream": True},
         {"stream": True, "stream_options": {"include_usage": True}},
         {"session_id": "mine"},
-        {"user": "u", "metadata": {"k": "v"}, "store": True},
+        {"user": "u", "metadata": {"k": "v"}, "store": False, "service_tier": "flex"},
+        {"temperature": None, "response_format": {"type": "text"}, "some_extension": 1},
+        {"messages": [{"role": "user", "content": "Halo", "timestamp": 5}]},
     ],
 )
 def test_how_an_answer_is_sent_does_not_make_another_request(fields: dict[str, Any]) -> None:
@@ -255,8 +223,8 @@ def test_how_an_answer_is_sent_does_not_make_another_request(fields: dict[str, A
 
 
 def test_the_order_of_members_does_not_make_another_request() -> None:
-    there = asked(seed=1, max_tokens=2, foo={"a": 1, "b": 2}).digest()
-    back = asked(foo={"b": 2, "a": 1}, max_tokens=2, seed=1).digest()
+    there = asked(seed=1, max_tokens=2, logit_bias={"1": 1, "2": 2}).digest()
+    back = asked(logit_bias={"2": 2, "1": 1}, max_tokens=2, seed=1).digest()
     assert there == back
 
 
@@ -291,7 +259,6 @@ def test_anything_that_may_change_the_answer_makes_another_request() -> None:
         {"logprobs": True, "top_logprobs": 2},
         {"n": 2},
         {"model": "tiny"},
-        {"some_extension": 1},
     ]
     digests = {asked(**variant).digest() for variant in variants}
     assert len(digests) == len(variants)
@@ -302,7 +269,14 @@ def test_an_id_that_an_address_can_hold_is_taken(session_id: str) -> None:
     assert asked(session_id=session_id).session_id == session_id
 
 
+def test_a_mark_for_caches_does_not_make_another_request() -> None:
+    part = {"type": "text", "text": "Halo"}
+    marked = part | {"cache_control": {"type": "ephemeral"}}
+    digests = {asked(messages=[{"role": "user", "content": [each]}]).digest() for each in (part, marked)}
+    assert len(digests) == 1
+
+
 def test_any_json_has_a_digest() -> None:
     values: list[Any] = ["\ud800", "\0", 10**400, float("inf"), [[[[]]]], {"\0": None}]
     for value in values:
-        assert len(asked(extension=value).digest()) == 64
+        assert len(asked(messages=[{"role": "user", "content": [{"type": "text", "text": value}]}]).digest()) == 64

@@ -22,6 +22,8 @@ ALWAYS_SENT = {"max_tokens", "temperature", "top_p", "seed"}
 #: OpenAI has none, vLLM's
 WIRE_FORMS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "logit_bias": lambda pairs: {"logit_bias": {str(token_id): bias for token_id, bias in pairs}},
+    # Some servers refuse 0. No token but the likeliest is within so little.
+    "top_p": lambda share: {"top_p": share or 1e-6},
     "logprobs": lambda count: {"logprobs": True, "top_logprobs": count},
 }
 
