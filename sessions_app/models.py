@@ -117,15 +117,15 @@ class ChatSessionQuerySet(models.QuerySet["ChatSession"]):
             return self.exclude(models.Exists(of_caller))
         return self
 
-    def unheard(self, seconds: float) -> Self:
+    def without_listener(self, seconds: float) -> Self:
         """No web process has served a listener for this many seconds."""
         return self.filter(presence__seen_at__lt=timezone.now() - datetime.timedelta(seconds=seconds))
 
     def abandoned(self) -> Self:
         """No listener for too long. The limit is lower for a session whose caller chose no id to resume it with."""
         named, unnamed = settings.CANCEL_AFTER_DISCONNECT_SECONDS, settings.CANCEL_UNNAMED_AFTER_SECONDS
-        left = self.unheard(named) if named else self.none()
-        return left | self.unheard(unnamed).filter(is_named=False) if unnamed else left
+        left = self.without_listener(named) if named else self.none()
+        return left | self.without_listener(unnamed).filter(is_named=False) if unnamed else left
 
     def held_by(self, attempt: int) -> Self:
         """Running, and still owned by the writer with this fencing token."""

@@ -1,4 +1,4 @@
-"""Opening a session: its row, its media and its first chunk are there together, and then it is sent to the workers."""
+"""Open a session: write its row, its media and its first chunk together, then send it to the workers."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.conf import settings
-from django.db import IntegrityError, connection, models, transaction
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from sessions_app import metrics, shares, turns
 from sessions_app.models import START, ChatSession, Chunk, Presence, SessionMedia, new_session_id
-from sessions_app.store import queue
+from sessions_app.store import queue, sql
 
 
 class SessionConflict(Exception):
@@ -21,11 +21,11 @@ class SessionConflict(Exception):
 
 
 class QueueFull(Exception):
-    """``MAX_QUEUED_SESSIONS`` wait already."""
+    """``MAX_QUEUED_SESSIONS`` are queued."""
 
 
 class CallerQueueFull(Exception):
-    """So many sessions of this caller wait already that the rest is left to others; the number is the argument."""
+    """This caller's share of the queue is used up. The argument is how many of its sessions are queued."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -50,12 +50,13 @@ def open_session(
     media: Sequence[NewMedia] = (),
     needs_listener: bool = True,
 ) -> tuple[ChatSession, bool]:
-    """The session of this id, and whether it is new. A new one is sent to the workers when it is committed.
+    """The session of this id, and whether it is new. A new one is sent to the workers after the commit.
 
-    One that ``needs_listener`` is cancelled when nobody has listened for ``CANCEL_AFTER_DISCONNECT_SECONDS``, or sooner
-    where no ``session_id`` names it; another is, once somebody has listened and left. ``caller`` is who asks, as
-    ``callers`` writes it; "" counts against nobody's share. Raises ``SessionConflict`` when the id was opened with
-    another request, ``QueueFull`` when too many wait and ``CallerQueueFull`` when too many of this caller do.
+    A session that ``needs_listener`` is cancelled after ``CANCEL_AFTER_DISCONNECT_SECONDS`` without a listener, or
+    sooner when it has no ``session_id`` of the caller's. Any other is cancelled so only once a listener has come and
+    left. ``caller`` identifies who asks, in the form that ``callers`` writes; "" counts against no share.
+
+    Raises ``SessionConflict`` when the id was opened with another request, ``QueueFull``, and ``CallerQueueFull``.
     """
     if session_id is not None and (session := ChatSession.objects.filter(pk=session_id).first()) is not None:
         return _known(session, request_digest), False
@@ -69,7 +70,7 @@ def open_session(
         origin=origin,
         request_id=request_id,
         caller=caller,
-        # What needs no listener is noted by whoever has asked for it.
+        # Whoever opens a session that needs no listener keeps its id.
         is_named=session_id is not None or not needs_listener,
         created_at=now,
         enqueued_at=now,
@@ -89,9 +90,9 @@ def open_session(
     ]
     presence = [Presence(session=session, seen_at=now)] if needs_listener else []
     try:
-        _insert(session, Chunk(session=session, index=0, delta=START, created_at=now), *stored, *presence)
+        sql.insert_together([session, Chunk(session=session, index=0, delta=START, created_at=now), *stored, *presence])
     except IntegrityError:
-        # Another process may have opened it meanwhile; what else is wrong stays so.
+        # Another process may have opened it meanwhile. Any other violation is raised again.
         found = ChatSession.objects.filter(pk=session.pk).first()
         if found is None:
             raise
@@ -106,7 +107,7 @@ def _check_queue(caller: str, origin: str) -> None:
     total = sum(waiting.values())
     if total >= settings.MAX_QUEUED_SESSIONS:
         raise QueueFull
-    # Chats and cards apart, as they are claimed: whoever has its share of the one may still ask for the other.
+    # Chats and cards have separate shares, as they have separate turns.
     held = waiting.get((caller, origin), 0)
     fixed = settings.MAX_QUEUED_SESSIONS_PER_CALLER
     if caller and held >= shares.most_for_one(settings.MAX_QUEUED_SESSIONS, in_use=total, fixed=fixed):
@@ -117,30 +118,3 @@ def _known(session: ChatSession, request_digest: str) -> ChatSession:
     if session.request_digest != request_digest:
         raise SessionConflict(session.pk)
     return session
-
-
-def _insert(*rows: models.Model) -> None:
-    """All of these or none.
-
-    PostgreSQL takes them in one statement. A transaction would go there and back once for each, and twice for itself,
-    while a request waits for its first token.
-    """
-    if connection.vendor != "postgresql":
-        with transaction.atomic():
-            for row in rows:
-                row.save(force_insert=True)
-        return
-    inserts: list[str] = []
-    values: list[Any] = []
-    for row in rows:
-        # A number that the database draws is left to it.
-        fields = [field for field in row._meta.concrete_fields if getattr(row, field.attname) is not None]
-        columns = ", ".join(f'"{field.column}"' for field in fields)
-        places = ", ".join(["%s"] * len(fields))
-        inserts.append(f'INSERT INTO "{row._meta.db_table}" ({columns}) VALUES ({places})')  # noqa: S608  (names of models)
-        values += [field.get_db_prep_save(getattr(row, field.attname), connection) for field in fields]
-    *first, last = inserts
-    together = ", ".join(f"row_{number} AS ({insert})" for number, insert in enumerate(first))
-    with connection.cursor() as cursor:
-        # Each sees the others only when the statement has ended, which is when their foreign keys are looked at.
-        cursor.execute(f"WITH {together} {last}", values)

@@ -1,4 +1,4 @@
-"""Sending a session to the workers. The broker may lose, repeat or reorder what is sent: the row is the truth."""
+"""Send a session to the workers. The broker may lose, repeat or reorder messages: the row is the truth."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from django.conf import settings
 
 log = logging.getLogger(__name__)
 
-#: after a failure nothing is sent for so long: a broker that hangs would cost its time-outs for every session
+#: after a failure nothing is sent for this long: a broker that hangs would cost its time-outs for every session
 PAUSE_SECONDS = 3.0
 _quiet_until = 0.0
 
 
 def send(session_id: str) -> None:
-    """Put the session into the workers' queue. A broker that is down costs only time: workers find it by looking."""
+    """Send the session's id to the workers. While the broker is down, they find the session by polling the database."""
     global _quiet_until
     if time.monotonic() < _quiet_until:
         return
     try:
         current_app.send_task(settings.SESSION_RUN_TASK, args=[session_id], ignore_result=True)
-    except Exception as exc:  # kombu lets many kinds through: its own, the transport's, the socket's
+    except Exception as exc:  # kombu raises its own, the transport's and the socket's
         _quiet_until = time.monotonic() + PAUSE_SECONDS
-        log.warning("the broker takes no messages, workers find the sessions by looking: %s", exc)
+        log.warning("the broker takes no messages, so workers find the sessions by polling: %s", exc)

@@ -1,7 +1,7 @@
-"""What time does to sessions: lapsed leases, listeners that left, expiry.
+"""The sweep: take back sessions with expired leases, cancel those without listeners, remove old ones.
 
-Every step is a conditional change, so any number of sweepers may run at once. The workers' processes run one each, and
-``manage.py sweep`` runs it by hand.
+Every step is a conditional change, so any number of sweepers may run at once. Each worker process runs one, and
+``manage.py sweep`` makes one pass.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from sessions_app.store import transitions
 
 log = logging.getLogger(__name__)
 
-#: sessions a step takes at a time, so that no transaction is long
+#: sessions that one step takes in a pass, so that no transaction is long
 BATCH_SESSIONS = 200
 
 
 def sweep() -> Counter[str]:
-    """One pass. Returns how many sessions each step moved."""
+    """Make one pass. Returns how many sessions each step moved."""
     moved = Counter[str]()
     moved["taken back"] = take_back_lapsed()
-    moved["cancelled"] = cancel_unheard()
-    # Before anything expires: what a receiver has not collected yet is still there.
+    moved["cancelled"] = cancel_abandoned()
+    # Before anything expires: a receiver may still want to read the chunks.
     for receiver, result in swept.send_robust(sender=sweep):
         if isinstance(result, Exception):
             log.error("%s failed in the sweep", receiver, exc_info=result)
@@ -42,14 +42,14 @@ def sweep() -> Counter[str]:
 
 
 def take_back_lapsed() -> int:
-    """Sessions whose worker went silent: to the queue again, or failed when they have had their attempts."""
+    """Requeue sessions whose lease has expired, and fail those that have used up their attempts."""
     taken = 0
     for session in ChatSession.objects.lapsed().only("attempt", "workers_lost")[:BATCH_SESSIONS]:
         if (lost := session.workers_lost + 1) >= settings.SESSION_MAX_ATTEMPTS:
             log.error("session %s failed: %d workers were lost with it", short_id(session.pk), lost)
             transitions.fail(session.pk, error=worker_lost_error(lost))
         else:
-            log.warning("session %s: its worker is silent, attempt %d ends", short_id(session.pk), session.attempt)
+            log.warning("session %s: the lease of attempt %d has expired", short_id(session.pk), session.attempt)
             transitions.release(session.pk, session.attempt, only_lapsed=True)
         taken += 1
     return taken
@@ -64,27 +64,27 @@ def worker_lost_error(attempts: int) -> dict[str, str | None]:
     }
 
 
-def cancel_unheard() -> int:
-    """Runs that nobody has listened to for too long.
+def cancel_abandoned() -> int:
+    """Cancel sessions that have had no listener for too long.
 
-    That is ``CANCEL_AFTER_DISCONNECT_SECONDS``, or ``CANCEL_UNNAMED_AFTER_SECONDS`` where the caller chose no id. 0
-    leaves those alone.
+    The limit is ``CANCEL_AFTER_DISCONNECT_SECONDS``, or ``CANCEL_UNNAMED_AFTER_SECONDS`` where the caller chose no id.
+    A limit of 0 cancels none.
     """
     abandoned = ChatSession.objects.unfinished().filter(cancel_requested_at=None).abandoned()
     session_ids = list(abandoned.values_list("pk", flat=True)[:BATCH_SESSIONS])
     for session_id in session_ids:
-        log.info("session %s is cancelled: nobody listens", short_id(session_id))
+        log.info("session %s is cancelled: it has no listener", short_id(session_id))
         transitions.request_cancel(session_id)
     return len(session_ids)
 
 
 def expire_finished() -> int:
-    """Remove the chunks, the media and the request of sessions that ended long enough ago; the summary stays."""
+    """Remove chunks, media and request of sessions that ended long enough ago. The row stays, as a summary."""
     expirable = ChatSession.objects.expirable(settings.SESSIONS_TTL_SECONDS)
     if not settings.PERSIST_SESSIONS:
-        # Three beats without a listener anywhere: the last one has left.
+        # Three presence intervals without a listener in any process: the last one has left.
         grace_seconds = 3 * (settings.HUB_PRESENCE_SECONDS + settings.HUB_POLL_SECONDS)
-        left = ChatSession.objects.expirable(grace_seconds).unheard(grace_seconds)
+        left = ChatSession.objects.expirable(grace_seconds).without_listener(grace_seconds)
         expirable = expirable | ChatSession.objects.filter(pk__in=left.values("pk"))
     session_ids = list(expirable.values_list("pk", flat=True)[:BATCH_SESSIONS])
     for session_id in session_ids:
@@ -93,7 +93,7 @@ def expire_finished() -> int:
 
 
 def expire(session_id: str) -> None:
-    """In one transaction: a resume gets the whole stream or a 410, and a crash leaves nothing half removed."""
+    """Remove all in one transaction: a resume gets the whole stream or a 410, and a crash removes nothing by half."""
     with transaction.atomic():
         expirable = ChatSession.objects.finished().filter(pk=session_id, expired_at=None)
         if not expirable.update(expired_at=timezone.now(), request={}):
@@ -103,7 +103,7 @@ def expire(session_id: str) -> None:
 
 
 def forget_old() -> int:
-    """Remove the summaries too, after ``SESSIONS_HISTORY_DAYS``."""
+    """Remove the rows too, after ``SESSIONS_HISTORY_DAYS``."""
     before = timezone.now() - datetime.timedelta(days=settings.SESSIONS_HISTORY_DAYS)
     old = ChatSession.objects.finished().filter(expired_at__isnull=False, finished_at__lt=before)
     session_ids = list(old.values_list("pk", flat=True)[:BATCH_SESSIONS])
