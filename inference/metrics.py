@@ -14,6 +14,7 @@ from django.conf import settings
 from django.utils import timezone
 from prometheus_client import Counter, Gauge, Histogram
 
+from sessions_app.history import counting
 from sessions_app.metrics import REGISTRY, count_end
 from sessions_app.models import ChatSession
 from sessions_app.store.appending import Append, Closing
@@ -104,6 +105,15 @@ ENGINE_COUNTS = {
     "reused_tokens": prefix_hits,
     "evictions": preemptions,
 }
+
+
+@counting.counted_by
+def _counts() -> counting.Counts:
+    return {
+        "tokens": counting.total(generation_tokens),
+        "takeovers": counting.total(takeovers),
+        **counting.buckets("first_token", first_token),
+    }
 
 
 class RunTimes:

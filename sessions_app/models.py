@@ -12,6 +12,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from sessions_app.history.models import HistoryFigure  # noqa: F401  (Django looks for models here)
 from sessions_app.turns import Slot
 
 SESSION_ID_MAX_LENGTH = 64

@@ -27,6 +27,7 @@ from inference.worker.chunk_writer import ChunkWriter
 from inference.worker.queue_watch import QueueWatch
 from inference.worker.refusals import refuse_queued
 from sessions_app.db import release_connections
+from sessions_app.history.writer import start_writing, stop_writing
 from sessions_app.log_context import name_worker
 from sessions_app.store.sweeper import Sweeper
 from sessions_app.turns import Slot
@@ -101,6 +102,7 @@ class Worker:
         log.info("worker %s starts with the model %s", self.name, settings.SERVED_MODEL_NAME)
         for thread in (self.writer, self._heart, self._sweeper, self._watch):
             thread.start()
+        start_writing()
         self._source.start(self)
 
     def try_again(self) -> None:
@@ -130,6 +132,7 @@ class Worker:
         self.writer.stop(self.seconds_left)
         self._sweeper.stop(self.seconds_left)
         self._heart.join(self.seconds_left)
+        stop_writing(self.seconds_left)
         log.info("worker %s has stopped", self.name)
 
     # --- what the source says of the engine ---

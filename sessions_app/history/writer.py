@@ -1,0 +1,85 @@
+"""One thread a process that adds what the process has counted to the buckets.
+
+Web server and worker ask for it, each when it starts. Where they are one process they share it, and the one that ends
+last has the rest written.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from django.db import Error
+
+from sessions_app.db import release_connections
+from sessions_app.history import buckets
+from sessions_app.history.counting import Counts, counts
+from sessions_app.models import ChatSession
+
+log = logging.getLogger(__name__)
+
+#: a figure is so late at most, and what a killed process loses is no more
+WRITE_SECONDS = 10.0
+
+
+class HistoryWriter(threading.Thread):
+    """Writes every ``WRITE_SECONDS`` until it is stopped, and once more then."""
+
+    def __init__(self) -> None:
+        super().__init__(name="history", daemon=True)
+        self._stopping = threading.Event()
+        self._written = counts()
+
+    def run(self) -> None:
+        while not self._stopping.wait(WRITE_SECONDS):
+            self.write()
+        self.write()
+
+    def write(self) -> None:
+        """Add what has come since the last time. While the database is away it is kept for the next time."""
+        try:
+            now = counts()
+            new = {name: count - self._written.get(name, 0) for name, count in now.items()}
+            buckets.add({**new, **_queue()})
+            self._written = now
+        except Error as exc:
+            log.warning("the figures of the history wait, they could not be written: %s", exc)
+        except Exception:
+            log.exception("the figures of the history could not be written")
+        finally:
+            release_connections()
+
+    def stop(self, timeout_seconds: float) -> None:
+        self._stopping.set()
+        self.join(timeout_seconds)
+
+
+def _queue() -> Counts:
+    """Its length is a fact and no count: kept as a sum and its number of samples, it can be added all the same."""
+    return {"queue": ChatSession.objects.queued().count(), "queue_samples": 1}
+
+
+_lock = threading.Lock()
+_users = 0
+_writer: HistoryWriter | None = None
+
+
+def start_writing() -> None:
+    """Have this process's counts written until ``stop_writing`` was called as often."""
+    global _users, _writer
+    with _lock:
+        _users += 1
+        if _writer is None:
+            _writer = HistoryWriter()
+            _writer.start()
+
+
+def stop_writing(timeout_seconds: float) -> None:
+    """The last caller has what is left written, and waits for it."""
+    global _users, _writer
+    with _lock:
+        _users -= 1
+        if _users or _writer is None:
+            return
+        writer, _writer = _writer, None
+    writer.stop(timeout_seconds)
