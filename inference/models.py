@@ -65,6 +65,8 @@ class ModelWorker(models.Model):
     vision = models.JSONField(
         default=dict, blank=True, help_text="At what size its model sees pictures, and how many tokens it holds."
     )
+    # Without a default: workers of an older version write their rows without it.
+    load = models.JSONField(null=True, blank=True, help_text="How busy it is; see inference/worker/load.py.")
     started_at = models.DateTimeField(default=timezone.now)
     heartbeat_at = models.DateTimeField(default=timezone.now)
 

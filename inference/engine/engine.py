@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from inference.engine.batch import Batch, caused_by
+from inference.engine.devices import Devices
 from inference.engine.errors import EngineError, EngineStopped
 from inference.engine.generation import Generation
 from inference.engine.handle import Handle
@@ -49,6 +50,11 @@ class EngineStats:
     #: rows times the longest of them, now and at most
     running_tokens: int
     max_running_tokens: int
+    #: what the model is on, for people
+    device: str
+    #: bytes in use on the GPUs of the model, by whomever, and all they have; 0 on a CPU
+    device_bytes: int
+    max_device_bytes: int
 
 
 class Engine:
@@ -96,6 +102,7 @@ class Engine:
         self._limit = min(
             loaded.context_length, max_context_tokens or loaded.context_length, self._budget.running_tokens
         )
+        self._devices = Devices(loaded.model)
         self._torch_threads = torch_threads
         self._prompts = PromptMaker(loaded, max_context_tokens=self._limit)
         self._preparing = Lanes("engine-prepare")
@@ -177,6 +184,9 @@ class Engine:
             kept_bytes=batch.kept_bytes,
             running_tokens=batch.running_tokens,
             max_running_tokens=self._budget.running_tokens,
+            device=self._devices.name,
+            device_bytes=self._devices.bytes_used(),
+            max_device_bytes=self._devices.total_bytes,
         )
 
     # On the preparing threads

@@ -21,12 +21,14 @@ from django.db import Error as DatabaseError
 from django.utils import timezone
 
 from inference.backends.base import SessionEngine, engine_source
-from inference.metrics import EngineReader
+from inference.metrics import EngineReader, generation_tokens
 from inference.models import ModelWorker
 from inference.worker.chunk_writer import ChunkWriter
+from inference.worker.load import LoadReader
 from inference.worker.queue_watch import QueueWatch
 from inference.worker.refusals import refuse_queued
 from sessions_app.db import release_connections
+from sessions_app.history import counting
 from sessions_app.history.writer import start_writing, stop_writing
 from sessions_app.log_context import name_worker
 from sessions_app.store.sweeper import Sweeper
@@ -66,7 +68,9 @@ class Worker:
         self._engine: SessionEngine | None = None
         self._source = engine_source()
         self._engine_reader = EngineReader()
+        self._load_reader = LoadReader()
         self._progress = ""
+        self._load: dict[str, Any] = {}
         self._sweeper = Sweeper()
         self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         self._changed = threading.Event()
@@ -186,8 +190,10 @@ class Worker:
             release_connections()
 
     def _report(self) -> None:
-        if self._engine is not None:
-            self._engine_reader.read(self._engine.stats())
+        stats = self._engine.stats() if self._engine is not None else None
+        if stats is not None:
+            self._engine_reader.read(stats)
+        self._load = self._load_reader.read(stats, counting.total(generation_tokens))
         self._write_row()
         self._join_or_leave_queue()
         if self.load_error is not None:
@@ -203,6 +209,7 @@ class Worker:
                 "progress": self._progress,
                 "error": self.load_error or "",
                 "running": self.writer.running,
+                "load": {} if self.draining.is_set() else self._load,
                 "vision": self._engine.vision.to_json() if self._engine and self._engine.vision else {},
                 "heartbeat_at": timezone.now(),
             },

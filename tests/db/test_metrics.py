@@ -214,7 +214,8 @@ def test_a_listener_counts_while_it_listens_and_a_gap_when_it_reads_one(monkeypa
 
 def stats(**counts: int) -> EngineStats:
     names = EngineStats.__dataclass_fields__
-    return EngineStats(**{**dict.fromkeys(names, 0), "max_batch_size": 16, "max_running_tokens": 1000, **counts})
+    known: dict[str, Any] = {"max_batch_size": 16, "max_running_tokens": 1000, "device": "cpu"}
+    return EngineStats(**{**dict.fromkeys(names, 0), **known, **counts})
 
 
 def test_the_engines_counts_are_carried_over_as_they_grow() -> None:
