@@ -63,8 +63,8 @@ class OfferedLookups:
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
         filters = self.get_list_filter(request)  # type: ignore[attr-defined]
-        # A filter of our own has a name in the address instead of a field.
-        names = [getattr(one, "parameter_name", one) for one in filters]
+        # A filter of our own has a name in the address instead of a field, or is for a field in a way of its own.
+        names = [one[0] if isinstance(one, tuple) else getattr(one, "parameter_name", one) for one in filters]
         offered = {f"{name}{suffix}" for name in names for suffix in OFFERED}
         if lookup not in offered and lookup not in getattr(self, "linked_lookups", ()):
             return False

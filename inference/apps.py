@@ -12,8 +12,10 @@ class InferenceConfig(AppConfig):
 
     def ready(self) -> None:
         from inference import checks  # noqa: F401  (registers the system checks)
-        from sessions_app import signals
+        from inference.readiness import why_sessions_wait
+        from sessions_app import signals, waiting
 
+        waiting.explained_by(why_sessions_wait)
         signals.web_server_starts.connect(_begin_decoding)
         signals.web_server_ended.connect(_end_decoding)
 

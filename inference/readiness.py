@@ -10,6 +10,7 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db.models import Max
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from inference.engine.vision import ModelVision
 from inference.errors import Unavailable
@@ -70,6 +71,20 @@ def read_model_health() -> ModelHealth:
     if failed := workers.get(ModelWorker.State.FAILED):
         return ModelHealth(ready=False, loading=False, error=failed.error)
     return NO_WORKER_FOR_LONG if _has_nobody_for_long() else NO_WORKER
+
+
+def why_sessions_wait() -> str:
+    """What keeps all queued sessions waiting, for the admin; "" when a worker takes them in their turn."""
+    health = read_model_health()
+    if health.ready:
+        return ""
+    if health.loading and health.error is None:
+        return _("The model is being loaded.")
+    if health is ALL_DRAINED:
+        return _("Every worker is draining.")
+    if health in (NO_WORKER, NO_WORKER_FOR_LONG):
+        return _("No worker is running.")
+    return _("The model could not be loaded.")
 
 
 def _has_nobody_for_long() -> bool:

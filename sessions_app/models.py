@@ -78,6 +78,10 @@ class SessionState(models.TextChoices):
 
 
 UNFINISHED_STATES = (SessionState.QUEUED, SessionState.RUNNING)
+#: a state for people alone: cancelled, and its worker has not stopped yet
+CANCELLING = "cancelling"
+#: by value, as people see it
+SHOWN_STATES: dict[str, Any] = {**dict(SessionState.choices), CANCELLING: _("Cancelling")}
 FINISHED_STATES = (SessionState.COMPLETED, SessionState.CANCELLED, SessionState.FAILED)
 
 
@@ -221,6 +225,12 @@ class ChatSession(models.Model):
     def silent_since(self) -> datetime.datetime | None:
         """When it was opened, if by this row nothing was said yet: the only chunk is the first."""
         return self.created_at if self.next_index == 1 else None
+
+    @property
+    def shown_state(self) -> str:
+        """What people see: its state, or ``CANCELLING`` while it still runs after somebody has cancelled it."""
+        is_cancelling = self.state == SessionState.RUNNING and self.cancel_requested_at is not None
+        return CANCELLING if is_cancelling else self.state
 
     @property
     def is_finished(self) -> bool:

@@ -14,7 +14,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.urls import URLPattern, URLResolver, get_script_prefix, path, reverse
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
@@ -22,9 +22,10 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST
 
 from sessions_app import privacy, transcript
-from sessions_app.admin import facts, formatting
+from sessions_app.admin import facts, formatting, listing
+from sessions_app.admin.listing import beside_of
 from sessions_app.caller_filter import CallerFilter
-from sessions_app.models import ChatSession, SessionMedia
+from sessions_app.models import SHOWN_STATES, ChatSession, SessionMedia
 from sessions_app.routing import LIVE_VIEW_PATH
 from sessions_app.store import transitions
 
@@ -49,31 +50,29 @@ SHOWN_CONTENT_TYPES = frozenset(
 )
 
 
-class SessionChangeList(ChangeList):
-    """The list reads no request: one may be megabytes of text."""
-
-    def get_queryset(self, request: HttpRequest, *args: Any, **kwargs: Any) -> QuerySet[Any]:
-        rows = super().get_queryset(request, *args, **kwargs)
-        return rows.defer("request", "request_digest", "fingerprint", "error")
-
-
 @admin.register(ChatSession)
 class ChatSessionAdmin(SessionModelAdmin):
     list_display = (
         "short_id",
-        "badge",
+        "state_and_why",
         "model",
         "tokens",
         "speed",
         "first_token",
-        "age",
+        "created",
         "origin",
         "caller",
-        "attempt",
     )
-    list_filter = ("state", "origin", "model", CallerFilter, "created_at")
-    search_fields = ("id", "request_id", "worker", "caller")
-    search_help_text = _("Session ID, request ID, worker or caller.")
+    list_filter = (
+        listing.StateFilter,
+        ("origin", listing.RecentValuesFilter),
+        ("model", listing.RecentValuesFilter),
+        CallerFilter,
+        "created_at",
+    )
+    # From the beginning of each, but for callers: to look inside the ids of all sessions takes twice as long.
+    search_fields = ("id__startswith", "request_id__startswith", "worker__startswith", "caller__contains")
+    search_help_text = _("The beginning of a session ID, request ID or worker, or a part of a caller.")
     ordering = ("-created_at",)
     list_per_page = 50
     show_full_result_count = False
@@ -84,7 +83,7 @@ class ChatSessionAdmin(SessionModelAdmin):
         css = {"all": ("sessions_app/admin.css",)}
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        return SessionChangeList
+        return listing.SessionChangeList
 
     # --- who may do what ---
 
@@ -127,31 +126,32 @@ class ChatSessionAdmin(SessionModelAdmin):
         return format_html('<span class="session-id" title="{}">{}</span>', session.pk, short)
 
     @admin.display(description=_("State"), ordering="state")
+    def state_and_why(self, session: ChatSession) -> SafeString:
+        """And below it what it waits for, or why it failed."""
+        why = format_html_join("", '<span class="session-why">{}</span>', ((line,) for line in beside_of(session).why))
+        return format_html("{}{}", self.badge(session), why)
+
     def badge(self, session: ChatSession) -> SafeString:
-        return format_html(
-            '<span class="session-badge session-badge-{}">{}</span>',
-            session.state,
-            session.get_state_display(),
-        )
+        state = session.shown_state
+        return format_html('<span class="session-badge session-badge-{}">{}</span>', state, SHOWN_STATES[state])
 
-    @admin.display(description=_("Tokens"), ordering="completion_tokens")
+    @admin.display(description=_("Tokens"), ordering=listing.BY_TOKENS)
     def tokens(self, session: ChatSession) -> str:
-        """Prompt → completion."""
-        if session.prompt_tokens is None and session.completion_tokens is None:
-            return formatting.NONE
-        return f"{formatting.count(session.prompt_tokens)} → {formatting.count(session.completion_tokens)}"
+        return listing.tokens(session)
 
-    @admin.display(description=_("Tok/s"))
+    @admin.display(description=_("Tok/s"), ordering=listing.BY_SPEED)
     def speed(self, session: ChatSession) -> str:
-        return formatting.rate(session.tokens_per_second)
+        """Of its last seconds while it runs, else from its first token to its end."""
+        now = beside_of(session).tokens_per_second
+        return formatting.rate(session.tokens_per_second if session.is_finished else now)
 
-    @admin.display(description=_("1st token"))
+    @admin.display(description=_("1st token"), ordering=listing.BY_FIRST_TOKEN)
     def first_token(self, session: ChatSession) -> str:
         return formatting.duration(session.time_to_first_token)
 
-    @admin.display(description=_("Age"), ordering="created_at")
-    def age(self, session: ChatSession) -> SafeString:
-        """Since it was created, and below it how long it took."""
+    @admin.display(description=_("Created"), ordering="created_at")
+    def created(self, session: ChatSession) -> SafeString:
+        """How long ago, and below it how long it took."""
         now = timezone.now()
         took = (
             gettext("took %(time)s") % {"time": formatting.duration(facts.age(session, now))}
@@ -161,7 +161,7 @@ class ChatSessionAdmin(SessionModelAdmin):
         return format_html(
             '<span title="{}">{}</span><br><span class="quiet">{}</span>',
             formatting.moment(session.created_at),
-            formatting.rough(now - session.created_at),
+            gettext("%(time)s ago") % {"time": formatting.rough(now - session.created_at)},
             took,
         )
 
@@ -254,7 +254,7 @@ class ChatSessionAdmin(SessionModelAdmin):
             "may_see_media": self.has_media_permission(request),
             "may_cancel": self.has_cancel_permission(request) and not session.is_finished,
             "texts": {
-                "states": {state.value: str(state.label) for state in ChatSession.State},
+                "states": {state: str(label) for state, label in SHOWN_STATES.items()},
                 "live": gettext("Live."),
                 "ended": gettext("It has ended. Reload the page to see how."),
                 "broken": gettext("The connection broke. It is being restored."),

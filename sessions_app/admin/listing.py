@@ -1,0 +1,195 @@
+"""What the list of sessions reads: a page of rows, what is shown beside them, and the orders and filters of columns.
+
+The list of a hundred thousand sessions must open at once. So it reads no request, and what is not in the row is read
+for the sessions of one page together.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
+from django.db.models import DateTimeField, ExpressionWrapper, F, FloatField, Func, IntegerField, QuerySet
+from django.db.models.fields.json import KT
+from django.db.models.functions import Cast, Coalesce, Left, Now, NullIf
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from sessions_app import privacy, token_rates, turns, waiting
+from sessions_app.admin.formatting import NONE, count
+from sessions_app.models import CANCELLING, SHOWN_STATES, ChatSession
+
+#: of the newest sessions; the filters offer the values that these have
+RECENT_SESSIONS = 5000
+ERROR_CHARS = 160
+
+
+@dataclasses.dataclass(slots=True)
+class Beside:
+    """What the list shows of a session that its row does not have."""
+
+    #: as the request asks
+    max_tokens: int | None = None
+    #: of a failed session
+    error_code: str = ""
+    error_message: str = ""
+    #: of a running session that has generated something in the last seconds
+    tokens_per_second: float | None = None
+    #: from 1, of a queued session
+    place: int | None = None
+    #: what keeps all queued sessions waiting
+    waits_for: str = ""
+    #: why it is in its state, in a few lines
+    why: list[str] = dataclasses.field(default_factory=list)
+
+
+def read_beside(sessions: Sequence[ChatSession]) -> dict[str, Beside]:
+    """By id, in at most five queries however many sessions there are."""
+    beside = {session.pk: Beside() for session in sessions}
+    rows = ChatSession.objects.filter(pk__in=beside).order_by()
+    error = {"code": Left(KT("error__code"), ERROR_CHARS), "message": Left(KT("error__message"), ERROR_CHARS)}
+    for pk, max_tokens, code, message in rows.values_list(
+        "pk", KT("request__sampling__max_tokens"), error["code"], error["message"]
+    ):
+        beside[pk].max_tokens = _number(max_tokens)
+        beside[pk].error_code, beside[pk].error_message = code or "", message or ""
+    if running := [session.pk for session in sessions if session.state == ChatSession.State.RUNNING]:
+        for pk, rate in token_rates.tokens_per_second(running).items():
+            beside[pk].tokens_per_second = rate
+    if queued := [session.pk for session in sessions if session.state == ChatSession.State.QUEUED]:
+        places = {pk: place for place, pk in enumerate(turns.in_order(), 1)}
+        reason = waiting.reason()
+        for pk in queued:
+            beside[pk].place, beside[pk].waits_for = places.get(pk), reason
+    return beside
+
+
+def _explain(session: ChatSession, beside: Beside, user: Any) -> Iterator[str]:
+    match session.state:
+        case ChatSession.State.QUEUED:
+            yield beside.waits_for
+            if beside.place:
+                yield _("place %(place)s in the queue") % {"place": count(beside.place)}
+        case ChatSession.State.RUNNING:
+            if session.lease_expires_at is not None and session.lease_expires_at < timezone.now():
+                yield _("its worker is silent")
+        case ChatSession.State.FAILED:
+            yield beside.error_code
+            # The words may be about what was asked.
+            if privacy.may_read(user, session):
+                yield beside.error_message
+    if session.attempt > 1:
+        yield _("attempt %(number)d") % {"number": session.attempt}
+
+
+def tokens(session: ChatSession) -> str:
+    """Prompt → completion, so far while it runs, of how many it may have."""
+    most = beside_of(session).max_tokens
+    if session.is_finished:
+        said = "" if session.completion_tokens is None else count(session.completion_tokens)
+    else:
+        said = count(session.completion_tokens or 0)
+    if not said:
+        return NONE
+    if most is not None:
+        said = _("%(tokens)s of %(most)s") % {"tokens": said, "most": count(most)}
+    return said if session.prompt_tokens is None else f"{count(session.prompt_tokens)} → {said}"
+
+
+def _number(text: Any) -> int | None:
+    """A member of a stored request, which may be anything."""
+    return int(text) if str(text).isdecimal() else None
+
+
+def beside_of(session: ChatSession) -> Beside:
+    """Of a session that ``SessionChangeList`` has read."""
+    beside: Beside = vars(session)["beside"]
+    return beside
+
+
+class SessionChangeList(ChangeList):
+    """The list reads no request: one may be megabytes of text."""
+
+    def get_queryset(self, request: HttpRequest, *args: Any, **kwargs: Any) -> QuerySet[Any]:
+        rows = super().get_queryset(request, *args, **kwargs)
+        return rows.defer("request", "request_digest", "fingerprint", "error")
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        # Read here: the page goes through the same rows again.
+        sessions: list[ChatSession] = list(self.result_list)
+        self.result_list = sessions
+        beside = read_beside(sessions)
+        for session in sessions:
+            vars(session)["beside"] = beside[session.pk]
+            beside[session.pk].why = [line for line in _explain(session, beside[session.pk], request.user) if line]
+
+
+class UnknownLast(ExpressionWrapper):
+    """A column that is sorted by this, in either direction with the rows at the end that have no value."""
+
+    def asc(self, **kwargs: Any) -> Any:
+        return super().asc(nulls_last=True)
+
+    def desc(self, **kwargs: Any) -> Any:
+        return super().desc(nulls_last=True)
+
+
+class SecondsBetween(Func):
+    """From the first time to the second. Django's own difference calls Python for every row on SQLite."""
+
+    arity = 2
+    output_field = FloatField()
+
+    def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        template = "EXTRACT(EPOCH FROM %(expressions)s)::float"
+        return self._later_first().as_sql(compiler, connection, template=template, arg_joiner=" - ")
+
+    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        template = "(julianday(%(expressions)s)) * 86400.0"
+        return self._later_first().as_sql(compiler, connection, template=template, arg_joiner=") - julianday(")
+
+    def _later_first(self) -> Func:
+        reversed_ = self.copy()
+        reversed_.set_source_expressions(self.get_source_expressions()[::-1])
+        return reversed_
+
+
+BY_TOKENS = UnknownLast(F("completion_tokens"), output_field=IntegerField())
+BY_FIRST_TOKEN = UnknownLast(SecondsBetween("created_at", "first_token_at"), output_field=FloatField())
+#: of a running session the mean so far, where the column shows what it makes now
+BY_SPEED = UnknownLast(
+    Cast("completion_tokens", FloatField())
+    / NullIf(SecondsBetween("first_token_at", Coalesce("finished_at", Now(), output_field=DateTimeField())), 0.0),
+    output_field=FloatField(),
+)
+
+
+class StateFilter(admin.SimpleListFilter):
+    """The states, and apart from the running sessions those of them that somebody has cancelled."""
+
+    title = gettext_lazy("state")
+    parameter_name = "state__exact"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [*SHOWN_STATES.items()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any] | None:
+        if self.value() == CANCELLING:
+            return queryset.filter(state=ChatSession.State.RUNNING, cancel_requested_at__isnull=False)
+        return queryset.filter(state=self.value()) if self.value() else None
+
+
+class RecentValuesFilter(admin.AllValuesFieldListFilter):
+    """Offers the values of the newest sessions: to look through all of them takes longer than the list itself."""
+
+    def __init__(self, field: Any, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
+        super().__init__(field, request, *args, **kwargs)
+        newest = ChatSession.objects.order_by("-created_at").values_list(field.name, flat=True)
+        offered = sorted({*newest[:RECENT_SESSIONS], *(self.lookup_val or ())})
+        self.lookup_choices = offered  # type: ignore[assignment]
