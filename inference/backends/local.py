@@ -15,6 +15,7 @@ from PIL import Image
 
 from inference.backends.base import SourceListener
 from inference.backends.engine_start import start_engine
+from inference.engine import grammar
 from inference.engine.engine import Engine, EngineStats
 from inference.engine.errors import EngineError, EngineStopped, PromptTooLong
 from inference.engine.handle import Handle
@@ -106,6 +107,7 @@ class LocalEngine:
             "dtype": loaded.dtype,
             "quantization": loaded.quantization,
             "video_frames": settings.MAX_VIDEO_FRAMES,
+            "grammars": grammar.LIBRARY,
         }
         sizes = VisionSizes.of(loaded.processor) if loaded.has_media else None
         self._vision = ModelVision(sizes, engine.max_context_tokens) if sizes else None

@@ -14,8 +14,9 @@ from inference.engine.batch import Batch, caused_by
 from inference.engine.devices import Devices
 from inference.engine.errors import EngineError, EngineStopped
 from inference.engine.generation import Generation
+from inference.engine.grammar import Grammars
 from inference.engine.handle import Handle
-from inference.engine.lanes import Lanes, Work
+from inference.engine.lanes import Lane, Lanes, Work
 from inference.engine.loading import LoadedModel
 from inference.engine.memory import kv_budget
 from inference.engine.prompts import Prompt, PromptMaker
@@ -105,6 +106,7 @@ class Engine:
         self._devices = Devices(loaded.model)
         self._torch_threads = torch_threads
         self._prompts = PromptMaker(loaded, max_context_tokens=self._limit)
+        self._grammars = Grammars(loaded.tokenizer, loaded.vocabulary, loaded.eos_token_ids)
         self._preparing = Lanes("engine-prepare")
         self._thread = threading.Thread(target=self._run, name="engine-model", daemon=True)
 
@@ -196,6 +198,8 @@ class Engine:
         try:
             for step in () if handle.closed else self._prompts.steps(request):
                 if isinstance(step, Prompt):
+                    if request.constraint is not None:
+                        yield Lane.GRAMMAR
                     ready = self._make_generation(request, step, handle)
                 elif handle.closed:
                     break
@@ -214,6 +218,11 @@ class Engine:
                     self._changed.notify_all()
 
     def _make_generation(self, request: GenerationRequest, prompt: Prompt, handle: Handle) -> Generation:
+        matcher = None
+        if request.constraint is not None:
+            matcher = self._grammars.matcher(
+                request.constraint, in_thought=prompt.opens_reasoning, may_think=prompt.may_open_reasoning
+            )
         generation = Generation(
             request,
             prompt,
@@ -221,6 +230,7 @@ class Engine:
             vocabulary=self._loaded.vocabulary,
             eos_token_ids=self._loaded.eos_token_ids,
             max_context_tokens=self._limit,
+            matcher=matcher,
         )
         # An earlier attempt may have generated the last token and been lost before it could say so.
         generation.finish_if_ended()

@@ -39,5 +39,14 @@ class InvalidSampling(EngineError):
         self.field = field
 
 
+class InvalidConstraint(EngineError):
+    """The answer cannot be held to the grammar that the request gives."""
+
+    @classmethod
+    def because(cls, reason: str) -> InvalidConstraint:
+        """``reason`` is the first line of what llguidance says."""
+        return cls(f"{cls.__doc__} {reason.strip().partition(chr(10))[0]}".strip())
+
+
 class EngineStopped(EngineError):
     """The engine stopped before the generation ended."""

@@ -6,7 +6,8 @@ import itertools
 from collections.abc import Collection
 
 from inference.engine.detokenizer import Detokenizer, Piece
-from inference.engine.errors import InvalidSampling
+from inference.engine.errors import InvalidConstraint, InvalidSampling
+from inference.engine.grammar import Matcher
 from inference.engine.handle import Handle
 from inference.engine.prompts import Prompt
 from inference.engine.sampling import RawLogprobs
@@ -30,8 +31,12 @@ class Generation:
         vocabulary: Vocabulary,
         eos_token_ids: Collection[int],
         max_context_tokens: int,
+        matcher: Matcher | None = None,
     ) -> None:
-        """Raises InvalidSampling."""
+        """``matcher`` belongs to the request's constraint, and has taken no token.
+
+        Raises InvalidSampling; InvalidConstraint when the tokens of an earlier attempt break the constraint.
+        """
         _check_token_ids(request.sampling, len(vocabulary.token_bytes))
         self.sampling = request.sampling
         self.handle = handle
@@ -44,6 +49,7 @@ class Generation:
         self.prompt_ids = prompt.ids[: prompt.prompt_tokens]
         #: those of the earlier attempt included
         self.generated_ids: list[int] = []
+        self.matcher = matcher
         self._prompt = prompt
         self._resumed = len(request.resume_ids)
         self._vocabulary = vocabulary
@@ -96,7 +102,11 @@ class Generation:
 
     def accept(self, token: int, logprobs: RawLogprobs | None = None) -> None:
         """Deliver the next token, and the end if this is the last."""
-        piece = self._take(token)
+        try:
+            piece = self._take(token)
+        except InvalidConstraint as error:
+            self.handle.finish(error)
+            return
         told = () if logprobs is None else (self._named(token, logprobs),)
         delta = Delta((token,), piece.text, piece.reasoning, told)
         self.handle.put(delta, reasoning_tokens=self._detokenizer.reasoning_tokens)
@@ -105,8 +115,11 @@ class Generation:
     def _take(self, token: int) -> Piece:
         is_end = token in self._ends and len(self.generated_ids) >= self.sampling.min_tokens
         self.generated_ids.append(token)
+        if self.matcher is not None and not is_end:
+            self.matcher.take(token)
         piece = self._detokenizer.feed(token, is_text=not is_end)
-        if self._detokenizer.stopped or is_end:
+        is_complete = self.matcher is not None and self.matcher.is_complete
+        if self._detokenizer.stopped or is_end or is_complete:
             self._end = "stop"
         elif len(self.generated_ids) >= self._most:
             self._end = "length"

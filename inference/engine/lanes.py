@@ -18,12 +18,14 @@ class Lane(enum.Enum):
     TEXT = "text"
     #: resizing one image or video, which may take seconds
     MEDIA = "media"
+    #: compiling a grammar, which may take a second
+    GRAMMAR = "grammar"
 
 
 Work = Generator[Lane, None, None]
 
 #: threads of each lane: steps of text are short, and media must not take the processor from the model
-_THREADS = {Lane.TEXT: 1, Lane.MEDIA: max(2, min(4, (os.cpu_count() or 1) // 2))}
+_THREADS = {Lane.TEXT: 1, Lane.MEDIA: max(2, min(4, (os.cpu_count() or 1) // 2)), Lane.GRAMMAR: 1}
 
 
 class Lanes:

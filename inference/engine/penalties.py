@@ -7,6 +7,7 @@ from typing import Protocol
 
 import torch
 
+from inference.engine.grammar import Matcher
 from inference.engine.types import Sampling
 
 
@@ -22,6 +23,10 @@ class Row(Protocol):
     @property
     def generated_ids(self) -> Sequence[int]:
         """So far, those of an earlier attempt included."""
+
+    @property
+    def matcher(self) -> Matcher | None:
+        """What may come next; None for a row that may say anything."""
 
 
 class Penalties:

@@ -37,6 +37,8 @@ class Prompt:
     prompt_tokens: int
     #: whether the template has opened <think> for the answer
     opens_reasoning: bool
+    #: whether the model may open it itself
+    may_open_reasoning: bool
 
     def extended(self, tokens: Sequence[int]) -> Prompt:
         """The prompt with generated tokens behind it."""
@@ -57,7 +59,10 @@ class PromptMaker:
         """Raises LoadError when the model's chat template cannot be used."""
         self._loaded = loaded
         self._limit = max_context_tokens
-        self._template = ChatTemplate(loaded.tokenizer, loaded.vocabulary, _template_source(loaded))
+        source = _template_source(loaded)
+        self._template = ChatTemplate(loaded.tokenizer, loaded.vocabulary, source)
+        # Such a model thinks unless the template has closed the thought for it. Others only have the tags.
+        self._thinks_by_itself = "enable_thinking" in source
         self._encoder = TextEncoder(loaded.tokenizer, loaded.vocabulary)
         self._reader = MediaReader(loaded) if loaded.has_media else None
         self._placeholders = self._reader.placeholders if self._reader else {}
@@ -153,7 +158,9 @@ class PromptMaker:
             pieces=pieces,
             keys=tuple(_keys(ids, pieces)),
             prompt_tokens=len(ids),
-            opens_reasoning=self._opens_reasoning(ids.tolist()),
+            opens_reasoning=self._ends_with(self._loaded.vocabulary.think_start, ids.tolist()),
+            may_open_reasoning=self._thinks_by_itself
+            and not self._ends_with(self._loaded.vocabulary.think_end, ids.tolist()),
         )
         return prompt.extended(request.resume_ids) if request.resume_ids else prompt
 
@@ -184,11 +191,11 @@ class PromptMaker:
             pieces += item.pieces(list(itertools.islice(places[item.kind], tokens)))
         return tuple(pieces)
 
-    def _opens_reasoning(self, ids: list[int]) -> bool:
-        start = self._loaded.vocabulary.think_start
-        if start is None or start not in ids:
+    def _ends_with(self, tag: int | None, ids: list[int]) -> bool:
+        """Whether the last ``tag`` of the prompt is followed by nothing but white space."""
+        if tag is None or tag not in ids:
             return False
-        after_tag = ids[len(ids) - ids[::-1].index(start) :]
+        after_tag = ids[len(ids) - ids[::-1].index(tag) :]
         return all(not self._loaded.vocabulary.token_bytes[i].strip() for i in after_tag)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from inference.engine.cuts import Cuts
+from inference.engine.masks import Masks
 from inference.engine.noise import Noise
 from inference.engine.penalties import Penalties, Row
 
@@ -35,7 +36,8 @@ class Sampler:
 
     All that a step needs to know of the rows is on the device before it. A step waits for the device once, when it
     fetches what was chosen, and does nothing for what no row asks for. The tokens of the rows are read when the sampler
-    is made and at its first step; from then on it counts what it gives out.
+    is made and at its first step; from then on it counts what it gives out. What grammars allow is asked at each step:
+    the tokens of the one before have been taken by then.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Sampler:
         self._biased = self._longs([i for i, _, _ in bias]), self._longs([token for _, token, _ in bias])
         self._bias = torch.tensor([value for _, _, value in bias], dtype=torch.float32, device=device)
         self._penalties = Penalties(rows, device=device)
+        self._masks = Masks(rows, device=device)
         self._set_up_draws(rows)
         self._told = [(i, asked) for i, row in enumerate(rows) if (asked := row.sampling.logprobs) is not None]
         self._told_rows = self._longs([i for i, _ in self._told])
@@ -70,6 +73,7 @@ class Sampler:
         if len(self._bias):
             logits[self._biased] += self._bias
         self._penalties.apply(logits)
+        self._masks.apply(logits)
         tokens = self._choose(logits)
         self._penalties.add(tokens)
         self._steps += 1

@@ -11,6 +11,7 @@ from PIL import Image
 
 #: content_filter comes from other servers only
 FinishReason = Literal["stop", "length", "content_filter", "cancelled"]
+ConstraintKind = Literal["json_schema", "regex", "choice", "grammar"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,6 +71,16 @@ def _with_tuples(value: Any) -> Any:
     return tuple(map(_with_tuples, value)) if isinstance(value, list) else value
 
 
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """What the text of an answer must be. It holds for the answer, and not for the thought before it."""
+
+    kind: ConstraintKind
+    #: a JSON schema; a regular expression, which the whole text matches; a JSON list of texts; a grammar in Lark's
+    #: notation, as llguidance reads it
+    source: str
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class GenerationRequest:
     """One generation: a conversation, its media in order of appearance, and how to sample."""
@@ -81,6 +92,7 @@ class GenerationRequest:
     videos: Sequence[Video] = ()
     #: tokens generated and committed by an earlier attempt; generation goes on after them
     resume_ids: Sequence[int] = field(default=())
+    constraint: Constraint | None = None
     #: one more answer to a question that is answered already: it waits until every first answer has a row
     is_further: bool = False
 

@@ -9,7 +9,14 @@ from typing import Any
 
 from django.db import InterfaceError, OperationalError
 
-from inference.engine.errors import EngineError, EngineStopped, InvalidPrompt, InvalidSampling, PromptTooLong
+from inference.engine.errors import (
+    EngineError,
+    EngineStopped,
+    InvalidConstraint,
+    InvalidPrompt,
+    InvalidSampling,
+    PromptTooLong,
+)
 from inference.engine.handle import Handle
 from inference.engine.types import Delta, Finish
 from inference.errors import ApiError
@@ -103,7 +110,7 @@ def _run_claimed(session: ChatSession, worker: Worker) -> None:
         _finish(run, _ends_of(handles, run), worker)
     except EngineStopped:
         _hand_back(run, worker)
-    except (PromptTooLong, InvalidPrompt, InvalidSampling) as exc:
+    except (PromptTooLong, InvalidPrompt, InvalidSampling, InvalidConstraint) as exc:
         _close(run, Closing(error=_request_error(exc), error_status=400))
     except ApiError as exc:
         _close(run, Closing(error=exc.as_dict(), error_status=exc.status))
@@ -199,7 +206,13 @@ def _hand_back(run: Run, worker: Worker) -> None:
 
 def _request_error(exc: EngineError) -> dict[str, Any]:
     code = "context_length_exceeded" if isinstance(exc, PromptTooLong) else "invalid_request"
-    param = exc.field if isinstance(exc, InvalidSampling) else "messages"
+    match exc:
+        case InvalidSampling():
+            param = exc.field
+        case InvalidConstraint():
+            param = "response_format"
+        case _:
+            param = "messages"
     return {"message": str(exc), "type": "invalid_request_error", "param": param, "code": code}
 
 

@@ -31,6 +31,7 @@ class Row:
     sampling: Sampling
     prompt_ids: torch.Tensor
     generated_ids: Sequence[int]
+    matcher: Any = None
 
 
 def row(*, prompt: Sequence[int] = (), generated: Sequence[int] = (), **sampling: Any) -> Row:

@@ -1,0 +1,126 @@
+"""Holds an answer to a grammar: which tokens may come next, and whether the answer is complete."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer
+
+from inference.engine.errors import InvalidConstraint
+from inference.engine.types import Constraint
+
+if TYPE_CHECKING:
+    from inference.engine.vocabulary import Vocabulary
+
+#: another version may allow other tokens in the same place
+LIBRARY = f"llguidance {importlib.metadata.version('llguidance')}"
+#: One blank, or a line break and an indentation: a model cannot fill its answer with white space for ever.
+WHITESPACE = r" |\n {0,40}"
+#: What one row may cost: some milliseconds a step, and 100 MB. What needs more fails, and holds up nobody else.
+LIMITS = LLParserLimits(
+    step_lexer_fuel=50_000,
+    step_max_items=20_000,
+    max_lexer_states=50_000,
+    max_grammar_size=250_000,
+    # The messages would quote the caller's grammar, and what the model wrote, into the log.
+    verbose_errors=False,
+)
+
+
+def library_grammar(constraint: Constraint) -> str:
+    """The constraint in llguidance's own form. Raises InvalidConstraint where it cannot even be parsed."""
+    match constraint.kind:
+        case "json_schema":
+            options: Any = {"whitespace_pattern": WHITESPACE, "lenient": False, "coerce_one_of": False}
+            try:
+                return LLMatcher.grammar_from_json_schema(constraint.source, overrides=options)
+            except ValueError as error:
+                raise InvalidConstraint(f"The JSON schema cannot be read: {error}.") from error
+        case "regex":
+            return LLMatcher.grammar_from_regex(constraint.source)
+        case "choice":
+            return LLMatcher.grammar_from_lark("start: " + " | ".join(map(json.dumps, json.loads(constraint.source))))
+        case "grammar":
+            return LLMatcher.grammar_from_lark(constraint.source)
+
+
+class Grammars:
+    """Compiles constraints for one loaded model. Used by any number of threads."""
+
+    def __init__(self, tokenizer: Any, vocabulary: Vocabulary, eos_token_ids: Sequence[int]) -> None:
+        """Takes a second or two for a vocabulary of 150,000 tokens, and keeps the interpreter lock meanwhile."""
+        # Control tokens are no text: inside a JSON string, <think> must be spelled out with ordinary tokens.
+        written = json.loads(tokenizer.backend_tokenizer.to_str())
+        for token in written["added_tokens"]:
+            token["special"] = token["special"] or token["id"] in vocabulary.controls
+        written["truncation"] = written["padding"] = None
+        self._tokenizer = LLTokenizer(json.dumps(written), eos_token=list(eos_token_ids))
+        self._vocabulary = vocabulary
+        tokens = -(-self._tokenizer.vocab_size // 32) * 32
+        allowed = np.arange(tokens) < self._tokenizer.vocab_size
+        allowed[list(eos_token_ids)] = False
+        self._all_but_ends = np.packbits(allowed, bitorder="little")
+
+    def matcher(self, constraint: Constraint, *, in_thought: bool = False, may_think: bool = False) -> Matcher:
+        """For one answer, at its beginning. Raises InvalidConstraint.
+
+        ``in_thought`` says that the prompt has opened a thought, ``may_think`` that the model may open one itself: the
+        constraint holds for what follows the thought.
+        """
+        matcher = LLMatcher(self._tokenizer, library_grammar(constraint), log_level=0, limits=LIMITS)
+        if matcher.is_error():
+            raise InvalidConstraint.because(matcher.get_error())
+        return Matcher(matcher, self._vocabulary, self._all_but_ends, in_thought=in_thought, may_think=may_think)
+
+
+class Matcher:
+    """Where one answer is in its grammar. What it allows after k tokens depends on those k tokens alone."""
+
+    def __init__(
+        self,
+        matcher: LLMatcher,
+        vocabulary: Vocabulary,
+        all_but_ends: np.ndarray,
+        *,
+        in_thought: bool,
+        may_think: bool,
+    ) -> None:
+        self._matcher = matcher
+        self._think_start = vocabulary.think_start if may_think else None
+        self._think_end = vocabulary.think_end
+        self._all_but_ends = all_but_ends
+        self._in_thought = in_thought
+        self._at_start = True
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the answer is a whole one that nothing can follow."""
+        return not self._in_thought and self._matcher.is_stopped() and not self._matcher.is_error()
+
+    def take(self, token: int) -> None:
+        """Go on behind the next token. Raises InvalidConstraint when the grammar does not allow it."""
+        if self._in_thought:
+            self._in_thought = token != self._think_end
+        elif self._at_start and token == self._think_start:
+            self._in_thought = True
+        elif not self._matcher.consume_token(token):
+            raise InvalidConstraint.because(self._matcher.get_error())
+        self._at_start = False
+
+    def fill(self, row: np.ndarray) -> None:
+        """Set the bits of the tokens that may come next in ``row``: uint8, contiguous, a bit for each token and more.
+
+        A grammar that has become too complex leaves the end of the answer only; ``take`` raises then.
+        """
+        mask = row[: len(self._all_but_ends)]
+        if self._in_thought:
+            # The answer is still to come.
+            mask[:] = self._all_but_ends
+            return
+        self._matcher.unsafe_compute_mask_ptr(mask.ctypes.data, mask.nbytes)
+        if self._at_start and self._think_start is not None:
+            mask[self._think_start // 8] |= 1 << self._think_start % 8

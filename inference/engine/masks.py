@@ -1,0 +1,48 @@
+"""Rules out the tokens that the grammar of a row does not allow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from inference.engine.penalties import Row
+
+
+class Masks:
+    """Masks the rows that have a grammar; the others cost nothing.
+
+    A mask is a bit for each token. It goes to the device as it is, and there each of its bytes is looked up as the
+    eight numbers that are added to eight logits: 0, or minus infinity. On a processor that takes a fifth of the time
+    of ``masked_fill``, whose mask has a byte for each token.
+    """
+
+    def __init__(self, rows: Sequence[Row], *, device: torch.device) -> None:
+        self._device = device
+        self._matchers = [row.matcher for row in rows if row.matcher is not None]
+        places = [place for place, row in enumerate(rows) if row.matcher is not None]
+        #: None where all rows have a grammar
+        self._places = torch.tensor(places, device=device) if len(places) < len(rows) else None
+        if self._matchers:
+            bits = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little")
+            self._added = torch.from_numpy(np.where(bits, 0.0, -np.inf).astype(np.float32)).to(device)
+        #: [rows with a grammar, bytes of the mask], on the CPU; tokens that no mask knows stay ruled out
+        self._bits = torch.zeros(0, 0, dtype=torch.uint8)
+
+    def apply(self, logits: torch.Tensor) -> None:
+        """Change the [rows, vocabulary] float32 logits in place."""
+        if not self._matchers:
+            return
+        if not len(self._bits):
+            # The output layer may be wider than the vocabulary. llguidance writes words of 32 bits.
+            self._bits = torch.zeros(len(self._matchers), -(-logits.shape[1] // 32) * 4, dtype=torch.uint8)
+        for row, matcher in zip(self._bits.numpy(), self._matchers, strict=True):
+            matcher.fill(row)
+        added = functional.embedding(self._bits.to(self._device).int(), self._added)
+        added = added.view(len(self._bits), -1)[:, : logits.shape[1]]
+        if self._places is None:
+            logits += added
+        else:
+            logits.index_add_(0, self._places, added)
