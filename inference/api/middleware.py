@@ -1,4 +1,7 @@
-"""API paths answer in OpenAI's shape also where the API itself is never reached: 404, 405, 413 and the rest."""
+"""API paths answer in OpenAI's shape also where the API itself is never reached: 404, 405, 413 and the rest.
+
+So does an address that nothing is at, unless a browser opens it as a page.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,13 @@ from django.http.response import HttpResponseBase
 
 from inference.api.error_rendering import as_api_error, bare_status_response, error_response
 from inference.api.paths import is_api_path
-from inference.errors import NotFound
+from inference.api.unserved import address_not_served, is_asked_by_program
 
 Handler = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
 
 
 class ApiErrorMiddleware:
-    """Replaces the HTML and plain-text errors of API paths; JSON bodies, and all other paths, pass."""
+    """Replaces the HTML and plain-text errors of API paths; JSON bodies, and the pages of all other paths, pass."""
 
     async_capable = True
     sync_capable = True
@@ -43,20 +46,16 @@ class ApiErrorMiddleware:
 
 
 def _in_shape(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-    if response.status_code < 400 or not is_api_path(request.path_info):
+    is_unserved = response.status_code == 404 and request.resolver_match is None
+    is_ours = is_asked_by_program(request) if is_unserved else is_api_path(request.path_info)
+    if response.status_code < 400 or not is_ours:
         return response
     if response.headers.get("Content-Type", "").startswith("application/json"):
         return response
-    shaped = _two_slashes(response, request.path_info) or bare_status_response(response.status_code)
+    status = response.status_code
+    shaped = error_response(address_not_served(request)) if is_unserved else bare_status_response(status)
     # Not those of the body: with CORS's, a browser's script may read what was refused.
     for name, value in response.items():
         if not name.lower().startswith("content-"):
             shaped.headers[name] = value
     return shaped
-
-
-def _two_slashes(response: HttpResponseBase, path: str) -> HttpResponseBase | None:
-    """The commonest reason of a 404 by its name: a client puts ``/v1`` behind a base URL that ends in a slash."""
-    if response.status_code != 404 or not path.startswith("//"):
-        return None
-    return error_response(NotFound("The address begins with two slashes. The base URL must not end in one."))

@@ -248,7 +248,7 @@ def test_a_refused_page_is_one_line_without_a_stack_trace(capfd: pytest.CaptureF
     ],
 )
 def test_pages_outside_of_the_api_are_in_the_style_of_the_site(url: str, status: int, said: str) -> None:
-    response = Client().get(url)
+    response = Client().get(url, headers={"accept": "text/html,*/*;q=0.8"})
     page = response.content.decode()
     assert response.status_code == status
     assert said in page

@@ -88,7 +88,7 @@ def test_choosing_leads_nowhere_else() -> None:
 
 
 def test_a_missing_page_is_in_the_readers_language() -> None:
-    response = Client().get("/nothing-here", headers={"accept-language": "id"})
+    response = Client().get("/nothing-here", headers={"accept": "text/html", "accept-language": "id"})
     assert response.status_code == 404
     assert "Tidak ditemukan" in response.text
     assert "Not found" not in response.text

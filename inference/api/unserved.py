@@ -1,0 +1,46 @@
+"""What is said at an address that is not served: which one was asked, and which there are."""
+
+from __future__ import annotations
+
+import functools
+
+from django.http import HttpRequest
+from django.urls import resolve, reverse
+from ninja import NinjaAPI
+
+from inference.api.paths import is_api_path
+from inference.errors import NotFound
+
+#: of an address in a message
+LONGEST_ADDRESS = 200
+BASE = "/v1"
+
+
+def is_asked_by_program(request: HttpRequest) -> bool:
+    """Whether an address outside of the API was asked for by a client of the API, such as one without ``/v1``.
+
+    Browsers say that they take HTML when they open a page.
+    """
+    return is_api_path(request.path_info) or "text/html" not in request.headers.get("Accept", "")
+
+
+def address_not_served(request: HttpRequest) -> NotFound:
+    """For an address that no pattern matches."""
+    path = request.path_info[:LONGEST_ADDRESS]
+    asked = f"{request.method} {path} is not served here."
+    if path.startswith("//"):
+        # A client puts /v1 after a base URL that ends in a slash.
+        return NotFound(f"{asked} It begins with two slashes: the base URL must not end in one.")
+    served = served_addresses()
+    if any(f"{address}/".partition(" ")[2].startswith(f"{BASE}{path.rstrip('/')}/") for address in served):
+        asked += f" The base URL must end in {BASE}."
+    return NotFound(f"{asked} This server has {', '.join(served)}.")
+
+
+@functools.cache
+def served_addresses() -> tuple[str, ...]:
+    """Method and path of all that ``/openapi.json`` describes."""
+    # The API is put together above this package; its own document leads to it.
+    api: NinjaAPI = resolve(reverse("api:openapi-json")).func.keywords["api"]  # type: ignore[attr-defined]
+    paths = api.get_openapi_schema(path_prefix="")["paths"]
+    return tuple(f"{method.upper()} {path}" for path, operations in paths.items() for method in operations)
