@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.exceptions import DisallowedModelAdminLookup, DisallowedModelAdminToField
 from django.core.exceptions import BadRequest, FieldError, ValidationError
@@ -49,6 +50,9 @@ class CarefulAdminSite(admin.AdminSite):
         from ocr.desk.urls import desk_urls  # its models are loaded after this site is made
 
         return [*desk_urls(self), *super().get_urls()]
+
+    def each_context(self, request: HttpRequest) -> dict[str, Any]:
+        return super().each_context(request) | {"version": settings.VERSION}
 
     def admin_view(self, view: Any, cacheable: bool = False) -> Any:
         return super().admin_view(_careful(view), cacheable)

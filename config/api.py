@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from ninja import NinjaAPI
 
 from inference.api import chat, models, probes
@@ -24,7 +25,7 @@ class Api(NinjaAPI):
 
 api = Api(
     title="Sambung",
-    version="0.1.0",
+    version=settings.VERSION,
     description="An OpenAI-compatible server for Qwen3-VL whose every stream is in the database.",
     urls_namespace="api",
     auth=ApiKey(),

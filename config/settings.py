@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from config import env
 django_stubs_ext.monkeypatch()
 
 BASE_DIR = env.BASE_DIR
+#: of this server, written in pyproject.toml alone
+VERSION: str = tomllib.loads((BASE_DIR / "pyproject.toml").read_text())["project"]["version"]
 
 # --- Django ---------------------------------------------------------------------------------------------------------
 

@@ -163,5 +163,11 @@ async def _model_health_in_time() -> ModelHealth | None:
 
 
 def _health(*, ok: bool, ready: bool, error: str | None, progress: str) -> dict[str, object]:
-    body: dict[str, object] = {"ok": ok, "modelReady": ready, "modelId": settings.SERVED_MODEL_NAME, "error": error}
+    body = {
+        "ok": ok,
+        "modelReady": ready,
+        "modelId": settings.SERVED_MODEL_NAME,
+        "version": settings.VERSION,
+        "error": error,
+    }
     return body | ({"progress": progress} if progress else {})

@@ -113,5 +113,6 @@ class Health(Schema):
     ok: bool = Field(description="The server answers and reaches its database.")
     modelReady: bool = Field(description="A worker has the model loaded.")
     modelId: str
+    version: str = Field(description="Of this server.")
     error: str | None = Field(description="Why there is no model, or what is being waited for.")
     progress: str | None = Field(None, description="How far the model has loaded; not there otherwise.")

@@ -103,7 +103,9 @@ class Worker:
         self._controller = controller
         self._watch = QueueWatch(self, run)
         name_worker(self.name)
-        log.info("worker %s starts with the model %s", self.name, settings.SERVED_MODEL_NAME)
+        log.info(
+            "worker %s of Sambung %s starts with the model %s", self.name, settings.VERSION, settings.SERVED_MODEL_NAME
+        )
         for thread in (self.writer, self._heart, self._sweeper, self._watch):
             thread.start()
         start_writing()

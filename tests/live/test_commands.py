@@ -128,7 +128,7 @@ def test_the_welcome_says_how_to_make_the_first_user_until_there_is_one(
     )
     before = len(stack.logs())
     stack.start()
-    assert "Sambung is listening" in stack.logs()[before:]
+    assert " is listening. The model loads" in stack.logs()[before:]
     assert hint not in stack.logs()[before:]
 
 

@@ -16,7 +16,7 @@ from inference.management.database import open_database
 from sessions_app.management.arguments import port_number
 
 WELCOME = """
-Sambung is listening. The model loads in the background; requests wait for it.
+Sambung {version} is listening. The model loads in the background; requests wait for it.
 
   API base     {base}/v1
   API docs     {base}/docs
@@ -68,7 +68,7 @@ class Command(BaseCommand):
         shown_host = "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104
         base = f"http://{shown_host}:{port}"
         key = '-H "Authorization: Bearer $API_KEY" ' if settings.API_KEYS else ""
-        welcome = WELCOME.format(base=base, extra=extra, key=key)
+        welcome = WELCOME.format(version=settings.VERSION, base=base, extra=extra, key=key)
         try:
             serve(host=host, port=port, on_ready=lambda: self.stdout.write(welcome))
         except PortTaken as exc:

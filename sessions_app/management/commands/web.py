@@ -24,7 +24,8 @@ class Command(BaseCommand):
                 "REDIS_URL is not set. Without a broker, `manage.py serve` runs web and worker together."
             )
         try:
-            run_web_server(host=host, port=port, on_ready=lambda: self.stdout.write(f"Listening on {host}:{port}."))
+            listening = f"Sambung {settings.VERSION} is listening on {host}:{port}."
+            run_web_server(host=host, port=port, on_ready=lambda: self.stdout.write(listening))
         except PortTaken as exc:
             raise CommandError(str(exc)) from exc
         self.stdout.write("Stopped.")
