@@ -25,9 +25,9 @@ MEMORY_KB = 30_000
 
 FILL = f"""
 import django; django.setup()
-from sessions_app import actions, appending, opening
+from sessions_app.store import appending, opening, transitions
 session, _ = opening.open_session(session_id="long", request={{}}, request_digest="", model="tiny")
-claimed = actions.claim("long", worker="a test")
+claimed = transitions.claim("long", worker="a test")
 pieces = [appending.Piece({{"type": "text", "text": {TEXT!r}}}, [7]) for _ in range({EVENTS - 4})]
 assert appending.append([appending.Append("long", claimed.attempt, 1, pieces, appending.Closing())]) == set()
 """

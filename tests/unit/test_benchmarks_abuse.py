@@ -62,7 +62,7 @@ def test_the_media_host_sends_files_and_redirects_to_itself() -> None:
     assert httpx.get(host.url("/none.png")).status_code == 404
     assert httpx.get(host.url("/around/1.png")).headers["Location"] == "/around/1.png"
     with httpx.stream("GET", host.url("/drip/1.png")) as response:
-        assert next(response.iter_raw()) == b"\x89"
+        assert next(response.iter_raw()).startswith(b"\x89")
 
 
 def test_a_rate_is_better_when_it_is_higher_and_a_time_when_it_is_lower() -> None:

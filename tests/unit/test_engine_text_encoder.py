@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+import re
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken
 
@@ -20,6 +21,9 @@ ALPHABETS = (
     *("éñü", "e\u0301\u0327q", "가각\u1100\u1161\u11a8", "😀👩\u200d"),
 )
 WORDS = st.sampled_from(ALPHABETS).flatmap(lambda alphabet: st.text(alphabet, min_size=1, max_size=6))
+
+#: one that is not sure to fit into a piece may be cut elsewhere
+LONG_WORD = re.compile(r"\w{32}|\s{32}|[^\w\s]{32}")
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +49,7 @@ def whole(encoder: TextEncoder, text: str) -> list[int]:
 @given(words=st.lists(WORDS, max_size=120))
 def test_pieces_are_those_of_the_whole_text(tokenizer: Any, cutting: TextEncoder, words: list[str]) -> None:
     text = "".join(words)
+    assume(not LONG_WORD.search(text))
     assert whole(cutting, text) == tokenizer.encode(text, add_special_tokens=False)
 
 

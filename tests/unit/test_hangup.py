@@ -18,7 +18,7 @@ if os.isatty(0):
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 if "nohup" in sys.argv:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-from inference.hangup import on_hangup
+from inference.worker.hangup import on_hangup
 # No print: the signal may come in the middle of the one below.
 on_hangup(lambda: os.write(1, b"again\n"))
 print("listening", flush=True)

@@ -10,7 +10,7 @@ from tests.live.stack import ROOT
 
 HANGING = """
 import logging, threading
-from inference import stopping
+from inference.worker import stopping
 logging.basicConfig()
 stopping.GRACE_SECONDS = 0.1
 stopping.end_by_force(0.1)
