@@ -54,15 +54,21 @@ class ChatTemplate:
             raise LoadError(f"The model's chat template is damaged: {error}") from error
         self._variables = {name: self._spelling.mark(token) for name, token in variables.items()}
         self._refuse_hidden_tokens(plain, variables)
+        #: whether a model is told which functions it may call, and how to call them
+        self.knows_tools = self._shows_tools()
 
-    def render(self, messages: Sequence[Mapping[str, Any]]) -> list[str | int]:
+    def render(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] = ()) -> list[str | int]:
         """The prompt up to where the answer begins: texts, and the ids of control tokens.
 
-        A message's members are JSON values. Raises InvalidPrompt.
+        A message's members are JSON values, and so are those of ``tools``, which are as OpenAI has them.
+        Raises InvalidPrompt.
         """
         _check(messages)
+        _check(tools)
+        if tools and not self.knows_tools:
+            raise InvalidPrompt("This model's chat template knows no tools: send none.")
         try:
-            rendered = _render(self._template, messages, self._variables)
+            rendered = _render(self._template, messages, self._variables, tools)
         except TemplateError as error:
             raise InvalidPrompt(f"The conversation does not fit the model's chat template: {error}") from error
         texts, ids = self._spelling.read(rendered)
@@ -87,14 +93,22 @@ class ChatTemplate:
 
     def _refuse_hidden_tokens(self, plain: Any, variables: Mapping[str, str]) -> None:
         """Raises LoadError unless all control tokens of a rendered conversation come from marks."""
-        for messages in _samples():
+        for messages, tools in _samples():
             try:
-                text = _render(plain, messages, variables)
-                found = [i for i in self.render(messages) if isinstance(i, int)]
+                text = _render(plain, messages, variables, tools)
+                rendered = _render(self._template, messages, self._variables, tools)
+                found = self._spelling.read(rendered)[1]
             except (TemplateError, InvalidPrompt, TypeError):
                 continue  # Some templates take no system message, others no list of parts.
             if found != self._spelling.tokens_in(text):
                 raise LoadError("The model's chat template puts its control tokens together out of unknown parts.")
+
+    def _shows_tools(self) -> bool:
+        messages = [{"role": "user", "content": "a"}]
+        try:
+            return _A_TOOL["function"]["name"] in _render(self._template, messages, self._variables, [_A_TOOL])
+        except (TemplateError, TypeError):
+            return False
 
 
 class _Spelling:
@@ -174,17 +188,43 @@ def _is_sought(child: nodes.Node, parent: nodes.Node) -> bool:
             return False
 
 
-def _render(template: Any, messages: Sequence[Mapping[str, Any]], variables: Mapping[str, str]) -> str:
+def _render(
+    template: Any,
+    messages: Sequence[Mapping[str, Any]],
+    variables: Mapping[str, str],
+    tools: Sequence[Mapping[str, Any]] = (),
+) -> str:
     known = [{name: value for name, value in message.items() if value is not None} for message in messages]
-    rendered: str = template.render(messages=known, tools=None, documents=None, add_generation_prompt=True, **variables)
+    given = list(tools) or None
+    rendered: str = template.render(
+        messages=known, tools=given, documents=None, add_generation_prompt=True, **variables
+    )
     return rendered
 
 
-def _samples() -> Iterable[list[dict[str, Any]]]:
+_A_TOOL: dict[str, Any] = {
+    "type": "function",
+    "function": {
+        "name": "look_it_up",
+        "description": "a",
+        "parameters": {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]},
+    },
+}
+
+
+def _samples() -> Iterable[tuple[list[dict[str, Any]], list[dict[str, Any]]]]:
+    """Conversations, and the tools that go with them."""
     turns = [(role, "a") for role in ("user", "assistant", "user")]
     for conversation in (turns[:1], turns, [("system", "a"), *turns]):
-        yield [{"role": role, "content": text} for role, text in conversation]
-        yield [{"role": role, "content": [{"type": "text", "text": text}]} for role, text in conversation]
+        as_texts = [{"role": role, "content": text} for role, text in conversation]
+        as_parts = [{"role": role, "content": [{"type": "text", "text": text}]} for role, text in conversation]
+        for messages in (as_texts, as_parts):
+            yield messages, []
+            yield messages, [_A_TOOL]
+    function = {"name": "look_it_up", "arguments": {"a": "b"}}
+    called = {"role": "assistant", "content": "", "tool_calls": [{"id": "1", "type": "function", "function": function}]}
+    told = {"role": "tool", "tool_call_id": "1", "content": "a"}
+    yield [{"role": "user", "content": "a"}, called, told], [_A_TOOL]
 
 
 def _check(value: Any) -> None:

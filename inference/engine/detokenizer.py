@@ -6,7 +6,8 @@ import codecs
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from inference.engine.vocabulary import Vocabulary
+from inference.engine.tool_calls import CallPiece, JsonCallReader
+from inference.engine.vocabulary import CALL_TAGS, Vocabulary
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,9 +16,10 @@ class Piece:
 
     text: str = ""
     reasoning: str = ""
+    calls: tuple[CallPiece, ...] = ()
 
     def __add__(self, other: Piece) -> Piece:
-        return Piece(self.text + other.text, self.reasoning + other.reasoning)
+        return Piece(self.text + other.text, self.reasoning + other.reasoning, self.calls + other.calls)
 
 
 class Detokenizer:
@@ -27,7 +29,7 @@ class Detokenizer:
     tokens, throws the text away, and goes on with exactly the rest. The work per token does not grow with the text.
 
     Bytes that do not complete a character are held back until they do. So is text that may turn out to be the beginning
-    of a stop string. Stop strings are looked for in the answer only: one that the model merely thinks of ends nothing.
+    of a stop string. Stop strings are looked for in the answer only: one in the thinking or in a call ends nothing.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class Detokenizer:
         stop: Sequence[str] = (),
         min_tokens: int = 0,
         in_reasoning: bool = False,
+        reads_calls: bool = False,
     ) -> None:
         self._vocabulary = vocabulary
         self._stop = tuple(s for s in stop if s)
@@ -47,6 +50,13 @@ class Detokenizer:
         self._in_reasoning = in_reasoning
         # The newlines that follow a tag set it off from the text; they are not part of the text.
         self._at_start = in_reasoning
+        self._call_start, self._call_end = vocabulary.call_start, vocabulary.call_end
+        self._reads_calls = reads_calls
+        #: the call that is being written
+        self._call: JsonCallReader | None = None
+        #: those whose name has been given out, and those of them that have ended
+        self.calls = 0
+        self.complete_calls = 0
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._held = ""
         #: whether a stop string has been found; no more tokens may be fed then
@@ -64,6 +74,11 @@ class Detokenizer:
             return self._switch(to_reasoning=True)
         if token_id == self._vocabulary.think_end:
             return self._switch(to_reasoning=False)
+        if self._reads_calls and not self._in_reasoning:
+            if token_id == self._call_start:
+                return self._begin_call()
+            if token_id == self._call_end and self._call is not None:
+                return self._end_call()
         known = self._vocabulary.token_bytes
         # The output layer of a released model may be wider than its vocabulary.
         raw = known[token_id] if is_text and token_id < len(known) else b""
@@ -75,13 +90,32 @@ class Detokenizer:
             return Piece()
         piece = self._accept(self._decoder.decode(b"", final=True))
         held, self._held = self._held, ""
-        return piece + Piece(text=held)
+        return piece + self._leave_call() + Piece(text=held)
 
     def _switch(self, *, to_reasoning: bool) -> Piece:
         piece = self.flush()
         self._in_reasoning = to_reasoning
         self._at_start = True
         return piece
+
+    def _begin_call(self) -> Piece:
+        piece = self.flush()
+        self._call = JsonCallReader(self.calls)
+        self._at_start = False
+        return piece
+
+    def _end_call(self) -> Piece:
+        piece = self._accept(self._decoder.decode(b"", final=True))
+        if self._call is not None and self._call.is_begun:
+            piece += _piece_of(self._call.finish())
+            self.complete_calls += 1
+        self._at_start = True
+        return piece + self._leave_call(CALL_TAGS[1])
+
+    def _leave_call(self, behind: str = "") -> Piece:
+        """What was written in place of a call, and has no name that could be called, is text."""
+        call, self._call = self._call, None
+        return Piece() if call is None or call.is_begun else Piece(text=CALL_TAGS[0] + call.raw + behind)
 
     def _accept(self, characters: str) -> Piece:
         # No model means U+0000, and PostgreSQL cannot store it.
@@ -93,6 +127,11 @@ class Detokenizer:
             return Piece()
         if self._in_reasoning:
             return Piece(reasoning=characters)
+        if self._call is not None:
+            was_begun = self._call.is_begun
+            piece = _piece_of(self._call.feed(characters))
+            self.calls += self._call.is_begun and not was_begun
+            return piece
         return Piece(text=self._until_stop(characters))
 
     def _until_stop(self, characters: str) -> str:
@@ -114,3 +153,7 @@ class Detokenizer:
             if text[-length:] in self._stop_beginnings:
                 return length
         return 0
+
+
+def _piece_of(call: CallPiece) -> Piece:
+    return Piece(calls=(call,) if call else ())

@@ -62,7 +62,9 @@ class Generation:
             stop=request.sampling.stop,
             min_tokens=request.sampling.min_tokens,
             in_reasoning=prompt.opens_reasoning,
+            reads_calls=bool(request.tools),
         )
+        self._one_call = request.one_call
         self._end: FinishReason | None = "length" if self._most <= 0 else None
         for token in request.resume_ids:
             if self._end is None:
@@ -108,7 +110,7 @@ class Generation:
             self.handle.finish(error)
             return
         told = () if logprobs is None else (self._named(token, logprobs),)
-        delta = Delta((token,), piece.text, piece.reasoning, told)
+        delta = Delta((token,), piece.text, piece.reasoning, told, calls=piece.calls)
         self.handle.put(delta, reasoning_tokens=self._detokenizer.reasoning_tokens)
         self.finish_if_ended()
 
@@ -119,8 +121,9 @@ class Generation:
             self.matcher.take(token)
         piece = self._detokenizer.feed(token, is_text=not is_end)
         is_complete = self.matcher is not None and self.matcher.is_complete
-        if self._detokenizer.stopped or is_end or is_complete:
-            self._end = "stop"
+        has_called = self._one_call and self._detokenizer.complete_calls > 0
+        if self._detokenizer.stopped or is_end or is_complete or has_called:
+            self._end = "tool_calls" if self._detokenizer.calls else "stop"
         elif len(self.generated_ids) >= self._most:
             self._end = "length"
         return piece if self._end is None else piece + self._detokenizer.flush()

@@ -9,9 +9,11 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-#: content_filter comes from other servers only
-FinishReason = Literal["stop", "length", "content_filter", "cancelled"]
+from inference.engine.tool_calls import CallPiece
+
 ConstraintKind = Literal["json_schema", "regex", "choice", "grammar"]
+#: content_filter comes from other servers only
+FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "cancelled"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,6 +95,10 @@ class GenerationRequest:
     #: tokens generated and committed by an earlier attempt; generation goes on after them
     resume_ids: Sequence[int] = field(default=())
     constraint: Constraint | None = None
+    #: functions that the answer may call, as OpenAI's ``tools`` has them; without any, no call is looked for
+    tools: Sequence[dict[str, Any]] = ()
+    #: the answer ends behind its first call
+    one_call: bool = False
     #: one more answer to a question that is answered already: it waits until every first answer has a row
     is_further: bool = False
 
@@ -130,6 +136,8 @@ class Delta:
     logprobs: tuple[TokenLogprobs, ...] = ()
     #: text in which another server says that it will not answer
     refusal: str = ""
+    #: pieces of tool calls
+    calls: tuple[CallPiece, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,8 @@ from typing import Any
 from inference.engine.errors import LoadError
 
 _TAGS = ("<think>", "</think>")
+#: what a call to a tool stands between
+CALL_TAGS = ("<tool_call>", "</tool_call>")
 #: what markup looks like: one word in brackets
 _TAG = re.compile(r"<[^\s<>]+>|\[[^\s\[\]]+\]")
 
@@ -24,6 +26,9 @@ class Vocabulary:
     think_end: int | None
     #: ids that stand for a piece of an image or video in a prompt; a generated one could not be read again
     placeholders: tuple[int, ...]
+    #: <tool_call> and </tool_call>; None in a tokenizer without them
+    call_start: int | None = None
+    call_end: int | None = None
     #: what tokens are called that are never text: the special ones and the two tags
     names: dict[int, str] = field(default_factory=dict)
     #: the tokenizer's entries of the tokens that only the chat template writes into a prompt
@@ -52,6 +57,8 @@ class Vocabulary:
             names={i: entry.content for i, entry in added.items() if entry.special or entry.content in _TAGS},
             think_start=ids.get(_TAGS[0]),
             think_end=ids.get(_TAGS[1]),
+            call_start=ids.get(CALL_TAGS[0]),
+            call_end=ids.get(CALL_TAGS[1]),
             placeholders=tuple(ids[t] for t in ("<|image_pad|>", "<|video_pad|>") if t in ids),
             controls={i: entry for i, entry in added.items() if _is_control(entry)},
         )

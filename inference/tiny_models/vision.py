@@ -50,29 +50,8 @@ MARKUP_TOKENS = ("<tool_call>", "</tool_call>", "<think>", "</think>")
 #: pixels of one merged patch, which is one token of the prompt
 TOKEN_PIXELS = 32 * 32
 
-CHAT_TEMPLATE = """\
-{%- macro parts(content) -%}
-    {%- if content is string -%}
-        {{- content -}}
-    {%- else -%}
-        {%- for part in content -%}
-            {%- if part.type == 'image' -%}
-                {{- '<|vision_start|><|image_pad|><|vision_end|>' -}}
-            {%- elif part.type == 'video' -%}
-                {{- '<|vision_start|><|video_pad|><|vision_end|>' -}}
-            {%- elif 'text' in part -%}
-                {{- part.text -}}
-            {%- endif -%}
-        {%- endfor -%}
-    {%- endif -%}
-{%- endmacro -%}
-{%- for message in messages -%}
-    {{- '<|im_start|>' + message.role + '\\n' + parts(message.content) + '<|im_end|>\\n' -}}
-{%- endfor -%}
-{%- if add_generation_prompt -%}
-    {{- '<|im_start|>assistant\\n' -}}
-{%- endif -%}
-"""
+#: conversations with images, videos and tools, in the form of the released models
+CHAT_TEMPLATE = Path(__file__).with_name("chat_template.jinja").read_text(encoding="utf-8")
 
 _COMPLETE_MARK = "config.json"
 
