@@ -414,7 +414,7 @@ def test_the_chunks_of_a_session_are_listed_in_order(operator: Client) -> None:
     url = f"{CHUNKS}?session__id__exact={session.pk}"
     assert url.replace("&", "&amp;") in read(operator, detail(session))
     page = read(operator, url)
-    types = re.findall(r'class="field-kind">(\w+)<', page)
+    types = re.findall(r'class="field-kind"[^>]*>(\w+)<', page)
     assert types == ["start", "reasoning", "text", "finish", "usage", "end"]
     assert "A plate." in page
     assert "Something else." not in page
