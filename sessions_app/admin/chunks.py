@@ -96,4 +96,4 @@ class ChunkAdmin(ChunkModelAdmin):
 
     @admin.display(description=_("Committed"))
     def time(self, chunk: Chunk) -> str:
-        return formatting.moment(chunk.created_at)
+        return formatting.precise_moment(chunk.created_at)

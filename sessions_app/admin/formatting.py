@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import datetime
 
+from django.utils import timezone
+from django.utils.formats import date_format
+
 #: stands where there is no value yet
 NONE = "–"
 
@@ -38,10 +41,13 @@ def rough(value: datetime.timedelta) -> str:
 
 
 def moment(value: datetime.datetime | None) -> str:
-    """To the millisecond and in UTC, as in the logs."""
-    if value is None:
-        return NONE
-    return f"{value.astimezone(datetime.UTC):%Y-%m-%d %H:%M:%S}.{value.microsecond // 1000:03d} UTC"
+    """In the zone ``TIME_ZONE``, to the second: the one format of all pages, see ``config/formats``."""
+    return NONE if value is None else date_format(timezone.localtime(value), "DATETIME_FORMAT")
+
+
+def precise_moment(value: datetime.datetime) -> str:
+    """The same to the millisecond, for what happens many times a second."""
+    return f"{moment(value)}.{value.microsecond // 1000:03d}"
 
 
 def count(value: int | None) -> str:
@@ -51,6 +57,11 @@ def count(value: int | None) -> str:
 def rate(value: float | None) -> str:
     """Tokens per second."""
     return NONE if value is None else f"{value:,.1f}"
+
+
+def share(part: int, whole: int | None) -> str:
+    """In whole per cent; nothing of nothing is not known."""
+    return f"{part / whole:.0%}" if whole else NONE
 
 
 def size(value: int) -> str:
