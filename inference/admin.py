@@ -15,6 +15,7 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from inference.models import ModelWorker, ModelWorkerQuerySet
+from inference.worker.load import WorkerLoad
 from sessions_app.admin import formatting
 
 Condition = ModelWorker.Condition
@@ -24,10 +25,13 @@ NOTE_CHARS = 160
 
 @admin.register(ModelWorker)
 class ModelWorkerAdmin(admin.ModelAdmin[ModelWorker]):
-    list_display = ("name", "badge", "running", "model", "note", "started", "heartbeat")
+    list_display = ("name", "badge", "rows", "kv_memory", "speed", "device", "model", "note", "started", "heartbeat")
     list_filter = ("state", "model")
     search_fields = ("name", "model")
-    fields = ("name", "badge", "running", "model", "progress", "error_text", "started", "heartbeat")
+    fields = (
+        *("name", "badge", "running", "rows", "kv_memory", "speed", "device", "model"),
+        *("progress", "error_text", "started", "heartbeat"),
+    )
     readonly_fields = fields
     actions = ("drain_selected", "resume_selected", "reload_selected", "remove_selected")
     change_form_template = "admin/inference/modelworker/change_form.html"
@@ -128,6 +132,32 @@ class ModelWorkerAdmin(admin.ModelAdmin[ModelWorker]):
         condition = worker.condition
         return format_html('<span class="badge badge-{}">{}</span>', condition.value, condition.label)
 
+    @admin.display(description=_("Batch"))
+    def rows(self, worker: ModelWorker) -> str:
+        """Rows in use of how many; sessions where the batch is another server's."""
+        load = WorkerLoad.from_json(worker.load)
+        used = worker.running if load.rows is None else load.rows
+        if load.max_rows is None:
+            return formatting.count(used)
+        return gettext("%(used)s of %(all)s") % {"used": used, "all": load.max_rows}
+
+    @admin.display(description=_("KV memory"))
+    def kv_memory(self, worker: ModelWorker) -> str:
+        load = WorkerLoad.from_json(worker.load)
+        return formatting.NONE if load.kv_tokens is None else formatting.share(load.kv_tokens, load.max_kv_tokens)
+
+    @admin.display(description=_("Tok/s"))
+    def speed(self, worker: ModelWorker) -> str:
+        return formatting.rate(WorkerLoad.from_json(worker.load).tokens_per_second) if worker.load else formatting.NONE
+
+    @admin.display(description=_("Device"))
+    def device(self, worker: ModelWorker) -> str:
+        """With the memory of its GPUs in use, of how much."""
+        load = WorkerLoad.from_json(worker.load)
+        if load.gpu_bytes is None or not load.max_gpu_bytes:
+            return load.device or formatting.NONE
+        return f"{load.device}, {load.gpu_bytes / 2**30:.1f} / {load.max_gpu_bytes / 2**30:.1f} GiB"
+
     @admin.display(description=_("Loading, or error"))
     def note(self, worker: ModelWorker) -> SafeString | str:
         if worker.error:
@@ -143,8 +173,13 @@ class ModelWorkerAdmin(admin.ModelAdmin[ModelWorker]):
         return formatting.moment(worker.started_at)
 
     @admin.display(description=_("Heartbeat"), ordering="heartbeat_at")
-    def heartbeat(self, worker: ModelWorker) -> str:
-        return gettext("%(time)s ago") % {"time": formatting.rough(timezone.now() - worker.heartbeat_at)}
+    def heartbeat(self, worker: ModelWorker) -> SafeString:
+        return format_html(
+            '<time datetime="{}" title="{}">{}</time>',
+            worker.heartbeat_at.isoformat(),
+            formatting.moment(worker.heartbeat_at),
+            gettext("%(time)s ago") % {"time": formatting.rough(timezone.now() - worker.heartbeat_at)},
+        )
 
 
 def _offers(worker: ModelWorker) -> list[tuple[str, str]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
+import re
 
 import httpx
 import pytest
@@ -13,6 +15,8 @@ from django.test import Client
 from django.utils import timezone
 
 from inference.models import ModelWorker
+from inference.worker.load import WorkerLoad
+from sessions_app.admin import formatting
 
 pytestmark = pytest.mark.django_db
 
@@ -98,6 +102,41 @@ def test_the_state_takes_drain_and_heartbeat_into_account(
 ) -> None:
     worker("a", **columns)  # type: ignore[arg-type]
     assert f">{condition}</span>" in operator.get(LIST).content.decode()
+
+
+def cells(client: Client, name: str) -> dict[str, str]:
+    """The row of a worker, by the names of the columns."""
+    html = client.get(LIST).content.decode()
+    [row] = [row for row in re.findall(r"<tr>.*?</tr>", html, re.DOTALL) if f">{name}<" in row]
+    found = re.findall(r'data-label="([^"]*)">(.*?)</t[dh]>', row, re.DOTALL)
+    return {label: re.sub(r"<[^>]*>", "", value) for label, value in found}
+
+
+def test_the_list_shows_how_busy_each_worker_is(operator: Client) -> None:
+    gib = 2**30
+    load = WorkerLoad(5, 16, 300, 1200, "cuda:0", 12 * gib, 80 * gib, 212.345)
+    worker("busy", load=dataclasses.asdict(load))
+    shown = cells(operator, "busy")
+    assert {name: shown[name] for name in ("Batch", "KV memory", "Tok/s", "Device")} == {
+        "Batch": "5 of 16",
+        "KV memory": "25%",
+        "Tok/s": "212.3",
+        "Device": "cuda:0, 12.0 / 80.0 GiB",
+    }
+
+
+@pytest.mark.parametrize("load", [None, {}, {"rows": "many"}])
+def test_a_worker_that_reports_no_load_is_listed(operator: Client, load: object) -> None:
+    worker("old", running=3, load=load)
+    shown = cells(operator, "old")
+    assert (shown["Batch"], shown["KV memory"], shown["Device"]) == ("3", "–", "–")
+
+
+def test_a_heartbeat_says_how_long_ago_and_in_full_when(operator: Client) -> None:
+    row = worker("a", silent_for=125)
+    html = operator.get(LIST).content.decode()
+    assert cells(operator, "a")["Heartbeat"] == "2 min ago"
+    assert f'<time datetime="{row.heartbeat_at.isoformat()}" title="{formatting.moment(row.heartbeat_at)}">' in html
 
 
 # --- reload ---
