@@ -178,18 +178,10 @@ def session_gone(session_id: str, *, param: str = "session_id") -> Gone:
 async def wait_for_answer(session: ChatSession, *, timeout_seconds: float) -> Answer | None:
     """Listen until the session ends; None when that takes longer. The session goes on either way.
 
-    The row of ``session`` was read for this request. Raises ``Gone`` when the stream expires meanwhile, and
-    ``AnswerUnreadable`` when a chunk is none.
+    Raises ``Gone`` when the stream expires meanwhile, and ``AnswerUnreadable`` when a chunk is none.
     """
     answer = Answer()
-    idle_seconds = settings.KEEPALIVE_SECONDS
-    chunks = hub().follow(
-        session.pk,
-        -1,
-        idle_seconds=idle_seconds,
-        opened_at=session.created_at,
-        silent_since=session.silent_since,
-    )
+    chunks = hub().follow(session, -1, idle_seconds=settings.KEEPALIVE_SECONDS)
     try:
         async with asyncio.timeout(timeout_seconds), contextlib.aclosing(chunks) as batches:
             async for batch in batches:

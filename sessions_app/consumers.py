@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime
 import logging
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import parse_qs
 
 from autobahn.exception import Disconnected
@@ -22,7 +21,7 @@ from channels.generic.websocket import AsyncJsonWebsocketConsumer, AsyncWebsocke
 from sessions_app.db import in_db
 from sessions_app.hub import SessionGone, hub
 from sessions_app.log_lines import short_id
-from sessions_app.models import FINISHED_STATES, ChatSession
+from sessions_app.models import ChatSession
 from sessions_app.privacy import permission_for
 from sessions_app.sse import MAX_INDEX
 from sessions_app.transcript import shown
@@ -43,19 +42,6 @@ STATE_SECONDS = 2.0
 #: bytes in JSON, the rest of a chunk less than a hundred.
 MESSAGE_CHUNKS = 100
 MESSAGE_CHARS = 65_536
-
-
-class Standing(NamedTuple):
-    """What a watcher must know of a session besides its chunks."""
-
-    state: str
-    is_expired: bool
-    next_index: int
-    opened_at: datetime.datetime
-
-    @property
-    def is_finished(self) -> bool:
-        return self.state in FINISHED_STATES
 
 
 class NothingHere(AsyncWebsocketConsumer):
@@ -123,22 +109,22 @@ class SessionLiveView(AsyncJsonWebsocketConsumer):
 
     async def _show(self, session_id: str, after: int) -> int:
         """Send everything to the end; the code to close with."""
-        standing = await in_db(read_standing, session_id)
-        if standing is None:
+        session = await in_db(read_session, session_id)
+        if session is None:
             return NOT_FOUND
-        if standing.is_expired:
+        if session.expired_at is not None:
             return EXPIRED
-        if not (standing.is_finished and after >= standing.next_index - 1):
-            await self.send_json({"state": standing.state})
-            standing = await self._show_chunks(session_id, after, standing)
-        if standing is None:
+        if not (session.is_finished and after >= session.next_index - 1):
+            await self.send_json({"state": session.state})
+            session = await self._show_chunks(session, after)
+        if session is None:
             return EXPIRED
-        await self.send_json({"state": standing.state, "final": True})
+        await self.send_json({"state": session.state, "final": True})
         return 1000
 
-    async def _show_chunks(self, session_id: str, cursor: int, shown: Standing) -> Standing | None:
-        """Send the chunks up to the terminal one; how the session stands then, None when it went away."""
-        chunks = hub().follow(session_id, cursor, idle_seconds=STATE_SECONDS, opened_at=shown.opened_at)
+    async def _show_chunks(self, shown: ChatSession, cursor: int) -> ChatSession | None:
+        """Send the chunks up to the terminal one. Returns the session as it is then, None when it has expired."""
+        chunks = hub().follow(shown, cursor, idle_seconds=STATE_SECONDS)
         async with contextlib.aclosing(chunks) as batches:
             async for batch in batches:
                 if batch:
@@ -147,15 +133,15 @@ class SessionLiveView(AsyncJsonWebsocketConsumer):
                         await self.send_json({"chunks": message})
                     if shown.state != ChatSession.State.QUEUED:
                         continue
-                standing = await in_db(read_standing, session_id)
-                if standing is None or standing.is_expired:
+                session = await in_db(read_session, shown.pk)
+                if session is None or session.expired_at is not None:
                     return None
-                if standing.is_finished and cursor >= standing.next_index - 1:
-                    return standing
-                if standing.state != shown.state and not standing.is_finished:
-                    await self.send_json({"state": standing.state})
-                    shown = standing
-        return await in_db(read_standing, session_id)
+                if session.is_finished and cursor >= session.next_index - 1:
+                    return session
+                if session.state != shown.state and not session.is_finished:
+                    await self.send_json({"state": session.state})
+                    shown = session
+        return await in_db(read_session, shown.pk)
 
 
 def messages_of(batch: Iterable[StreamChunk]) -> Iterator[list[dict[str, Any]]]:
@@ -189,7 +175,6 @@ def _permission_of(session_id: str) -> str:
     return permission_for(origin or "")
 
 
-def read_standing(session_id: str) -> Standing | None:
-    columns = ("state", "expired_at", "next_index", "created_at")
-    row = ChatSession.objects.filter(pk=session_id).values_list(*columns).first()
-    return Standing(row[0], row[1] is not None, row[2], row[3]) if row else None
+def read_session(session_id: str) -> ChatSession | None:
+    """The session with the columns that a live view needs besides its chunks, and no others."""
+    return ChatSession.objects.filter(pk=session_id).only("state", "expired_at", "next_index", "created_at").first()

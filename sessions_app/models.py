@@ -222,11 +222,6 @@ class ChatSession(models.Model):
         return self.id
 
     @property
-    def silent_since(self) -> datetime.datetime | None:
-        """When it was opened, if by this row nothing was said yet: the only chunk is the first."""
-        return self.created_at if self.next_index == 1 else None
-
-    @property
     def shown_state(self) -> str:
         """What people see: its state, or ``CANCELLING`` while it still runs after somebody has cancelled it."""
         is_cancelling = self.state == SessionState.RUNNING and self.cancel_requested_at is not None

@@ -45,8 +45,8 @@ def stream_session(
 ) -> StreamingHttpResponse:
     """The events of the session that follow the index ``after`` (-1: all), up to and with the terminal one.
 
-    A chunk that cannot be rendered ends the stream with the event ``unreadable`` in its place. The row of ``session``
-    was read for this request, which ``caller`` has made. Raises ``TooManyStreams``.
+    A chunk that cannot be rendered ends the stream with the event ``unreadable`` in its place. ``caller`` is who made
+    the request. Raises ``TooManyStreams``.
     """
     check_room_for_stream(caller)
     response = StreamingHttpResponse(_events(session, after, render, unreadable, caller), content_type=sse.CONTENT_TYPE)
@@ -63,14 +63,7 @@ def stream_session(
 async def _events(
     session: ChatSession, after: int, render: Render, unreadable: str, caller: str
 ) -> AsyncIterator[bytes]:
-    chunks = hub().follow(
-        session.pk,
-        after,
-        idle_seconds=settings.KEEPALIVE_SECONDS,
-        opened_at=session.created_at,
-        silent_since=session.silent_since,
-        caller=caller,
-    )
+    chunks = hub().follow(session, after, idle_seconds=settings.KEEPALIVE_SECONDS, caller=caller)
     async with contextlib.aclosing(chunks):
         try:
             async for batch in chunks:

@@ -1,13 +1,14 @@
-"""Telling the web processes that a session has new chunks. A hint: it may be lost, the database may not.
+"""Wake-ups notify the web processes that a session has new chunks. They are hints and may be lost.
 
-Two transports with the same two calls. In one process, ``loop.call_soon_threadsafe`` from the worker's thread. Between
-processes, one Redis channel that carries one sealed message for each group commit. Channels' layers are not used for
-this: the in-memory one, fed from another thread, woke nobody for 4.5 s and dropped 50 of 150 messages in silence.
+There are two transports with the same two calls. In one process, ``loop.call_soon_threadsafe`` is called from the
+worker's thread. Between processes, a Redis channel carries one sealed message for each group commit. Channels' layers
+are not used for this: the in-memory one, fed from another thread, delivered nothing for 4.5 s and dropped 50 of 150
+messages in silence.
 
-Chunks in a wake-up go to clients as they are, so only committed ones may arrive. The seal proves that a process of this
-deployment published them after a commit. It does not prove when: a message can be recorded and sent again. That is
-harmless for the same session, whose committed chunks never change. ``opened_at`` tells it from a later session with the
-same id.
+Chunks in a wake-up are sent to clients as they are, so only committed ones may arrive. The seal proves that a process
+of this deployment published them after a commit. It does not prove when: a message can be recorded and sent again. That
+is harmless for the same session, because committed chunks never change. A later session with the same id differs in
+``opened_at``.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ log = logging.getLogger(__name__)
 
 CHANNEL = "sambung:chunks"
 RECONNECT_SECONDS = 0.5
-#: after a failure nothing is published for so long: a Redis that hangs would cost its time-out at every commit
+#: after a failure nothing is published for this long: a Redis that hangs would cost its time-out at every commit
 PAUSE_SECONDS = 3.0
 #: a message that would be larger names the sessions without their chunks, and the hubs read
 MAX_MESSAGE_BYTES = 256 * 1024
@@ -42,34 +43,38 @@ MAX_MESSAGE_BYTES = 256 * 1024
 class StreamChunk(NamedTuple):
     """A committed chunk as listeners see it."""
 
-    index: int  # type: ignore[assignment]  # it hides tuple.index, which nobody calls here
+    index: int  # type: ignore[assignment]  # it hides tuple.index, which is not used here
     delta: Delta
 
 
 class Wakeup(NamedTuple):
-    """A session has chunks up to ``last_index``; those just committed may come along to save the read."""
+    """A session has chunks up to ``last_index``. It may carry those just committed, which saves the read."""
 
     session_id: str
     last_index: int
     chunks: tuple[StreamChunk, ...] = ()
-    #: when the session was opened. Without it the chunks are not used.
+    #: when the session was created; without it the chunks are not used
     opened_at: datetime.datetime | None = None
 
 
-#: called on the subscriber's event loop; with nothing when it begins to hear
+#: called on the subscriber's event loop with the wake-ups of one message
 Receiver = Callable[[Sequence[Wakeup]], None]
 
 
 class Transport(Protocol):
     def publish(self, wakeups: Sequence[Wakeup]) -> None:
-        """From any thread. Never raises for a transport that is down."""
+        """Notify all receivers. May be called from any thread. Does not raise while the transport is down."""
 
-    async def receive(self, receiver: Receiver) -> None:
-        """Until cancelled, on the receiver's loop."""
+    async def receive(self, receiver: Receiver, subscribed: Callable[[], None] = lambda: None) -> None:
+        """Call ``receiver`` for every message until cancelled, on this loop.
+
+        ``subscribed`` is called when the subscription begins, and again after each loss of the connection: wake-ups
+        before that may be missed.
+        """
 
 
 class InProcessTransport:
-    """For the embedded mode: web and worker are threads of one process."""
+    """For embedded mode, where web and worker are threads of one process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -81,14 +86,14 @@ class InProcessTransport:
         for receiver, loop in receivers:
             try:
                 loop.call_soon_threadsafe(receiver, wakeups)
-            except RuntimeError:  # that loop has closed; its receive() will not run again to unsubscribe
+            except RuntimeError:  # the loop is closed, so its receive() cannot unsubscribe
                 with self._lock:
                     self._receivers.pop(receiver, None)
 
-    async def receive(self, receiver: Receiver) -> None:
+    async def receive(self, receiver: Receiver, subscribed: Callable[[], None] = lambda: None) -> None:
         with self._lock:
             self._receivers[receiver] = asyncio.get_running_loop()
-        receiver([])
+        subscribed()
         try:
             await asyncio.Event().wait()
         finally:
@@ -97,12 +102,12 @@ class InProcessTransport:
 
 
 class RedisTransport:
-    """For many processes. Publishing and receiving each reconnect by themselves."""
+    """For several processes. Publishing and receiving each reconnect on their own."""
 
     def __init__(self, url: str) -> None:
         self._url = url
         self._publisher = redis.Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2)
-        # Channels know no database numbers: deployments that share a server would hear each other.
+        # Redis channels span all database numbers: deployments that share a server would receive each other's messages.
         self.channel = f"{CHANNEL}:{self._publisher.connection_pool.connection_kwargs.get('db') or 0}"
         self._quiet_until = 0.0
         self._dropped = DroppedMessages(f"channel {self.channel}")
@@ -117,7 +122,7 @@ class RedisTransport:
             log.warning("wake-ups were not published, listeners will find the chunks by polling: %s", exc)
 
     def _open(self, message: bytes) -> list[Wakeup] | None:
-        """None for what no process of this deployment has sealed. Nothing of it is parsed."""
+        """The wake-ups of a message; None when no process of this deployment has sealed it. It is not parsed then."""
         try:
             if len(message) <= MAX_MESSAGE_BYTES + SEAL_BYTES:
                 return decode(unseal(message, self.channel))
@@ -126,37 +131,37 @@ class RedisTransport:
         self._dropped.add(len(message))
         return None
 
-    async def receive(self, receiver: Receiver) -> None:
+    async def receive(self, receiver: Receiver, subscribed: Callable[[], None] = lambda: None) -> None:
         while True:
             try:
-                # Each connection is this task's own: a client shared between event loops fails on the second. It does
-                # not tell Redis which library it is: to find that out takes longer than the whole subscription.
+                # The connection belongs to this task: a client that two event loops share fails on the second. It does
+                # not send the library's name to Redis: finding that out takes longer than the subscription.
                 async with redis.asyncio.Redis.from_url(
                     self._url, socket_connect_timeout=2, driver_info=None
                 ) as client:
                     async with client.pubsub(ignore_subscribe_messages=True) as subscription:
                         await subscription.subscribe(self.channel)
-                        receiver([])
+                        subscribed()
                         async for message in subscription.listen():
-                            if (heard := self._open(message["data"])) is not None:
-                                receiver(heard)
-                            # A flood would keep the loop: what has arrived already is read without waiting.
+                            if (opened := self._open(message["data"])) is not None:
+                                receiver(opened)
+                            # Messages that have arrived are read without waiting: a flood would block the loop.
                             await asyncio.sleep(0)
             except (redis.RedisError, OSError) as exc:
                 if (task := asyncio.current_task()) is not None and task.cancelling():
-                    # The client closes its connection within a time-out, and may take the cancel for that.
+                    # The client closes its connection under a time-out, and may mistake the cancellation for it.
                     raise asyncio.CancelledError from exc
                 log.warning("the wake-up channel is down, polling meanwhile: %s", exc)
                 await asyncio.sleep(RECONNECT_SECONDS)
 
 
 def encode(wakeups: Sequence[Wakeup]) -> bytes:
-    """At most ``MAX_MESSAGE_BYTES``, or without the chunks."""
-    told = [
+    """One message: with the chunks if it is at most ``MAX_MESSAGE_BYTES`` long, else without."""
+    entries = [
         (wakeup.session_id, wakeup.last_index, wakeup.chunks, wakeup.opened_at and wakeup.opened_at.isoformat())
         for wakeup in wakeups
     ]
-    message = json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()
+    message = json.dumps(entries, ensure_ascii=False, separators=(",", ":")).encode()
     if len(message) <= MAX_MESSAGE_BYTES:
         return message
     return json.dumps([(wakeup.session_id, wakeup.last_index, (), None) for wakeup in wakeups]).encode()
@@ -181,7 +186,7 @@ def transport() -> Transport:
 
 
 def publish(wakeups: Sequence[Wakeup]) -> None:
-    """Tell every hub. From any thread, after the commit, which must not look failed because of this: never raises."""
+    """Notify every hub, from any thread, after the commit. Never raises: the commit must not look failed."""
     try:
         transport().publish(wakeups)
     except Exception:

@@ -1,8 +1,8 @@
-"""Who watches a session in the admin, and whether they still may: asked for all watchers of a process together.
+"""Check again and again that whoever watches a session in the admin still may, for all watchers of a process together.
 
-An open WebSocket outlives the request that let it in. Its user may log out, change the password, be deactivated or lose
-the right meanwhile, in any process. So every ``LOOK_SECONDS`` two queries ask about all who watch here. Between them a
-watcher costs an entry in a dictionary.
+An open WebSocket outlives the request that opened it. Meanwhile its user may log out, change the password, be
+deactivated or lose the permission, in any process. So every ``LOOK_SECONDS`` two queries check all watchers of this
+process. Between two checks a watcher costs an entry in a dictionary.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ log = logging.getLogger(__name__)
 
 PERMISSION = "sessions_app.view_chatsession"
 LOOK_SECONDS = 2.0
-#: what one statement asks about
+#: log-ins that one statement checks
 BATCH = 500
 
 
 class LogIn(NamedTuple):
-    """What lets a watcher in: the log-in behind the cookie, and its user as they were then."""
+    """What a watcher was let in by: the log-in of its cookie, and the user as it was then."""
 
     session_key: str
     user_id: int
-    #: another one once the password has been changed
+    #: differs once the password has been changed
     user_hash: str
-    #: a permission that the watched session takes besides ``PERMISSION``; "" for none
+    #: a permission that the watched session needs besides ``PERMISSION``; "" for none
     also: str = ""
 
 
 def log_in_of(scope: dict[str, Any]) -> LogIn | None:
-    """The log-in of a connection that ``AuthMiddlewareStack`` has looked at; None when there is none."""
+    """The log-in of a connection, set by ``AuthMiddlewareStack``; None when there is none."""
     user, session = scope.get("user"), scope.get("session")
     if session is None or not isinstance(user, User):
         return None
@@ -52,9 +52,9 @@ def log_in_of(scope: dict[str, Any]) -> LogIn | None:
 
 
 def those_who_may_watch(log_ins: Collection[LogIn]) -> set[LogIn]:
-    """The log-ins that last, of active members of the staff who may view sessions, and what each watches.
+    """Which of these log-ins are still valid, and of active staff with the permissions for what they watch.
 
-    Two queries for each ``BATCH``, and one for each further permission.
+    Takes two queries for each ``BATCH``, and one for each further permission.
     """
     allowed: set[LogIn] = set()
     remaining = iter(log_ins)
@@ -87,7 +87,7 @@ def _others(log_ins: Collection[LogIn]) -> set[str]:
 
 
 class Watchers:
-    """Those of one event loop. It looks after them while there are any."""
+    """The watchers of one event loop. Its task runs while there are any."""
 
     def __init__(self) -> None:
         self._ends: dict[object, tuple[LogIn, Callable[[], None]]] = {}
@@ -95,7 +95,7 @@ class Watchers:
 
     @contextlib.contextmanager
     def watching(self, log_in: LogIn, end: Callable[[], None]) -> Iterator[None]:
-        """Inside, ``end`` is called, once and on this loop, when the log-in does not suffice any more."""
+        """While in this context, ``end`` is called once, on this loop, when the log-in is no longer sufficient."""
         watcher = object()
         self._ends[watcher] = (log_in, end)
         if self._task is None or self._task.done():
@@ -115,7 +115,7 @@ class Watchers:
             try:
                 allowed = await in_db(those_who_may_watch, log_ins)
             except Error as exc:
-                log.warning("whether watchers may still watch could not be read and is tried again: %s", exc)
+                log.warning("the permissions of watchers could not be read; they are checked again: %s", exc)
                 continue
             for watcher, (log_in, end) in list(self._ends.items()):
                 if log_in in log_ins and log_in not in allowed:
@@ -127,5 +127,5 @@ _watchers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Watchers] = weak
 
 
 def watchers() -> Watchers:
-    """Those of the running event loop."""
+    """The watchers of the running event loop."""
     return _watchers.setdefault(asyncio.get_running_loop(), Watchers())

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from django.db import InterfaceError, OperationalError
 
 from sessions_app.db import release_connections
-from sessions_app.hub import PAGE_CHUNKS
 from sessions_app.models import ChatSession, Chunk, Delta, is_terminal
+from sessions_app.store.listening import PAGE_CHUNKS
 from sessions_app.transcript import shown
 
 #: between two looks at a session that says nothing

@@ -15,12 +15,14 @@ from django.conf import settings
 from django.db import OperationalError
 from django.utils import timezone
 
-from sessions_app import hub, wakeups
+from sessions_app import hub, wakeups, waking
 from sessions_app.db import in_db
-from sessions_app.hub import BUFFER_CHUNKS, PAGE_CHUNKS, Hub, SessionGone
+from sessions_app.hub import Hub, SessionGone
+from sessions_app.listener import BUFFER_CHUNKS, Listener
 from sessions_app.models import ChatSession, Chunk, Delta, Presence
-from sessions_app.store import appending, sweeper
+from sessions_app.store import appending, listening, sweeper
 from sessions_app.store.appending import Append, Closing, Piece
+from sessions_app.store.listening import PAGE_CHUNKS
 from sessions_app.wakeups import InProcessTransport, Receiver, RedisTransport, StreamChunk, Wakeup
 from tests import services
 from tests.db.session_states import claimed, completed, open_session, say, text
@@ -89,7 +91,7 @@ def use_transport(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[wakeups
 
 @pytest.fixture
 def no_polls(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is heard was told by a wake-up."""
+    """Listeners are notified by wake-ups alone."""
     monkeypatch.setattr(settings, "HUB_POLL_SECONDS", 1000.0)
 
 
@@ -102,8 +104,8 @@ def pages_read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         read.append(session_id)
         return read_page(session_id, after)
 
-    read_page = hub.read_page
-    monkeypatch.setattr(hub, "read_page", counted)
+    read_page = listening.read_page
+    monkeypatch.setattr(listening, "read_page", counted)
     return read
 
 
@@ -120,7 +122,7 @@ async def collect(batches: AsyncIterator[list[StreamChunk]]) -> list[int]:
 
 
 def follow(session: ChatSession, after: int = -1, *, at: Hub | None = None) -> AsyncIterator[list[StreamChunk]]:
-    return (at or Hub()).follow(session.pk, after, idle_seconds=NEVER_IDLE, opened_at=session.created_at)
+    return (at or Hub()).follow(session, after, idle_seconds=NEVER_IDLE)
 
 
 async def until(fact: Callable[[], object]) -> None:
@@ -244,8 +246,8 @@ def test_committed_chunks_are_sent_without_being_read_again(
     assert pages_read == [session.pk]
 
 
-async def hearing() -> Hub:
-    """A hub that hears wake-ups already."""
+async def subscribed() -> Hub:
+    """A hub that has subscribed to wake-ups."""
     shared = Hub()
     other = follow(await in_db(open_session), at=shared)
     await anext(other)
@@ -254,23 +256,13 @@ async def hearing() -> Hub:
     return shared
 
 
-def follow_new(session: ChatSession, shared: Hub) -> AsyncIterator[list[StreamChunk]]:
-    return shared.follow(
-        session.pk,
-        -1,
-        idle_seconds=NEVER_IDLE,
-        opened_at=session.created_at,
-        silent_since=session.silent_since,
-    )
-
-
-def test_a_new_session_is_not_read_where_wake_ups_are_heard(
+def test_a_session_that_was_created_after_the_hub_subscribed_is_not_read(
     use_transport: Callable[[wakeups.Transport], None], no_polls: None, pages_read: list[str]
 ) -> None:
     async def main() -> None:
-        shared = await hearing()
+        shared = await subscribed()
         session = await in_db(open_session)
-        following = asyncio.create_task(collect(follow_new(session, shared)))
+        following = asyncio.create_task(collect(follow(session, at=shared)))
         await until(lambda: shared.open_streams)
         last = await in_db(write_all, await in_db(claimed, session), 10)
         assert await following == list(range(last + 1))
@@ -306,7 +298,7 @@ def test_wake_ups_that_are_recorded_and_sent_again_put_nothing_into_a_later_sess
         batches = follow(second)
         seen = list(await anext(batches))
         hearing = asyncio.ensure_future(anext(batches))
-        # The hub has subscribed, and hears it all before the second session says a word.
+        # The hub has subscribed, and receives all of it before the second session writes a chunk.
         await until(lambda: client.publish(transport.channel, messages[0]))
         for message in messages:
             client.publish(transport.channel, message)
@@ -343,54 +335,69 @@ def test_chunks_of_a_wake_up_that_does_not_say_whose_they_are_are_read_from_the_
     run(main)
 
 
-def test_a_wake_up_that_is_sent_again_does_not_hide_what_was_told_since() -> None:
-    shared = Hub()
-    for last_index in (3, 7, 3):
-        shared.hear([Wakeup("s", last_index)])
-    assert shared._told["s"] == 7
-
-
 @pytest.mark.parametrize("commits", [0, 3])
 def test_what_a_new_session_said_before_its_listener_came_is_not_lost(
     use_transport: Callable[[wakeups.Transport], None], no_polls: None, commits: int
 ) -> None:
     async def main() -> None:
-        shared = await hearing()
+        shared = await subscribed()
         session = await in_db(open_session)
         # Committed and told between the opening and the listening, the end included.
         last = await in_db(write_all, await in_db(claimed, session), commits)
         await asyncio.sleep(0.05)
-        assert await collect(follow_new(session, shared)) == list(range(last + 1))
+        assert await collect(follow(session, at=shared)) == list(range(last + 1))
 
     run(main)
 
 
-def test_a_new_session_is_read_where_no_wake_up_would_have_been_heard(
+def test_a_session_that_was_created_before_the_hub_subscribed_is_read(
     use_transport: Callable[[wakeups.Transport], None], no_polls: None
 ) -> None:
     session = open_session()
     last = write_all(claimed(session), 3)
-    assert run(lambda: collect(follow_new(session, Hub()))) == list(range(last + 1))
+    assert run(lambda: collect(follow(session))) == list(range(last + 1))
 
 
-def test_a_new_session_that_spoke_before_the_hub_heard_is_read(
+def test_a_session_with_chunks_from_before_the_hub_subscribed_is_read(
     use_transport: Callable[[wakeups.Transport], None], no_polls: None
 ) -> None:
     async def main() -> None:
         session = await in_db(open_session)
         last = await in_db(write_all, await in_db(claimed, session), 3)
-        shared = await hearing()
-        assert await collect(follow_new(session, shared)) == list(range(last + 1))
+        shared = await subscribed()
+        assert await collect(follow(session, at=shared)) == list(range(last + 1))
 
     run(main)
 
 
-def test_of_many_sessions_told_of_the_latest_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub, "TOLD_SESSIONS", 3)
-    shared = Hub()
-    for n in (*range(5), 3):
-        shared.hear([Wakeup(f"s{n}", n)])
-    assert dict(shared._told) == {"s2": 2, "s4": 4, "s3": 3}
+def test_a_row_that_says_more_than_the_wake_ups_is_read_at_once(
+    use_transport: Callable[[wakeups.Transport], None], no_polls: None
+) -> None:
+    use_transport(FaultyTransport(FAULTS["all are lost"]))
+
+    async def main() -> None:
+        shared = await subscribed()
+        session = await in_db(open_session)
+        last = await in_db(write_all, await in_db(claimed, session), 3)
+        await in_db(session.refresh_from_db)
+        assert await collect(follow(session, at=shared)) == list(range(last + 1))
+
+    run(main)
+
+
+def test_an_old_row_and_lost_wake_ups_only_delay_a_listener_to_the_next_poll(
+    use_transport: Callable[[wakeups.Transport], None],
+) -> None:
+    use_transport(FaultyTransport(FAULTS["all are lost"]))
+
+    async def main() -> None:
+        shared = await subscribed()
+        session = await in_db(open_session)
+        last = await in_db(write_all, await in_db(claimed, session), 3)
+        assert session.next_index == 1
+        assert await collect(follow(session, at=shared)) == list(range(last + 1))
+
+    run(main)
 
 
 def test_late_listeners_get_it_all(use_transport: Callable[[wakeups.Transport], None]) -> None:
@@ -457,7 +464,7 @@ def test_a_database_that_is_away_for_a_while_delays_and_loses_nothing(
     use_transport(FaultyTransport(FAULTS["all are lost"]))
     session = claimed(open_session())
     failures = iter(range(3))
-    read = hub.read_last_indexes
+    read = listening.read_last_indexes
 
     def failing(session_ids: Sequence[str]) -> dict[str, int]:
         if next(failures, None) is not None:
@@ -467,7 +474,7 @@ def test_a_database_that_is_away_for_a_while_delays_and_loses_nothing(
     async def main() -> None:
         batches = follow(session)
         await anext(batches)
-        monkeypatch.setattr(hub, "read_last_indexes", failing)
+        monkeypatch.setattr(listening, "read_last_indexes", failing)
         following = asyncio.create_task(collect(batches))
         last = await in_db(write_all, session, 5)
         assert await following == list(range(1, last + 1))
@@ -485,7 +492,7 @@ def test_an_idle_session_gives_empty_batches_and_then_goes_on(
     session = claimed(open_session())
 
     async def main() -> None:
-        batches = Hub().follow(session.pk, 0, idle_seconds=0.02)
+        batches = Hub().follow(session, 0, idle_seconds=0.02)
         assert [await anext(batches) for _ in range(3)] == [[], [], []]
         await in_db(write, session, 1, closing=Closing())
         assert await collect(batches) == [1, 2, 3, 4]
@@ -515,7 +522,7 @@ def end_without_telling(session: ChatSession) -> None:
 def test_a_session_that_was_never_there_is_gone() -> None:
     async def main() -> None:
         with pytest.raises(SessionGone):
-            await collect(Hub().follow("none", -1, idle_seconds=NEVER_IDLE))
+            await collect(follow(ChatSession(id="none")))
 
     run(main)
 
@@ -526,7 +533,7 @@ def test_a_stream_never_goes_on_behind_chunks_that_were_removed() -> None:
     write(session, 20, closing=Closing())
 
     async def main() -> None:
-        batches = Hub().follow(session.pk, 3, idle_seconds=NEVER_IDLE)
+        batches = follow(session, 3)
         await in_db(lambda: Chunk.objects.filter(session=session, index__lt=10).delete())
         with pytest.raises(SessionGone):
             await collect(batches)
@@ -597,7 +604,7 @@ def test_each_caller_is_counted_for_its_own_listeners() -> None:
     async def main() -> None:
         shared = Hub()
         readers = [
-            asyncio.create_task(collect(shared.follow(session.pk, -1, idle_seconds=NEVER_IDLE, caller=caller)))
+            asyncio.create_task(collect(shared.follow(session, -1, idle_seconds=NEVER_IDLE, caller=caller)))
             for caller in ("a", "a", "b")
         ]
         await until(lambda: shared.open_streams == 3)
@@ -618,12 +625,12 @@ def test_everybody_in_a_crowd_gets_every_chunk_once(use_transport: Callable[[wak
 
     async def main() -> None:
         shared = Hub()
-        count = 4 * hub.CROWD_WAKES
+        count = 4 * waking.CROWD_WAKES
         readers = [asyncio.create_task(collect(follow(session, at=shared))) for _ in range(count)]
         await until(lambda: shared.open_streams == count)
         last = await in_db(write_all, session, 20)
         assert await asyncio.gather(*readers) == [list(range(last + 1))] * count
-        assert not shared._due
+        assert not shared._waker._due
 
     run(main)
 
@@ -631,12 +638,12 @@ def test_everybody_in_a_crowd_gets_every_chunk_once(use_transport: Callable[[wak
 def test_a_crowd_is_woken_a_few_at_a_time_and_others_at_once(
     use_transport: Callable[[wakeups.Transport], None], no_polls: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub, "CROWD_PAUSE_SECONDS", 1000.0)
+    monkeypatch.setattr(waking, "CROWD_PAUSE_SECONDS", 1000.0)
     crowded, alone = claimed(open_session()), claimed(open_session())
 
     async def main() -> None:
-        shared = await hearing()
-        crowd = [follow(crowded, at=shared) for _ in range(2 * hub.CROWD_WAKES)]
+        shared = await subscribed()
+        crowd = [follow(crowded, at=shared) for _ in range(2 * waking.CROWD_WAKES)]
         other = follow(alone, at=shared)
         for stream in [*crowd, other]:
             await anext(stream)
@@ -645,13 +652,13 @@ def test_a_crowd_is_woken_a_few_at_a_time_and_others_at_once(
         for session in (crowded, alone):
             await in_db(say, session, text("a"))
         await until(lambda: reading[-1].done())
-        await until(lambda: sum(task.done() for task in reading[:-1]) == hub.CROWD_WAKES)
+        await until(lambda: sum(task.done() for task in reading[:-1]) == waking.CROWD_WAKES)
         # Those who wait get all that was said meanwhile in one piece.
         await in_db(say, crowded, text("b"))
-        monkeypatch.setattr(hub, "CROWD_PAUSE_SECONDS", 0.0)
-        shared._wake_some()
+        monkeypatch.setattr(waking, "CROWD_PAUSE_SECONDS", 0.0)
+        shared._waker._wake_some()
         batches = [await task for task in reading[:-1]]
-        assert sorted(len(batch) for batch in batches) == [1] * hub.CROWD_WAKES + [2] * hub.CROWD_WAKES
+        assert sorted(len(batch) for batch in batches) == [1] * waking.CROWD_WAKES + [2] * waking.CROWD_WAKES
         for stream in [*crowd, other]:
             await stream.aclose()  # type: ignore[attr-defined]
 
@@ -660,16 +667,16 @@ def test_a_crowd_is_woken_a_few_at_a_time_and_others_at_once(
 
 def test_one_of_a_crowd_that_leaves_before_its_turn_is_not_woken() -> None:
     async def main() -> None:
-        shared = Hub()
-        listeners = [hub.Listener(0) for _ in range(30)]
-        shared._listeners["s"] = set(listeners)
-        shared.hear([Wakeup("s", 1)])
-        shared._wake_some()
+        waker = waking.Waker()
+        listeners = [Listener("s", timezone.now(), 0) for _ in range(waking.CROWD_WAKES + 2)]
+        for listener in listeners:
+            waker.wake(listener, among=len(listeners))
+        waker._wake_some()
         waiting = [listener for listener in listeners if not listener.woken.is_set()]
-        assert waiting
-        shared._forget("s", waiting[0])
-        shared._wake_some()
-        assert not waiting[0].woken.is_set()
+        assert len(waiting) == 2
+        waker.forget(waiting[0])
+        waker._wake_some()
+        assert [listener.woken.is_set() for listener in waiting] == [False, True]
 
     run(main)
 
@@ -693,7 +700,7 @@ def test_a_task_of_the_hub_that_failed_is_started_again_for_the_next_listener(
     use_transport: Callable[[wakeups.Transport], None],
 ) -> None:
     class Failing(InProcessTransport):
-        async def receive(self, receiver: Receiver) -> None:
+        async def receive(self, receiver: Receiver, subscribed: Callable[[], None] = lambda: None) -> None:
             raise RuntimeError
 
     session = claimed(open_session())
@@ -753,14 +760,14 @@ def test_who_is_listened_to_is_written_down_again_and_again() -> None:
 def test_presence_is_written_in_one_statement_however_many_listen() -> None:
     session_ids = [open_session().pk for _ in range(30)]
     Presence.objects.all().delete()
-    hub.write_presence([*session_ids, "none"])
+    listening.write_presence([*session_ids, "none"])
     assert set(Presence.objects.values_list("pk", flat=True)) == set(session_ids)
-    hub.write_presence(session_ids)
+    listening.write_presence(session_ids)
     assert Presence.objects.count() == 30
 
 
 def test_an_expired_session_has_no_listeners() -> None:
     session = completed()
     sweeper.expire(session.pk)
-    hub.write_presence([session.pk])
+    listening.write_presence([session.pk])
     assert not Presence.objects.exists()

@@ -194,7 +194,7 @@ def test_a_listener_counts_while_it_listens_and_a_gap_when_it_reads_one(monkeypa
     session = claimed(open_session())
 
     async def listen() -> list[float]:
-        following = hub.Hub().follow(session.pk, -1, idle_seconds=1000, opened_at=session.created_at)
+        following = hub.Hub().follow(session, -1, idle_seconds=1000)
         seen = []
         async for batch in following:
             seen.append(scrape()["sambung:listeners"])

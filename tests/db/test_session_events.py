@@ -12,11 +12,11 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from sessions_app import hub as hub_module
 from sessions_app.db import in_db
-from sessions_app.hub import Resume, hub, write_resumes
+from sessions_app.hub import hub
 from sessions_app.models import ChatSession, SessionEvent
-from sessions_app.store import sweeper, transitions
+from sessions_app.store import listening, sweeper, transitions
+from sessions_app.store.listening import Resume, write_resumes
 from tests.db.session_states import WORKER, claimed, completed, lapse, open_session
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -91,7 +91,7 @@ def test_many_resumes_of_many_sessions_take_three_statements() -> None:
 
 
 def test_a_client_that_reconnects_for_ever_fills_no_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub_module, "MAX_RESUMES_OF_SESSION", 5)
+    monkeypatch.setattr(listening, "MAX_RESUMES_OF_SESSION", 5)
     session, other = open_session(), open_session()
     for _ in range(4):
         write_resumes([resume(session)] * 3)
@@ -113,7 +113,7 @@ def test_the_hub_writes_resumes_also_when_nobody_listens_any_more(monkeypatch: p
     async def main() -> None:
         async with asyncio.timeout(20):
             hub().note_resume(session.pk, 2)
-            async for _ in hub().follow(session.pk, 2, idle_seconds=1.0):
+            async for _ in hub().follow(session, 2, idle_seconds=1.0):
                 pass
             while not await in_db(session.events.filter(kind=Kind.RESUMED).exists):  # noqa: ASYNC110  (a database)
                 await asyncio.sleep(0.01)
