@@ -61,8 +61,8 @@ class EngineSource(Protocol):
 
     def start(self, listener: SourceListener) -> None: ...
 
-    def try_again(self) -> None:
-        """Try at once to have an engine, if there is none. Fit for signal handlers: takes no lock and logs nothing."""
+    def reload(self) -> None:
+        """Try at once to get an engine, if there is none. Safe in a signal handler: takes no lock and logs nothing."""
         ...
 
 

@@ -40,7 +40,7 @@ WHOLE_PIXELS_OF_REQUEST = 2**22
 
 
 class LocalSource:
-    """Loads the model, and after a failure again at every ``try_again``."""
+    """Loads the model, and after a failure again at every ``reload``."""
 
     def __init__(self) -> None:
         # This queue and no event: putting into it takes no lock that an interrupted thread may hold.
@@ -53,7 +53,7 @@ class LocalSource:
         decoding_pool().start()
         threading.Thread(target=self._run, name="model-loader", daemon=True).start()
 
-    def try_again(self) -> None:
+    def reload(self) -> None:
         self._wishes.put(None)
 
     def _run(self) -> None:

@@ -1,7 +1,7 @@
-"""Celery's worker as a process of its own, built from the application.
+"""Run Celery's worker as a process, built from the application and not by Celery's command line.
 
-Not by Celery's command line: that one reads ``APP``, ``BROKER_URL``, ``LOADER``, ``WORKDIR`` and others from the
-environment, names that containers use for things of their own.
+The command line reads ``APP``, ``BROKER_URL``, ``LOADER``, ``WORKDIR`` and others from the environment, names that
+containers use for other things.
 """
 
 from __future__ import annotations
@@ -16,27 +16,28 @@ from django.conf import settings
 from inference.worker.hangup import on_hangup
 from inference.worker.lifecycle import this_worker
 from inference.worker.metrics import serve_metrics
+from inference.worker.stopping import FAILED
 
 
 class ModelProcess(CeleryWorker):
-    """Celery's signals, but SIGHUP: that one loads the model again, and does not start the process anew."""
+    """With Celery's signals except SIGHUP, which loads the model again and does not restart the process."""
 
     def install_platform_tweaks(self, worker: Any) -> None:
         super().install_platform_tweaks(worker)
-        on_hangup(this_worker().try_again)
+        on_hangup(this_worker().reload)
 
 
 def run_worker(name: str) -> int:
-    """Run until SIGTERM; the exit status. ``name`` is the node's, unique on this host.
+    """Run until SIGTERM, and return the exit status. ``name`` is the node's, unique on this host.
 
-    SIGTERM and the first SIGINT hand running sessions back, SIGHUP loads a model again that could not be loaded.
+    SIGTERM and the first SIGINT release the running sessions. SIGHUP loads a model again that could not be loaded.
     """
     app = current_app._get_current_object()
     app.finalize()
     app.set_current()
     app.set_default()
-    # Threads, because CUDA cannot be used after a fork, and because one model is shared by all of them. Celery's own
-    # time limits do not work in this pool; deadlines and cancels are kept by the loop.
+    # Threads, because CUDA cannot be used after a fork and because all tasks share one model. Celery's time limits do
+    # not work in this pool; the engine's loop keeps deadlines and cancels.
     worker = ModelProcess(
         app=app,
         hostname=f"{name}@{gethostname()}",
@@ -47,9 +48,9 @@ def run_worker(name: str) -> int:
         without_gossip=True,
         without_mingle=True,
         loglevel="WARNING",
-        # No banner: what it says of this worker, one line of the log says too.
+        # No banner: one line of the log says the same.
         quiet=True,
     )
     serve_metrics()
     worker.start()
-    return int(worker.exitcode or 0)
+    return FAILED if this_worker().has_failed else int(worker.exitcode or 0)

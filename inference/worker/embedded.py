@@ -1,6 +1,6 @@
 """Web and worker in one process: Daphne on the main thread, Celery's worker on another, an in-process broker between.
 
-What is queued in the broker dies with the process; the sessions are in the database, where the next one finds them.
+Messages in the broker are lost with the process. The sessions are in the database, where the next process finds them.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from django.conf import settings
 
 from inference.worker.hangup import on_hangup
 from inference.worker.lifecycle import this_worker
-from inference.worker.stopping import end_by_force
+from inference.worker.stopping import FAILED, end_by_force
 from sessions_app.web_server import run_web_server
 
 log = logging.getLogger(__name__)
 
 
-def serve(*, host: str, port: int, on_ready: Callable[[], None]) -> None:
-    """Run until SIGINT or SIGTERM; running sessions are handed back to the queue and go on at the next start.
+def serve(*, host: str, port: int, on_ready: Callable[[], None]) -> int:
+    """Run until SIGINT or SIGTERM, release the running sessions for the next start, and return the exit status.
 
     SIGHUP loads a model again that could not be loaded. ``on_ready`` is called when the server is about to listen.
     Raises ``PortTaken``.
     """
-    on_hangup(this_worker().try_again)
+    on_hangup(this_worker().reload)
     with contextlib.ExitStack() as running:
 
         def begin() -> None:
@@ -37,16 +37,17 @@ def serve(*, host: str, port: int, on_ready: Callable[[], None]) -> None:
             on_ready()
 
         run_web_server(host=host, port=port, on_ready=begin)
+    return FAILED if this_worker().has_failed else 0
 
 
 @contextlib.contextmanager
 def _celery_thread() -> Iterator[None]:
     app = current_app._get_current_object()
-    # Without these three, tasks are received by the controller and silently never run.
+    # Without these three the controller receives tasks and silently never runs them.
     app.finalize()
     app.set_current()
     app.set_default()
-    # It sends worker_init now and worker_shutdown at its end: by them `inference.tasks` starts and stops the model.
+    # It sends worker_init now and worker_shutdown at its end, on which `inference.tasks` starts and stops the worker.
     controller = WorkController(
         app=app,
         pool_cls="threads",
@@ -61,10 +62,10 @@ def _celery_thread() -> Iterator[None]:
     try:
         yield
     finally:
-        log.info("stopping: running sessions are handed back")
+        log.info("stopping: running sessions are released")
         this_worker().drain()
         end_by_force(settings.WORKER_STOP_SECONDS)
-        # As Celery's own signal handlers do; the consumer looks at it twice a second.
+        # As Celery's signal handlers do. The consumer checks it twice a second.
         state.should_stop = os.EX_OK
         thread.join(this_worker().seconds_left)
         state.should_stop = None

@@ -1,4 +1,4 @@
-"""SIGHUP as the wish to try again, and still as the end of a server whose terminal was closed."""
+"""SIGHUP as a reload request, and still as the end of a server whose terminal was closed."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 
-def on_hangup(try_again: Callable[[], None]) -> None:
-    """Call ``try_again`` at every SIGHUP. For the main thread; ``try_again`` may interrupt it anywhere.
+def on_hangup(reload: Callable[[], None]) -> None:
+    """Call ``reload`` at every SIGHUP. Must be called on the main thread, which ``reload`` may interrupt anywhere.
 
-    A terminal that is closed sends the same signal: a server that began in one, and was not told to outlive it (nohup),
-    stops then as by SIGTERM.
+    A closed terminal sends the same signal. A server that was started in one, without nohup, stops then as by SIGTERM.
     """
     stays = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     dies_with_terminal = not stays and _has_terminal()
@@ -21,7 +20,7 @@ def on_hangup(try_again: Callable[[], None]) -> None:
         if dies_with_terminal and not _has_terminal():
             signal.raise_signal(signal.SIGTERM)
         else:
-            try_again()
+            reload()
 
     signal.signal(signal.SIGHUP, hang_up)
 

@@ -1,6 +1,6 @@
-"""A worker process's life: get an engine in the background, report to the database, run sessions, hand them back.
+"""The life of a worker: get an engine in the background, report to the database, run sessions, release them.
 
-One of these a process, under Celery (``inference.tasks``) or beside the web server (``inference.worker.embedded``).
+A process has one worker, under Celery (``inference.tasks``) or beside the web server (``inference.worker.embedded``).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import gc
 import logging
 import os
 import secrets
+import signal
 import socket
 import threading
 import time
@@ -27,6 +28,7 @@ from inference.worker.chunk_writer import ChunkWriter
 from inference.worker.load import LoadReader
 from inference.worker.queue_watch import QueueWatch
 from inference.worker.refusals import refuse_queued
+from inference.worker.side_threads import SideThreads
 from sessions_app.db import release_connections
 from sessions_app.history import counting
 from sessions_app.history.writer import start_writing, stop_writing
@@ -36,34 +38,36 @@ from sessions_app.turns import Slot
 
 log = logging.getLogger(__name__)
 
-#: outside of a stop, how long a session that the engine gave up may take to be handed back
-HAND_BACK_SECONDS = 5.0
-#: rows of workers that went without a word are removed after a day
+#: outside of a stop, how long the release of a session that the engine gave up may take
+RELEASE_SECONDS = 5.0
+#: rows of workers without a heartbeat are removed after a day
 FORGET_SECONDS = 86_400
-#: progress comes fast; the row is written at most so often
+#: between two writes of the row at least: progress of the loading comes fast
 ROW_SECONDS = 0.2
 
 
 class Worker:
-    """The engine, the writer and the reports of this process."""
+    """The engine, the chunk writer and the side threads of this process."""
 
     def __init__(self) -> None:
         self.name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
         self.writer = ChunkWriter()
-        #: set while there is an engine, or the certainty that there is none
+        #: set once it is known whether there is an engine: it is there, or it could not be loaded
         self.settled = threading.Event()
-        #: set when this process hands its sessions back
+        #: set when this process stops and releases its sessions
         self.draining = threading.Event()
         self.load_error: str | None = None
-        #: one for each session that may run here; whoever runs one holds one, and claims only then
+        #: set when a side thread has ended too early, for which the process stops
+        self.has_failed = False
+        #: one for each session that may run here; it is held from before the claim to the end of the run
         self.slots = threading.BoundedSemaphore(settings.MAX_BATCH_SIZE)
-        #: beside these, when none of them is free
+        #: further slots, used while none of the others is free
         self.reserved = reserved_slots()
         self._stop_by: float | None = None
-        self._watch: QueueWatch | None = None
+        self._queue_watch: QueueWatch | None = None
         self._controller: Any = None
         self._has_left_queue = False
-        #: somebody wants it to take no more sessions; those that run go on
+        #: an operator has asked it to claim no more sessions; the running ones go on
         self._is_closed = False
         self._engine: SessionEngine | None = None
         self._source = engine_source()
@@ -92,31 +96,32 @@ class Worker:
 
     @property
     def has_engine(self) -> bool:
-        """Whether sessions may begin here: there is an engine, and nobody has asked to take no more."""
+        """Whether sessions may be claimed here: there is an engine, and no operator has asked for a drain."""
         return self.state == ModelWorker.State.READY and not self._is_closed
 
     def start(self, controller: Any, run: Callable[[Slot], None]) -> None:
-        """``controller`` is Celery's of this process, whose consumer leaves the queue while there is no engine.
+        """Start the side threads and get an engine.
 
-        ``run`` runs the session whose turn it is, in a slot that is taken already.
+        ``controller`` is Celery's: its consumer leaves the queue while there is no engine. ``run`` runs the session
+        whose turn it is, in a slot that is already taken.
         """
         self._controller = controller
-        self._watch = QueueWatch(self, run)
+        self._queue_watch = QueueWatch(self, run)
         name_worker(self.name)
         log.info(
             "worker %s of Sambung %s starts with the model %s", self.name, settings.VERSION, settings.SERVED_MODEL_NAME
         )
-        for thread in (self.writer, self._heart, self._sweeper, self._watch):
-            thread.start()
+        side_threads = (self.writer, self._heart, self._sweeper, self._queue_watch)
+        SideThreads(side_threads, stopping=self.draining, on_end=self._fail).start()
         start_writing()
         self._source.start(self)
 
-    def try_again(self) -> None:
-        """Load the model again, if it could not be loaded. Fit for signal handlers."""
-        self._source.try_again()
+    def reload(self) -> None:
+        """Load the model again, if it could not be loaded. Safe in a signal handler."""
+        self._source.reload()
 
     def drain(self) -> None:
-        """Stop taking sessions and make the running ones hand themselves back. Returns at once."""
+        """Claim no more sessions, and have the running ones released. Returns at once."""
         if self._stop_by is None:
             self._stop_by = time.monotonic() + settings.WORKER_STOP_SECONDS
         self.draining.set()
@@ -127,37 +132,42 @@ class Worker:
 
     @property
     def seconds_left(self) -> float:
-        """Of the time that a stop may take, all its steps together; a little when nobody has told this worker to."""
-        return HAND_BACK_SECONDS if self._stop_by is None else max(0.0, self._stop_by - time.monotonic())
+        """What is left of the time for all steps of a stop; outside of a stop, the time for one release."""
+        return RELEASE_SECONDS if self._stop_by is None else max(0.0, self._stop_by - time.monotonic())
 
     def stop(self) -> None:
-        """Drain, commit what is pending, say that this worker is gone. The broker's consumer has ended before."""
+        """Drain, commit what is pending, and write that this worker is gone. The broker's consumer has ended before."""
         self.drain()
-        if self._watch is not None:
-            self._watch.stop(self.seconds_left)
+        if self._queue_watch is not None:
+            self._queue_watch.stop(self.seconds_left)
         self.writer.stop(self.seconds_left)
         self._sweeper.stop(self.seconds_left)
         self._heart.join(self.seconds_left)
         stop_writing(self.seconds_left)
         log.info("worker %s has stopped", self.name)
 
-    # --- what the source says of the engine ---
+    def _fail(self) -> None:
+        """Stop the process as SIGTERM does, with an exit status that says that it failed."""
+        self.has_failed = True
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    # --- Called by the engine's source ---
 
     def engine_pending(self, progress: str) -> None:
         self._progress = progress[:255]
-        # In this order: whoever sees no error any more sees that nothing is settled.
+        # Clear ``settled`` before ``load_error``, or a task may see neither and claim.
         if not self.draining.is_set():
             self.settled.clear()
         self.load_error = None
         if self.draining.is_set():
-            # It began in between, and whoever waits must not wait for ever.
+            # The drain began in between, and a waiting task must not wait for ever.
             self.settled.set()
         self._changed.set()
 
     def engine_ready(self, engine: SessionEngine) -> None:
         self._engine = engine
-        # A full collection looks at all that torch and the model have made: 250 ms in which no thread runs, and any
-        # request with some ten thousand values sets one off. None of it will ever be garbage.
+        # A full collection scans every object of torch and the model. It takes 250 ms, in which no thread runs, and a
+        # request with ten thousand values sets one off. None of these objects will ever be garbage.
         gc.collect()
         gc.freeze()
         self._progress = ""
@@ -173,17 +183,21 @@ class Worker:
         self.settled.set()
         self._changed.set()
 
-    # --- the heartbeat ---
+    # --- The heartbeat ---
 
     def _beat(self) -> None:
-        while not self.draining.is_set():
-            self._changed.clear()
-            self._tolerantly(self._report)
-            if not self.draining.wait(ROW_SECONDS):
-                self._changed.wait(settings.WORKER_HEARTBEAT_SECONDS)
-        self._tolerantly(self._write_row)
+        try:
+            while not self.draining.is_set():
+                self._changed.clear()
+                self._unless_database_is_away(self._report)
+                if not self.draining.wait(ROW_SECONDS):
+                    self._changed.wait(settings.WORKER_HEARTBEAT_SECONDS)
+            self._unless_database_is_away(self._write_row)
+        except Exception:
+            # An error of ours, which every beat would repeat. ``SideThreads`` sees that this thread has ended.
+            log.exception("the heartbeat failed")
 
-    def _tolerantly(self, step: Callable[[], None]) -> None:
+    def _unless_database_is_away(self, step: Callable[[], None]) -> None:
         try:
             step()
         except DatabaseError as exc:
@@ -200,7 +214,7 @@ class Worker:
         self._join_or_leave_queue()
         if self.load_error is not None:
             refuse_queued(self.load_error)
-            self._hear_wish()
+            self._take_reload_request()
 
     def _write_row(self) -> None:
         row, _ = ModelWorker.objects.update_or_create(
@@ -221,15 +235,16 @@ class Worker:
             self._is_closed = row.drain
             log.info("worker %s takes %s sessions", self.name, "no more" if row.drain else "again")
 
-    def _hear_wish(self) -> None:
-        """Somebody may have asked in the admin that the model is loaded again."""
+    def _take_reload_request(self) -> None:
+        """Load the model again if an operator has asked for it."""
         if ModelWorker.objects.filter(pk=self.name, try_again=True).update(try_again=False):
-            self.try_again()
+            self.reload()
 
     def _join_or_leave_queue(self) -> None:
-        """Others may have the model: a worker without must not take their sessions and let them lie.
+        """Leave the queue while this worker cannot run sessions: it would take messages that others could use.
 
-        What is missing is seen at every beat: the consumer comes later than the worker, and anew with each connection.
+        This is checked at every beat, because the consumer starts later than the worker and is replaced with each
+        connection to the broker.
         """
         consumer = getattr(self._controller, "consumer", None)
         tasks = getattr(consumer, "task_consumer", None)
@@ -246,12 +261,12 @@ class Worker:
 
 
 def reserved_slots() -> dict[Slot, threading.BoundedSemaphore]:
-    """By what they are for: one of ``RESERVED_SLOTS`` for cards, the others for callers of whom nothing runs."""
+    """One of ``RESERVED_SLOTS`` for cards, the others for callers without a running session."""
     counts = {Slot.CARD: min(settings.RESERVED_SLOTS, 1), Slot.NEWCOMER: max(settings.RESERVED_SLOTS - 1, 0)}
     return {slot: threading.BoundedSemaphore(count) for slot, count in counts.items() if count}
 
 
 @functools.cache
 def this_worker() -> Worker:
-    """The worker of this process; made on the first call."""
+    """The worker of this process, made on the first call."""
     return Worker()

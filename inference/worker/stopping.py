@@ -1,4 +1,4 @@
-"""An end to stopping: what is not done in time is left to the lease of the sessions and to the next worker."""
+"""End a stop that takes too long. Sessions that were not released in time go on elsewhere when their lease expires."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from typing import NoReturn
 
 log = logging.getLogger(__name__)
 
-#: not everything was handed back
+#: exit status: a thread that the worker cannot do without has ended
+FAILED = 1
+#: exit status: not every session was released
 NOT_DONE = 1
-#: every step of a stop ends by itself within its time; this much later nothing is waited for any more
+#: after the time that all steps of a stop have together
 GRACE_SECONDS = 1.0
 
 
 def end_by_force(seconds: float) -> threading.Timer:
-    """End this process with exit status 1 after so many seconds, if it is still there.
+    """End this process with exit status ``NOT_DONE`` after this many seconds, if it still runs.
 
-    A driver, a broker or a database may hold any step of an orderly stop for longer than it promises. To be killed
-    costs nothing but time: the database refuses whatever a dead worker's number would still write.
+    A driver, a broker or a database may block any step of an orderly stop for longer than its time-out. Being killed
+    costs only time: whatever the dead worker had in flight is fenced.
     """
     timer = threading.Timer(seconds + GRACE_SECONDS, _end, [seconds])
     timer.daemon = True
@@ -30,10 +32,10 @@ def end_by_force(seconds: float) -> threading.Timer:
 
 
 def end_now(status: int) -> NoReturn:
-    """End this process when its stop is done, without taking the interpreter apart.
+    """End this process when its stop is done, without finalizing the interpreter.
 
-    Everything is committed and handed back by then. To free all that torch has loaded, object by object, took longer
-    than the whole stop: 20 seconds where other processes wanted the processors too.
+    Everything is committed and released by then. Freeing what torch has loaded, object by object, took longer than the
+    stop itself: 20 seconds on a machine with busy processors.
     """
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
@@ -43,5 +45,5 @@ def end_now(status: int) -> NoReturn:
 
 
 def _end(seconds: float) -> None:
-    log.error("not stopped after %g s: what still runs here goes on elsewhere when its lease ends", seconds)
+    log.error("not stopped after %g s: what still runs here goes on elsewhere when its lease expires", seconds)
     end_now(NOT_DONE)

@@ -39,7 +39,7 @@ class UpstreamSource:
         self._engine.start()
         self._engine.run(self._watch())
 
-    def try_again(self) -> None:
+    def reload(self) -> None:
         self._engine.call(self._wish.set)
 
     async def _watch(self) -> None:

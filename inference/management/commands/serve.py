@@ -70,11 +70,11 @@ class Command(BaseCommand):
         key = '-H "Authorization: Bearer $API_KEY" ' if settings.API_KEYS else ""
         welcome = WELCOME.format(version=settings.VERSION, base=base, extra=extra, key=key)
         try:
-            serve(host=host, port=port, on_ready=lambda: self.stdout.write(welcome))
+            status = serve(host=host, port=port, on_ready=lambda: self.stdout.write(welcome))
         except PortTaken as exc:
             raise CommandError(str(exc)) from exc
         self.stdout.write("Stopped.")
-        end_now(0)
+        end_now(status)
 
 
 def has_users() -> bool:

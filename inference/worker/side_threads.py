@@ -1,0 +1,41 @@
+"""Watch the threads that a worker cannot do without. When one ends by itself, the worker stops, and says so."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+
+log = logging.getLogger(__name__)
+
+#: between two looks at the threads
+LOOK_SECONDS = 1.0
+
+
+class SideThreads(threading.Thread):
+    """Starts these threads, and looks until ``stopping`` is set whether they are alive.
+
+    A worker without one of them does harm in silence. Without its heartbeat it runs sessions and counts as gone, and
+    without the chunk writer its sessions never end. Its supervisor starts a stopped worker again.
+    """
+
+    def __init__(
+        self, threads: Sequence[threading.Thread], *, stopping: threading.Event, on_end: Callable[[], None]
+    ) -> None:
+        """``on_end`` is called once, from this thread, when one of them has ended too early."""
+        super().__init__(name="side-threads", daemon=True)
+        self._threads = threads
+        self._stopping = stopping
+        self._on_end = on_end
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+        super().start()
+
+    def run(self) -> None:
+        while not self._stopping.wait(LOOK_SECONDS):
+            if ended := [thread.name for thread in self._threads if not thread.is_alive()]:
+                log.critical("this worker stops, because it cannot go on without: %s", ", ".join(ended))
+                self._on_end()
+                return
