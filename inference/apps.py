@@ -13,9 +13,10 @@ class InferenceConfig(AppConfig):
     def ready(self) -> None:
         from inference import checks  # noqa: F401  (registers the system checks)
         from inference.readiness import why_sessions_wait
-        from sessions_app import signals, waiting
+        from sessions_app import signals, thumbnails, waiting
 
         waiting.explained_by(why_sessions_wait)
+        thumbnails.made_by(_make_thumbnail)
         signals.web_server_starts.connect(_begin_decoding)
         signals.web_server_ended.connect(_end_decoding)
 
@@ -31,3 +32,15 @@ def _end_decoding(**kwargs: Any) -> None:
     from inference.media.decoding import decoding_pool
 
     decoding_pool().stop()
+
+
+def _make_thumbnail(kind: str, data: bytes, longest_side: int) -> bytes:
+    # As above.
+    from inference.errors import ApiError
+    from inference.media.decode import make_thumbnail
+    from sessions_app.thumbnails import NoThumbnail
+
+    try:
+        return make_thumbnail(kind, data, longest_side)
+    except ApiError as exc:
+        raise NoThumbnail from exc

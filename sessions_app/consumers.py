@@ -115,11 +115,11 @@ class SessionLiveView(AsyncJsonWebsocketConsumer):
         if session.expired_at is not None:
             return EXPIRED
         if not (session.is_finished and after >= session.next_index - 1):
-            await self.send_json({"state": session.state})
+            await self.send_json({"state": session.shown_state})
             session = await self._show_chunks(session, after)
         if session is None:
             return EXPIRED
-        await self.send_json({"state": session.state, "final": True})
+        await self.send_json({"state": session.shown_state, "final": True})
         return 1000
 
     async def _show_chunks(self, shown: ChatSession, cursor: int) -> ChatSession | None:
@@ -138,8 +138,8 @@ class SessionLiveView(AsyncJsonWebsocketConsumer):
                     return None
                 if session.is_finished and cursor >= session.next_index - 1:
                     return session
-                if session.state != shown.state and not session.is_finished:
-                    await self.send_json({"state": session.state})
+                if session.shown_state != shown.shown_state and not session.is_finished:
+                    await self.send_json({"state": session.shown_state})
                     shown = session
         return await in_db(read_session, shown.pk)
 
@@ -177,4 +177,5 @@ def _permission_of(session_id: str) -> str:
 
 def read_session(session_id: str) -> ChatSession | None:
     """The session with the columns that a live view needs besides its chunks, and no others."""
-    return ChatSession.objects.filter(pk=session_id).only("state", "expired_at", "next_index", "created_at").first()
+    columns = ("state", "cancel_requested_at", "expired_at", "next_index", "created_at")
+    return ChatSession.objects.filter(pk=session_id).only(*columns).first()

@@ -12,11 +12,18 @@ from sessions_app.callers import is_of_a_user
 from sessions_app.models import ChatSession
 
 _permissions: dict[str, str] = {}
+_media_permissions: dict[str, str] = {}
+
+VIEW_MEDIA = "sessions_app.view_sessionmedia"
 
 
-def keep_private(origin: str, permission: str) -> None:
-    """What sessions of ``origin`` are asked and say is only for those with ``permission``."""
+def keep_private(origin: str, permission: str, *, media_permission: str) -> None:
+    """What sessions of ``origin`` are asked and say is only for those with ``permission``.
+
+    Their pictures take ``media_permission`` besides.
+    """
     _permissions[origin] = permission
+    _media_permissions[origin] = media_permission
 
 
 def permission_for(origin: str) -> str:
@@ -33,3 +40,11 @@ def may_read(user: AbstractBaseUser | AnonymousUser, session: ChatSession) -> bo
     """Whether the user, who may view sessions, may also read what this one says."""
     permission = permission_for(session.origin)
     return not permission or (isinstance(user, PermissionsMixin) and user.has_perm(permission))
+
+
+def may_see_media(user: AbstractBaseUser | AnonymousUser, session: ChatSession) -> bool:
+    """Whether the user, who may view sessions, may also see the pictures and videos of this one."""
+    if not isinstance(user, PermissionsMixin) or not user.has_perm(VIEW_MEDIA):
+        return False
+    further = _media_permissions.get(session.origin, "")
+    return may_read(user, session) and (not further or user.has_perm(further))

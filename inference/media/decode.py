@@ -17,7 +17,7 @@ from PIL import Image
 from inference.engine.types import Video
 from inference.engine.vision import VisionSizes
 from inference.errors import Unavailable
-from inference.media import images, videos
+from inference.media import images, thumbnails, videos
 from inference.media.budget import RequestBudget
 from inference.media.decoding import WALL_FACTOR, decoding_pool
 from inference.media.formats.image import AVIF, HEIC, PNG, WEBP, format_of
@@ -61,6 +61,13 @@ def sample_video(data: bytes, sizes: VisionSizes | None = None) -> Video:
     with SharedPixels() as shared:
         placed, times = _wait(_submit_video(videos.place_video, data, None, pixels, sizes, shared.place))
         return Video(shared.pixels(placed), times)
+
+
+def make_thumbnail(kind: str, data: bytes, longest_side: int) -> bytes:
+    """A JPEG of an image, or of a video's first frame. For a thread that may wait."""
+    if kind == "image":
+        return _wait(submit_image(thumbnails.image_thumbnail, data, param=None, more=(longest_side,)))
+    return _wait(_submit_video(thumbnails.video_thumbnail, data, None, PIXELS_OF_CHECK, longest_side))
 
 
 def submit_image(

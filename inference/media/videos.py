@@ -144,6 +144,16 @@ def sample_video(
     return Video(frames=pixels[: len(times)], timestamps_seconds=times)
 
 
+def first_frame(data: bytes, limits: Limits, param: str | None) -> Image.Image:
+    """The first frame that the model sees, upright and reduced as ``sample_video`` reduces it. Raises as that does."""
+    with _frames(data, limits, param) as (film, frames):
+        for _, frame in frames:
+            columns, rows = _size(frame.width, frame.height, len(film.wanted), limits)
+            rgb = frame.to_ndarray(format="rgb24", width=columns, height=rows, interpolation=Interpolation.BICUBIC)
+            return Image.fromarray(np.ascontiguousarray(np.rot90(rgb, _quarter_turns(frame))))
+    raise _no_frames(param)
+
+
 @contextmanager
 def _frames(
     data: bytes,

@@ -87,18 +87,14 @@ def _explain(session: ChatSession, beside: Beside, user: Any) -> Iterator[str]:
         yield _("attempt %(number)d") % {"number": session.attempt}
 
 
-def tokens(session: ChatSession) -> str:
-    """Prompt → completion, so far while it runs, of how many it may have."""
-    most = beside_of(session).max_tokens
-    if session.is_finished:
-        said = "" if session.completion_tokens is None else count(session.completion_tokens)
-    else:
-        said = count(session.completion_tokens or 0)
-    if not said:
+def tokens_of(session: ChatSession, beside: Beside) -> str:
+    """What it has said, so far while it runs, of how many tokens it may have."""
+    said = session.completion_tokens
+    if said is None and session.is_finished:
         return NONE
-    if most is not None:
-        said = _("%(tokens)s of %(most)s") % {"tokens": said, "most": count(most)}
-    return said if session.prompt_tokens is None else f"{count(session.prompt_tokens)} → {said}"
+    if beside.max_tokens is None:
+        return count(said or 0)
+    return _("%(tokens)s of %(most)s") % {"tokens": count(said or 0), "most": count(beside.max_tokens)}
 
 
 def _number(text: Any) -> int | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
@@ -11,22 +12,19 @@ from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.shortcuts import get_object_or_404
-from django.urls import URLPattern, URLResolver, get_script_prefix, path, reverse
+from django.shortcuts import get_object_or_404, render
+from django.urls import URLPattern, URLResolver, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
-from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST
 
-from sessions_app import privacy, transcript
-from sessions_app.admin import facts, formatting, listing
+from sessions_app.admin import detail, facts, formatting, listing, media
 from sessions_app.admin.listing import beside_of
 from sessions_app.caller_filter import CallerFilter
-from sessions_app.models import SHOWN_STATES, ChatSession, SessionMedia
-from sessions_app.routing import LIVE_VIEW_PATH
+from sessions_app.models import SHOWN_STATES, ChatSession
 from sessions_app.store import transitions
 
 if TYPE_CHECKING:
@@ -35,19 +33,12 @@ else:
     SessionModelAdmin = admin.ModelAdmin
 
 SHORT_ID_CHARS = 11
-#: the only types that a browser may show from here; anything else is offered as a download
-SHOWN_CONTENT_TYPES = frozenset(
-    (
-        "image/png",
-        "image/jpeg",
-        "image/gif",
-        "image/webp",
-        "image/bmp",
-        "video/mp4",
-        "video/webm",
-        "video/quicktime",
-    )
-)
+
+
+def facts_view(request: HttpRequest, session_id: str) -> HttpResponse:
+    """The part of a session's page that changes while it runs."""
+    session: ChatSession = get_object_or_404(ChatSession.objects.defer("request"), pk=session_id)
+    return render(request, "admin/sessions_app/chatsession/live_part.html", detail.live_part(session))
 
 
 @admin.register(ChatSession)
@@ -99,10 +90,6 @@ class ChatSessionAdmin(SessionModelAdmin):
     def has_cancel_permission(self, request: HttpRequest) -> bool:
         return self.has_view_permission(request) and request.user.has_perm("sessions_app.cancel_chatsession")
 
-    def has_media_permission(self, request: HttpRequest) -> bool:
-        """Pictures may be of persons and their papers: they need a permission of their own."""
-        return self.has_view_permission(request) and request.user.has_perm("sessions_app.view_sessionmedia")
-
     def get_deleted_objects(
         self, objs: QuerySet[ChatSession] | Sequence[ChatSession], request: HttpRequest
     ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
@@ -129,15 +116,15 @@ class ChatSessionAdmin(SessionModelAdmin):
     def state_and_why(self, session: ChatSession) -> SafeString:
         """And below it what it waits for, or why it failed."""
         why = format_html_join("", '<span class="session-why">{}</span>', ((line,) for line in beside_of(session).why))
-        return format_html("{}{}", self.badge(session), why)
-
-    def badge(self, session: ChatSession) -> SafeString:
         state = session.shown_state
-        return format_html('<span class="session-badge session-badge-{}">{}</span>', state, SHOWN_STATES[state])
+        badge = format_html('<span class="session-badge session-badge-{}">{}</span>', state, SHOWN_STATES[state])
+        return format_html("{}{}", badge, why)
 
     @admin.display(description=_("Tokens"), ordering=listing.BY_TOKENS)
     def tokens(self, session: ChatSession) -> str:
-        return listing.tokens(session)
+        """Prompt → completion."""
+        said = listing.tokens_of(session, beside_of(session))
+        return said if session.prompt_tokens is None else f"{formatting.count(session.prompt_tokens)} → {said}"
 
     @admin.display(description=_("Tok/s"), ordering=listing.BY_SPEED)
     def speed(self, session: ChatSession) -> str:
@@ -215,11 +202,30 @@ class ChatSessionAdmin(SessionModelAdmin):
             ),
             path(
                 "<str:session_id>/media/<int:position>/",
-                view(self.media_view),
+                view(self._for_viewers(media.original)),
                 name="sessions_app_chatsession_media",
+            ),
+            path(
+                "<str:session_id>/media/<int:position>/thumbnail/",
+                view(self._for_viewers(media.thumbnail)),
+                name="sessions_app_chatsession_thumbnail",
+            ),
+            path(
+                "<str:session_id>/facts/",
+                view(self._for_viewers(facts_view)),
+                name="sessions_app_chatsession_facts",
             ),
             *super().get_urls(),
         ]
+
+    def _for_viewers(self, view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+        @functools.wraps(view)
+        def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+            if not self.has_view_permission(request):
+                raise PermissionDenied
+            return view(request, *args, **kwargs)
+
+        return answer
 
     def render_change_form(
         self,
@@ -231,61 +237,6 @@ class ChatSessionAdmin(SessionModelAdmin):
         obj: ChatSession | None = None,
     ) -> HttpResponse:
         if obj is not None:
-            context |= self._detail(request, obj)
+            context |= detail.whole_page(obj, request.user)
+            context["may_cancel"] = self.has_cancel_permission(request) and not obj.is_finished
         return super().render_change_form(request, context, add, change, form_url, obj)
-
-    def _detail(self, request: HttpRequest, session: ChatSession) -> dict[str, Any]:
-        may_read = privacy.may_read(request.user, session)
-        media = list(session.media.defer("data")) if may_read else []
-        answer = transcript.read_answer(session.pk) if may_read else transcript.Answer()
-        chunks_url = ""
-        if answer.last_index >= 0 and request.user.has_perm("sessions_app.view_chunk"):
-            query = urlencode({"session__id__exact": session.pk})
-            chunks_url = f"{reverse('admin:sessions_app_chunk_changelist')}?{query}"
-        return {
-            "subtitle": None,  # the page's head says the id
-            "session": session,
-            "badge": self.badge(session),
-            "fact_groups": facts.facts_of(session),
-            "may_read": may_read,
-            "question": transcript.read_question(session.request if may_read else {}, media),
-            "answer": answer,
-            "chunks_url": chunks_url,
-            "may_see_media": self.has_media_permission(request),
-            "may_cancel": self.has_cancel_permission(request) and not session.is_finished,
-            "texts": {
-                "states": {state: str(label) for state, label in SHOWN_STATES.items()},
-                "live": gettext("Live."),
-                "ended": gettext("It has ended. Reload the page to see how."),
-                "broken": gettext("The connection broke. It is being restored."),
-                "copied": gettext("Copied"),
-            },
-            "live": may_read
-            and {
-                "path": get_script_prefix() + LIVE_VIEW_PATH.format(session_id=session.pk),
-                "after": answer.last_index,
-            },
-        }
-
-    def media_view(self, request: HttpRequest, session_id: str, position: int) -> HttpResponse:
-        """One image or video of the request, as it was sent."""
-        if not self.has_media_permission(request):
-            raise PermissionDenied
-        media = get_object_or_404(
-            SessionMedia.objects.select_related("session"), session_id=session_id, position=position
-        )
-        if not privacy.may_read(request.user, media.session):
-            raise PermissionDenied
-        is_shown = media.content_type in SHOWN_CONTENT_TYPES
-        response = HttpResponse(
-            bytes(media.data), content_type=media.content_type if is_shown else "application/octet-stream"
-        )
-        response.headers["Cache-Control"] = "no-store, private"
-        # The bytes came from outside: nothing in them may run with the admin's origin.
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        response.headers["Content-Security-Policy"] = (
-            "default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'"
-        )
-        if not is_shown:
-            response.headers["Content-Disposition"] = f'attachment; filename="{media.kind}-{position}"'
-        return response

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import re
 
 import pytest
@@ -276,7 +277,7 @@ def test_the_detail_page_shows_facts_and_transcript(operator: Client) -> None:
     page = read(operator, detail(session))
     for shown in (session.pk, "req_1", "gpu-host:4711:abc", "What is on the table?", "Let me look.", "A blue plate."):
         assert shown in page
-    assert f'<img src="{media_url(session)}"' in page
+    assert f'<img src="{media_url(session)}thumbnail/"' in page
     assert "&quot;seed&quot;: 42" in page
     assert 'id="session-live"' not in page
 
@@ -311,7 +312,8 @@ def test_an_unfinished_session_carries_what_the_live_view_needs(viewer: Client) 
     session = claimed(open_session())
     say(session, text("A "), text("plate"))
     page = read(viewer, detail(session))
-    assert f'{{"path": "/ws/admin/sessions/{session.pk}/", "after": 2}}' in page
+    live = {"facts": f"{LIST}{session.pk}/facts/", "path": f"/ws/admin/sessions/{session.pk}/", "after": 2}
+    assert json.dumps(live) in page
     assert "prevents automatic cancellation" in page
     assert "A plate" in page
 
@@ -345,12 +347,13 @@ def test_a_request_of_another_shape_is_shown_as_json(viewer: Client, request_jso
     read(viewer, detail(session))
 
 
-def test_the_transcript_of_a_long_answer_takes_one_query_for_its_chunks(viewer: Client) -> None:
+def test_the_transcript_and_the_pace_of_a_long_answer_take_a_query_each_for_its_chunks(viewer: Client) -> None:
     session = claimed(open_session())
     say(session, *(text(f"{number} ") for number in range(3000)))
     with CaptureQueriesContext(connection) as queries:
         page = read(viewer, detail(session))
-    assert len([query for query in queries if "sessions_app_chunk" in query["sql"]]) == 1
+    assert len([query for query in queries if 'FROM "sessions_app_chunk"' in query["sql"]]) == 1
+    assert len([query for query in queries if "FROM sessions_app_chunk" in query["sql"]]) == 1
     assert "0 1 2 3 " in page
     assert "2998 2999 " in page
 
@@ -361,8 +364,14 @@ def test_the_transcript_of_a_long_answer_takes_one_query_for_its_chunks(viewer: 
 def test_each_image_and_video_part_shows_the_media_at_its_place(operator: Client) -> None:
     video = opening.NewMedia("video", "video/mp4", "0" * 64, b"not really a video")
     session = completed(media=[png(), video, png()])
-    shown = re.findall(r'<(img|video) src="([^"]+)"', read(operator, detail(session)))
-    assert shown == [("img", media_url(session)), ("video", media_url(session, 1)), ("img", media_url(session, 2))]
+    page = read(operator, detail(session))
+    shown = re.findall(r'<a href="([^"]+)"><img src="([^"]+)" alt="([^"]+)"', page)
+    assert shown == [
+        (media_url(session, position), f"{media_url(session, position)}thumbnail/", alt)
+        for position, alt in enumerate(
+            ("Image 1 of the request", "First frame of video 2 of the request", "Image 3 of the request")
+        )
+    ]
 
 
 def test_media_that_were_removed_are_said_to_be_missing(operator: Client) -> None:

@@ -332,6 +332,18 @@ def test_a_page_of_the_servers_own_is_let_in(
     run(main)
 
 
+def test_a_session_that_is_being_cancelled_says_so(cookie: str) -> None:
+    session = claimed(open_session())
+    transitions.request_cancel(session.pk)
+
+    async def main() -> None:
+        watcher = await opened(session.pk, cookie)
+        assert await hear(watcher) == {"state": "cancelling"}
+        await watcher.disconnect()
+
+    run(main)
+
+
 def test_over_https_a_page_of_plain_http_is_refused(cookie: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings, "SECURE_PROXY_SSL_HEADER", ("HTTP_X_FORWARDED_PROTO", "https"))
     session = completed()

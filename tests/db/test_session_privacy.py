@@ -71,12 +71,31 @@ def test_an_address_with_two_sessions_shows_neither(card_session: ChatSession) -
 
 
 def test_whoever_reviews_cards_reads_their_sessions(card_session: ChatSession) -> None:
-    client, _ = signed_in(*VIEWS, "review_ktp")
+    client, _ = signed_in(*VIEWS, "review_ktp", "view_ktp_image")
 
     responses = [client.get(page) for page in pages_of(card_session)]
 
     assert {response.status_code for response in responses} == {200}
     assert all(CARD["nik"] in response.text for response in responses[:1])
+
+
+@pytest.mark.parametrize("right", ["review_ktp", "view_ktp_image"])
+def test_the_picture_of_a_card_takes_both_rights_of_cards(card_session: ChatSession, right: str) -> None:
+    client, _ = signed_in(*VIEWS, right)
+    page, *_, picture = pages_of(card_session)
+
+    assert client.get(picture).status_code == 403
+    assert client.get(f"{picture}thumbnail/").status_code == 403
+    assert "/media/0/" not in client.get(page).text
+
+
+def test_the_live_facts_of_a_card_say_nothing_of_what_it_says(card_session: ChatSession) -> None:
+    client, _ = signed_in(*VIEWS)
+
+    facts = client.get(f"/admin/sessions_app/chatsession/{card_session.pk}/facts/")
+
+    assert facts.status_code == 200 and "Timeline" in facts.text
+    assert CARD["nik"] not in facts.text and CARD["nama"] not in facts.text
 
 
 def test_other_sessions_are_read_as_before() -> None:

@@ -9,6 +9,9 @@
     const FIRST_RETRY_MS = 500;
     const LAST_RETRY_MS = 10000;
     const REFUSALS_BEFORE_ASKING = 3;
+    const FACTS_MS = 2000;
+    /* the facts of a long session take the server longer, and are asked for less often */
+    const SHARE_OF_TIME = 10;
 
     /* What the page says of itself, in the reader's language. */
     const TEXTS = JSON.parse(document.getElementById("session-texts").textContent);
@@ -65,9 +68,50 @@
     }
 
     function showState(state) {
-        const badge = byId("session-badge").firstElementChild;
+        const badge = byId("session-state").firstElementChild;
         badge.className = `session-badge session-badge-${state}`;
         badge.textContent = TEXTS.states[state] || state;
+    }
+
+    /* What the server says of the session now. A part that is as before is left alone: somebody may be reading it. */
+    function showFacts(fresh) {
+        for (const id of ["session-facts", "session-history", "session-pace"]) {
+            const part = fresh.querySelector(`#${id}`);
+            if (part && part.innerHTML !== byId(id).innerHTML) {
+                byId(id).replaceChildren(...part.childNodes);
+            }
+        }
+        const badge = fresh.querySelector("#session-badge").firstElementChild;
+        byId("session-state").replaceChildren(badge);
+    }
+
+    /* The facts move without chunks too: a lease, a place in the queue, a cancel. Asked for as long as it is unfinished. */
+    function followFacts(url, atEnd) {
+        async function look() {
+            const begun = performance.now();
+            let isOver = false;
+            try {
+                const response = await fetch(url, {credentials: "same-origin", cache: "no-store"});
+                if (response.ok && !response.redirected) {
+                    const text = await response.text();
+                    const fresh = new DOMParser().parseFromString(text, "text/html").getElementById("session-live-part");
+                    isOver = !["queued", "running"].includes(fresh.dataset.sessionState);
+                    if (isOver) {
+                        atEnd();
+                    } else {
+                        showFacts(fresh);
+                    }
+                } else {
+                    await leaveIfLoggedOut();
+                }
+            } catch {
+                // The server is away: the next look will see.
+            }
+            if (!isOver && byId("session-live")) {
+                setTimeout(look, Math.max(FACTS_MS, SHARE_OF_TIME * (performance.now() - begun)));
+            }
+        }
+        setTimeout(look, FACTS_MS);
     }
 
     /* Model output is text and never markup. A box that stands at its end stays there. */
@@ -155,6 +199,11 @@
         for (const box of document.querySelectorAll(".session-scroll")) {
             box.scrollTop = box.scrollHeight;
         }
-        follow(JSON.parse(live.textContent));
+        const {facts, path, after} = JSON.parse(live.textContent);
+        if (path) {
+            follow({path, after});
+        }
+        // Where the chunks are followed, their end takes the page's last form from the server.
+        followFacts(facts, path ? () => {} : () => reload().catch(() => say(TEXTS.ended)));
     }
 })();
