@@ -1,4 +1,4 @@
-"""``/metrics`` of a worker process, which has no web server: a small one of its own, for ``WORKER_METRICS_PORT``."""
+"""``/metrics`` of a worker process: a small HTTP server on ``WORKER_METRICS_PORT``, because it has no web server."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sessions_app.scraping import (
 
 log = logging.getLogger(__name__)
 
-#: a reader that sends nothing for so long is let go
+#: a client that sends nothing for this long is disconnected
 READ_SECONDS = 5.0
 
 
@@ -44,24 +44,24 @@ class _Handler(BaseHTTPRequestHandler):
     def _may_read(self) -> bool:
         if settings.METRICS_TOKEN:
             return is_right_token(self.headers.get("Authorization", ""))
-        # A page may have a name of its own lead here, and read with the address of its visitor.
+        # By DNS rebinding, a web page can reach this port under a name of its own, with its visitor's address.
         host = self.headers.get("Host", "")
         is_ours = is_called_by_address(host) or host.partition(":")[0] == "localhost"
         return is_ours and is_allowed_address(self.client_address[0])
 
     def log_message(self, *args: object) -> None:
-        """Nothing: a line for every scrape is of no use."""
+        """Log nothing: a line for every scrape is of no use."""
 
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request: object, client_address: object) -> None:
-        log.info("a reader of the metrics broke off")
+        log.info("a client of the metrics disconnected")
 
 
 def serve_metrics() -> ThreadingHTTPServer | None:
-    """Listen in a thread, if ``WORKER_METRICS_PORT`` is set. A port that is taken is said in the log alone."""
+    """Listen in a thread, if ``WORKER_METRICS_PORT`` is set. A port that is taken is only logged."""
     if not settings.WORKER_METRICS_PORT:
         return None
     address = (settings.WORKER_METRICS_HOST, settings.WORKER_METRICS_PORT)

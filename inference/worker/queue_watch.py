@@ -1,8 +1,8 @@
-"""Runs what waits in the database while this worker has room, so that no session depends on a message.
+"""Run sessions that wait in the database while this worker has a free slot, so that none depends on a message.
 
-A message is the quick way, and may be lost: the broker is emptied or away, or the worker that took it died. What is
-queued, or whose worker is silent, is in the database for all to see. And while all slots are taken, messages wait
-behind those of whoever took them: the watch alone sees who else has come, and has the reserved slots for them.
+A message is fast and may be lost: the broker is emptied or away, or the worker that took the message died. The database
+has every session that is queued or whose lease has expired. And while all slots are taken, so are all task threads, and
+messages wait. Only the watch finds who has come meanwhile, and gives them the reserved slots.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sessions_app.turns import Slot
 
 log = logging.getLogger(__name__)
 
-#: it looks so often while only reserved slots are free: whoever may have one has nothing running meanwhile
+#: it looks this often while only reserved slots are free, because the callers that may have one have nothing running
 FULL_POLL_SECONDS = 0.1
 
 
@@ -38,7 +38,7 @@ class Room(Protocol):
 
 
 class QueueWatch(threading.Thread):
-    """Looks every ``QUEUE_POLL_SECONDS``, and only while a slot is free. Owns the threads that run what it finds."""
+    """Looks every ``QUEUE_POLL_SECONDS``, if a slot is free. Owns the threads that run the sessions it finds."""
 
     def __init__(self, room: Room, run: Callable[[Slot], None]) -> None:
         super().__init__(name="queue-watch", daemon=True)
@@ -65,7 +65,7 @@ class QueueWatch(threading.Thread):
         return min(seconds, FULL_POLL_SECONDS) if self._is_full else seconds
 
     def look(self) -> None:
-        """Begin to run what waits, as far as slots are free."""
+        """Begin to run waiting sessions, as many as there are free slots."""
         self._running = {thread for thread in self._running if thread.is_alive()}
         self._is_full = False
         if not self._room.has_engine:
@@ -77,7 +77,7 @@ class QueueWatch(threading.Thread):
             self._is_full |= self._begin(slot, free, waiting.for_slot(slot)) > 0
 
     def _begin(self, slot: Slot, free: threading.BoundedSemaphore, waiting: ChatSessionQuerySet) -> int:
-        """Run what waits in these slots; how many were free."""
+        """Run waiting sessions in these slots. Returns how many slots were free."""
         taken = left = self._take(free)
         try:
             for _ in range(len(waiting.values_list("pk")[:taken]) if taken else 0):
@@ -93,7 +93,7 @@ class QueueWatch(threading.Thread):
         return taken
 
     def stop(self, timeout_seconds: float) -> None:
-        """Look no more, and wait for what runs: it hands itself back."""
+        """Stop looking, and wait for the threads that run sessions: a draining worker releases these."""
         until = time.monotonic() + timeout_seconds
         self._stopping.set()
         if self.ident is not None:

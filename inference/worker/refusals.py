@@ -1,4 +1,4 @@
-"""Sessions that wait for a model that nobody has: they fail with the reason, and do not wait for ever."""
+"""Fail queued sessions when no worker could load the model."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from inference.readiness import model_failed_error
 from sessions_app.models import ChatSession
 from sessions_app.store import transitions
 
-#: refused in one pass
+#: sessions that one pass fails
 BATCH_SESSIONS = 200
 
 
 def refuse_session(session_id: str, reason: str) -> bool:
-    """Fail a queued session because the model could not be loaded; False when some other worker has, or gets, it."""
-    if _somebody_has_the_model():
+    """Fail a queued session because the model could not be loaded; False when another worker has it or loads it."""
+    if _any_worker_has_the_model():
         return False
     transitions.fail(session_id, error=model_failed_error(reason), status=503)
     return True
 
 
 def refuse_queued(reason: str) -> int:
-    """The same for all that wait. Returns how many were refused."""
-    if _somebody_has_the_model():
+    """Fail all queued sessions, at most ``BATCH_SESSIONS``, in the same case. Returns how many there were."""
+    if _any_worker_has_the_model():
         return 0
     session_ids = list(ChatSession.objects.queued().values_list("pk", flat=True)[:BATCH_SESSIONS])
     for session_id in session_ids:
@@ -29,6 +29,6 @@ def refuse_queued(reason: str) -> int:
     return len(session_ids)
 
 
-def _somebody_has_the_model() -> bool:
+def _any_worker_has_the_model() -> bool:
     capable = (ModelWorker.State.READY, ModelWorker.State.LOADING)
     return ModelWorker.objects.alive().filter(state__in=capable).exists()

@@ -1,4 +1,4 @@
-"""Run one session: claim it, feed the engine, hand what comes out to the writer, close it. Knows no Celery."""
+"""Run one session: claim it, submit it to the engine, give its deltas to the writer, close it. Knows no Celery."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from inference.engine.handle import Handle
 from inference.engine.types import Delta, Finish
 from inference.errors import ApiError
 from inference.metrics import RunTimes
-from inference.worker.chunk_writer import Run
 from inference.worker.lifecycle import Worker
 from inference.worker.refusals import refuse_session
+from inference.worker.run import Run
 from sessions_app.db import release_connections
 from sessions_app.log_context import run_scope
 from sessions_app.log_lines import short_id
@@ -36,27 +36,27 @@ from sessions_app.turns import Slot
 
 log = logging.getLogger(__name__)
 
-#: a queued session waits here for the model; loading a large one from a slow disk takes minutes
+#: how long a task waits for the model: loading a large one from a slow disk takes minutes
 LOAD_WAIT_SECONDS = 1800.0
-#: between looks whether a worker without a free slot is being stopped
+#: a task that waits for a slot looks this often whether the worker stops
 SLOT_POLL_SECONDS = 1.0
-#: before a message is sent on by a worker that cannot run it: it may get it again meanwhile
+#: a worker without the model sends a message on after this pause, because it may get it again
 PASS_ON_SECONDS = 0.25
-#: the closing of a session waits this long for a database that is away
+#: how long a task waits for the commit of its closing while the database is away
 CLOSE_SECONDS = 600.0
 
 
 def run_session(session_id: str, worker: Worker) -> None:
     """Wait for the model and for a slot, and run the session whose turn it is.
 
-    A message says no more than that a session waits: were its own run, callers would not take turns, and one whose
-    message was lost would wait behind all that come after it. What cannot be run here is left to whoever looks into the
-    queue next: this worker, when its model is there again, or another.
+    A message says only that some session waits. If each message ran its own session, callers would not take turns, and
+    a session whose message was lost would wait for all later ones. A session that cannot run here is claimed later, by
+    this worker once its model is loaded, or by another.
     """
     worker.settled.wait(LOAD_WAIT_SECONDS)
     if worker.load_error is not None:
         if not refuse_session(session_id, worker.load_error):
-            # Another worker has the model. This one hears of no more sessions as soon as its consumer has looked up.
+            # Another worker has the model. This one leaves the queue at its next heartbeat.
             worker.draining.wait(PASS_ON_SECONDS)
             send(session_id)
         return
@@ -70,7 +70,7 @@ def run_session(session_id: str, worker: Worker) -> None:
 
 
 def run_next(worker: Worker, slot: Slot = Slot.COMMON) -> None:
-    """Claim the session whose turn it is and run it to its end. Whoever calls holds a slot of this kind."""
+    """Claim the session whose turn it is and run it to its end. The caller holds a slot of this kind."""
     if not worker.has_engine:
         return
     try:
@@ -89,8 +89,8 @@ def _run_claimed(session: ChatSession, worker: Worker) -> None:
 
     def stop() -> None:
         for handle in list(handles):
-            if run.is_lost:
-                # Nobody wants it cancelled: another worker goes on with it.
+            if run.is_fenced:
+                # This is no cancel: another worker continues the session.
                 handle.finish(EngineStopped())
             else:
                 handle.cancel()
@@ -105,11 +105,11 @@ def _run_claimed(session: ChatSession, worker: Worker) -> None:
         handles += worker.engine.submit(session)
         # From here on this thread holds no connection: the writer has its own.
         release_connections()
-        if run.is_cancelled or run.is_lost:
+        if run.is_cancelled or run.is_fenced:
             stop()
         _finish(run, _ends_of(handles, run), worker)
     except EngineStopped:
-        _hand_back(run, worker)
+        _release(run, worker)
     except (PromptTooLong, InvalidPrompt, InvalidSampling, InvalidConstraint) as exc:
         _close(run, Closing(error=_request_error(exc), error_status=400))
     except ApiError as exc:
@@ -118,19 +118,19 @@ def _run_claimed(session: ChatSession, worker: Worker) -> None:
         log.exception("session %s: the engine failed", short_id(session.pk))
         _close(run, Closing(error=_server_error(f"The generation failed: {exc}")))
     except (InterfaceError, OperationalError) as exc:
-        # Not the session's fault: its lease lapses, and whoever reaches the database goes on with it.
+        # Not the session's fault. Its lease expires, and a worker that reaches the database continues it.
         log.warning("session %s: attempt %d could not read it: %s", short_id(session.pk), session.attempt, exc)
     except Exception:
         log.exception("session %s failed", short_id(session.pk))
         _close(run, Closing(error=_server_error("The generation failed. The log of the worker has the details.")))
     finally:
-        stop()  # of several choices, those that still run when another has failed
+        stop()  # the other choices, when one has failed
         worker.writer.forget(run)
         release_connections()
 
 
 class _Feed:
-    """Gives an answer's deltas to the writer at once, on the engine's thread: no other is woken for each token."""
+    """Gives an answer's deltas to the writer on the engine's thread, so that no other thread wakes for each token."""
 
     def __init__(self, run: Run, choice: int, ends: queue.SimpleQueue[tuple[int, Finish | EngineError]]) -> None:
         self._run = run
@@ -145,7 +145,7 @@ class _Feed:
 
 
 def _ends_of(handles: Sequence[Handle], run: Run) -> list[Finish]:
-    """Wait until every answer has ended. Raises the first error of any."""
+    """Wait until every answer has ended. Raises the first error."""
     ends: queue.SimpleQueue[tuple[int, Finish | EngineError]] = queue.SimpleQueue()
     for choice, handle in enumerate(handles):
         handle.send_to(_Feed(run, choice, ends))
@@ -159,7 +159,7 @@ def _ends_of(handles: Sequence[Handle], run: Run) -> list[Finish]:
 
 
 def _splice_error(session: ChatSession, worker: Worker) -> dict[str, Any] | None:
-    """Refuse to go on with a text that other weights began. One without a fingerprint has nothing to compare."""
+    """The error for a session that other weights began; None for the same ones, or when nothing was begun."""
     mine = worker.engine.fingerprint
     if session.fingerprint in (mine, {}):
         return None
@@ -172,17 +172,17 @@ def _splice_error(session: ChatSession, worker: Worker) -> dict[str, Any] | None
 
 
 def _finish(run: Run, finishes: Sequence[Finish], worker: Worker) -> None:
-    """Close the session: ``finishes`` are those of all its choices."""
+    """Close the session. ``finishes`` are those of all its choices."""
     reasons = [finish.reason for finish in finishes]
     if "cancelled" in reasons and not run.is_cancelled:
-        _hand_back(run, worker)  # stopped from inside: lost, or draining
+        _release(run, worker)  # the worker stopped it: it is fenced, or draining
         return
     _close(
         run,
         Closing(
             reason=next(reason for reason in ("cancelled", "content_filter", "length", "stop") if reason in reasons),
             reasons=tuple(reasons) if len(reasons) > 1 else (),
-            # All have the same prompt; one that was cancelled before it was read knows of none.
+            # All have the same prompt. A choice that was cancelled before prefill counts none.
             prompt_tokens=max(finish.prompt_tokens for finish in finishes),
             completion_tokens=sum(finish.completion_tokens for finish in finishes),
             reasoning_tokens=sum(finish.reasoning_tokens for finish in finishes),
@@ -192,16 +192,16 @@ def _finish(run: Run, finishes: Sequence[Finish], worker: Worker) -> None:
 
 def _close(run: Run, closing: Closing) -> None:
     run.close(closing)
-    # The writer has a connection of its own; this thread needs none while it waits.
+    # The writer has its own connection, and this thread needs none while it waits.
     release_connections()
     if not run.done.wait(CLOSE_SECONDS):
-        log.error("session %s could not be closed; its lease will lapse", short_id(run.session_id))
+        log.error("session %s could not be closed; its lease will expire", short_id(run.session_id))
 
 
-def _hand_back(run: Run, worker: Worker) -> None:
-    """Give the session to another worker with every token committed; a lost one is not ours to give."""
+def _release(run: Run, worker: Worker) -> None:
+    """Release the session to another worker, with every token committed, unless this run is fenced."""
     if worker.writer.flush(run, worker.seconds_left) and transitions.release(run.session_id, run.attempt):
-        log.info("session %s: attempt %d hands it back", short_id(run.session_id), run.attempt)
+        log.info("session %s: attempt %d released it", short_id(run.session_id), run.attempt)
 
 
 def _request_error(exc: EngineError) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The one writer of a worker: what the engine says is committed soon, whole, once, and in order."""
+"""The chunk writer of a worker: what the engine makes is committed soon, whole, once, and in order."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from django.db import DataError, InterfaceError, OperationalError
 from inference.engine.types import Delta as EngineDelta
 from inference.engine.types import Likelihood, TokenLogprobs
 from inference.worker import chunk_writer
-from inference.worker.chunk_writer import ChunkWriter, Run
+from inference.worker.chunk_writer import ChunkWriter
+from inference.worker.pieces import MOST_CHUNK_CHARS
+from inference.worker.run import Run
 from sessions_app.models import ChatSession, Chunk
 from sessions_app.store import appending, transitions
 from sessions_app.store.appending import Append, Closing
@@ -28,7 +30,7 @@ NEVER = 1000.0
 
 
 class Worker:
-    """A writer with sessions of its own, and which of their engines were told to stop."""
+    """A writer with its sessions, and the ids of those whose engine it has stopped."""
 
     def __init__(self) -> None:
         self.writer = ChunkWriter()
@@ -57,7 +59,7 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
 
 
 class Database:
-    """``appending.append``, which fails when told to, and remembers what was committed."""
+    """``appending.append``, which fails on demand and remembers what was committed."""
 
     def __init__(self, append: Callable[[Iterable[Append]], set[str]]) -> None:
         self._append = append
@@ -101,7 +103,7 @@ def say(run: Run, *texts: str) -> None:
 
 
 def log_of(run: Run) -> list[tuple[str, str, list[int]]]:
-    """Kind, text and token ids of the chunks behind the first."""
+    """Kind, text and token ids of the chunks after the first."""
     rows = Chunk.objects.after(run.session_id, 0).values_list("delta", "token_ids")
     return [(delta["type"], delta.get("text", ""), ids) for delta, ids in rows]
 
@@ -164,7 +166,7 @@ def test_the_end_goes_at_once_with_what_waits_in_one_commit(
 def test_running_sessions_share_their_commits(worker: Worker, database: Database) -> None:
     database.may_commit.clear()
     runs = [worker.begin(f"s{n}") for n in range(5)]
-    # Whatever the writer has taken already waits at the gate; the rest comes together behind it.
+    # What the writer has already taken waits at the gate. The rest is committed together after it.
     for run in runs:
         say(run, "a")
     database.may_commit.set()
@@ -320,12 +322,12 @@ def test_a_half_that_nothing_follows_is_the_replacement_character(worker: Worker
     assert log_of(run)[:2] == [("reasoning", "a\ufffd", [1]), ("text", "\ufffd\ufffd", [2])]
 
 
-def test_a_session_that_is_handed_back_in_the_middle_of_a_character_goes_on_with_it(worker: Worker) -> None:
+def test_a_session_that_is_released_in_the_middle_of_a_character_goes_on_with_it(worker: Worker) -> None:
     """An engine gives the same deltas again from the first token that is not committed."""
     deltas = [(1, "a"), (2, "b" + HALVES[0]), (3, HALVES[1] + "c"), (4, HALVES[0]), (5, HALVES[1])]
-    for handed_back in range(len(deltas) + 1):
-        run = worker.begin(f"s{handed_back}")
-        for token, said in deltas[:handed_back]:
+    for committed_deltas in range(len(deltas) + 1):
+        run = worker.begin(f"s{committed_deltas}")
+        for token, said in deltas[:committed_deltas]:
             run.add(EngineDelta((token,), text=said))
         assert worker.writer.flush(run, DEADLINE_SECONDS)
         worker.writer.forget(run)
@@ -369,7 +371,7 @@ def test_a_long_text_is_stored_in_pieces_that_every_reader_takes(worker: Worker,
     finish(run)
     assert text_of(run) == said + "!"
     assert Chunk.objects.token_ids_of(run.session_id) == [1, 2, 3]
-    assert max(len(text) for _, text, _ in log_of(run)) <= chunk_writer.MOST_CHUNK_CHARS
+    assert max(len(text) for _, text, _ in log_of(run)) <= MOST_CHUNK_CHARS
 
 
 def test_what_is_no_json_at_all_costs_its_own_session_only(worker: Worker, database: Database) -> None:
@@ -397,7 +399,7 @@ def test_a_session_ends_as_it_is_closed(worker: Worker, closing: Closing, state:
     run = worker.begin()
     say(run, "a")
     assert finish(run, closing).state == state
-    assert not run.is_lost
+    assert not run.is_fenced
     assert worker.stopped == []
 
 
@@ -422,7 +424,7 @@ def test_a_session_taken_over_goes_on_at_its_index(worker: Worker) -> None:
 # --- Leases, losses and cancels ---
 
 
-def test_leases_are_renewed_while_the_engine_says_nothing(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_leases_are_renewed_while_the_engine_makes_nothing(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings, "SESSION_LEASE_SECONDS", 0.3)
     run = worker.begin()
 
@@ -436,7 +438,7 @@ def test_leases_are_renewed_while_the_engine_says_nothing(worker: Worker, monkey
     assert log_of(run) == []
 
 
-def test_a_lost_session_stops_its_engine_and_nothing_more_is_written(worker: Worker) -> None:
+def test_a_fenced_session_stops_its_engine_and_nothing_more_is_written(worker: Worker) -> None:
     run, other = worker.begin(), worker.begin()
     say(run, "a")
     until(lambda: log_of(run))
@@ -444,7 +446,7 @@ def test_a_lost_session_stops_its_engine_and_nothing_more_is_written(worker: Wor
     say(run, "b")
     say(other, "x")
     assert run.done.wait(DEADLINE_SECONDS)
-    assert run.is_lost
+    assert run.is_fenced
     assert worker.stopped == [run.session_id]
     say(run, "c")
     run.close(Closing())
@@ -453,7 +455,7 @@ def test_a_lost_session_stops_its_engine_and_nothing_more_is_written(worker: Wor
     assert not worker.writer.flush(run, DEADLINE_SECONDS)
 
 
-def test_a_cancel_is_seen_while_the_engine_says_nothing(worker: Worker) -> None:
+def test_a_cancel_is_seen_while_the_engine_makes_nothing(worker: Worker) -> None:
     run, other = worker.begin(), worker.begin()
     transitions.request_cancel(run.session_id)
     until(lambda: worker.stopped == [run.session_id])
@@ -523,7 +525,7 @@ def test_while_the_database_is_away_nothing_is_lost_or_doubled(
 
 
 def test_a_commit_whose_answer_was_lost_is_not_written_twice(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The connection broke behind the commit: the writer cannot know, the index can."""
+    """The connection broke after the commit. The writer cannot know that, but the expected index tells."""
     append = appending.append
     answers = iter([OperationalError("server closed the connection")])
 
@@ -537,7 +539,7 @@ def test_a_commit_whose_answer_was_lost_is_not_written_twice(worker: Worker, mon
     monkeypatch.setattr(appending, "append", silent)
     say(run, "a")
     assert run.done.wait(DEADLINE_SECONDS)
-    assert run.is_lost
+    assert run.is_fenced
     assert worker.stopped == [run.session_id]
     assert log_of(run) == [("text", "a", [97])]
 
@@ -576,7 +578,7 @@ def test_a_session_whose_end_cannot_be_written_either_is_let_go(worker: Worker, 
     run, other = worker.begin("b"), worker.begin("a")
     say(run, "x")
     assert run.done.wait(DEADLINE_SECONDS)
-    assert run.is_lost
+    assert run.is_fenced
     assert ChatSession.objects.get(pk="b").state == State.RUNNING  # until its lease lapses
     assert finish(other).state == State.COMPLETED
 
@@ -587,7 +589,7 @@ def test_a_session_that_the_same_worker_claims_anew_has_one_run_and_the_old_one_
     assert transitions.release("again", session.attempt)
     new = worker.go_on(claimed(session))
     assert old.done.wait(DEADLINE_SECONDS)
-    assert old.is_lost
+    assert old.is_fenced
     assert worker.stopped == ["again"]
     say(new, "goes on")
     assert finish(new).state == State.COMPLETED

@@ -18,7 +18,8 @@ from inference.engine.types import Delta
 from inference.metrics import EngineReader, RunTimes
 from inference.models import ModelWorker
 from inference.worker import chunk_writer
-from inference.worker.chunk_writer import ChunkWriter, Run
+from inference.worker.chunk_writer import ChunkWriter
+from inference.worker.run import Run
 from ocr.extraction import complete_extraction
 from ocr.metrics import count_reading
 from ocr.reading.problems import Problem
@@ -126,7 +127,7 @@ def test_an_append_of_a_session_that_another_has_taken_is_counted_as_fenced(writ
     with moved() as change:
         run.add(Delta((1,), "late"))
         assert run.done.wait(DEADLINE_SECONDS)
-    assert run.is_lost
+    assert run.is_fenced
     writer.forget(run)
     assert change["sambung:fenced_appends_total"] == 1
     assert change["sambung:generation_tokens_total"] == 0

@@ -105,7 +105,7 @@ def test_a_worker_that_was_frozen_past_its_lease_writes_nothing_afterwards(stack
     finally:
         os.kill(frozen.pid, signal.SIGCONT)
     assert reader.text() == expected
-    wait_for(lambda: "session fro…: attempt 1 has lost it" in frozen.log.read_text())
+    wait_for(lambda: "session fro…: attempt 1 is fenced" in frozen.log.read_text())
     # Its runs are over and it is a worker like any other again.
     assert undisturbed(stack, SAMPLED) == expected
 

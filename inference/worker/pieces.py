@@ -1,0 +1,84 @@
+"""From the deltas of the engine to pieces that can be stored. Pure: no lock, no thread, no database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from inference.engine.types import Delta as EngineDelta
+from inference.engine.types import Likelihood, TokenLogprobs
+from sessions_app.models import Delta
+from sessions_app.storable import WholeCharacters
+from sessions_app.store.appending import Piece
+
+#: of a chunk's text: the live view sends no message of more than a mebibyte
+MOST_CHUNK_CHARS = 32_768
+
+
+class PieceMaker:
+    """Makes the pieces of one answer.
+
+    Tokens without text stay here until the text that they are part of comes, and half a character until the other half
+    does: a piece always has the tokens that its text was made of, and their log probabilities.
+    """
+
+    def __init__(self, choice: int) -> None:
+        self._choice = choice
+        self._characters = WholeCharacters()
+        self._token_ids: list[int] = []
+        self._logprobs: list[dict[str, Any]] = []
+
+    def add(self, delta: EngineDelta) -> list[Piece]:
+        """The pieces that are certain with this delta."""
+        pieces: list[Piece] = []
+        if self._characters.is_holding and (kind := _first_kind_in(delta)):
+            # Half a character of another kind goes with its own tokens, before those of this delta.
+            pieces += self._pieces_of(self._characters.turn_to(kind))
+        self._token_ids += delta.token_ids
+        self._logprobs += map(_stored, delta.logprobs)
+        for kind, text in (("reasoning", delta.reasoning), ("refusal", delta.refusal), ("text", delta.text)):
+            if text:
+                pieces += self._pieces_of(self._characters.add(kind, text))
+        return pieces
+
+    def end(self) -> list[Piece]:
+        """The rest, when no delta follows."""
+        return self._pieces_of(self._characters.end() or [("text", "")])
+
+    def _pieces_of(self, said: Iterable[tuple[str, str]]) -> list[Piece]:
+        return [
+            piece
+            for kind, text in said
+            for start in range(0, len(text) or 1, MOST_CHUNK_CHARS)
+            if (piece := self._piece(kind, text[start : start + MOST_CHUNK_CHARS])) is not None
+        ]
+
+    def _piece(self, kind: str, text: str) -> Piece | None:
+        """With all tokens that have no text yet; None when there is neither text nor a token."""
+        if not (text or self._token_ids):
+            return None
+        delta: Delta = {"type": kind, "text": text}
+        if self._choice:
+            delta["choice"] = self._choice
+        if self._logprobs:
+            delta["logprobs"] = self._logprobs
+        piece = Piece(delta, tuple(self._token_ids))
+        self._token_ids, self._logprobs = [], []
+        return piece
+
+
+def _first_kind_in(delta: EngineDelta) -> str:
+    return "reasoning" if delta.reasoning else "refusal" if delta.refusal else "text" if delta.text else ""
+
+
+def _stored(logprobs: TokenLogprobs) -> dict[str, Any]:
+    return {**_likelihood(logprobs.chosen), "top": [_likelihood(likelihood) for likelihood in logprobs.top]}
+
+
+def _likelihood(likelihood: Likelihood) -> dict[str, Any]:
+    raw = likelihood.raw
+    return {
+        "token": likelihood.token,
+        "bytes": None if raw is None else list(raw),
+        "logprob": likelihood.logprob,
+    }

@@ -1,0 +1,159 @@
+"""One session as its worker writes it: what the engine has made, what waits for a commit, and how it ends.
+
+Three threads use a run. The engine's adds deltas, the task's closes it and waits, the chunk writer's commits. All of
+them hold the writer's lock, ``changed``, while they change it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from django.conf import settings
+
+from inference.engine.types import Delta as EngineDelta
+from inference.metrics import RunTimes
+from inference.worker.pending import PendingPieces
+from inference.worker.pieces import PieceMaker
+from sessions_app.store.appending import Append, Closing
+
+#: a lease is renewed when this part of it is over
+RENEW_FRACTION = 1 / 3
+UNWRITABLE: dict[str, str | None] = {
+    "message": "The answer could not be stored. The log of the worker has the details.",
+    "type": "server_error",
+    "param": None,
+    "code": "generation_failed",
+}
+
+
+class Run:
+    """An attempt at a session, from its claim to its end or to its release."""
+
+    def __init__(
+        self,
+        changed: threading.Condition,
+        session_id: str,
+        attempt: int,
+        index: int,
+        stop: Callable[[], None],
+        times: RunTimes | None = None,
+    ) -> None:
+        """``index`` is that of its next chunk; ``stop`` stops the engine early, and may be called from any thread.
+
+        ``times`` is given each commit.
+        """
+        self.session_id = session_id
+        self.attempt = attempt
+        #: set when the closing is committed, or the run is fenced
+        self.done = threading.Event()
+        #: another worker owns the session, or it has ended: nothing more can be written
+        self.is_fenced = False
+        #: its session has a cancel request
+        self.is_cancelled = False
+        self._changed = changed
+        self._stop = stop
+        self._times = times
+        self._index = index
+        #: choice → what makes its pieces
+        self._makers: dict[int, PieceMaker] = {}
+        self._pending = PendingPieces()
+        self._closing: Closing | None = None
+        self._is_first = True
+        self._is_in_flight = False
+        self._renew_at = _renewal(time.monotonic())
+
+    # --- For the engine's thread and the task's ---
+
+    def add(self, delta: EngineDelta, choice: int = 0) -> None:
+        """Take a delta of the engine; it is committed soon."""
+        with self._changed:
+            if self._closing is not None:
+                return  # the writer has ended it
+            had_pending = self.has_pending
+            if (maker := self._makers.get(choice)) is None:
+                maker = self._makers[choice] = PieceMaker(choice)
+            for piece in maker.add(delta):
+                self._pending.add(piece)
+            # Later deltas need not wake the writer: it is at a commit, or waits for the time of the next.
+            if not had_pending and self.has_pending:
+                self._changed.notify_all()
+
+    def close(self, closing: Closing) -> None:
+        """End the session with its pending pieces, in one transaction. ``done`` is set when it is committed."""
+        with self._changed:
+            if self._closing is not None:
+                return
+            for choice in sorted(self._makers):
+                for piece in self._makers[choice].end():
+                    self._pending.add(piece)
+            self._closing = closing
+            self._changed.notify()
+
+    # --- For the chunk writer, with its lock held ---
+
+    @property
+    def has_pending(self) -> bool:
+        """Whether something waits for a commit, or is in one."""
+        if self.done.is_set():
+            return False
+        return bool(self._pending) or self._closing is not None or self._is_in_flight
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether the next commit should not wait: it has the first piece, or the end."""
+        return self.has_pending and (self._closing is not None or self._is_first)
+
+    def take(self, now: float) -> Append | None:
+        """What to commit now: pieces, the end, or the renewal of the lease. None when there is nothing."""
+        if self.done.is_set() or (not self.has_pending and now < self._renew_at):
+            return None
+        self._is_in_flight = True
+        return Append(self.session_id, self.attempt, self._index, self._pending.take(), self._closing)
+
+    def give_back(self, item: Append) -> None:
+        """The commit failed and will be tried again."""
+        self._pending.give_back(item.pieces)
+        self._is_in_flight = False
+
+    def committed(self, item: Append, now: float) -> None:
+        self._is_in_flight = False
+        self._index += len(item.pieces)
+        self._is_first = self._is_first and not item.pieces
+        self._renew_at = _renewal(now)
+        if self._times is not None:
+            self._times.committed(item)
+        if item.closing is not None:
+            self.done.set()
+
+    def refuse(self, item: Append) -> None:
+        """The database will never take this. End the session with an error, or give it up if that was the error."""
+        self._is_in_flight = False
+        if item.closing is not None and item.closing.error == UNWRITABLE:
+            self.fence()
+            return
+        self._pending.clear()
+        self._makers.clear()
+        self._closing = Closing(error=UNWRITABLE)
+
+    def fence(self) -> None:
+        """Write nothing more."""
+        self.is_fenced = True
+        self._is_in_flight = False
+        self.done.set()
+
+    # --- For the chunk writer, without its lock ---
+
+    def stop(self) -> None:
+        """Stop the engine. It may wait in ``add`` for the writer's lock, so the caller must not hold it."""
+        self._stop()
+
+    def cancel(self) -> None:
+        if not self.is_cancelled:
+            self.is_cancelled = True
+            self.stop()
+
+
+def _renewal(now: float) -> float:
+    return now + float(settings.SESSION_LEASE_SECONDS) * RENEW_FRACTION
