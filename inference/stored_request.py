@@ -14,7 +14,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from inference.engine.types import Sampling
+from inference.engine.types import Constraint, Sampling
 from inference.errors import RequestTooNew
 
 
@@ -27,6 +27,11 @@ class StoredRequest:
     sampling: Sampling
     #: how many answers; the first is the one that it would give alone, the next are drawn with the next seeds
     choices: int = 1
+    constraint: Constraint | None = dataclasses.field(default=None, metadata={"since": 2})
+    #: for an upstream: the members of its request that say what form the answer has
+    wire_format: dict[str, Any] | None = dataclasses.field(default=None, metadata={"since": 2})
+    #: an upstream that refuses ``wire_format`` is asked again without it
+    wire_format_is_optional: bool = dataclasses.field(default=False, metadata={"since": 2})
 
     @property
     def version(self) -> int:
@@ -36,6 +41,8 @@ class StoredRequest:
     def to_dict(self) -> dict[str, Any]:
         """For a JSON column. Fields of version 1 are always there, later ones only when they ask for something."""
         stored = {field.name: getattr(self, field.name) for field in _fields_in_use(self)}
+        if self.constraint is not None:
+            stored["constraint"] = dataclasses.asdict(self.constraint)
         sampling = {field.name: getattr(self.sampling, field.name) for field in _fields_in_use(self.sampling)}
         return {"version": self.version, **stored, "messages": list(self.messages), "sampling": sampling}
 
@@ -54,6 +61,8 @@ class StoredRequest:
         if unknown or not isinstance(version, int) or version > VERSION:
             raise RequestTooNew(version=version, known=VERSION, unknown_fields=unknown)
         fields = {name: value for name, value in stored.items() if name != "version"}
+        if "constraint" in fields:
+            fields["constraint"] = Constraint(**fields["constraint"])
         return cls(**{**fields, "sampling": Sampling.from_json(stored["sampling"])})
 
 

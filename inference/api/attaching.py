@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.conf import settings
 
-from inference import generations
+from inference import generations, grammars
 from inference.api.body import ChatRequest
 from inference.errors import InvalidRequest, NotFound
 from inference.media.load import load_all
@@ -122,6 +122,9 @@ async def _open(chat: ChatRequest, caller: str) -> ChatSession:
     asked, conversation = chat.asked, chat.conversation
     if conversation is None:
         raise InvalidRequest("messages is missing.", param="messages")
+    constraint = None
+    if (wanted := asked.asked_format()) is not None and settings.INFERENCE_ENGINE != "openai":
+        constraint = await grammars.check(wanted[0], param=wanted[1])
     # Nothing is fetched for a model that is not there.
     vision = await check_model_available() if conversation.sources else None
     media = await load_all(conversation.sources, model=vision, caller=caller)
@@ -130,6 +133,9 @@ async def _open(chat: ChatRequest, caller: str) -> ChatSession:
             messages=conversation.messages,
             sampling=asked.sampling(seed=generations.new_seed()),
             choices=asked.n or 1,
+            constraint=constraint,
+            # An upstream knows itself what it can enforce.
+            wire_format=asked.wire_format() if settings.INFERENCE_ENGINE == "openai" else None,
         ),
         media=media,
         session_id=asked.session_id,

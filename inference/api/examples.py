@@ -19,7 +19,7 @@ _GIF = (
 
 
 def _ask(content: object, **fields: Any) -> dict[str, Any]:
-    return {"messages": [{"role": "user", "content": content}], "max_tokens": 40, **fields}
+    return {"messages": [{"role": "user", "content": content}], "max_tokens": 40} | fields
 
 
 def _about(question: str, part: str, url: str) -> list[dict[str, Any]]:
@@ -45,6 +45,34 @@ CHAT_EXAMPLES: dict[str, dict[str, Any]] = {
             logprobs=True,
             top_logprobs=2,
         ),
+    },
+    "json": {
+        "summary": "JSON of a schema",
+        "value": _ask(
+            "Sebutkan satu kota di Indonesia.",
+            max_tokens=200,
+            response_format={
+                "type": "json_schema",
+                "json_schema": {
+                    "name": "city",
+                    "strict": True,
+                    "schema": {
+                        "type": "object",
+                        "properties": {
+                            "name": {"type": "string", "maxLength": 40},
+                            "island": {"enum": ["Jawa", "Sumatra", "Kalimantan", "Sulawesi", "Papua", "other"]},
+                            "founded": {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "null"}]},
+                        },
+                        "required": ["name", "island", "founded"],
+                        "additionalProperties": False,
+                    },
+                },
+            },
+        ),
+    },
+    "choice": {
+        "summary": "One of some texts, by vLLM's name",
+        "value": _ask("Apakah Bandung di pulau Jawa?", structured_outputs={"choice": ["ya", "tidak"]}),
     },
     "image": {
         "summary": "An image",

@@ -61,6 +61,7 @@ HARMLESS: dict[str, str] = {
     # vLLM and SGLang
     "request_id": _LABEL,
     "rid": _LABEL,
+    "guided_decoding_backend": "there is one",
     "separate_reasoning": "reasoning is always apart from the answer",
     "stream_reasoning": "reasoning is always streamed",
     # llama.cpp and Ollama
@@ -84,6 +85,7 @@ _USE_MESSAGES = "Send messages."
 _USE_N = "Send n."
 _USE_PENALTY = "Send repetition_penalty."
 _USE_STOP = "Send stop."
+_USE_FORMAT = "Send response_format or structured_outputs."
 
 #: refused with its name in ``param``, but for the values that ask for nothing; ``null`` always does
 REFUSED: dict[str, Refused] = {
@@ -92,7 +94,6 @@ REFUSED: dict[str, Refused] = {
     "tool_choice": Refused(("none", "auto")),
     "functions": Refused(([],)),
     "function_call": Refused(("none", "auto")),
-    "response_format": Refused(({"type": "text"},)),
     "audio": Refused(),
     "modalities": Refused((["text"],)),
     "prediction": Refused(),
@@ -149,9 +150,10 @@ REFUSED: dict[str, Refused] = {
     "repetition_detection": Refused(),
     "kv_transfer_params": Refused(),
     "vllm_xargs": Refused(({},)),
+    "guided_whitespace_pattern": Refused(),
     # SGLang
-    "regex": Refused(("",)),
-    "ebnf": Refused(("",)),
+    "regex": Refused(("",), _USE_FORMAT),
+    "ebnf": Refused(("",), _USE_FORMAT),
     "stop_regex": Refused(("", [])),
     "no_stop_trim": Refused((False,)),
     "custom_logit_processor": Refused(),
@@ -159,8 +161,8 @@ REFUSED: dict[str, Refused] = {
     "session_params": Refused(),
     "return_hidden_states": Refused((False,)),
     # llama.cpp
-    "grammar": Refused(("",)),
-    "json_schema": Refused(({},)),
+    "grammar": Refused(("",), _USE_FORMAT),
+    "json_schema": Refused(({},), _USE_FORMAT),
     "n_predict": Refused((-1,), _USE_MAX_TOKENS),
     "n_probs": Refused((0,), "Send logprobs and top_logprobs."),
     "post_sampling_probs": Refused((False,)),
@@ -177,7 +179,7 @@ REFUSED: dict[str, Refused] = {
     "reasoning_format": Refused(("auto",)),
     "lora": Refused(([],)),
     # Ollama
-    "format": Refused(("",)),
+    "format": Refused(("",), _USE_FORMAT),
     "options": Refused(({},), "Its members belong into the request itself, by the names of OpenAI."),
     "think": Refused(),
     "template": Refused(("",), "The model's own is used."),
@@ -200,12 +202,6 @@ REFUSED_STREAM_OPTIONS: dict[str, Refused] = {
     "continuous_usage_stats": Refused((False,), "Send include_usage: the token counts come at the end.")
 }
 
-#: structured output, which is not decided yet: they pass unseen
-UNDECIDED = {"structured_outputs", "guided_json", "guided_regex", "guided_choice", "guided_grammar"} | {
-    "guided_decoding_backend",
-    "guided_whitespace_pattern",
-}
-
 
 def check_extras(extras: Mapping[str, Any]) -> None:
     """Look at what a request says beside the fields that are honoured.
@@ -216,7 +212,7 @@ def check_extras(extras: Mapping[str, Any]) -> None:
     for name, value in extras.items():
         if name == "tools" and extras.get("tool_choice") == "none":
             log.debug("accepted and ignored: tools, which the model may not call")
-        elif name not in UNDECIDED:
+        else:
             _check(name, value, HARMLESS, REFUSED)
 
 

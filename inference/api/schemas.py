@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from django.conf import settings
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, field_validator
 
+from inference.api.formats import Formats, JsonSchema, ResponseFormat, StructuredOutputs
 from inference.api.parameters import check_extras, check_stream_options
 from inference.engine.types import Sampling
 from inference.errors import InvalidRequest
@@ -61,7 +62,7 @@ class StreamOptions(BaseModel):
 
 
 # pydantic's own base, not ninja's: the latter reads through attributes and loses the fields that are not declared.
-class ChatCompletionRequest(BaseModel):
+class ChatCompletionRequest(Formats):
     """OpenAI's chat request, with vLLM's sampling parameters and ``session_id`` beside it."""
 
     model_config = ConfigDict(extra="allow")
@@ -162,6 +163,11 @@ class ChatCompletionRequest(BaseModel):
         "knows it can read and cancel the session. Left out, the server makes one: see the header X-Session-ID.",
     )
 
+    @field_validator("response_format")
+    @classmethod
+    def _text_asks_for_nothing(cls, value: ResponseFormat | None) -> ResponseFormat | None:
+        return None if value is None or value.type == "text" else value
+
     @field_validator("logprobs", mode="before")
     @classmethod
     def _is_no_count(cls, value: Any) -> Any:
@@ -185,6 +191,10 @@ class ChatCompletionRequest(BaseModel):
             raise InvalidRequest("max_tokens and max_completion_tokens differ. Send one.", param="max_tokens")
         if (self.min_tokens or 0) > (most := self._max_tokens()):
             raise InvalidRequest(f"min_tokens is above max_tokens ({most}).", param="min_tokens")
+        if (asked := self.asked_format()) is not None:
+            for name in ("min_tokens", "ignore_eos"):
+                if getattr(self, name):
+                    raise InvalidRequest(f"{name} has no place beside {asked[1]}, which says when to end.", param=name)
         stops = self._stops()
         if len(stops) > MAX_STOP_STRINGS or not all(0 < len(stop) <= MAX_STOP_LENGTH for stop in stops):
             raise InvalidRequest(
@@ -268,7 +278,11 @@ def component_schemas(model: type[BaseModel]) -> dict[str, Any]:
 
 
 #: what a request can be wrong in; every other name in pydantic's errors is its own
-FIELD_NAMES = {name for model in (ChatCompletionRequest, Message, StreamOptions) for name in model.model_fields}
+FIELD_NAMES = {
+    field.alias or name
+    for model in (ChatCompletionRequest, Message, StreamOptions, ResponseFormat, JsonSchema, StructuredOutputs)
+    for name, field in model.model_fields.items()
+}
 
 
 def _shaping(message: dict[str, Any]) -> dict[str, Any]:

@@ -151,6 +151,7 @@ def generation_requests(session: ChatSession, vision: ModelVision | None) -> lis
             images=images,
             videos=videos,
             resume_ids=committed.get(choice, ()),
+            constraint=request.constraint,
             is_further=choice > 0,
         )
         for choice in range(request.choices)

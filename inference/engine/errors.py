@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 
 class EngineError(Exception):
     """The generation failed inside the engine."""
@@ -40,12 +42,27 @@ class InvalidSampling(EngineError):
 
 
 class InvalidConstraint(EngineError):
-    """The answer cannot be held to the grammar that the request gives."""
+    """The answer cannot be held to what the request wants."""
 
     @classmethod
-    def because(cls, reason: str) -> InvalidConstraint:
-        """``reason`` is the first line of what llguidance says."""
-        return cls(f"{cls.__doc__} {reason.strip().partition(chr(10))[0]}".strip())
+    def because(cls, told: str) -> InvalidConstraint:
+        """``told`` is what llguidance says, which may quote the grammar at length."""
+        words = " ".join(told.split())
+        for pattern, reason in _CONSTRAINT_REASONS:
+            if found := re.match(pattern, words):
+                return cls(found.expand(reason)[:300])
+        return cls(words[:300])
+
+
+#: what llguidance says, and how to say it to somebody who does not know it
+_CONSTRAINT_REASONS = (
+    (r"Unimplemented keys: \[(.*)\]", r"These keywords of the schema are not supported: \1."),
+    (r"Unknown format: (.*)", r'The schema has a "format" that is not supported: \1.'),
+    (r"oneOf constraints", 'The schema has a "oneOf" whose members may both hold. Use "anyOf".'),
+    (r"Resource .* is not present", 'The schema has a "$ref" or "$schema" to another document.'),
+    (r"Pointer '(.*?)' does not exist", r'The schema has a "$ref" to nothing: #\1.'),
+    (r"regex parse error: (.*)", r'A "pattern" cannot be read: \1'),
+)
 
 
 class EngineStopped(EngineError):

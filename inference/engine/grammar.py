@@ -34,6 +34,8 @@ LIMITS = LLParserLimits(
 def library_grammar(constraint: Constraint) -> str:
     """The constraint in llguidance's own form. Raises InvalidConstraint where it cannot even be parsed."""
     match constraint.kind:
+        case "json_object":
+            return library_grammar(Constraint("json_schema", '{"type": "object"}'))
         case "json_schema":
             options: Any = {"whitespace_pattern": WHITESPACE, "lenient": False, "coerce_one_of": False}
             try:

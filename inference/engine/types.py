@@ -11,7 +11,7 @@ from PIL import Image
 
 from inference.engine.tool_calls import CallPiece
 
-ConstraintKind = Literal["json_schema", "regex", "choice", "grammar"]
+ConstraintKind = Literal["json_object", "json_schema", "regex", "choice", "grammar"]
 #: content_filter comes from other servers only
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "cancelled"]
 
@@ -78,9 +78,9 @@ class Constraint:
     """What the text of an answer must be. It holds for the answer, and not for the thought before it."""
 
     kind: ConstraintKind
-    #: a JSON schema; a regular expression, which the whole text matches; a JSON list of texts; a grammar in Lark's
-    #: notation, as llguidance reads it
-    source: str
+    #: nothing, of any JSON object; a JSON schema; a regular expression, which the whole text matches; a JSON list of
+    #: texts; a grammar in Lark's notation, as llguidance reads it
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 # So that the server of new processes has loaded them once, and each new one begins with them.
+from inference.engine import grammar_check  # noqa: F401
 from inference.media import images, videos  # noqa: F401
 
 T = TypeVar("T")

@@ -124,10 +124,10 @@ def start_engine(upstream: Scripted) -> Iterator[Callable[..., UpstreamEngine]]:
         assert engine.stop(DEADLINE_SECONDS)
 
 
-def session_of(*pieces: appending.Piece, content: Any = "Apa kabar?", media: Any = ()) -> ChatSession:
+def session_of(*pieces: appending.Piece, content: Any = "Apa kabar?", media: Any = (), **request: Any) -> ChatSession:
     """Claimed, with these pieces committed by an earlier attempt."""
     session, _ = opening.open_session(
-        request={"messages": [{"role": "user", "content": content}], "sampling": SAMPLING},
+        request={"messages": [{"role": "user", "content": content}], "sampling": SAMPLING, **request},
         request_digest="d",
         model="front",
         request_id="req-1",

@@ -246,3 +246,39 @@ def test_two_sessions_never_share_an_upstream_session() -> None:
     target = Target("m", "session")
     first, second = (calls_of(session_of(), target)[0].upstream_id for _ in range(2))
     assert first != second
+
+
+FORM = {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "strict": True, "schema": {}}}}
+
+
+def test_the_form_of_the_answer_is_passed_on_as_it_came(upstream: Scripted, start_engine: Any) -> None:
+    upstream.streams(chunk("{}"), chunk(finish="stop"), DONE)
+    collected(start_engine("prefix").submit(session_of(wire_format=FORM)))
+    assert upstream.requests[0]["response_format"] == FORM["response_format"]
+
+
+def test_a_form_that_the_upstream_refuses_is_refused_unless_it_was_only_preferred(
+    upstream: Scripted, start_engine: Any
+) -> None:
+    refused: Any = (400, {"Content-Type": "application/json"}, ['{"error": {"message": "no such field"}}'])
+    upstream.replies.append(refused)
+    with pytest.raises(ApiError, match="no such field"):
+        collected(start_engine("prefix").submit(session_of(wire_format=FORM)))
+    upstream.replies.append(refused)
+    upstream.streams(chunk("{}"), chunk(finish="stop"), DONE)
+    preferred = session_of(wire_format=FORM, wire_format_is_optional=True)
+    assert text_of(collected(start_engine("prefix").submit(preferred))[0]) == "{}"
+    assert ["response_format" in request for request in upstream.requests] == [True, True, False]
+
+
+def test_an_answer_with_a_form_is_not_continued_in_the_middle_unless_it_was_only_preferred(
+    upstream: Scripted, start_engine: Any
+) -> None:
+    upstream.streams(chunk('{"a": '), None)
+    with pytest.raises(ApiError, match="form"):
+        collected(start_engine("prefix").submit(session_of(wire_format=FORM)))
+    upstream.streams(chunk('{"a": '), None)
+    upstream.streams(chunk("1}"), chunk(finish="stop"), DONE)
+    preferred = session_of(wire_format=FORM, wire_format_is_optional=True)
+    assert text_of(collected(start_engine("prefix").submit(preferred))[0]) == '{"a": 1}'
+    assert "response_format" not in upstream.requests[-1]

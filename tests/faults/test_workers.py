@@ -33,6 +33,22 @@ SEEING = [
 ]
 GREEDY: dict[str, Any] = {"temperature": 0, "max_tokens": 900}
 SAMPLED: dict[str, Any] = {"temperature": 1, "seed": 11, "max_tokens": 900}
+#: JSON of some hundred tokens
+HELD: dict[str, Any] = {
+    "temperature": 1,
+    "seed": 13,
+    "ignore_eos": False,
+    "guided_json": {
+        "type": "array",
+        "items": {
+            "type": "object",
+            "properties": {"kota": {"type": "string", "minLength": 40, "maxLength": 60}, "nomor": {"type": "integer"}},
+            "required": ["kota", "nomor"],
+            "additionalProperties": False,
+        },
+        "minItems": 30,
+    },
+}
 LOOKING: dict[str, Any] = {"temperature": 1, "seed": 12, "max_tokens": 900, "messages": SEEING}
 
 
@@ -51,7 +67,7 @@ def one(stack: Stack, sql: str, *parameters: object) -> Any:
 
 
 def test_a_killed_workers_sessions_go_on_with_the_same_texts(stack: FaultyStack) -> None:
-    kinds = {"greedy": GREEDY, "sampled": SAMPLED, "looking": LOOKING}
+    kinds = {"greedy": GREEDY, "sampled": SAMPLED, "looking": LOOKING, "held": HELD}
     expected = {name: undisturbed(stack, fields) for name, fields in kinds.items()}
     readers = {
         name: Reader([stack.base_url], long_question(session_id=name, **fields)) for name, fields in kinds.items()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from inference.api.parameters import HARMLESS, REFUSED, UNDECIDED
+from inference.api.parameters import HARMLESS, REFUSED
 from inference.api.schemas import ChatCompletionRequest
 from inference.errors import InvalidRequest, UnsupportedParameter
 
@@ -92,11 +92,6 @@ def test_tools_pass_where_the_model_may_not_call_them() -> None:
     for choice in ("auto", "required", None):
         with pytest.raises(UnsupportedParameter):
             check(tools=tools, tool_choice=choice)
-
-
-@pytest.mark.parametrize("name", sorted(UNDECIDED))
-def test_structured_output_by_the_names_of_vllm_passes_for_now(name: str) -> None:
-    check(**{name: {"type": "object"}})
 
 
 @pytest.mark.parametrize(

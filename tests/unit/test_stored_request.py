@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from inference import stored_request
-from inference.engine.types import Sampling
+from inference.engine.types import Constraint, Sampling
 from inference.errors import RequestTooNew
 from inference.stored_request import VERSION, StoredRequest, choices_of
 
@@ -39,7 +39,8 @@ def test_a_request_comes_back_from_json_as_it_was() -> None:
     sampling = Sampling(
         max_tokens=5, temperature=0.7, seed=2**62, stop=("a", "b"), logit_bias=((3, -1.5),), stop_token_ids=(9,)
     )
-    request = StoredRequest(MESSAGES, sampling, choices=2)
+    constraint = Constraint("regex", "[0-9]+")
+    request = StoredRequest(MESSAGES, sampling, choices=2, constraint=constraint, wire_format={"guided_regex": "a"})
     assert StoredRequest.from_dict(through_json(request)) == request
 
 

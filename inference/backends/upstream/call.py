@@ -48,6 +48,10 @@ class Call:
     target: Target
     messages: Sequence[dict[str, Any]]
     sampling: dict[str, Any]
+    #: members of the body that say what form the answer has
+    wire_format: dict[str, Any] = dataclasses.field(default_factory=dict)
+    #: whether the answer is wanted without it too
+    wire_format_is_optional: bool = False
 
     @property
     def alternatives(self) -> int | None:
@@ -65,12 +69,15 @@ class Call:
             "stream": True,
             "stream_options": {"include_usage": True},
             **self.sampling,
+            **self.wire_format,
         }
         if self.target.resume == "session":
             body["session_id"] = self.upstream_id
         elif self.target.resume == "prefix":
             body["stream_options"]["continuous_usage_stats"] = True
         if self.target.resume != "session" and any(said.texts.values()):
+            # A grammar would begin anew, in the middle of the answer.
+            body = {name: value for name, value in body.items() if name not in self.wire_format}
             body |= self._continuation(said)
         return json.dumps(body, separators=(",", ":")).encode()
 
@@ -79,6 +86,8 @@ class Call:
             raise UpstreamError.cannot_go_on("it cannot go on with an answer")
         if said.texts["refusal"]:
             raise UpstreamError.cannot_go_on("it cannot go on with a refusal")
+        if self.wire_format and not self.wire_format_is_optional:
+            raise UpstreamError.cannot_go_on("it cannot go on with an answer whose form it was asked for")
         if said.texts["reasoning"]:
             # Templates drop the thoughts of earlier turns: it would go on with an answer to thoughts it never had.
             raise UpstreamError.cannot_go_on("it cannot go on with an answer that began with thoughts")
@@ -116,6 +125,8 @@ def calls_of(session: ChatSession, target: Target) -> list[Call]:
                 target=target,
                 messages=messages,
                 sampling=sampling | {"seed": sampling["seed"] + choice},
+                wire_format=request.wire_format or {},
+                wire_format_is_optional=request.wire_format_is_optional,
             )
         )
     return calls

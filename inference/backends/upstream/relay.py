@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import random
 from collections.abc import AsyncIterator, Iterable
@@ -16,7 +17,15 @@ from httpx_sse import ServerSentEvent
 from inference.backends.upstream.answer import Answer
 from inference.backends.upstream.body import read_body
 from inference.backends.upstream.call import Call, Said
-from inference.backends.upstream.errors import Interrupted, UpstreamError, error_in, failure, interrupted_by, refusal
+from inference.backends.upstream.errors import (
+    OF_THE_REQUEST,
+    Interrupted,
+    UpstreamError,
+    error_in,
+    failure,
+    interrupted_by,
+    refusal,
+)
 from inference.backends.upstream.sse import events_of
 from inference.backends.upstream.wire import NotReadable, parsed
 from inference.engine.handle import Handle
@@ -66,8 +75,20 @@ class Relay:
                 cut = interrupted_by(exc)
             except Interrupted as exc:
                 cut = exc
+            except UpstreamError as exc:
+                if exc.status not in OF_THE_REQUEST or not self._drop_format():
+                    raise
+                log.warning("the upstream may not know this form of answers; it is asked again without: %s", exc)
+                continue
             log.info("the upstream's stream is cut after %d tokens: it %s", self._said.tokens, cut.reason)
             await self._patience.wait(cut)
+
+    def _drop_format(self) -> bool:
+        """Ask for the answer in any form from here on. Returns whether that is another request."""
+        was_optional = bool(self._call.wire_format) and self._call.wire_format_is_optional
+        if was_optional:
+            self._call = dataclasses.replace(self._call, wire_format={})
+        return was_optional and not self._said.tokens
 
     async def _one_stream(self) -> Finish:
         call, said = self._call, self._said
