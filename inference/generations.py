@@ -66,6 +66,7 @@ class Answer:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     reasoning_tokens: int = 0
+    cached_tokens: int = 0
 
     def add(self, deltas: Iterable[Delta]) -> None:
         pieces: dict[tuple[int, str], list[str]] = {}
@@ -83,6 +84,7 @@ class Answer:
                     self.prompt_tokens = delta["prompt_tokens"]
                     self.completion_tokens = delta["completion_tokens"]
                     self.reasoning_tokens = delta["reasoning_tokens"]
+                    self.cached_tokens = delta.get("cached_tokens", 0)
                 case "error":
                     self.error = storable_error(delta["error"])
                     self.error_status = delta["status"]

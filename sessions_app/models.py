@@ -34,7 +34,8 @@ class Delta(TypedDict, total=False):
       of the refusal in its place. Where asked for also ``logprobs``, one for each token of the chunk: ``token``
       (text), ``bytes`` (a list of numbers, or None), ``logprob``, and ``top``, a list of such without ``top``.
     - ``finish``: ``reason``, one of stop, length, content_filter, cancelled.
-    - ``usage``: ``prompt_tokens``, ``completion_tokens``, ``reasoning_tokens``.
+    - ``usage``: ``prompt_tokens``, ``completion_tokens``, ``reasoning_tokens``, and ``cached_tokens``: those of the
+      prompt that needed no prefill. Chunks of older versions lack it.
     - ``end``: terminal, after finish and usage.
     - ``error``: terminal, with ``error`` (message, type, param, code) and ``status``.
     """
@@ -47,6 +48,7 @@ class Delta(TypedDict, total=False):
     prompt_tokens: int
     completion_tokens: int
     reasoning_tokens: int
+    cached_tokens: int
     error: dict[str, Any]
     status: int
 

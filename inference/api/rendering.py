@@ -43,6 +43,7 @@ def render_completion(session: ChatSession, answer: Answer) -> dict[str, Any]:
         "prompt_tokens": answer.prompt_tokens,
         "completion_tokens": answer.completion_tokens,
         "reasoning_tokens": answer.reasoning_tokens,
+        "cached_tokens": answer.cached_tokens,
     }
     body = _envelope(session, "chat.completion") | {
         "choices": [
@@ -182,6 +183,8 @@ def _usage(delta: Delta) -> dict[str, Any]:
         "prompt_tokens": delta["prompt_tokens"],
         "completion_tokens": delta["completion_tokens"],
         "total_tokens": delta["prompt_tokens"] + delta["completion_tokens"],
+        # Sessions that ended before an upgrade have no such count.
+        "prompt_tokens_details": {"cached_tokens": delta.get("cached_tokens", 0)},
         "completion_tokens_details": {"reasoning_tokens": delta["reasoning_tokens"]},
     }
 

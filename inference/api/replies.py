@@ -68,12 +68,17 @@ class CompletionTokensDetails(Schema):
     reasoning_tokens: int
 
 
+class PromptTokensDetails(Schema):
+    cached_tokens: int = Field(description="Those that needed no prefill: an earlier request began with the same.")
+
+
 class Usage(Schema):
     """Counted in tokens."""
 
     prompt_tokens: int = Field(description="The conversation, its images and videos included.")
     completion_tokens: int = Field(description="What was generated, reasoning and every choice included.")
     total_tokens: int
+    prompt_tokens_details: PromptTokensDetails
     completion_tokens_details: CompletionTokensDetails
 
 

@@ -101,6 +101,7 @@ class Batch:
             return
         self.prompt_tokens += len(prefill.prompt.ids)
         self.reused_tokens += prefill.reused_tokens
+        generation.note_reuse(prefill.reused_tokens)
         self._reading.append((generation, prefill))
 
     def prefill(self) -> None:

@@ -50,6 +50,7 @@ class Generation:
         #: those of the earlier attempt included
         self.generated_ids: list[int] = []
         self.matcher = matcher
+        self._cached_tokens: int | None = None
         self._prompt = prompt
         self._resumed = len(request.resume_ids)
         self._vocabulary = vocabulary
@@ -96,11 +97,16 @@ class Generation:
         """What each token so far stands for (``block_digests``)."""
         return (*self._prompt.keys, *self.generated_ids[self._resumed :])
 
+    def note_reuse(self, tokens: int) -> None:
+        """Of what is to be read, so many tokens need no prefill. The first time counts: later ones reuse its own."""
+        if self._cached_tokens is None:
+            self._cached_tokens = min(tokens, self._prompt_tokens)
+
     def finish_if_ended(self) -> None:
         """Tell the caller that the generation has ended, if it has."""
         if self._end is not None:
             counts = (self._prompt_tokens, len(self.generated_ids), self._detokenizer.reasoning_tokens)
-            self.handle.finish(Finish(self._end, *counts))
+            self.handle.finish(Finish(self._end, *counts, self._cached_tokens or 0))
 
     def accept(self, token: int, logprobs: RawLogprobs | None = None) -> None:
         """Deliver the next token, and the end if this is the last."""

@@ -149,3 +149,5 @@ class Finish:
     #: all generated tokens, those of ``resume_ids`` included
     completion_tokens: int
     reasoning_tokens: int = 0
+    #: of the prompt, those whose keys and values were kept from an earlier request
+    cached_tokens: int = 0

@@ -186,6 +186,8 @@ def _finish(run: Run, finishes: Sequence[Finish], worker: Worker) -> None:
             prompt_tokens=max(finish.prompt_tokens for finish in finishes),
             completion_tokens=sum(finish.completion_tokens for finish in finishes),
             reasoning_tokens=sum(finish.reasoning_tokens for finish in finishes),
+            # Further choices reuse what the first one has read.
+            cached_tokens=finishes[0].cached_tokens,
         ),
     )
 

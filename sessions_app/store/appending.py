@@ -47,12 +47,14 @@ class Closing:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     reasoning_tokens: int = 0
+    #: of the prompt, those that needed no prefill
+    cached_tokens: int = 0
     error: dict[str, Any] | None = None
     #: HTTP status for a caller that waits for the whole answer
     error_status: int = 500
 
     def __post_init__(self) -> None:
-        for name in ("prompt_tokens", "completion_tokens", "reasoning_tokens"):
+        for name in ("prompt_tokens", "completion_tokens", "reasoning_tokens", "cached_tokens"):
             object.__setattr__(self, name, min(getattr(self, name), MAX_COUNT))
         if self.error is not None:
             object.__setattr__(self, "error", storable_error(self.error))
@@ -77,6 +79,7 @@ class Closing:
                 "prompt_tokens": self.prompt_tokens,
                 "completion_tokens": self.completion_tokens,
                 "reasoning_tokens": self.reasoning_tokens,
+                "cached_tokens": self.cached_tokens,
             },
             {"type": "end"},
         ]

@@ -31,10 +31,18 @@ SAMPLING = {
 }
 
 
-def chunk(text: str = "", *, finish: str | None = None, usage: tuple[int, int] | None = None, **delta: str) -> str:
+def chunk(
+    text: str = "",
+    *,
+    finish: str | None = None,
+    usage: tuple[int, int] | None = None,
+    cached: int = 0,
+    **delta: str,
+) -> str:
     body: dict[str, Any] = {"choices": [{"index": 0, "delta": {"content": text, **delta}, "finish_reason": finish}]}
     if usage:
-        body["usage"] = {"prompt_tokens": usage[0], "completion_tokens": usage[1]}
+        details = {"cached_tokens": cached}
+        body["usage"] = {"prompt_tokens": usage[0], "completion_tokens": usage[1], "prompt_tokens_details": details}
     return f"data: {json.dumps(body)}\n\n"
 
 

@@ -163,11 +163,12 @@ def test_a_session_ends_with_one_terminal_chunk(closing: Closing, state: str, re
 
 def test_the_end_says_what_was_used() -> None:
     session = claimed(open_session())
-    assert append(session, "a", closing=Closing(prompt_tokens=7, completion_tokens=5, reasoning_tokens=2))
+    assert append(session, "a", closing=Closing("stop", (), 7, 5, 2, 4))
     session.refresh_from_db()
     assert (session.prompt_tokens, session.completion_tokens) == (7, 5)
     usage = Chunk.objects.get(session=session, index=3).delta
-    assert usage == {"type": "usage", "prompt_tokens": 7, "completion_tokens": 5, "reasoning_tokens": 2}
+    counts = {"prompt_tokens": 7, "completion_tokens": 5, "reasoning_tokens": 2, "cached_tokens": 4}
+    assert usage == {"type": "usage"} | counts
 
 
 def test_the_database_itself_refuses_an_end_without_a_time() -> None:

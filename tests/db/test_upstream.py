@@ -75,12 +75,13 @@ def test_media_are_sent_as_the_bytes_that_came(upstream: Scripted, start_engine:
 
 def test_text_reasoning_and_usage_come_out_as_from_an_engine(upstream: Scripted, start_engine: Any) -> None:
     upstream.streams(
-        chunk(reasoning_content="Hm."), chunk("Ba"), chunk("ik."), chunk(finish="length", usage=(7, 9)), DONE
+        chunk(reasoning_content="Hm."), chunk("Ba"), chunk("ik."), chunk(finish="length", usage=(7, 9), cached=5), DONE
     )
     deltas, finish = collected(start_engine("none").submit(session_of()))
     assert ([delta.reasoning for delta in deltas], text_of(deltas)) == (["Hm.", "", ""], "Baik.")
     assert all(delta.token_ids for delta in deltas)
     assert (finish.reason, finish.prompt_tokens, finish.completion_tokens) == ("length", 7, 9)
+    assert finish.cached_tokens == 5
 
 
 def test_a_busy_upstream_is_asked_again(upstream: Scripted, start_engine: Any) -> None:

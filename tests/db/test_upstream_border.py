@@ -307,11 +307,12 @@ def test_no_more_alternatives_are_stored_than_were_asked_for(ask: Ask) -> None:
 @pytest.mark.parametrize("count", ['"7"', "-7", "NaN", "Infinity", "1e300", "9" * 400, "[]", "{}", "true", "null"])
 def test_usage_that_is_no_count_is_not_believed(ask: Ask, count: str) -> None:
     usage = {"prompt_tokens": "X", "completion_tokens": "X", "completion_tokens_details": {"reasoning_tokens": "X"}}
+    usage["prompt_tokens_details"] = {"cached_tokens": "X"}
     said = event({"choices": [], "usage": usage}).replace('"X"', count)
     asked = ask(choice({"content": "a"}), said, choice({"content": "b"}, finish_reason="stop"), said, DONE)
     assert asked.session.state == State.COMPLETED
     assert (asked.session.prompt_tokens, asked.session.completion_tokens) == (0, 2)
-    assert asked.answer.reasoning_tokens == 0
+    assert (asked.answer.reasoning_tokens, asked.answer.cached_tokens) == (0, 0)
 
 
 @pytest.mark.parametrize(

@@ -149,6 +149,7 @@ def test_a_follow_up_reads_only_what_is_new(start_engine: Any, collect: Any) -> 
     answer = collect(engine.submit(follow_up))
     assert answer.deltas == collect(forgetful.submit(follow_up)).deltas
     assert engine.stats().reused_tokens >= first.finish.prompt_tokens // 32 * 32
+    assert (first.finish.cached_tokens, answer.finish.cached_tokens) == (0, engine.stats().reused_tokens)
     assert forgetful.stats().reused_tokens == 0
 
 
@@ -158,6 +159,8 @@ def test_what_was_generated_is_known_as_well(start_engine: Any, make_request: An
     again = collect(engine.submit(make_request(max_tokens=210, ignore_eos=True, resume_ids=first.ids)))
     assert len(again.ids) == 10
     assert engine.stats().reused_tokens > first.finish.prompt_tokens + 100
+    # Of the prompt; what was generated is none of it.
+    assert again.finish.cached_tokens == again.finish.prompt_tokens
 
 
 def test_two_images_are_never_taken_for_each_other(start_engine: Any, collect: Any) -> None:

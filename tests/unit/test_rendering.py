@@ -16,7 +16,7 @@ from sessions_app.models import ChatSession, Delta
 from sessions_app.wakeups import StreamChunk
 
 CREATED = datetime.datetime(2026, 3, 1, 12, tzinfo=datetime.UTC)
-USAGE: Delta = {"type": "usage", "prompt_tokens": 7, "completion_tokens": 5, "reasoning_tokens": 2}
+USAGE: Delta = {"type": "usage", "prompt_tokens": 7, "completion_tokens": 5, "reasoning_tokens": 2, "cached_tokens": 4}
 EVERY_DELTA: list[Delta] = [
     {"type": "start"},
     {"type": "reasoning", "text": "hm"},
@@ -106,9 +106,24 @@ def test_usage_is_shown_to_those_who_asked() -> None:
         "prompt_tokens": 7,
         "completion_tokens": 5,
         "total_tokens": 12,
+        "prompt_tokens_details": {"cached_tokens": 4},
         "completion_tokens_details": {"reasoning_tokens": 2},
     }
     assert rendered(USAGE) is None
+
+
+def test_usage_of_an_older_version_has_no_cached_tokens() -> None:
+    older: Delta = {"type": "usage", "prompt_tokens": 7, "completion_tokens": 5, "reasoning_tokens": 2}
+    assert chunk_of(older, include_usage=True)["usage"]["prompt_tokens_details"] == {"cached_tokens": 0}
+    answer = Answer()
+    answer.add([older])
+    assert render_completion(a_session(), answer)["usage"]["prompt_tokens_details"] == {"cached_tokens": 0}
+
+
+def test_the_whole_answer_has_the_usage_of_the_stream() -> None:
+    answer = Answer()
+    answer.add([USAGE])
+    assert render_completion(a_session(), answer)["usage"] == chunk_of(USAGE, include_usage=True)["usage"]
 
 
 def test_with_usage_asked_for_the_other_chunks_have_it_as_null() -> None:

@@ -42,6 +42,7 @@ class Answer:
         self._completion_tokens: int | None = None
         self.reason: FinishReason | None = None
         self.reasoning_tokens = 0
+        self._cached_tokens = 0
 
     def read(self, chunk: Mapping[str, Any]) -> list[Delta]:
         """Raises UpstreamError when the upstream says something else than it said before, or has cancelled."""
@@ -76,11 +77,13 @@ class Answer:
 
     def finish(self) -> Finish:
         generated = self._completion_tokens
+        prompt_tokens = max(0, self._prompt_tokens - self._before)
         return Finish(
             self.reason or "stop",
-            max(0, self._prompt_tokens - self._before),
+            prompt_tokens,
             self._said.tokens if generated is None else self._before + generated,
             self.reasoning_tokens,
+            min(self._cached_tokens, prompt_tokens),
         )
 
     def _new(self, pieces: Iterable[tuple[str, str]], logprobs: tuple[TokenLogprobs, ...]) -> list[Delta]:
@@ -124,3 +127,5 @@ class Answer:
         self._completion_tokens = self._completion_tokens if completion_tokens is None else completion_tokens
         details = object_in(usage.get("completion_tokens_details"))
         self.reasoning_tokens = storable_count(details.get("reasoning_tokens")) or self.reasoning_tokens
+        details = object_in(usage.get("prompt_tokens_details"))
+        self._cached_tokens = storable_count(details.get("cached_tokens")) or self._cached_tokens
