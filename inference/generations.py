@@ -17,6 +17,7 @@ from inference.errors import AnswerUnreadable, Conflict, Gone, OverShare, Unavai
 from inference.stored_request import StoredRequest
 from sessions_app.db import in_db
 from sessions_app.hub import SessionGone, hub
+from sessions_app.log_lines import short_id
 from sessions_app.models import ChatSession, Chunk, Delta
 from sessions_app.storable import storable_error
 from sessions_app.store import opening
@@ -199,7 +200,8 @@ def _add(answer: Answer, batch: Iterable[StreamChunk], session_id: str) -> None:
     try:
         answer.add(chunk.delta for chunk in batch)
     except (LookupError, TypeError, AttributeError) as exc:
-        log.exception("session %s: a chunk is not what a delta is", session_id)
+        about = {"session": session_id}
+        log.exception("session %s: a chunk is not what a delta is", short_id(session_id), extra=about)
         raise AnswerUnreadable(session_id, headers={"X-Session-ID": session_id}) from exc
 
 

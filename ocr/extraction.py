@@ -178,7 +178,7 @@ def complete_extraction(pk: uuid.UUID) -> KtpExtraction:
         reading = judge_answer(answer.text, finish_reason=answer.finish_reason, tokens=tokens)
         if extraction.mark_read(values=reading.values, raw_answer=storable(answer.text), found=reading.problems):
             metrics.count_reading(reading.problems)
-    log.info("extraction %s is %s", extraction.pk, extraction.state, extra={"action": "ktp_completed"})
+    log.info("extraction %s is %s", extraction.pk, extraction.state)
     return extraction
 
 

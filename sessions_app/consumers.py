@@ -103,7 +103,7 @@ class SessionLiveView(AsyncJsonWebsocketConsumer):
             # The page was left or loaded anew while a chunk was on its way; ``disconnect`` is about to come.
             return
         except Exception:
-            log.exception("the live view of session %s broke", short_id(session_id))
+            log.exception("the live view of session %s broke", short_id(session_id), extra={"session": session_id})
             code = BROKEN
         await self.close(code=code)
 

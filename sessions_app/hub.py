@@ -87,7 +87,12 @@ class Hub:
                     try:
                         page = await in_db(listening.read_page, session.pk, listener.cursor)
                     except (OperationalError, InterfaceError) as exc:
-                        log.warning("the hub could not read session %s and tries again: %s", short_id(session.pk), exc)
+                        log.warning(
+                            "the hub could not read session %s and tries again: %s",
+                            short_id(session.pk),
+                            exc,
+                            extra={"session": session.pk},
+                        )
                         await asyncio.sleep(settings.HUB_POLL_SECONDS)
                         yield []
                         continue

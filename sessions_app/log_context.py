@@ -36,7 +36,8 @@ def name_worker(name: str) -> None:
 class LogContextFilter(RequestIdFilter):
     """Adds ``request_id``, ``session``, ``attempt`` and ``worker`` to every record, and ``run``, the first two as text.
 
-    A line about a session that nothing runs here names it in ``extra={"session": …}``, with its whole id.
+    These are all the fields that a line has. A line about a session outside of its ``run_scope`` gives the whole id in
+    ``extra={"session": …}``; other keys of ``extra`` are not written.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:

@@ -80,7 +80,7 @@ async def _events(
                 if events:
                     yield events
         except SessionGone:
-            log.info("session %s expired while it was read", short_id(session.pk))
+            log.info("session %s expired while it was read", short_id(session.pk), extra={"session": session.pk})
 
 
 def _encoded(batch: Sequence[StreamChunk], session: ChatSession, render: Render) -> tuple[bytes, StreamChunk | None]:
@@ -95,6 +95,7 @@ def _encoded(batch: Sequence[StreamChunk], session: ChatSession, render: Render)
                 events.append(sse.encode_event(data, session_id=session.pk, index=chunk.index))
         except Exception:
             # A rendering is a function of session and chunk alone: it would fail every time.
-            log.exception("session %s: chunk %d cannot be rendered", short_id(session.pk), chunk.index)
+            about = {"session": session.pk}
+            log.exception("session %s: chunk %d cannot be rendered", short_id(session.pk), chunk.index, extra=about)
             return b"".join(events), chunk
     return b"".join(events), None

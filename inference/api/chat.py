@@ -193,7 +193,8 @@ async def _whole(session: ChatSession) -> HttpResponse:
         body = encode_completion(session, answer)
     except Exception as exc:
         # A function of what is stored alone: it would fail every time.
-        log.exception("session %s: the answer cannot be sent", short_id(session.pk))
+        about = {"session": session.pk}
+        log.exception("session %s: the answer cannot be sent", short_id(session.pk), extra=about)
         raise AnswerUnreadable(session.pk, headers=named) from exc
     return HttpResponse(body, content_type="application/json", headers=named)
 

@@ -96,7 +96,7 @@ class Batch:
         try:
             prefill = self._prefiller.begin(generation.whole_prompt())
         except Exception as error:
-            logger.exception("request not admitted", extra={"action": "prefill_failed"})
+            logger.exception("request not admitted")
             generation.handle.finish(caused_by(error, "The model failed to read the prompt."))
             return
         self.prompt_tokens += len(prefill.prompt.ids)
@@ -115,7 +115,7 @@ class Batch:
             read = [generation for generation, _ in self._reading[: len(done)]]
             sampled = self._make_sampler(read).sample(torch.cat([logits for _, logits in done]))
         except Exception as error:
-            logger.exception("prefill failed", extra={"action": "prefill_failed"})
+            logger.exception("prefill failed")
             failed, _ = self._reading.pop(0)
             failed.handle.finish(caused_by(error, "The model failed to read the prompt."))
             return
@@ -129,7 +129,7 @@ class Batch:
             try:
                 self._join(generation, states)
             except Exception as error:
-                logger.exception("no room for a row", extra={"action": "prefill_failed"})
+                logger.exception("no room for a row")
                 generation.handle.finish(caused_by(error, "The model failed to read the prompt."))
                 # The layers of the cache may have been laid anew for some and not for others.
                 self._fail_rows(error)
@@ -148,7 +148,7 @@ class Batch:
                 self._sampler = self._make_sampler(rows)
             sampled = self._sampler.sample(logits)
         except Exception as error:
-            logger.exception("decode step failed", extra={"action": "decode_failed", "rows": len(rows)})
+            logger.exception("decode step failed")
             self._fail_rows(error)
             return
         self.decode_steps += 1
@@ -185,7 +185,7 @@ class Batch:
             self._prefixes.store(digests, states)
         except RuntimeError:
             # Nobody's answer hangs on it; it is memory that is wanting.
-            logger.exception("prefix not kept", extra={"action": "prefix_failed"})
+            logger.exception("prefix not kept")
             self._prefixes.clear()
 
     def _fail_rows(self, error: Exception) -> None:

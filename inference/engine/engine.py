@@ -208,7 +208,7 @@ class Engine:
         except EngineError as error:
             handle.finish(error)
         except Exception as error:
-            logger.exception("request not prepared", extra={"action": "prepare_failed"})
+            logger.exception("request not prepared")
             handle.finish(caused_by(error, "The request could not be prepared."))
         finally:
             with self._changed:
@@ -264,7 +264,7 @@ class Engine:
                     self._batch.prefill()
                     self._batch.decode()
         except Exception:
-            logger.exception("model thread failed", extra={"action": "engine_failed"})
+            logger.exception("model thread failed")
         finally:
             with self._changed:
                 self._stopping = True

@@ -78,7 +78,7 @@ def load_model(
         try:
             folder = download(source, token=hf_token, trust_remote_code=trust_remote_code, listener=listener)
         except LoadError as error:
-            _log_cause("model not downloaded", source, error.__cause__ or error)
+            _log_cause("model not downloaded", error.__cause__ or error)
             raise
     try:
         listener(Progress("loading the processor"))
@@ -109,7 +109,7 @@ def load_model(
         raise
     except Exception as error:
         # Whatever a damaged file raises in the libraries below, the caller gets one kind of error.
-        _log_cause("model not loaded", source, error)
+        _log_cause("model not loaded", error)
         raise LoadError(
             f"The model {source!r} cannot be loaded: a file is missing, damaged or of another kind"
             f" ({type(error).__name__})."
@@ -186,10 +186,8 @@ def _context_length(model: Any, source: str) -> int:
     return int(length)
 
 
-def _log_cause(message: str, source: str, error: BaseException) -> None:
+def _log_cause(message: str, error: BaseException) -> None:
     """One line for who runs the server, the stack for who looks closer; the LoadError has what callers may read."""
     first_line = (str(error).splitlines() or [""])[0]
-    logger.warning(
-        "%s: %s: %s", message, type(error).__name__, first_line, extra={"action": "model_failed", "source": source}
-    )
-    logger.debug("%s", message, exc_info=error, extra={"action": "model_failed", "source": source})
+    logger.warning("%s: %s: %s", message, type(error).__name__, first_line)
+    logger.debug("%s", message, exc_info=error)

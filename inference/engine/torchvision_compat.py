@@ -48,9 +48,7 @@ def declare_missing_operators() -> list[str]:
             _library = torch.library.Library("torchvision", "DEF")
             for name in missing:
                 _library.define(SCHEMAS[name])
-            logger.debug(
-                "torchvision operators declared", extra={"action": "torchvision_declared", "operators": missing}
-            )
+            logger.debug("torchvision operators declared: %s", ", ".join(missing))
         return missing
 
 

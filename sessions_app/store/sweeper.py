@@ -45,11 +45,14 @@ def take_back_lapsed() -> int:
     """Requeue sessions whose lease has expired, and fail those that have used up their attempts."""
     taken = 0
     for session in ChatSession.objects.lapsed().only("attempt", "workers_lost")[:BATCH_SESSIONS]:
+        about = {"session": session.pk, "attempt": session.attempt}
         if (lost := session.workers_lost + 1) >= settings.SESSION_MAX_ATTEMPTS:
-            log.error("session %s failed: %d workers were lost with it", short_id(session.pk), lost)
+            log.error("session %s failed: %d workers were lost with it", short_id(session.pk), lost, extra=about)
             transitions.fail(session.pk, error=worker_lost_error(lost))
         else:
-            log.warning("session %s: the lease of attempt %d has expired", short_id(session.pk), session.attempt)
+            log.warning(
+                "session %s: the lease of attempt %d has expired", short_id(session.pk), session.attempt, extra=about
+            )
             transitions.release(session.pk, session.attempt, only_lapsed=True)
         taken += 1
     return taken
@@ -73,7 +76,7 @@ def cancel_abandoned() -> int:
     abandoned = ChatSession.objects.unfinished().filter(cancel_requested_at=None).abandoned()
     session_ids = list(abandoned.values_list("pk", flat=True)[:BATCH_SESSIONS])
     for session_id in session_ids:
-        log.info("session %s is cancelled: it has no listener", short_id(session_id))
+        log.info("session %s is cancelled: it has no listener", short_id(session_id), extra={"session": session_id})
         transitions.request_cancel(session_id)
     return len(session_ids)
 
