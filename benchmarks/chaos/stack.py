@@ -11,7 +11,7 @@ from inference.tiny_models.vision import build_tiny_model, make_model, make_toke
 from tests.faults.conftest import FaultyStack
 from tests.faults.proxy import Proxy
 from tests.live.stack import Process, free_port
-from tests.live.waiting import wait_for
+from tests.waiting import wait_for
 
 LEASE_SECONDS = 2.0
 SETTINGS: dict[str, object] = {

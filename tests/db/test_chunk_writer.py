@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -21,6 +20,7 @@ from sessions_app.models import ChatSession, Chunk
 from sessions_app.store import appending, transitions
 from sessions_app.store.appending import Append, Closing
 from tests.db.session_states import claimed, open_session
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -90,13 +90,6 @@ def database(monkeypatch: pytest.MonkeyPatch) -> Database:
     return database
 
 
-def until(fact: Callable[[], object]) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not fact():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.005)
-
-
 def say(run: Run, *texts: str) -> None:
     for text in texts:
         run.add(EngineDelta(tuple(ord(character) for character in text), text=text))
@@ -129,17 +122,17 @@ def test_the_first_delta_goes_at_once_however_long_the_interval(
 ) -> None:
     other = worker.begin()
     say(other, "x")
-    until(lambda: log_of(other))
+    wait_for(lambda: log_of(other))
     monkeypatch.setattr(settings, "CHUNK_COMMIT_SECONDS", NEVER)
     run = worker.begin()
     say(run, "H")
-    until(lambda: log_of(run) == [("text", "H", [72])])
+    wait_for(lambda: log_of(run) == [("text", "H", [72])])
 
 
 def test_later_deltas_wait_and_are_committed_as_one(worker: Worker, database: Database) -> None:
     run = worker.begin()
     say(run, "H")
-    until(lambda: log_of(run))
+    wait_for(lambda: log_of(run))
     database.may_commit.clear()
     say(run, *"alo, apa kabar?")
     database.may_commit.set()
@@ -154,7 +147,7 @@ def test_the_end_goes_at_once_with_what_waits_in_one_commit(
 ) -> None:
     run = worker.begin()
     say(run, "a")
-    until(lambda: log_of(run))
+    wait_for(lambda: log_of(run))
     monkeypatch.setattr(settings, "CHUNK_COMMIT_SECONDS", NEVER)
     say(run, "b", "c")
     assert finish(run).state == State.COMPLETED
@@ -171,7 +164,7 @@ def test_running_sessions_share_their_commits(worker: Worker, database: Database
         say(run, "a")
     database.may_commit.set()
     for run in runs:
-        until(lambda: log_of(run))  # noqa: B023
+        wait_for(lambda: log_of(run))  # noqa: B023
     assert len(database.commits) <= 2
 
 
@@ -234,7 +227,7 @@ def test_without_logprobs_a_chunk_says_nothing_of_them(worker: Worker) -> None:
 def test_choices_share_a_session_and_keep_their_texts_and_tokens_apart(worker: Worker, database: Database) -> None:
     run = worker.begin()
     say(run, "x")
-    until(lambda: log_of(run))
+    wait_for(lambda: log_of(run))
     database.may_commit.clear()
     for number in range(6):
         for choice in range(3):
@@ -432,16 +425,16 @@ def test_leases_are_renewed_while_the_engine_makes_nothing(worker: Worker, monke
         return ChatSession.objects.values_list("lease_expires_at", flat=True).get(pk=run.session_id)
 
     first = lease()
-    until(lambda: lease() != first)
+    wait_for(lambda: lease() != first)
     second = lease()
-    until(lambda: lease() != second)
+    wait_for(lambda: lease() != second)
     assert log_of(run) == []
 
 
 def test_a_fenced_session_stops_its_engine_and_nothing_more_is_written(worker: Worker) -> None:
     run, other = worker.begin(), worker.begin()
     say(run, "a")
-    until(lambda: log_of(run))
+    wait_for(lambda: log_of(run))
     ChatSession.objects.filter(pk=run.session_id).update(attempt=9)
     say(run, "b")
     say(other, "x")
@@ -458,7 +451,7 @@ def test_a_fenced_session_stops_its_engine_and_nothing_more_is_written(worker: W
 def test_a_cancel_is_seen_while_the_engine_makes_nothing(worker: Worker) -> None:
     run, other = worker.begin(), worker.begin()
     transitions.request_cancel(run.session_id)
-    until(lambda: worker.stopped == [run.session_id])
+    wait_for(lambda: worker.stopped == [run.session_id])
     assert run.is_cancelled
     assert not other.is_cancelled
     say(run, "a")
@@ -487,7 +480,7 @@ def test_stopping_commits_what_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     worker.writer.start()
     run = worker.begin()
     say(run, "a")
-    until(lambda: log_of(run))
+    wait_for(lambda: log_of(run))
     monkeypatch.setattr(settings, "CHUNK_COMMIT_SECONDS", NEVER)
     say(run, "b")
     worker.writer.stop(DEADLINE_SECONDS)
@@ -514,7 +507,7 @@ def test_while_the_database_is_away_nothing_is_lost_or_doubled(
         database.failures += [failure] * (round_ % 3)
         for run in runs:
             say(run, *f"{round_} {run.session_id} ")
-        until(lambda: not database.failures)
+        wait_for(lambda: not database.failures)
     database.failures += [failure] * 2
     for run in runs:
         assert finish(run, Closing(completion_tokens=1)).state == State.COMPLETED

@@ -26,6 +26,7 @@ from sessions_app.store.listening import PAGE_CHUNKS
 from sessions_app.wakeups import InProcessTransport, Receiver, RedisTransport, StreamChunk, Wakeup
 from tests import services
 from tests.db.session_states import claimed, completed, open_session, say, text
+from tests.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -123,12 +124,6 @@ async def collect(batches: AsyncIterator[list[StreamChunk]]) -> list[int]:
 
 def follow(session: ChatSession, after: int = -1, *, at: Hub | None = None) -> AsyncIterator[list[StreamChunk]]:
     return (at or Hub()).follow(session, after, idle_seconds=NEVER_IDLE)
-
-
-async def until(fact: Callable[[], object]) -> None:
-    """The test's own deadline ends it when the fact never is."""
-    while not fact():  # noqa: ASYNC110  (the fact is not ours to announce)
-        await asyncio.sleep(0.005)
 
 
 def write(session: ChatSession, count: int, *, closing: Closing | None = None) -> None:

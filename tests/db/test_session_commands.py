@@ -19,6 +19,7 @@ from sessions_app.models import ChatSession, Chunk
 from sessions_app.store import sweeper
 from sessions_app.store.appending import Closing
 from tests.db.session_states import claimed, completed, failed, log_of, open_session, reasoning, say, text
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -164,12 +165,7 @@ class Watching:
             connections.close_all()
 
     def wait_for(self, text: str) -> None:
-        ticks = threading.Event()
-        for _ in range(int(DEADLINE_SECONDS / 0.02)):
-            if self.out.getvalue() == text:
-                return
-            ticks.wait(0.02)
-        raise AssertionError(f"{self.out.getvalue()!r} is not {text!r}")
+        wait_for(lambda: self.out.getvalue() == text)
 
     def end(self) -> str:
         self._thread.join(DEADLINE_SECONDS)

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.live.stack import ROOT, STOP_SECONDS, free_port
-from tests.live.waiting import wait_for
+from tests.waiting import wait_for
 
 APPLICATION = """
 import sys

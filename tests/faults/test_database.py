@@ -10,7 +10,7 @@ from tests.faults.conftest import FaultyStack
 from tests.faults.reader import Reader
 from tests.faults.test_workers import SAMPLED, has_chunks, one, undisturbed
 from tests.live.events import QUESTION, long_question
-from tests.live.waiting import wait_for
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.redis, pytest.mark.postgresql]
 

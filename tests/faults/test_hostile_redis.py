@@ -20,7 +20,7 @@ from tests import services
 from tests.faults.reader import Reader
 from tests.live.events import ALL_EVENTS, QUESTION, long_question
 from tests.live.stack import Process, ScaledStack
-from tests.live.waiting import wait_for
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.redis, pytest.mark.postgresql]
 

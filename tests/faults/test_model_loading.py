@@ -13,7 +13,7 @@ import pytest
 from tests.faults.conftest import FaultyStack
 from tests.live.events import QUESTION, WHOLE
 from tests.live.stack import START_SECONDS, Process, Stack
-from tests.live.waiting import wait_for
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.redis, pytest.mark.postgresql]
 

@@ -15,7 +15,7 @@ import pytest
 
 from tests.live.events import ALL_EVENTS, indexes_of, long_question, read_stream
 from tests.live.stack import EmbeddedStack
-from tests.live.waiting import wait_for
+from tests.waiting import wait_for
 
 EVENTS = 20_000
 TEXT = "dua puluh ribu kata " * 20

@@ -11,7 +11,7 @@ from tests.faults.reader import Reader
 from tests.faults.test_workers import SAMPLED, has_chunks, undisturbed
 from tests.live.events import long_question
 from tests.live.stack import free_port
-from tests.live.waiting import wait_for
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.redis, pytest.mark.postgresql]
 

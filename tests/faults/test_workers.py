@@ -19,8 +19,8 @@ from tests.faults.reader import Reader
 from tests.foreign import FOREIGN
 from tests.live.events import long_question, read_stream, text_of
 from tests.live.stack import Stack
-from tests.live.waiting import wait_for
 from tests.media_samples import image_bytes
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.redis, pytest.mark.postgresql]
 

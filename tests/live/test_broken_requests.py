@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests.live.stack import STOP_SECONDS, EmbeddedStack
-from tests.live.waiting import wait_for
+from tests.waiting import wait_for
 
 JSON = b"Content-Type: application/json\r\n"
 FORM = b"Content-Type: multipart/form-data; boundary=x\r\n"

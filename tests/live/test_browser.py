@@ -16,8 +16,8 @@ from playwright.sync_api import Browser, Page, expect
 from tests.live.barriers import barriers
 from tests.live.events import endless_question, events_of
 from tests.live.stack import EmbeddedStack
-from tests.live.waiting import wait_for
 from tests.media_samples import image_bytes
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.browser
 PASSWORD = "correct-horse-battery"

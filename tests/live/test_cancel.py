@@ -10,7 +10,7 @@ import httpx
 
 from tests.live.events import QUESTION, WHOLE, endless_question, events_of, long_question, read_stream
 from tests.live.stack import EmbeddedStack, Stack
-from tests.live.waiting import wait_for
+from tests.waiting import wait_for
 
 
 def state_of(server: Stack, session_id: str) -> str:

@@ -13,7 +13,7 @@ from httpx_sse import ServerSentEvent
 from tests import services
 from tests.live.events import ALL_EVENTS, events_of, indexes_of, long_question, read_stream, text_of
 from tests.live.stack import EmbeddedStack, ScaledStack, Stack
-from tests.live.waiting import wait_for
+from tests.waiting import wait_for
 
 FIELDS = {"seed": 5, "temperature": 1, "max_tokens": 900}
 

@@ -17,7 +17,7 @@ from ocr.evaluation.readers import ask
 from ocr.reading.parsing import storable
 from tests.labelled_cards import label, other_label, write_folder
 from tests.live.stack import ROOT, EmbeddedStack
-from tests.live.waiting import wait_for
+from tests.waiting import wait_for
 
 
 @pytest.fixture

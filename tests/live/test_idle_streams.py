@@ -14,8 +14,8 @@ from httpx_sse import ServerSentEvent
 from tests import services
 from tests.live.events import events_of, long_question
 from tests.live.stack import ScaledStack
-from tests.live.waiting import wait_for
 from tests.media_samples import image_bytes
+from tests.waiting import wait_for
 
 STREAMS = 60
 

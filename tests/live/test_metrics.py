@@ -15,9 +15,9 @@ import pytest
 from tests import services
 from tests.live.events import QUESTION, endless_question, events_of, long_question, read_stream
 from tests.live.stack import EmbeddedStack, ScaledStack, free_port
-from tests.live.waiting import wait_for
 from tests.media_samples import image_bytes, video_bytes
 from tests.scraped import Scraped, parsed
+from tests.waiting import wait_for
 
 #: moved in tests/db/test_metrics.py: what a server that works does not do
 FAILURES = {"sambung:takeovers_total", "sambung:fenced_appends_total", "sambung:commit_failures_total"}

@@ -13,8 +13,8 @@ import pytest
 
 from tests.live.events import QUESTION
 from tests.live.stack import START_SECONDS, EmbeddedStack
-from tests.live.waiting import wait_for
 from tests.media_samples import image_bytes
+from tests.waiting import wait_for
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from tests.live.events import (
     text_of,
 )
 from tests.live.stack import EmbeddedStack, Stack
-from tests.live.waiting import wait_for
+from tests.waiting import wait_for
 
 
 def finished_session(http: httpx.Client, **fields: Any) -> tuple[str, list[bytes], bytes]:

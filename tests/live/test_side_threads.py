@@ -7,7 +7,7 @@ from pathlib import Path
 from inference.worker.stopping import FAILED
 from tests.live.events import long_question
 from tests.live.stack import EmbeddedStack
-from tests.live.waiting import wait_for
+from tests.waiting import wait_for
 
 #: the server of this project, whose heartbeat fails as soon as a session runs
 BROKEN_SERVER = """

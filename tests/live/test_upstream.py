@@ -14,8 +14,8 @@ import pytest
 from tests.faults.reader import Reader
 from tests.live.events import QUESTION, WHOLE, events_of, long_question, read_stream, text_of
 from tests.live.stack import START_SECONDS, EmbeddedStack, Stack
-from tests.live.waiting import wait_for
 from tests.media_samples import image_bytes
+from tests.waiting import wait_for
 
 KEY = "key-of-the-upstream-0123456789"
 WITH_KEY = {"Authorization": f"Bearer {KEY}"}

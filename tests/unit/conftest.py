@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -89,16 +88,3 @@ def collect() -> Callable[..., Any]:
         )
 
     return run
-
-
-@pytest.fixture(scope="session")
-def wait_until() -> Callable[..., None]:
-    """Waits for a condition that another thread brings about; fails after a minute."""
-
-    def wait(condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 60
-        while not condition():
-            assert time.monotonic() < deadline, "it did not happen"
-            time.sleep(0.005)
-
-    return wait

@@ -22,7 +22,7 @@ from sessions_app import broker
 from sessions_app.broker import InProcessTransport, RedisTransport
 from sessions_app.sealing import seal
 from tests import services
-from tests.live.waiting import wait_for
+from tests.waiting import wait_for
 
 #: a name of its own, so that no worker of another test takes what is in it
 TASKS = f"tests-broker-{os.getpid()}"

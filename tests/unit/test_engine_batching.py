@@ -14,6 +14,7 @@ from PIL import Image
 from inference.engine.engine import Engine
 from inference.engine.errors import LoadError, PromptTooLong
 from inference.engine.types import Delta, Finish, GenerationRequest, Sampling
+from tests.waiting import wait_for
 
 KINDS = ["text", "image", "video", "both"]
 LONG: dict[str, Any] = {"max_tokens": 3000, "ignore_eos": True}
@@ -74,14 +75,14 @@ def test_rows_go_on_between_the_chunks_of_a_long_prompt(start_engine: Any, make_
 
 
 def test_prompts_that_come_together_are_read_together(
-    loaded: Any, start_engine: Any, make_request: Any, collect: Any, wait_until: Any
+    loaded: Any, start_engine: Any, make_request: Any, collect: Any
 ) -> None:
     requests = [make_request(kind, text="Satu " * n, max_tokens=12) for n, kind in enumerate([*KINDS, "text"] * 2, 1)]
     alone = start_engine(max_batch_size=1, reuse_prefixes=False)
     expected = [collect(alone.submit(request)) for request in requests]
     engine = Engine(loaded, max_batch_size=16)
     handles = [engine.submit(request) for request in requests]
-    wait_until(lambda: not engine._in_preparation)
+    wait_for(lambda: not engine._in_preparation)
     with counted(loaded.model.model.language_model) as calls:
         engine.start()
         for handle, before in zip(handles, expected, strict=True):
@@ -230,14 +231,12 @@ def further_of(request: GenerationRequest) -> GenerationRequest:
     return dataclasses.replace(request, is_further=True)
 
 
-def test_a_further_answer_waits_until_every_first_one_has_a_row(
-    start_engine: Any, make_request: Any, wait_until: Any
-) -> None:
+def test_a_further_answer_waits_until_every_first_one_has_a_row(start_engine: Any, make_request: Any) -> None:
     engine = start_engine(max_batch_size=3, reserved_rows=1)
     first = [engine.submit(make_request(**LONG)) for _ in range(2)]
-    wait_until(lambda: engine.stats().running == 2)
+    wait_for(lambda: engine.stats().running == 2)
     further = engine.submit(further_of(make_request(**LONG)))
-    wait_until(lambda: len(engine._ready_further) == 1)
+    wait_for(lambda: len(engine._ready_further) == 1)
     # The third row is free, and reserved.
     newcomer = engine.submit(make_request(max_tokens=3))
     assert isinstance(list(newcomer)[-1], Finish)
@@ -248,24 +247,20 @@ def test_a_further_answer_waits_until_every_first_one_has_a_row(
         handle.cancel()
 
 
-def test_a_further_answer_that_is_cancelled_while_it_waits_is_forgotten(
-    start_engine: Any, make_request: Any, wait_until: Any
-) -> None:
+def test_a_further_answer_that_is_cancelled_while_it_waits_is_forgotten(start_engine: Any, make_request: Any) -> None:
     engine = start_engine(max_batch_size=1)
     running = engine.submit(make_request(**LONG))
     next(running)
     further = engine.submit(further_of(make_request(**LONG)))
-    wait_until(lambda: engine._ready_further)
+    wait_for(lambda: engine._ready_further)
     further.cancel()
     assert not engine._ready_further
     running.cancel()
 
 
-def test_further_answers_alone_have_all_rows_but_the_reserved_ones(
-    start_engine: Any, make_request: Any, wait_until: Any
-) -> None:
+def test_further_answers_alone_have_all_rows_but_the_reserved_ones(start_engine: Any, make_request: Any) -> None:
     engine = start_engine(max_batch_size=3, reserved_rows=1)
     handles = [engine.submit(further_of(make_request(**LONG))) for _ in range(4)]
-    wait_until(lambda: engine.stats().running == 2 and engine.stats().waiting == 2)
+    wait_for(lambda: engine.stats().running == 2 and engine.stats().waiting == 2)
     for handle in handles:
         handle.cancel()

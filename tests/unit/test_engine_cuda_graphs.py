@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from inference.engine.loading import load_model
+from tests.waiting import wait_for
 
 KINDS = ["text", "image", "video", "both"]
 
@@ -34,9 +35,9 @@ def test_replayed_steps_give_the_answers_of_taken_ones(
 
 
 def test_without_a_gpu_there_are_no_graphs_and_memory_goes_back(
-    start_engine: Any, make_request: Any, collect: Any, wait_until: Any
+    start_engine: Any, make_request: Any, collect: Any
 ) -> None:
     engine = start_engine(cuda_graphs=True)
     assert collect(engine.submit(make_request())).ids
     assert engine._batch._runner._graphs is None
-    wait_until(lambda: engine.stats().cache_bytes == 0)
+    wait_for(lambda: engine.stats().cache_bytes == 0)

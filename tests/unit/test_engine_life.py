@@ -13,12 +13,13 @@ from PIL import Image
 from inference.engine.engine import Engine
 from inference.engine.errors import EngineError, EngineStopped, InvalidPrompt, InvalidSampling, PromptTooLong
 from inference.engine.types import Delta, Finish, GenerationRequest, Sampling, Video
+from tests.waiting import wait_for
 
 LONG: dict[str, Any] = {"max_tokens": 3000, "ignore_eos": True}
 
 
 def test_cancelling_a_running_request_ends_it_and_frees_its_row(
-    start_engine: Any, make_request: Any, collect: Any, wait_until: Any
+    start_engine: Any, make_request: Any, collect: Any
 ) -> None:
     engine = start_engine()
     other = engine.submit(make_request(max_tokens=30))
@@ -31,7 +32,7 @@ def test_cancelling_a_running_request_ends_it_and_frees_its_row(
     assert rest.finish.completion_tokens == len(begun) + len(rest.deltas)
     assert list(handle) == []
     assert collect(other).finish.completion_tokens == 30
-    wait_until(lambda: engine.stats().running == 0 and engine.stats().cache_bytes == 0)
+    wait_for(lambda: engine.stats().running == 0 and engine.stats().cache_bytes == 0)
 
 
 def test_cancelling_counts_the_tokens_of_the_earlier_attempt(
@@ -47,13 +48,13 @@ def test_cancelling_counts_the_tokens_of_the_earlier_attempt(
 
 
 def test_cancelling_a_waiting_request_ends_it_while_the_others_run(
-    start_engine: Any, make_request: Any, collect: Any, wait_until: Any
+    start_engine: Any, make_request: Any, collect: Any
 ) -> None:
     engine = start_engine(max_batch_size=1)
     running = engine.submit(make_request(**LONG))
     next(running)
     waiting = engine.submit(make_request("video"))
-    wait_until(lambda: not engine._in_preparation)
+    wait_for(lambda: not engine._in_preparation)
     assert engine.stats().waiting == 1
     waiting.cancel()
     assert engine.stats().waiting == 0
@@ -65,14 +66,14 @@ def test_cancelling_a_waiting_request_ends_it_while_the_others_run(
 
 
 def test_cancelling_at_once_ends_a_request_that_is_not_prepared_yet(
-    start_engine: Any, make_request: Any, collect: Any, wait_until: Any
+    start_engine: Any, make_request: Any, collect: Any
 ) -> None:
     engine = start_engine()
     handles = [engine.submit(make_request("video")) for _ in range(10)]
     for handle in handles:
         handle.cancel()
     assert {collect(handle).finish.reason for handle in handles} == {"cancelled"}
-    wait_until(lambda: engine.stats().waiting == 0)
+    wait_for(lambda: engine.stats().waiting == 0)
     assert not engine._open
 
 
@@ -244,18 +245,16 @@ def test_an_engine_that_never_started_stops_too(loaded: Any, make_request: Any) 
         list(handle)
 
 
-def test_nothing_is_kept_of_requests_that_have_ended(start_engine: Any, make_request: Any, wait_until: Any) -> None:
+def test_nothing_is_kept_of_requests_that_have_ended(start_engine: Any, make_request: Any) -> None:
     engine = start_engine(max_batch_size=4)
     for handle in [engine.submit(make_request(max_tokens=3)) for _ in range(40)]:
         assert isinstance(list(handle)[-1], Finish)
-    wait_until(lambda: engine.stats().running == 0 and engine.stats().cache_bytes == 0)
+    wait_for(lambda: engine.stats().running == 0 and engine.stats().cache_bytes == 0)
     assert (engine.stats().waiting, engine.stats().generated_tokens) == (0, 120)
     assert not engine._open and not engine._ready and not engine._batch
 
 
-def test_many_threads_that_submit_and_cancel_leave_no_handle_hanging(
-    start_engine: Any, make_request: Any, wait_until: Any
-) -> None:
+def test_many_threads_that_submit_and_cancel_leave_no_handle_hanging(start_engine: Any, make_request: Any) -> None:
     engine = start_engine(max_batch_size=4)
     ended: list[str] = []
 
@@ -280,7 +279,7 @@ def test_many_threads_that_submit_and_cancel_leave_no_handle_hanging(
         thread.join(60)
     assert len(ended) == 80
     assert {"cancelled", "length"} <= set(ended)
-    wait_until(lambda: engine.stats().running == 0 and engine.stats().cache_bytes == 0)
+    wait_for(lambda: engine.stats().running == 0 and engine.stats().cache_bytes == 0)
     assert engine.stats().waiting == 0
     assert not engine._open
 

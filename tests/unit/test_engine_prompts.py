@@ -17,6 +17,7 @@ from inference.engine.media_inputs import MediaReader
 from inference.engine.prompts import Prompt, PromptMaker
 from inference.engine.text_encoder import PIECE_CHARACTERS
 from inference.engine.types import GenerationRequest, Sampling, Video
+from tests.waiting import wait_for
 
 
 class SlowPicture(Image.Image):
@@ -140,7 +141,7 @@ def test_a_slow_picture_holds_up_no_text_and_no_other_picture(
     assert collect(slow).finish.completion_tokens == 2
 
 
-def test_a_prompt_that_is_cancelled_is_made_no_further(start_engine: Any, collect: Any, wait_until: Any) -> None:
+def test_a_prompt_that_is_cancelled_is_made_no_further(start_engine: Any, collect: Any) -> None:
     engine = start_engine()
     pictures = [SlowPicture(), SlowPicture()]
     content = [{"type": "image"}, {"type": "image"}]
@@ -149,5 +150,5 @@ def test_a_prompt_that_is_cancelled_is_made_no_further(start_engine: Any, collec
     handle.cancel()
     assert collect(handle).finish.reason == "cancelled"
     pictures[0].going_on.set()
-    wait_until(lambda: engine.stats().waiting == 0)
+    wait_for(lambda: engine.stats().waiting == 0)
     assert not pictures[1].begun.is_set()

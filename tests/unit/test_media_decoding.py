@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
@@ -18,6 +17,7 @@ import pytest
 from inference.errors import InvalidMedia, Unavailable
 from inference.media.decoding import DecodingPool
 from tests import decoding_work as work
+from tests.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 60
@@ -103,8 +103,8 @@ def test_what_decoders_write_to_the_terminal_is_in_no_log(capfd: pytest.CaptureF
 def test_work_whose_process_is_killed_is_done_by_another(pool: DecodingPool, tmp_path: Path) -> None:
     marker = tmp_path / "running"
     job = submit(pool, work.sleep_once, str(marker), 60, cpu=60)
-    wait_until(marker.exists)
-    wait_until(lambda: bool(marker.read_text()))
+    wait_for(marker.exists)
+    wait_for(lambda: bool(marker.read_text()))
     os.kill(int(marker.read_text()), signal.SIGKILL)
     assert job.result(SECONDS) == "done"
 
@@ -161,7 +161,7 @@ def test_stopping_ends_the_processes_and_refuses_what_waits_for_them() -> None:
     pool.start()
     pool.start()
     jobs = [submit(pool, work.sleep, 60, cpu=60) for _ in range(2)]
-    wait_until(lambda: jobs[0].running() and bool(pool.process_ids))
+    wait_for(lambda: jobs[0].running() and bool(pool.process_ids))
     ids = pool.process_ids
     # Web and worker of one process share it: the first that stops leaves it to the other.
     pool.stop()
@@ -195,10 +195,3 @@ def test_no_process_outlives_its_server(ending: signal.Signals) -> None:
         os.kill(server.pid, ending)
     _, alive = psutil.wait_procs(children, timeout=SECONDS)
     assert alive == []
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.01)

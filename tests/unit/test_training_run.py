@@ -18,7 +18,7 @@ import torch
 from ocr.reading import prompt
 from ocr.specimens import make_specimen
 from ocr.specimens.folder import write_specimens
-from tests.live.waiting import wait_for
+from tests.waiting import wait_for
 from training import checkpoint
 from training.train import Trainer, parse_options
 
