@@ -19,10 +19,10 @@ from inference.media.decoding import decoding_pool
 from sessions_app import thumbnails
 from sessions_app.admin import pace
 from sessions_app.admin.timeline import timeline_of
-from sessions_app.hub import Resume, write_resumes
 from sessions_app.models import ChatSession, Chunk, SessionEvent
 from sessions_app.store import opening, sweeper, transitions
 from sessions_app.store.appending import Closing
+from sessions_app.store.listening import Resume, write_resumes
 from tests.db.session_states import WORKER, claimed, completed, failed, lapse, open_session, say, text
 from tests.media_samples import image_bytes, video_bytes
 
