@@ -81,6 +81,24 @@ def check_inference_settings(app_configs: Sequence[AppConfig] | None, **kwargs: 
                 id="inference.E003",
             )
         )
+    elif (together := settings.MAX_TOKENS + settings.MAX_REASONING_TOKENS) > settings.MAX_TOKENS_LIMIT:
+        found.append(
+            checks.Warning(
+                f"MAX_TOKENS and MAX_REASONING_TOKENS come to {together}, more than MAX_TOKENS_LIMIT "
+                f"({settings.MAX_TOKENS_LIMIT}).",
+                hint="A request that names no limit may have both together, more than one that names a limit can get.",
+                id="inference.W007",
+            )
+        )
+    if 0 < settings.MAX_CONTEXT_TOKENS <= settings.MAX_REASONING_TOKENS:
+        found.append(
+            checks.Warning(
+                f"MAX_REASONING_TOKENS ({settings.MAX_REASONING_TOKENS}) leaves nothing of MAX_CONTEXT_TOKENS "
+                f"({settings.MAX_CONTEXT_TOKENS}) for the answer.",
+                hint="Lower MAX_REASONING_TOKENS, or a thinking model may spend the whole context on its thought.",
+                id="inference.W008",
+            )
+        )
     return found
 
 

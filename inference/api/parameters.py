@@ -86,6 +86,8 @@ _USE_N = "Send n."
 _USE_PENALTY = "Send repetition_penalty."
 _USE_STOP = "Send stop."
 _USE_FORMAT = "Send response_format or structured_outputs."
+_USE_EFFORT = "Send reasoning_effort or thinking_token_budget."
+_USE_SWITCH = "Send chat_template_kwargs with enable_thinking."
 
 #: refused with its name in ``param``, but for the values that ask for nothing; ``null`` always does
 REFUSED: dict[str, Refused] = {
@@ -100,7 +102,6 @@ REFUSED: dict[str, Refused] = {
     "web_search_options": Refused(({},)),
     "store": Refused((False,), "Every session is kept for a while; nothing keeps one for longer."),
     "verbosity": Refused(("medium",), "Say in a message how long the answer should be."),
-    "reasoning_effort": Refused(),
     "best_of": Refused((1,), _USE_N),
     "suffix": Refused(("",)),
     "prompt": Refused((), _USE_MESSAGES),
@@ -109,20 +110,18 @@ REFUSED: dict[str, Refused] = {
     "system": Refused((), "Send a message of role system."),
     "extra_body": Refused(({},), "Its members belong into the request itself."),
     # OpenRouter, Anthropic and other gateways
-    "reasoning": Refused(),
-    "thinking": Refused(),
+    "reasoning": Refused((), _USE_EFFORT),
+    "thinking": Refused((), _USE_EFFORT),
     "plugins": Refused(([],)),
     "transforms": Refused(([],)),
     "preset": Refused(),
     "top_a": Refused((0,)),
     "stop_sequences": Refused(([],), _USE_STOP),
-    "enable_thinking": Refused(),
-    "thinking_budget": Refused(),
+    "enable_thinking": Refused((), _USE_SWITCH),
+    "thinking_budget": Refused((), "Send thinking_token_budget."),
     # vLLM
     "chat_template": Refused((), "The model's own is used."),
-    "chat_template_kwargs": Refused(({},)),
     "chat_template_content_format": Refused(("auto",)),
-    "thinking_token_budget": Refused(),
     "include_reasoning": Refused((True,)),
     "documents": Refused(([],)),
     "media_io_kwargs": Refused(({},)),
@@ -181,7 +180,7 @@ REFUSED: dict[str, Refused] = {
     # Ollama
     "format": Refused(("",), _USE_FORMAT),
     "options": Refused(({},), "Its members belong into the request itself, by the names of OpenAI."),
-    "think": Refused(),
+    "think": Refused((), _USE_SWITCH),
     "template": Refused(("",), "The model's own is used."),
     "num_predict": Refused((), _USE_MAX_TOKENS),
     "num_ctx": Refused(),
@@ -220,6 +219,12 @@ def check_stream_options(extras: Mapping[str, Any]) -> None:
     """The same for the members of ``stream_options``."""
     for name, value in extras.items():
         _check(name, value, HARMLESS_STREAM_OPTIONS, REFUSED_STREAM_OPTIONS, inside="stream_options.")
+
+
+def check_template_variables(extras: Mapping[str, Any]) -> None:
+    """The same for the members of ``chat_template_kwargs``."""
+    for name, value in extras.items():
+        _check(name, value, {}, {}, inside="chat_template_kwargs.")
 
 
 def _check(

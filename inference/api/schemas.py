@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, Strict
 
 from inference.api.formats import Formats, JsonSchema, ResponseFormat, StructuredOutputs
 from inference.api.parameters import check_extras, check_stream_options
+from inference.api.thoughts import TemplateVariables, Thoughts
 from inference.engine.types import Sampling
 from inference.errors import InvalidRequest
 from inference.media.inline import InlineText
@@ -62,7 +63,7 @@ class StreamOptions(BaseModel):
 
 
 # pydantic's own base, not ninja's: the latter reads through attributes and loses the fields that are not declared.
-class ChatCompletionRequest(Formats):
+class ChatCompletionRequest(Formats, Thoughts):
     """OpenAI's chat request, with vLLM's sampling parameters and ``session_id`` beside it."""
 
     model_config = ConfigDict(extra="allow")
@@ -79,8 +80,9 @@ class ChatCompletionRequest(Formats):
     stream_options: StreamOptions | None = Field(None, description="Only with stream: true.")
     max_tokens: Annotated[StrictInt, Field(ge=1)] | None = Field(
         None,
-        description=f"Tokens to generate at most, reasoning included. Default {settings.MAX_TOKENS}. More than "
-        f"{settings.MAX_TOKENS_LIMIT}, or than the model's context has room for, counts as so many.",
+        description="Tokens to generate at most, reasoning included. "
+        f"Default {settings.MAX_TOKENS} for the answer, and {settings.MAX_REASONING_TOKENS} for a thought before it. "
+        f"More than {settings.MAX_TOKENS_LIMIT}, or than the model's context has room for, counts as so many.",
     )
     max_completion_tokens: Annotated[StrictInt, Field(ge=1)] | None = Field(
         None, description="OpenAI's newer name of max_tokens. Send one of the two."
@@ -182,6 +184,7 @@ class ChatCompletionRequest(Formats):
     def check(self) -> None:
         """Raise for what pydantic cannot see: refused parameters, and fields that contradict each other."""
         check_extras(self.model_extra or {})
+        self.check_thoughts()
         if self.stream_options is not None:
             if not self.stream:
                 raise InvalidRequest("stream_options needs stream: true.", param="stream_options")
@@ -233,6 +236,7 @@ class ChatCompletionRequest(Formats):
             logit_bias=tuple((int(token), bias) for token, bias in (self.logit_bias or {}).items()),
             stop_token_ids=tuple(self.stop_token_ids or ()),
             logprobs=(self.top_logprobs or 0) if self.logprobs else None,
+            **self.thought_sampling(has_limit=bool(self.max_completion_tokens or self.max_tokens)),
         )
 
     def digest(self) -> str:
@@ -280,7 +284,10 @@ def component_schemas(model: type[BaseModel]) -> dict[str, Any]:
 #: what a request can be wrong in; every other name in pydantic's errors is its own
 FIELD_NAMES = {
     field.alias or name
-    for model in (ChatCompletionRequest, Message, StreamOptions, ResponseFormat, JsonSchema, StructuredOutputs)
+    for model in (
+        *(ChatCompletionRequest, Message, StreamOptions, TemplateVariables),
+        *(ResponseFormat, JsonSchema, StructuredOutputs),
+    )
     for name, field in model.model_fields.items()
 }
 

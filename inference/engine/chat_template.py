@@ -57,18 +57,23 @@ class ChatTemplate:
         #: whether a model is told which functions it may call, and how to call them
         self.knows_tools = self._shows_tools()
 
-    def render(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] = ()) -> list[str | int]:
+    def render(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]] = (),
+        variables: Mapping[str, Any] | None = None,
+    ) -> list[str | int]:
         """The prompt up to where the answer begins: texts, and the ids of control tokens.
 
-        A message's members are JSON values, and so are those of ``tools``, which are as OpenAI has them.
-        Raises InvalidPrompt.
+        A message's members are JSON values, and so are those of ``tools``, which are as OpenAI has them. ``variables``
+        are for the template too. Raises InvalidPrompt.
         """
         _check(messages)
         _check(tools)
         if tools and not self.knows_tools:
             raise InvalidPrompt("This model's chat template knows no tools: send none.")
         try:
-            rendered = _render(self._template, messages, self._variables, tools)
+            rendered = _render(self._template, messages, {**self._variables, **(variables or {})}, tools)
         except TemplateError as error:
             raise InvalidPrompt(f"The conversation does not fit the model's chat template: {error}") from error
         texts, ids = self._spelling.read(rendered)
@@ -191,7 +196,7 @@ def _is_sought(child: nodes.Node, parent: nodes.Node) -> bool:
 def _render(
     template: Any,
     messages: Sequence[Mapping[str, Any]],
-    variables: Mapping[str, str],
+    variables: Mapping[str, Any],
     tools: Sequence[Mapping[str, Any]] = (),
 ) -> str:
     known = [{name: value for name, value in message.items() if value is not None} for message in messages]

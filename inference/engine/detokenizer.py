@@ -65,6 +65,11 @@ class Detokenizer:
         #: tokens up to and with </think>
         self.reasoning_tokens = 0
 
+    @property
+    def in_reasoning(self) -> bool:
+        """Whether the next token belongs to a thought."""
+        return self._in_reasoning
+
     def feed(self, token_id: int, *, is_text: bool = True) -> Piece:
         """Take the next token and return what is certain now. One that is no text only counts."""
         self.tokens += 1

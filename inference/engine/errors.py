@@ -33,11 +33,11 @@ class InvalidPrompt(EngineError):
 
 
 class InvalidSampling(EngineError):
-    """The request's sampling names a token that this model does not have."""
+    """The request's sampling wants something that this model does not have or cannot do."""
 
-    def __init__(self, field: str, token_id: int) -> None:
-        super().__init__(f"{field} names the token id {token_id}, which this model does not have.")
-        #: the field of ``Sampling``
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}")
+        #: the name in the request
         self.field = field
 
 

@@ -57,7 +57,8 @@ class Generation:
         self._prompt_tokens = prompt.prompt_tokens
         eos = () if request.sampling.ignore_eos else eos_token_ids
         self._ends = frozenset((*eos, *request.sampling.stop_token_ids))
-        self._most = min(request.sampling.max_tokens, max_context_tokens - prompt.prompt_tokens)
+        most = _most_tokens(request.sampling, may_think=prompt.opens_reasoning or prompt.may_open_reasoning)
+        self._most = min(most, max_context_tokens - prompt.prompt_tokens)
         self._detokenizer = Detokenizer(
             vocabulary,
             stop=request.sampling.stop,
@@ -87,6 +88,16 @@ class Generation:
     def tokens_at_most(self) -> int:
         """What it can come to."""
         return self._prompt_tokens + self._most
+
+    @property
+    def forced_token(self) -> int | None:
+        """The next token where the model has no choice: the end of a thought whose budget is spent.
+
+        It follows from the tokens so far alone, so a takeover forces the same.
+        """
+        budget = self.sampling.thought_budget
+        is_spent = budget is not None and self._detokenizer.reasoning_tokens >= budget
+        return self._vocabulary.think_end if is_spent and self._detokenizer.in_reasoning else None
 
     def whole_prompt(self) -> Prompt:
         """What must be read for the next token: the prompt and all that was generated."""
@@ -130,9 +141,15 @@ class Generation:
         has_called = self._one_call and self._detokenizer.complete_calls > 0
         if self._detokenizer.stopped or is_end or is_complete or has_called:
             self._end = "tool_calls" if self._detokenizer.calls else "stop"
-        elif len(self.generated_ids) >= self._most:
+        elif len(self.generated_ids) >= self._most or self._is_answered():
             self._end = "length"
         return piece if self._end is None else piece + self._detokenizer.flush()
+
+    def _is_answered(self) -> bool:
+        """Whether the answer alone has all its tokens, where the thought has tokens of its own."""
+        if self.sampling.max_reasoning_tokens is None:
+            return False
+        return len(self.generated_ids) - self._detokenizer.reasoning_tokens >= self.sampling.max_tokens
 
     def _named(self, token: int, logprobs: RawLogprobs) -> TokenLogprobs:
         likeliest = tuple(self._likelihood(*entry) for entry in logprobs.top)
@@ -147,6 +164,14 @@ class Generation:
         return Likelihood(token, text, raw, max(LEAST_LOGPROB, logprob))
 
 
+def _most_tokens(sampling: Sampling, *, may_think: bool) -> int:
+    """Of thought and answer together."""
+    if sampling.max_reasoning_tokens is None or not may_think:
+        return sampling.max_tokens
+    # The two tags are tokens of the thought too.
+    return sampling.max_tokens + sampling.max_reasoning_tokens + 2
+
+
 def _check_token_ids(sampling: Sampling, known: int) -> None:
     for field, ids in (
         ("logit_bias", [token_id for token_id, _ in sampling.logit_bias]),
@@ -154,4 +179,4 @@ def _check_token_ids(sampling: Sampling, known: int) -> None:
     ):
         for token_id in ids:
             if not 0 <= token_id < known:
-                raise InvalidSampling(field, token_id)
+                raise InvalidSampling(field, f"This model has no token with the id {token_id}.")

@@ -28,6 +28,10 @@ class Row(Protocol):
     def matcher(self) -> Matcher | None:
         """What may come next; None for a row that may say anything."""
 
+    @property
+    def forced_token(self) -> int | None:
+        """What must come next; None leaves it to the sampler."""
+
 
 class Penalties:
     """Presence and frequency count the generated tokens of a row, repetition those of its prompt too, as in vLLM.

@@ -16,6 +16,7 @@ from inference.engine.lanes import Lane
 from inference.engine.loading import LoadedModel
 from inference.engine.media_inputs import MediaInput, MediaPiece, MediaReader
 from inference.engine.text_encoder import PIECE_CHARACTERS, TextEncoder
+from inference.engine.thinking import Thinking
 from inference.engine.types import GenerationRequest, Video
 
 
@@ -61,20 +62,19 @@ class PromptMaker:
         self._limit = max_context_tokens
         source = _template_source(loaded)
         self._template = ChatTemplate(loaded.tokenizer, loaded.vocabulary, source)
-        # Such a model thinks unless the template has closed the thought for it. Others only have the tags.
-        self._thinks_by_itself = "enable_thinking" in source
+        self._thinking = Thinking(loaded.vocabulary, source)
         self._encoder = TextEncoder(loaded.tokenizer, loaded.vocabulary)
         self._reader = MediaReader(loaded) if loaded.has_media else None
         self._placeholders = self._reader.placeholders if self._reader else {}
 
     def make(self, request: GenerationRequest) -> Prompt:
-        """Raises InvalidPrompt or PromptTooLong."""
+        """Raises InvalidPrompt, InvalidSampling or PromptTooLong."""
         return next(step for step in self.steps(request) if isinstance(step, Prompt))
 
     def steps(self, request: GenerationRequest) -> Iterator[Lane | Prompt]:
         """Make a prompt in steps of bounded time: say where the next step belongs, and at last give the prompt.
 
-        Raises InvalidPrompt or PromptTooLong.
+        Raises InvalidPrompt, InvalidSampling or PromptTooLong.
         """
         try:
             yield from self._steps(request)
@@ -84,11 +84,12 @@ class PromptMaker:
     def _steps(self, request: GenerationRequest) -> Iterator[Lane | Prompt]:
         if self._reader is None and (request.images or request.videos):
             raise InvalidPrompt("This model reads text only: it takes no images or videos.")
+        variables = self._thinking.variables(request.sampling)
         self._refuse_above(len(request.messages))
         conversation, media = _with_media(request, has_media=self._reader is not None)
         # By their size alone: what does not fit is refused before a pixel is touched.
         media_tokens = sum(self._reader.tokens_of(item) - 1 for item in media) if self._reader else 0
-        segments = self._template.render(conversation, request.tools)
+        segments = self._template.render(conversation, request.tools, variables)
         self._check_places(segments, media)
         ids: list[int] = []
         for step in self._encode(segments, media_tokens):
@@ -159,7 +160,8 @@ class PromptMaker:
             keys=tuple(_keys(ids, pieces)),
             prompt_tokens=len(ids),
             opens_reasoning=self._ends_with(self._loaded.vocabulary.think_start, ids.tolist()),
-            may_open_reasoning=self._thinks_by_itself
+            # Where the template has closed the thought, the model does not think.
+            may_open_reasoning=self._thinking.is_possible
             and not self._ends_with(self._loaded.vocabulary.think_end, ids.tolist()),
         )
         return prompt.extended(request.resume_ids) if request.resume_ids else prompt

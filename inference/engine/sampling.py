@@ -36,8 +36,8 @@ class Sampler:
 
     All that a step needs to know of the rows is on the device before it. A step waits for the device once, when it
     fetches what was chosen, and does nothing for what no row asks for. The tokens of the rows are read when the sampler
-    is made and at its first step; from then on it counts what it gives out. What grammars allow is asked at each step:
-    the tokens of the one before have been taken by then.
+    is made and at its first step; from then on it counts what it gives out. What grammars allow, and
+    which token is forced, is asked at each step: the tokens of the one before have been taken by then.
     """
 
     def __init__(
@@ -59,6 +59,7 @@ class Sampler:
         self._penalties = Penalties(rows, device=device)
         self._masks = Masks(rows, device=device)
         self._set_up_draws(rows)
+        self._with_budget = [(i, row) for i, row in enumerate(rows) if row.sampling.thought_budget is not None]
         self._told = [(i, asked) for i, row in enumerate(rows) if (asked := row.sampling.logprobs) is not None]
         self._told_rows = self._longs([i for i, _ in self._told])
 
@@ -75,6 +76,9 @@ class Sampler:
         self._penalties.apply(logits)
         self._masks.apply(logits)
         tokens = self._choose(logits)
+        for place, generation in self._with_budget:
+            if (forced := generation.forced_token) is not None:
+                tokens[place] = forced
         self._penalties.add(tokens)
         self._steps += 1
         logprobs: list[RawLogprobs | None] = [None] * len(logits)

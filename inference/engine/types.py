@@ -62,6 +62,20 @@ class Sampling:
     stop_token_ids: tuple[int, ...] = ()
     #: the likeliest tokens to report beside each chosen one; None reports nothing
     logprobs: int | None = None
+    #: max_tokens counts the answer alone, and a thought before it may have so many tokens; None: it counts both
+    max_reasoning_tokens: int | None = field(default=None, metadata={"since": 2})
+    #: what the request itself grants a thought. One that has used it up is ended by the model's own marker
+    thinking_token_budget: int | None = field(default=None, metadata={"since": 2})
+    #: for chat templates with a switch; None leaves it to the template
+    enable_thinking: bool | None = field(default=None, metadata={"since": 2})
+    #: for chat templates that take it: none, minimal, low, medium or high; "" leaves it to the template
+    reasoning_effort: str = field(default="", metadata={"since": 2})
+
+    @property
+    def thought_budget(self) -> int | None:
+        """Tokens that a thought may have; None leaves its end to the model."""
+        granted = (self.thinking_token_budget, self.max_reasoning_tokens)
+        return min((tokens for tokens in granted if tokens is not None), default=None)
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Sampling:

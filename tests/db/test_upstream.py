@@ -59,6 +59,17 @@ def test_a_sampling_field_goes_by_its_name_when_it_asks_for_something() -> None:
     assert wire_sampling(dataclasses.replace(sampling, top_k=20)) == wire_sampling(sampling) | {"top_k": 20}
 
 
+def test_what_a_request_says_of_thoughts_goes_by_the_names_of_vllm() -> None:
+    sampling = Sampling.from_json(SAMPLING)
+    asked = dataclasses.replace(sampling, enable_thinking=False, reasoning_effort="none")
+    switch = {"chat_template_kwargs": {"enable_thinking": False}, "reasoning_effort": "none"}
+    assert wire_sampling(asked) == wire_sampling(sampling) | switch
+    # Without a budget the upstream counts both by max_tokens; with one it has that beside the answer.
+    assert wire_sampling(dataclasses.replace(sampling, max_reasoning_tokens=2048)) == wire_sampling(sampling)
+    budget = dataclasses.replace(sampling, max_reasoning_tokens=50, thinking_token_budget=50)
+    assert wire_sampling(budget) == wire_sampling(sampling) | {"max_tokens": 60, "thinking_token_budget": 50}
+
+
 def test_media_are_sent_as_the_bytes_that_came(upstream: Scripted, start_engine: Any) -> None:
     picture = png()
     content = [{"type": "text", "text": "Apa ini?"}, {"type": "image"}]

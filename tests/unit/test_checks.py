@@ -48,6 +48,8 @@ def test_the_defaults_have_nothing_wrong(monkeypatch: pytest.MonkeyPatch, databa
         ({"DEVICE_MAP": "auto:1"}, "inference.E004"),
         ({"DEVICE_MAP": ""}, "inference.E004"),
         ({"MAX_TOKENS": 512, "MAX_TOKENS_LIMIT": 256}, "inference.E003"),
+        ({"MAX_REASONING_TOKENS": 2048, "MAX_TOKENS_LIMIT": 2000}, "inference.W007"),
+        ({"MAX_REASONING_TOKENS": 2048, "MAX_CONTEXT_TOKENS": 2048}, "inference.W008"),
     ],
 )
 def test_a_setting_that_breaks_a_promise_is_found(

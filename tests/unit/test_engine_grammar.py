@@ -282,6 +282,7 @@ class FixedMatcher:
 @dataclasses.dataclass
 class Row:
     matcher: Any
+    forced_token: int | None = None
     sampling: Any = Sampling(max_tokens=1)  # noqa: RUF009
     prompt_ids: Any = ()
     generated_ids: Any = ()

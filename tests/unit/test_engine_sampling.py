@@ -32,6 +32,7 @@ class Row:
     prompt_ids: torch.Tensor
     generated_ids: Sequence[int]
     matcher: Any = None
+    forced_token: int | None = None
 
 
 def row(*, prompt: Sequence[int] = (), generated: Sequence[int] = (), **sampling: Any) -> Row:

@@ -53,6 +53,14 @@ def test_a_value_that_asks_for_nothing_passes(name: str, value: object) -> None:
     check(**{name: value})
 
 
+@pytest.mark.parametrize("name", ["reasoning", "think", "enable_thinking", "thinking_budget"])
+def test_how_other_servers_ask_for_thoughts_is_refused_with_the_way_to_ask_here(name: str) -> None:
+    with pytest.raises(
+        UnsupportedParameter, match=r"Send (reasoning_effort|chat_template_kwargs|thinking_token_budget)"
+    ):
+        check(**{name: True})
+
+
 def test_a_refusal_says_what_to_send_in_its_place() -> None:
     with pytest.raises(UnsupportedParameter, match="Send repetition_penalty"):
         check(repeat_penalty=1.1)

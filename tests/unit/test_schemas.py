@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pydantic
@@ -152,7 +153,8 @@ def test_what_a_request_does_not_say_the_server_does() -> None:
     assert (sampling.top_p, sampling.seed, sampling.stop) == (1.0, 77, ())
     assert (sampling.min_tokens, sampling.ignore_eos) == (0, False)
     # What nobody asked for is off.
-    assert sampling == Sampling(max_tokens=sampling.max_tokens, temperature=sampling.temperature, seed=77)
+    off = Sampling(max_tokens=sampling.max_tokens, temperature=sampling.temperature, seed=77)
+    assert sampling == dataclasses.replace(off, max_reasoning_tokens=django_settings.MAX_REASONING_TOKENS)
 
 
 def test_what_a_request_says_is_done() -> None:

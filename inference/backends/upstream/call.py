@@ -24,6 +24,9 @@ WIRE_FORMS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "logit_bias": lambda pairs: {"logit_bias": {str(token_id): bias for token_id, bias in pairs}},
     # Some servers refuse 0. No token but the likeliest is within so little.
     "top_p": lambda share: {"top_p": share or 1e-6},
+    "enable_thinking": lambda on: {"chat_template_kwargs": {"enable_thinking": on}},
+    # No server has a name for it. Whether the model thinks at all is not known here.
+    "max_reasoning_tokens": lambda count: {},
     "logprobs": lambda count: {"logprobs": True, "top_logprobs": count},
 }
 
@@ -155,6 +158,8 @@ def wire_sampling(sampling: Sampling) -> dict[str, Any]:
         name, value = field.name, getattr(sampling, field.name)
         if name in ALWAYS_SENT or value != field.default:
             sent |= WIRE_FORMS[name](value) if name in WIRE_FORMS else {name: value}
+    if sampling.thinking_token_budget is not None and sampling.max_reasoning_tokens is not None:
+        sent["max_tokens"] += sampling.max_reasoning_tokens
     return sent
 
 
