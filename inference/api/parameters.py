@@ -132,8 +132,6 @@ REFUSED: dict[str, Refused] = {
     "add_generation_prompt": Refused((True,)),
     "continue_final_message": Refused((False,)),
     "echo": Refused((False,)),
-    "allowed_token_ids": Refused(),
-    "bad_words": Refused(([],)),
     "truncate_prompt_tokens": Refused(),
     "prompt_logprobs": Refused(),
     "length_penalty": Refused((1,)),

@@ -138,6 +138,19 @@ class ChatCompletionRequest(Formats, Thoughts):
         description=f"Up to {MAX_STOP_TOKENS} token ids that end the answer, also with ignore_eos. "
         "They are not part of the text. An id that the model does not have is refused.",
     )
+    allowed_token_ids: Annotated[list[TokenId], Field(fail_fast=True)] | None = Field(
+        None,
+        min_length=1,
+        max_length=MAX_BIASED_TOKENS,
+        description=f"1 to {MAX_BIASED_TOKENS} token ids: no others come. The one that ends the answer must be among "
+        "them, or the answer ends at its limit. An id that the model does not have is refused.",
+    )
+    bad_words: Annotated[list[StrictStr], Field(fail_fast=True)] | None = Field(
+        None,
+        max_length=MAX_STOP_STRINGS,
+        description=f"Up to {MAX_STOP_STRINGS} texts of 1 to {MAX_STOP_LENGTH} characters that do not come, as the "
+        "tokenizer spells them alone and behind a space. The model may find another spelling.",
+    )
     min_tokens: Annotated[StrictInt, Field(ge=0)] | None = Field(
         None, description="Tokens before which the answer does not end by itself; not above max_tokens. Default 0."
     )
@@ -206,6 +219,13 @@ class ChatCompletionRequest(Formats, Thoughts):
         if not all(_is_storable(stop) for stop in stops):
             raise InvalidRequest("stop holds a NUL character or half of a surrogate pair.", param="stop")
 
+        if not all(0 < len(word) <= MAX_STOP_LENGTH and _is_storable(word) for word in self.bad_words or ()):
+            raise InvalidRequest(
+                f"bad_words takes texts of 1 to {MAX_STOP_LENGTH} characters, none of them NUL or half of a pair.",
+                param="bad_words",
+            )
+        if self.bad_words and self.allowed_token_ids:
+            raise InvalidRequest("bad_words and allowed_token_ids have no place beside each other.", param="bad_words")
         if self.top_logprobs and not self.logprobs:
             raise InvalidRequest("top_logprobs needs logprobs: true.", param="top_logprobs")
         if (self.n or 1) > settings.MAX_CHOICES:
@@ -235,6 +255,8 @@ class ChatCompletionRequest(Formats, Thoughts):
             repetition_penalty=1.0 if self.repetition_penalty is None else self.repetition_penalty,
             logit_bias=tuple((int(token), bias) for token, bias in (self.logit_bias or {}).items()),
             stop_token_ids=tuple(self.stop_token_ids or ()),
+            allowed_token_ids=tuple(dict.fromkeys(self.allowed_token_ids or ())),
+            bad_words=tuple(dict.fromkeys(self.bad_words or ())),
             logprobs=(self.top_logprobs or 0) if self.logprobs else None,
             **self.thought_sampling(has_limit=bool(self.max_completion_tokens or self.max_tokens)),
         )

@@ -231,6 +231,7 @@ class Engine:
             eos_token_ids=self._loaded.eos_token_ids,
             max_context_tokens=self._limit,
             matcher=matcher,
+            bad_words=self._prompts.spellings(request.sampling.bad_words),
         )
         # An earlier attempt may have generated the last token and been lost before it could say so.
         generation.finish_if_ended()

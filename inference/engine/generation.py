@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from inference.engine.detokenizer import Detokenizer, Piece
 from inference.engine.errors import InvalidConstraint, InvalidSampling
@@ -32,12 +32,13 @@ class Generation:
         eos_token_ids: Collection[int],
         max_context_tokens: int,
         matcher: Matcher | None = None,
+        bad_words: Sequence[tuple[int, ...]] = (),
     ) -> None:
         """``matcher`` belongs to the request's constraint, and has taken no token.
 
         Raises InvalidSampling; InvalidConstraint when the tokens of an earlier attempt break the constraint.
         """
-        _check_token_ids(request.sampling, len(vocabulary.token_bytes))
+        _check_token_ids(request.sampling, vocabulary, eos_token_ids)
         self.sampling = request.sampling
         self.handle = handle
         self.rope_delta = prompt.rope_delta
@@ -50,6 +51,7 @@ class Generation:
         #: those of the earlier attempt included
         self.generated_ids: list[int] = []
         self.matcher = matcher
+        self.bad_words = bad_words
         self._cached_tokens: int | None = None
         self._prompt = prompt
         self._resumed = len(request.resume_ids)
@@ -172,11 +174,16 @@ def _most_tokens(sampling: Sampling, *, may_think: bool) -> int:
     return sampling.max_tokens + sampling.max_reasoning_tokens + 2
 
 
-def _check_token_ids(sampling: Sampling, known: int) -> None:
+def _check_token_ids(sampling: Sampling, vocabulary: Vocabulary, eos_token_ids: Collection[int]) -> None:
+    known = len(vocabulary.token_bytes)
     for field, ids in (
         ("logit_bias", [token_id for token_id, _ in sampling.logit_bias]),
         ("stop_token_ids", sampling.stop_token_ids),
+        ("allowed_token_ids", sampling.allowed_token_ids),
     ):
         for token_id in ids:
             if not 0 <= token_id < known:
                 raise InvalidSampling(field, f"This model has no token with the id {token_id}.")
+    never = {*vocabulary.placeholders, *((*eos_token_ids, *sampling.stop_token_ids) if sampling.min_tokens else ())}
+    if sampling.allowed_token_ids and never.issuperset(sampling.allowed_token_ids):
+        raise InvalidSampling("allowed_token_ids", "None of these tokens may begin the answer.")

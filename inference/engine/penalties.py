@@ -29,6 +29,10 @@ class Row(Protocol):
         """What may come next; None for a row that may say anything."""
 
     @property
+    def bad_words(self) -> Sequence[tuple[int, ...]]:
+        """Sequences of tokens that must not come."""
+
+    @property
     def forced_token(self) -> int | None:
         """What must come next; None leaves it to the sampler."""
 

@@ -81,6 +81,11 @@ class PromptMaker:
         except (ValueError, TypeError, ArithmeticError, LookupError, AttributeError, RuntimeError) as error:
             raise InvalidPrompt(f"The conversation cannot be turned into a prompt: {error}") from error
 
+    def spellings(self, words: Sequence[str]) -> list[tuple[int, ...]]:
+        """The tokens of each word, alone and behind a space, which is how most words come in a text."""
+        texts = dict.fromkeys(text for word in words for text in (word, f" {word.lstrip()}"))
+        return [tuple(itertools.chain.from_iterable(self._encoder.pieces(text))) for text in texts]
+
     def _steps(self, request: GenerationRequest) -> Iterator[Lane | Prompt]:
         if self._reader is None and (request.images or request.videos):
             raise InvalidPrompt("This model reads text only: it takes no images or videos.")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from inference.engine.bans import Bans
 from inference.engine.cuts import Cuts
 from inference.engine.masks import Masks
 from inference.engine.noise import Noise
@@ -58,6 +59,7 @@ class Sampler:
         self._bias = torch.tensor([value for _, _, value in bias], dtype=torch.float32, device=device)
         self._penalties = Penalties(rows, device=device)
         self._masks = Masks(rows, device=device)
+        self._bans = Bans(rows, device=device)
         self._set_up_draws(rows)
         self._with_budget = [(i, row) for i, row in enumerate(rows) if row.sampling.thought_budget is not None]
         self._told = [(i, asked) for i, row in enumerate(rows) if (asked := row.sampling.logprobs) is not None]
@@ -75,6 +77,7 @@ class Sampler:
             logits[self._biased] += self._bias
         self._penalties.apply(logits)
         self._masks.apply(logits)
+        self._bans.apply(logits)
         tokens = self._choose(logits)
         for place, generation in self._with_budget:
             if (forced := generation.forced_token) is not None:

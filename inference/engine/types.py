@@ -62,6 +62,10 @@ class Sampling:
     stop_token_ids: tuple[int, ...] = ()
     #: the likeliest tokens to report beside each chosen one; None reports nothing
     logprobs: int | None = None
+    #: no other tokens may come; none lists all
+    allowed_token_ids: tuple[int, ...] = field(default=(), metadata={"since": 2})
+    #: texts that must not come, each by the tokens that it has alone and behind a space
+    bad_words: tuple[str, ...] = field(default=(), metadata={"since": 2})
     #: max_tokens counts the answer alone, and a thought before it may have so many tokens; None: it counts both
     max_reasoning_tokens: int | None = field(default=None, metadata={"since": 2})
     #: what the request itself grants a thought. One that has used it up is ended by the model's own marker

@@ -283,6 +283,7 @@ class FixedMatcher:
 class Row:
     matcher: Any
     forced_token: int | None = None
+    bad_words: Any = ()
     sampling: Any = Sampling(max_tokens=1)  # noqa: RUF009
     prompt_ids: Any = ()
     generated_ids: Any = ()

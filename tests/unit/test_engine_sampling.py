@@ -33,6 +33,7 @@ class Row:
     generated_ids: Sequence[int]
     matcher: Any = None
     forced_token: int | None = None
+    bad_words: Any = ()
 
 
 def row(*, prompt: Sequence[int] = (), generated: Sequence[int] = (), **sampling: Any) -> Row:

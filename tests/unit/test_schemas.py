@@ -79,6 +79,11 @@ def checked(**fields: Any) -> ChatCompletionRequest:
         ("stop_token_ids", [-1]),
         ("stop_token_ids", [2**40]),
         ("stop_token_ids", list(range(65))),
+        ("allowed_token_ids", []),
+        ("allowed_token_ids", [-1]),
+        ("allowed_token_ids", list(range(1025))),
+        ("bad_words", "a"),
+        ("bad_words", ["a"] * 65),
         ("logprobs", 5),
         ("logprobs", 1),
         ("logprobs", "true"),
@@ -119,6 +124,10 @@ def test_a_value_of_a_wrong_kind_or_range_names_its_field(name: str, value: obje
         ({"logit_bias": {"²": 1}}, "logit_bias"),
         ({"logit_bias": {"": 1}}, "logit_bias"),
         ({"logit_bias": {"9" * 5000: 1}}, "logit_bias"),
+        ({"bad_words": [""]}, "bad_words"),
+        ({"bad_words": ["x" * 201]}, "bad_words"),
+        ({"bad_words": ["\0"]}, "bad_words"),
+        ({"bad_words": ["a"], "allowed_token_ids": [1]}, "bad_words"),
         ({"n": 9}, "n"),
         ({"n": 10**300}, "n"),
     ],
@@ -174,6 +183,7 @@ def test_what_a_request_says_of_its_tokens_is_done() -> None:
         repetition_penalty=1.2,
         logit_bias={"0": -100, "151643": 2.5},
         stop_token_ids=[7, 9],
+        bad_words=["a", "b", "a"],
         logprobs=True,
         top_logprobs=20,
     ).sampling(seed=1)
@@ -181,6 +191,8 @@ def test_what_a_request_says_of_its_tokens_is_done() -> None:
     assert (sampling.presence_penalty, sampling.frequency_penalty) == (-2, 2)
     assert (sampling.logit_bias, sampling.stop_token_ids) == (((0, -100), (151643, 2.5)), (7, 9))
     assert sampling.logprobs == 20
+    assert sampling.bad_words == ("a", "b")
+    assert checked(allowed_token_ids=[3, 1, 3]).sampling(seed=1).allowed_token_ids == (3, 1)
 
 
 @pytest.mark.parametrize(
@@ -257,6 +269,8 @@ def test_anything_that_may_change_the_answer_makes_another_request() -> None:
         {"logit_bias": {"5": 1}},
         {"logit_bias": {"6": 1}},
         {"stop_token_ids": [5]},
+        {"allowed_token_ids": [5]},
+        {"bad_words": ["a"]},
         {"logprobs": True},
         {"logprobs": True, "top_logprobs": 2},
         {"n": 2},
