@@ -21,7 +21,8 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 from django.utils import timezone
 
-from inference.backends.base import SessionEngine, engine_source
+from inference.backends.base import SessionEngine
+from inference.backends.choice import engine_source
 from inference.metrics import EngineReader, generation_tokens
 from inference.models import ModelWorker
 from inference.worker.chunk_writer import ChunkWriter

@@ -1,8 +1,12 @@
-"""Who may import whom: config → ocr → inference → sessions_app, the engine nothing of ours, and nobody training."""
+"""Which module may import which: config → ocr → inference → sessions_app, never training, and never in a circle.
+
+The engine imports nothing of ours and no Django, the reading of cards no ORM.
+"""
 
 from __future__ import annotations
 
 import ast
+import graphlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +16,8 @@ ROOT = Path(__file__).resolve().parents[2]
 #: from the bottom up: each may import those before it
 LAYERS = ["sessions_app", "inference", "ocr", "config", "training"]
 ENGINE = "inference.engine"
+#: used by the evaluation, which needs no database
+READING = "ocr.reading"
 #: frameworks of the web, the database and the queue
 NOT_FOR_THE_ENGINE = {"django", "ninja", "channels", "celery", "redis", "daphne", "environ"}
 
@@ -26,7 +32,7 @@ MODULES = list(modules())
 
 
 def imported(path: Path, module: str) -> set[str]:
-    """Everything that the module imports, inside functions too."""
+    """Everything that the module imports, inside functions and for type checking too."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -39,6 +45,31 @@ def imported(path: Path, module: str) -> set[str]:
 
 def is_under(name: str, package: str) -> bool:
     return name == package or name.startswith(f"{package}.")
+
+
+def imports_among_ours() -> dict[str, set[str]]:
+    """Module → the modules of ours that it imports. A package stands for its ``__init__``."""
+    ours = {module.removesuffix(".__init__"): imported(path, module) for module, path in MODULES}
+    graph: dict[str, set[str]] = {}
+    for module, names in ours.items():
+        # ``from package import name``: the name is a module, or a part of one.
+        found = {name if name in ours else name.rpartition(".")[0] for name in names}
+        graph[module] = (found & ours.keys()) - {module}
+    return graph
+
+
+GRAPH = imports_among_ours()
+
+
+def all_imports_of(package: str) -> set[str]:
+    """The modules of a package, and all that they import of ours, directly or not."""
+    found: set[str] = set()
+    waiting = [module for module in GRAPH if is_under(module, package)]
+    while waiting:
+        if (module := waiting.pop()) not in found:
+            found.add(module)
+            waiting += GRAPH[module]
+    return found
 
 
 def test_there_are_modules_in_every_layer() -> None:
@@ -65,3 +96,33 @@ def test_imports_go_down_the_layers_only(module: str, path: Path) -> None:
 )
 def test_annotations_are_never_evaluated_at_import(module: str, path: Path) -> None:
     assert "from __future__ import annotations" in path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("module", "other"),
+    [
+        ("sessions_app.store.transitions", "sessions_app.store.sql"),  # from package import module
+        ("sessions_app.hub", "sessions_app.wakeups"),
+        ("sessions_app.listener", "sessions_app.wakeups"),  # from module import name
+        ("inference.tasks", "inference.worker.runner"),  # in a function
+        ("ocr.refusals", "ocr.history"),  # for type checking
+    ],
+)
+def test_the_graph_has_imports_of_every_form(module: str, other: str) -> None:
+    assert other in GRAPH[module]
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    try:
+        graphlib.TopologicalSorter(GRAPH).prepare()
+    except graphlib.CycleError as exc:
+        pytest.fail(" → ".join(reversed(exc.args[1])))
+
+
+def test_the_reading_of_cards_needs_no_database() -> None:
+    paths = {module.removesuffix(".__init__"): path for module, path in MODULES}
+    reading = all_imports_of(READING)
+    assert sum(is_under(module, READING) for module in reading) > 10
+    needed = {name for module in reading for name in imported(paths[module], module)}
+    assert [name for name in needed if is_under(name, "django.db") or is_under(name, "django.contrib")] == []
+    assert [module for module in reading if module.rpartition(".")[2] == "models"] == []

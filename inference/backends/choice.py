@@ -1,0 +1,19 @@
+"""Choose where a worker gets its engine from."""
+
+from __future__ import annotations
+
+from django.conf import settings
+
+from inference.backends.base import EngineSource
+
+
+def engine_source() -> EngineSource:
+    """The source that ``INFERENCE_ENGINE`` names."""
+    # Imported here, because the local source needs torch and the other is for processes that do not have it.
+    if settings.INFERENCE_ENGINE == "openai":
+        from inference.backends.upstream.source import UpstreamSource
+
+        return UpstreamSource()
+    from inference.backends.local import LocalSource
+
+    return LocalSource()
