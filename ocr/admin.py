@@ -1,4 +1,4 @@
-"""Readings in the admin: the list, bulk decisions, and the plain form of one card, under the rules of the desk."""
+"""Readings in the admin: the list, decisions in bulk, and the plain form of one card. The rules are the desk's."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ RECORD = (
 
 
 class ReasonActionForm(ActionForm):
-    """Beside the choice of an action: a rejection in bulk needs its reason too."""
+    """Adds the reason of a rejection beside the choice of the action."""
 
     reason = django_forms.ChoiceField(
         label=gettext_lazy("Reason:"),
-        # One in words is for a single card.
+        # Not the reason that needs a note, which is for one card at a time.
         choices=(("", "---------"), *(choice for choice in RejectReason.choices if choice[0] != RejectReason.OTHER)),
         required=False,
     )
@@ -66,18 +66,18 @@ class KtpExtractionAdmin(admin.ModelAdmin[KtpExtraction]):
     # --- Who may do what ---
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        # A reading is made by uploading a card.
+        # Uploading a card makes the reading.
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: KtpExtraction | None = None) -> bool:
-        """Who corrects sees the values in full, so the right to change alone is not enough."""
+        """Correcting shows the values in full, so the permission to change is not enough."""
         return Rights.of(request).correct and (obj is None or obj.is_open)
 
     def has_review_permission(self, request: HttpRequest) -> bool:
         return Rights.of(request).review
 
     def get_fieldsets(self, request: HttpRequest, obj: KtpExtraction | None = None) -> Any:
-        """The values in full, and the model's answer, are for those who review."""
+        """Only reviewers see the values in full and the model's answer."""
         record = (_("Record"), {"fields": RECORD})
         if not Rights.of(request).review:
             return ((_("Card"), {"fields": ("masked_values",)}), record)
@@ -110,18 +110,18 @@ class KtpExtractionAdmin(admin.ModelAdmin[KtpExtraction]):
     def problem_count(self, obj: KtpExtraction) -> str:
         if obj.review != KtpExtraction.Review.NEEDS_REVIEW:
             return "–"
-        # One place to look at, however many rules point to it.
+        # A field counts once, however many rules flag it.
         places = len({flag.field for flag in obj.open_flags})
         return ngettext("%(count)d to check", "%(count)d to check", places) % {"count": places} if places else "–"
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        """Decisions first: what cannot be taken back is last."""
+        """Decisions first. Deletion is last, because it cannot be undone."""
         actions = super().get_actions(request)
         return dict(sorted(actions.items(), key=lambda item: item[0] == "delete_selected"))
 
     @admin.action(description=gettext_lazy("Approve selected readings without problems"), permissions=["review"])
     def approve_selected(self, request: HttpRequest, queryset: QuerySet[KtpExtraction]) -> None:
-        """Approve in bulk what no check has flagged; a flagged reading must be opened and looked at."""
+        """Approve readings in bulk, except flagged ones: these must be opened."""
         user = user_of(request)
         approved = refused = 0
         for extraction in queryset:
@@ -141,7 +141,7 @@ class KtpExtractionAdmin(admin.ModelAdmin[KtpExtraction]):
 
     @admin.action(description=gettext_lazy("Reject selected readings"), permissions=["review"])
     def reject_selected(self, request: HttpRequest, queryset: QuerySet[KtpExtraction]) -> None:
-        """Reject in bulk, for the reason chosen beside the action."""
+        """Reject readings in bulk, for the reason chosen beside the action."""
         user, reason = user_of(request), request.POST.get("reason", "")
         if reason not in RejectReason or reason == RejectReason.OTHER:
             self.message_user(request, _("Choose the reason of the rejection beside the action."), messages.ERROR)
@@ -181,7 +181,7 @@ class KtpExtractionAdmin(admin.ModelAdmin[KtpExtraction]):
 
     @admin.display(description=gettext_lazy("Values"))
     def masked_values(self, obj: KtpExtraction) -> SafeString:
-        # Only shown to those without the right to review.
+        # Shown only to users without the permission to review.
         rows = rows_of(obj, Rights(view=True, review=False, correct=False, accuracy=False))
         return _table(("", row.field.name, row.value or "–") for row in rows)
 
@@ -198,14 +198,14 @@ class KtpExtractionAdmin(admin.ModelAdmin[KtpExtraction]):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """A GET shows Django's form; a POST is the desk's, whatever the form shows."""
+        """A GET shows Django's form. A POST is handled by the desk, whatever the form shows."""
         obj = self.get_object(request, object_id)
         rights = Rights.of(request)
         if obj is None or not rights.view:
             return super().change_view(request, object_id, form_url, extra_context)
         if request.method == "POST":
             return self._answer(request, obj, rights)
-        # The sweep would do it within seconds; who looks now need not wait for it.
+        # The sweep would do this within seconds, but the page shows it now.
         obj = extractions.complete_extraction(obj.pk)
         context = {
             **(extra_context or {}),

@@ -115,7 +115,7 @@ class Watchers:
             try:
                 allowed = await in_db(those_who_may_watch, log_ins)
             except Error as exc:
-                log.warning("the permissions of watchers could not be read; they are checked again: %s", exc)
+                log.warning("the permissions of watchers could not be read; this is tried again: %s", exc)
                 continue
             for watcher, (log_in, end) in list(self._ends.items()):
                 if log_in in log_ins and log_in not in allowed:
