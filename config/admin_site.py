@@ -17,7 +17,7 @@ from django.contrib.admin.exceptions import DisallowedModelAdminLookup, Disallow
 from django.core.exceptions import BadRequest, FieldError, ValidationError
 from django.db import DataError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import SimpleTemplateResponse
+from django.template.response import SimpleTemplateResponse, TemplateResponse
 
 log = logging.getLogger(__name__)
 
@@ -56,9 +56,16 @@ class CarefulAdminSite(admin.AdminSite):
         return sorted(apps, key=lambda app: (*APP_ORDER, app["app_label"]).index(app["app_label"]))
 
     def get_urls(self) -> list[Any]:
-        from ocr.desk.urls import desk_urls  # its models are loaded after this site is made
+        # Their models are loaded after this site is made.
+        from config.now.urls import now_urls
+        from ocr.desk.urls import desk_urls
 
-        return [*desk_urls(self), *super().get_urls()]
+        return [*now_urls(self), *desk_urls(self), *super().get_urls()]
+
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
+        from config.now.views import front_page
+
+        return super().index(request, {**front_page(request), **(extra_context or {})})
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
         return super().each_context(request) | {"version": settings.VERSION}

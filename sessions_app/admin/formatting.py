@@ -65,7 +65,9 @@ def share(part: int, whole: int | None) -> str:
 
 
 def size(value: int) -> str:
-    """Bytes, in kB or MB."""
+    """Bytes, in kB, MB or GB."""
     if value < 1_000_000:
         return f"{max(value / 1000, 0.1):,.1f} kB"
-    return f"{value / 1_000_000:,.1f} MB"
+    if value < 1_000_000_000:
+        return f"{value / 1_000_000:,.1f} MB"
+    return f"{value / 1_000_000_000:,.1f} GB"

@@ -1,0 +1,76 @@
+"""A reading of the database that all viewers of a process share."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Generic, NamedTuple, TypeVar
+
+from django.db import Error
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+#: how long somebody waits for the reading of somebody else; with one that is younger, nobody does
+WAIT_SECONDS = 5.0
+
+
+class Reading(NamedTuple, Generic[T]):
+    value: T
+    #: since it was read
+    seconds: float
+    #: the database did not answer when it was last asked
+    is_old: bool
+
+
+class Shared(Generic[T]):
+    """What ``read`` returned last. It is called by one thread at a time, and not more often than every ``seconds``.
+
+    While the database does not answer, the last reading is given out, and is marked as old.
+    """
+
+    def __init__(self, read: Callable[[], T], *, seconds: float) -> None:
+        self._read = read
+        self._seconds = seconds
+        self._lock = threading.Lock()
+        self._last: tuple[T, float] | None = None
+        self._tried_at = 0.0
+        self._has_failed = False
+
+    def get(self) -> Reading[T]:
+        """Raises what the database raised when there is no reading yet, and ``TimeoutError``."""
+        if self._is_due() and self._lock.acquire(timeout=0 if self._has_recent() else WAIT_SECONDS):
+            try:
+                if self._is_due():
+                    self._refresh()
+            finally:
+                self._lock.release()
+        if self._last is None:
+            raise TimeoutError("the first reading takes too long")
+        value, read_at = self._last
+        return Reading(value, time.monotonic() - read_at, self._has_failed)
+
+    def forget(self) -> None:
+        self._last = None
+
+    def _is_due(self) -> bool:
+        return self._last is None or time.monotonic() - self._tried_at >= self._seconds
+
+    def _has_recent(self) -> bool:
+        return self._last is not None and time.monotonic() - self._last[1] < WAIT_SECONDS
+
+    def _refresh(self) -> None:
+        try:
+            value = self._read()
+        except Error as exc:
+            self._has_failed = True
+            if self._last is None:
+                raise
+            log.warning("the figures of the front page could not be read: %s", exc)
+        else:
+            self._has_failed = False
+            self._last = (value, time.monotonic())
+        self._tried_at = time.monotonic()

@@ -1,0 +1,197 @@
+"""What runs at this moment, for the front page of the admin: read once for all viewers of a process."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from asgiref.sync import async_to_sync
+from django.db.models import Count, Min, Q
+from django.db.models.fields.json import KT
+from django.utils import timezone
+
+from config.now.sharing import Shared
+from inference.models import ModelWorker
+from inference.worker.load import WorkerLoad
+from ocr.models import KtpExtraction
+from sessions_app.broker_probe import broker_answers
+from sessions_app.history import reading
+from sessions_app.models import ChatSession
+from sessions_app.token_rates import tokens_per_second
+
+#: pages ask every two seconds
+SNAPSHOT_SECONDS = 1.5
+#: processes add to the history every ten
+HISTORY_SECONDS = 5.0
+#: of the running list
+MOST_ROWS = 50
+MOST_WORKERS = 50
+#: a worker that has gone without a word is shown for so long
+SHOW_GONE_SECONDS = 900
+#: minutes that the percentiles of the first token are of
+RECENT_MINUTES = 15
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RunningSession:
+    """A line of the running list."""
+
+    id: str
+    caller: str
+    origin: str
+    model: str
+    worker: str
+    attempt: int
+    is_cancelling: bool
+    created_at: datetime.datetime
+    age: datetime.timedelta
+    #: generated so far, and at most by all its answers together
+    tokens: int
+    max_tokens: int | None
+    tokens_per_second: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class WorkerLine:
+    """A worker with its last report."""
+
+    worker: ModelWorker
+    load: WorkerLoad
+    condition: ModelWorker.Condition
+    heartbeat: datetime.timedelta
+
+    @property
+    def is_alive(self) -> bool:
+        return self.condition not in (ModelWorker.Condition.GONE, ModelWorker.Condition.STOPPED)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Snapshot:
+    running: int
+    waiting: int
+    #: how long the first of the queue has waited
+    oldest: datetime.timedelta | None
+    sessions: Sequence[RunningSession]
+    workers: Sequence[WorkerLine]
+    broker_answers: bool
+    #: cards that wait for a reviewer
+    to_review: int
+
+    @property
+    def tokens_per_second(self) -> float:
+        return sum(line.load.tokens_per_second for line in self.workers if line.is_alive)
+
+    @property
+    def further_sessions(self) -> int:
+        """That run and are not in ``sessions``."""
+        return max(0, self.running - len(self.sessions))
+
+    @property
+    def has_worker(self) -> bool:
+        return any(line.is_alive for line in self.workers)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Recent:
+    """Of the last hour how many ended badly, and of the last ``RECENT_MINUTES`` how long the first token took."""
+
+    failed: int
+    cancelled: int
+    half_within: datetime.timedelta | None
+    most_within: datetime.timedelta | None
+
+
+def _read_snapshot() -> Snapshot:
+    now = timezone.now()
+    counts = ChatSession.objects.unfinished().aggregate(
+        waiting=Count("pk", filter=Q(state=ChatSession.State.QUEUED)),
+        running=Count("pk", filter=Q(state=ChatSession.State.RUNNING)),
+        oldest=Min("enqueued_at", filter=Q(state=ChatSession.State.QUEUED)),
+    )
+    return Snapshot(
+        running=counts["running"],
+        waiting=counts["waiting"],
+        oldest=max(now - counts["oldest"], datetime.timedelta()) if counts["oldest"] else None,
+        sessions=_running(now),
+        workers=_workers(now),
+        broker_answers=async_to_sync(broker_answers)(),
+        to_review=KtpExtraction.objects.waiting_for_review().count(),
+    )
+
+
+def _running(now: datetime.datetime) -> list[RunningSession]:
+    # Not the requests: one may be megabytes of text.
+    names = ("pk", "caller", "origin", "model", "worker", "attempt", "cancel_requested_at", "created_at")
+    rows = list(ChatSession.objects.running().order_by("created_at").values(*names, "completion_tokens")[:MOST_ROWS])
+    ids = [row["pk"] for row in rows]
+    rates = tokens_per_second(ids) if ids else {}
+    limits = _limits.of(ids)
+    return [
+        RunningSession(
+            id=row["pk"],
+            caller=row["caller"],
+            origin=row["origin"],
+            model=row["model"],
+            worker=row["worker"],
+            attempt=row["attempt"],
+            is_cancelling=row["cancel_requested_at"] is not None,
+            created_at=row["created_at"],
+            age=now - row["created_at"],
+            tokens=row["completion_tokens"] or 0,
+            max_tokens=limits.get(row["pk"]),
+            tokens_per_second=rates.get(row["pk"], 0.0),
+        )
+        for row in rows
+    ]
+
+
+class _TokenLimits:
+    """``max_tokens`` of sessions that run: read from a request once, since the database reads all of it for that."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, int | None] = {}
+
+    def of(self, session_ids: Iterable[str]) -> dict[str, int | None]:
+        ids = list(session_ids)
+        if new := [session_id for session_id in ids if session_id not in self._known]:
+            found = ChatSession.objects.filter(pk__in=new).values_list(
+                "pk", KT("request__sampling__max_tokens"), KT("request__choices")
+            )
+            self._known |= {session_id: _product(limit, choices) for session_id, limit, choices in found}
+        self._known = {session_id: self._known.get(session_id) for session_id in ids}
+        return self._known
+
+
+def _product(limit: Any, choices: Any) -> int | None:
+    """Both come as texts. A request that has been removed, or is of another make, has neither."""
+    try:
+        return int(limit) * int(choices or 1)
+    except (TypeError, ValueError):
+        return None
+
+
+_limits = _TokenLimits()
+
+
+def _workers(now: datetime.datetime) -> list[WorkerLine]:
+    since = now - datetime.timedelta(seconds=SHOW_GONE_SECONDS)
+    shown = ModelWorker.objects.filter(heartbeat_at__gt=since).exclude(state=ModelWorker.State.STOPPED)
+    return [
+        WorkerLine(worker, WorkerLoad.from_json(worker.load), worker.condition, now - worker.heartbeat_at)
+        for worker in shown.defer("vision").order_by("started_at", "name")[:MOST_WORKERS]
+    ]
+
+
+def _read_recent() -> Recent:
+    hour, latest = reading.last_minutes(60), reading.last_minutes(RECENT_MINUTES)
+    half, most = (
+        None if (seconds := latest.first_token(share)) is None else datetime.timedelta(seconds=seconds)
+        for share in (0.5, 0.95)
+    )
+    return Recent(hour.count("failed"), hour.count("cancelled"), half, most)
+
+
+snapshot = Shared(_read_snapshot, seconds=SNAPSHOT_SECONDS)
+recent = Shared(_read_recent, seconds=HISTORY_SECONDS)

@@ -1,0 +1,129 @@
+"""The front page of the admin: what runs now, the last hour, day or month, and a way to stop what runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.contrib import admin, messages
+from django.core.exceptions import BadRequest, PermissionDenied
+from django.db import Error
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
+from config.now.charts import counted, history_of
+from config.now.rights import Rights
+from config.now.sharing import Reading, Shared
+from config.now.snapshot import RECENT_MINUTES, recent, snapshot
+from config.now.stopping import MOST_STOPPED, StopForm, can_be_stopped, stop
+from sessions_app.history.reading import SPANS, Point, span_of
+
+SPAN_NAMES = {
+    "60m": gettext_lazy("60 minutes"),
+    "24h": gettext_lazy("24 hours"),
+    "30d": gettext_lazy("30 days"),
+}
+
+#: of the table: unit and value
+COLUMNS: tuple[tuple[str, Callable[[Point], float | None]], ...] = (
+    ("", lambda point: point.tokens_per_second),
+    ("", lambda point: point.queue),
+    ("s", lambda point: point.first_token(0.5)),
+    ("s", lambda point: point.first_token(0.95)),
+    *(("", counted(name)) for name in ("opened", "completed", "failed", "cancelled", "errors", "takeovers", "resumes")),
+)
+
+
+def front_page(request: HttpRequest) -> dict[str, Any]:
+    """What the admin's first page shows before its list of models."""
+    return {"title": _("Now"), **_context(request)}
+
+
+def figures(request: HttpRequest) -> HttpResponse:
+    """The part of the page that refreshes itself."""
+    if not Rights.of(request).sessions:
+        raise PermissionDenied
+    response = render(request, "admin/now/figures.html", _context(request))
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def table(request: HttpRequest) -> HttpResponse:
+    """The figures of the charts, for those who cannot see charts."""
+    if not Rights.of(request).sessions:
+        raise PermissionDenied
+    context = {**admin.site.each_context(request), "title": _("Figures as a table"), **_context(request)}
+    if history := context["history"]:
+        context["rows"] = [(point, [(of(point), unit) for unit, of in COLUMNS]) for point in reversed(history.points)]
+    return TemplateResponse(request, "admin/now/table.html", context)
+
+
+def stop_one(request: HttpRequest, session_id: str) -> HttpResponseRedirect:
+    """The button in a line of the running list."""
+    _require_stop(request)
+    if stop(request, can_be_stopped(session_id)):
+        messages.success(request, _("The session is being stopped."))
+    else:
+        messages.info(request, _("The session has ended, or is being stopped already."))
+    return HttpResponseRedirect(reverse("admin:index"))
+
+
+def stop_many(request: HttpRequest) -> HttpResponse:
+    """All of a caller or of a worker: asked first, then done."""
+    _require_stop(request)
+    form = StopForm(request.POST if request.method == "POST" else request.GET)
+    if not form.is_valid():
+        raise BadRequest("One of caller and worker is needed.")
+    if request.method == "POST":
+        stopped = stop(request, form.sessions())
+        text = ngettext("%d session is being stopped.", "%d sessions are being stopped.", stopped) % stopped
+        messages.success(request, text)
+        return HttpResponseRedirect(reverse("admin:index"))
+    context = {
+        **admin.site.each_context(request),
+        "title": _("Stop sessions"),
+        "form": form,
+        "count": form.sessions().count(),
+        "sessions": form.sessions().order_by("created_at").only("state", "model", "created_at")[:20],
+        "most": MOST_STOPPED,
+    }
+    return TemplateResponse(request, "admin/now/stop.html", context)
+
+
+def _require_stop(request: HttpRequest) -> None:
+    if not Rights.of(request).stop:
+        raise PermissionDenied
+
+
+def _context(request: HttpRequest) -> dict[str, Any]:
+    rights = Rights.of(request)
+    if not rights.sessions:
+        return {"rights": rights}
+    span = span_of(request.GET.get("span", ""))
+    now, past, history = _reading(snapshot), _reading(recent), _reading(history_of(span.key))
+    readings = [reading for reading in (now, past, history) if reading is not None]
+    return {
+        "rights": rights,
+        "now": now and now.value,
+        "past": past and past.value,
+        "history": history and history.value,
+        "recent_minutes": RECENT_MINUTES,
+        "span": span,
+        "spans": [(each.key, SPAN_NAMES[each.key]) for each in SPANS],
+        "is_old": len(readings) < 3 or any(reading.is_old for reading in readings),
+        "seconds_old": round(max((reading.seconds for reading in readings), default=0)),
+        "read_at": timezone.now(),
+    }
+
+
+def _reading(shared: Shared[Any]) -> Reading[Any] | None:
+    """None when the database does not answer, and never has since this process began."""
+    try:
+        return shared.get()
+    except (Error, TimeoutError):
+        return None
