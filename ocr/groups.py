@@ -19,6 +19,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "sessions_app.view_chatsession",
         "sessions_app.delete_chatsession",
         "sessions_app.cancel_chatsession",
+        "sessions_app.requeue_chatsession",
+        "sessions_app.export_chatsession",
         "sessions_app.view_chunk",
         "inference.view_modelworker",
         "inference.reload_modelworker",

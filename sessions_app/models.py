@@ -199,7 +199,11 @@ class ChatSession(models.Model):
         ordering = ("-created_at",)
         verbose_name = _("session")
         verbose_name_plural = _("sessions")
-        permissions = (("cancel_chatsession", "Can cancel a running session"),)
+        permissions = (
+            ("cancel_chatsession", "Can cancel a running session"),
+            ("requeue_chatsession", "Can send a failed session again"),
+            ("export_chatsession", "Can export sessions"),
+        )
         indexes = (
             models.Index(fields=("enqueued_at",), name="session_unfinished", condition=Q(state__in=UNFINISHED_STATES)),
             models.Index(fields=("finished_at",), name="session_finished_at"),

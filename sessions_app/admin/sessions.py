@@ -1,36 +1,29 @@
-"""The operator's view of the sessions: find one, read it, watch it grow, cancel it. Nothing can be edited here."""
+"""The operator's view of the sessions: find one, read it, watch it grow. Nothing can be edited here."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
-from django.contrib import admin, messages
-from django.contrib.admin.utils import quote
+from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
-from django.urls import URLPattern, URLResolver, path, reverse
+from django.urls import URLPattern, URLResolver, path
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST
 
 from sessions_app.admin import detail, facts, formatting, listing, media
+from sessions_app.admin.actions import SessionActions
 from sessions_app.admin.listing import beside_of
 from sessions_app.caller_filter import CallerFilter
 from sessions_app.models import SHOWN_STATES, ChatSession
-from sessions_app.store import transitions
-
-if TYPE_CHECKING:
-    SessionModelAdmin = admin.ModelAdmin[ChatSession]
-else:
-    SessionModelAdmin = admin.ModelAdmin
 
 SHORT_ID_CHARS = 11
 
@@ -42,7 +35,7 @@ def facts_view(request: HttpRequest, session_id: str) -> HttpResponse:
 
 
 @admin.register(ChatSession)
-class ChatSessionAdmin(SessionModelAdmin):
+class ChatSessionAdmin(SessionActions):
     list_display = (
         "short_id",
         "state_and_why",
@@ -68,7 +61,7 @@ class ChatSessionAdmin(SessionModelAdmin):
     list_per_page = 50
     show_full_result_count = False
     fields = ("id",)
-    actions = ("cancel_selected",)
+    actions = ("cancel_selected", "requeue_selected", "export_selected")
 
     class Media:
         css = {"all": ("sessions_app/admin.css",)}
@@ -86,24 +79,6 @@ class ChatSessionAdmin(SessionModelAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: ChatSession | None = None) -> bool:
         return super().has_delete_permission(request, obj) and (obj is None or obj.is_finished)
-
-    def has_cancel_permission(self, request: HttpRequest) -> bool:
-        return self.has_view_permission(request) and request.user.has_perm("sessions_app.cancel_chatsession")
-
-    def get_deleted_objects(
-        self, objs: QuerySet[ChatSession] | Sequence[ChatSession], request: HttpRequest
-    ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
-        """Names the sessions only: Django's own way would load every chunk and every picture to list them."""
-        sessions = list(objs)
-        names = [str(session) for session in sessions if session.is_finished]
-        unfinished = [
-            gettext("%(session)s, which is %(state)s: cancel it first")
-            % {"session": session, "state": session.get_state_display()}
-            for session in sessions
-            if not session.is_finished
-        ]
-        lacking = set() if super().has_delete_permission(request) else {str(self.opts.verbose_name)}
-        return names, {str(self.opts.verbose_name_plural): len(names)}, lacking, unfinished
 
     # --- the list ---
 
@@ -152,44 +127,6 @@ class ChatSessionAdmin(SessionModelAdmin):
             took,
         )
 
-    # --- cancelling ---
-
-    @admin.action(description=_("Cancel selected sessions"), permissions=["cancel"])
-    def cancel_selected(self, request: HttpRequest, queryset: QuerySet[ChatSession]) -> None:
-        cancelled = ended = 0
-        for session in queryset.only("state").order_by("pk"):
-            if self._cancel(request, session):
-                cancelled += 1
-            else:
-                ended += 1
-        if cancelled:
-            text = ngettext("%d session was cancelled.", "%d sessions were cancelled.", cancelled) % cancelled
-            self.message_user(request, text, messages.SUCCESS)
-        if ended:
-            text = ngettext("%d session had already ended.", "%d sessions had already ended.", ended) % ended
-            self.message_user(request, text, messages.INFO)
-
-    def cancel_view(self, request: HttpRequest, session_id: str) -> HttpResponseRedirect:
-        """The button of the detail page."""
-        if not self.has_cancel_permission(request):
-            raise PermissionDenied
-        session: ChatSession = get_object_or_404(ChatSession.objects.only("state"), pk=session_id)
-        if self._cancel(request, session):
-            self.message_user(request, gettext("The session was cancelled."), messages.SUCCESS)
-        else:
-            self.message_user(request, gettext("The session had already ended."), messages.INFO)
-        return HttpResponseRedirect(reverse("admin:sessions_app_chatsession_change", args=[quote(session_id)]))
-
-    def _cancel(self, request: HttpRequest, session: ChatSession) -> bool:
-        """Cancel it and say so in its history; False when it had ended."""
-        if session.is_finished:
-            return False
-        now = transitions.request_cancel(session.pk)
-        if now.is_finished and now.state != ChatSession.State.CANCELLED:
-            return False  # it was faster
-        self.log_change(request, session, "Cancelled.")
-        return True
-
     # --- the detail page ---
 
     def get_urls(self) -> list[URLPattern | URLResolver]:  # type: ignore[override]
@@ -199,6 +136,11 @@ class ChatSessionAdmin(SessionModelAdmin):
                 "<str:session_id>/cancel/",
                 view(require_POST(self.cancel_view)),
                 name="sessions_app_chatsession_cancel",
+            ),
+            path(
+                "<str:session_id>/requeue/",
+                view(require_POST(self.requeue_view)),
+                name="sessions_app_chatsession_requeue",
             ),
             path(
                 "<str:session_id>/media/<int:position>/",
@@ -239,4 +181,6 @@ class ChatSessionAdmin(SessionModelAdmin):
         if obj is not None:
             context |= detail.whole_page(obj, request.user)
             context["may_cancel"] = self.has_cancel_permission(request) and not obj.is_finished
+            is_failed = obj.state == ChatSession.State.FAILED
+            context["may_requeue"] = self.has_requeue_permission(request) and is_failed
         return super().render_change_form(request, context, add, change, form_url, obj)

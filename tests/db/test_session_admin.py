@@ -13,6 +13,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from ocr.models import KtpExtraction
 from sessions_app.admin import formatting
 from sessions_app.models import ChatSession, Chunk, Delta, SessionMedia
 from sessions_app.store import appending, opening, sweeper, transitions
@@ -256,11 +257,33 @@ def test_an_unfinished_session_is_not_deleted(operator: Client) -> None:
     assert ChatSession.objects.count() == 2
 
 
-def test_asking_to_delete_reads_no_chunk_and_no_media(operator: Client) -> None:
-    session = completed(media=[png()])
+def test_asking_to_delete_says_what_goes_and_reads_no_chunk_and_no_bytes(operator: Client) -> None:
+    sessions = [completed(media=[png(), png()]), completed()]
+    KtpExtraction.objects.create(session=sessions[1])
     with CaptureQueriesContext(connection) as queries:
-        run_action(operator, "delete_selected", session)
-    assert not [query for query in queries if "sessions_app_chunk" in query["sql"] or "media" in query["sql"]]
+        page = run_action(operator, "delete_selected", *sessions)
+    # Of each: the start, two of words, the finish, the usage and the end.
+    for line in ("Sessions: 2", "Chunks: 12", "Pictures and videos: 2 (0.1 kB)"):
+        assert f"<li>{line}</li>" in page
+    assert "<li>KTP extractions that stay, without their sessions: 1</li>" in page
+    read_columns = " ".join(query["sql"] for query in queries)
+    assert "sessions_app_chunk" not in read_columns
+    assert '"sessions_app_sessionmedia"."data"' not in read_columns
+
+
+def test_of_an_expired_session_no_chunks_go(operator: Client) -> None:
+    session = completed()
+    sweeper.expire(session.pk)
+    assert "<li>Chunks: 0</li>" in run_action(operator, "delete_selected", session)
+
+
+def test_a_reading_stays_when_its_session_is_deleted(operator: Client) -> None:
+    session = completed(origin="ocr")
+    reading = KtpExtraction.objects.create(session=session)
+    run_action(operator, "delete_selected", session, post="yes")
+    reading.refresh_from_db()
+    assert reading.session is None
+    assert LogEntry.objects.get(object_id=session.pk).is_deletion()
 
 
 def test_deleting_needs_the_permission(viewer: Client) -> None:

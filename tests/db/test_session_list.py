@@ -40,7 +40,7 @@ def page_of(client: Client, query: str = "") -> str:
 
 def cells(page: str, column: str) -> list[str]:
     """The words of a column, row by row."""
-    found = re.findall(rf'class="field-{column}[^"]*">(.*?)</td>', page, re.DOTALL)
+    found = re.findall(rf'class="field-{column}[^"]*"[^>]*>(.*?)</td>', page, re.DOTALL)
     return [" ".join(re.sub("<[^>]*>", " ", cell).split()) for cell in found]
 
 
