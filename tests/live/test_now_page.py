@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.live.barriers import barriers
 from tests.live.stack import EmbeddedStack
-from tests.live.waiting import wait_for
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.browser
 NAME, PASSWORD = "desk-operator", "correct-horse-battery"
