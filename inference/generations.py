@@ -16,9 +16,10 @@ from inference import readiness
 from inference.errors import AnswerUnreadable, Conflict, Gone, OverShare, Unavailable
 from inference.stored_request import StoredRequest
 from sessions_app.db import in_db
+from sessions_app.deltas import Delta, StoredTokenLogprob
 from sessions_app.hub import SessionGone, hub
 from sessions_app.log_lines import short_id
-from sessions_app.models import ChatSession, Chunk, Delta
+from sessions_app.models import ChatSession, Chunk
 from sessions_app.storable import storable_error
 from sessions_app.store import opening
 from sessions_app.wakeups import StreamChunk
@@ -46,7 +47,7 @@ class Choice:
     text: str = ""
     reasoning: str = ""
     #: as in the session's deltas, of every token; empty where nobody asked for them
-    logprobs: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    logprobs: list[StoredTokenLogprob] = dataclasses.field(default_factory=list)
     #: its own, where the session gives several answers
     finish_reason: str = ""
     #: what another server says in place of an answer that it will not give

@@ -30,7 +30,8 @@ from ocr.rows import Reading, queue_places, read_before
 from sessions_app import sse
 from sessions_app.callers import caller_of_user
 from sessions_app.db import in_db, release_connections
-from sessions_app.models import ChatSession, is_terminal
+from sessions_app.deltas import is_terminal
+from sessions_app.models import ChatSession
 from sessions_app.request_id import current_request_id
 from sessions_app.store.transitions import request_cancel
 from sessions_app.views import TooManyStreams, stream_session

@@ -18,9 +18,10 @@ from django.utils import timezone
 
 from sessions_app import metrics, wakeups
 from sessions_app.db import in_db
+from sessions_app.deltas import START, is_terminal
 from sessions_app.listener import Listener
 from sessions_app.log_lines import short_id
-from sessions_app.models import START, ChatSession, is_terminal
+from sessions_app.models import ChatSession
 from sessions_app.recent_wakeups import RecentWakeups
 from sessions_app.store import listening
 from sessions_app.store.listening import PAGE_CHUNKS, Resume

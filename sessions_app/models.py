@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import secrets
-from typing import Any, Self, TypedDict
+from typing import Any, Self
 
 from django.conf import settings
 from django.db import models
@@ -12,6 +12,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from sessions_app.deltas import Delta, is_terminal
 from sessions_app.history.models import HistoryFigure  # noqa: F401  (Django looks for models here)
 from sessions_app.turns import Slot
 
@@ -21,54 +22,6 @@ SESSION_ID_MAX_LENGTH = 64
 def new_session_id() -> str:
     """Unguessable: whoever knows a session's id may read and cancel it."""
     return f"sess_{secrets.token_urlsafe(24)}"
-
-
-class Delta(TypedDict, total=False):
-    """What one chunk adds, in no API's words. ``type`` says which other members there are.
-
-    A session that gives several answers at once has ``choice``, the number of the answer, in text, reasoning and
-    finish. Left out it is the first; a finish without it ends them all.
-
-    - ``start``: the session is open. Always chunk 0, written with the session.
-    - ``text``, ``reasoning`` and ``refusal``: ``text``, the next characters of the answer, of the thinking before it or
-      of the refusal in its place. Where asked for also ``logprobs``, one for each token of the chunk: ``token``
-      (text), ``bytes`` (a list of numbers, or None), ``logprob``, and ``top``, a list of such without ``top``.
-    - ``finish``: ``reason``, one of stop, length, content_filter, cancelled.
-    - ``usage``: ``prompt_tokens``, ``completion_tokens``, ``reasoning_tokens``, and ``cached_tokens``: those of the
-      prompt that needed no prefill. Chunks of older versions lack it.
-    - ``end``: terminal, after finish and usage.
-    - ``error``: terminal, with ``error`` (message, type, param, code) and ``status``.
-    """
-
-    type: str
-    text: str
-    choice: int
-    logprobs: list[dict[str, Any]]
-    reason: str
-    prompt_tokens: int
-    completion_tokens: int
-    reasoning_tokens: int
-    cached_tokens: int
-    error: dict[str, Any]
-    status: int
-
-
-#: chunk 0 of every session, written with it
-START: Delta = {"type": "start"}
-TERMINAL_DELTAS = frozenset({"end", "error"})
-#: the types whose ``text`` is said by the model
-SAID_DELTAS = ("reasoning", "refusal", "text")
-
-
-def type_of(delta: Any) -> str:
-    """The type of a stored delta; empty for a row that holds none, which somebody else has written."""
-    kind = delta.get("type") if isinstance(delta, dict) else None
-    return kind if isinstance(kind, str) else ""
-
-
-def is_terminal(delta: Any) -> bool:
-    """Whether nothing follows it in its stream."""
-    return type_of(delta) in TERMINAL_DELTAS
 
 
 class SessionState(models.TextChoices):
@@ -276,7 +229,8 @@ class Chunk(models.Model):
     # The unique constraint below is the index that every read uses; another would only cost the writer.
     session = models.ForeignKey(ChatSession, on_delete=models.CASCADE, related_name="chunks", db_index=False)
     index = models.PositiveIntegerField()
-    delta: models.JSONField[Delta, Delta] = models.JSONField()
+    # Read as Any: what a row holds is for its reader to check.
+    delta: models.JSONField[Delta, Any] = models.JSONField()
     token_ids: models.JSONField[list[int], list[int]] = models.JSONField(default=list)
     created_at = models.DateTimeField(default=timezone.now)
 

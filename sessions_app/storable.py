@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from sessions_app.deltas import SaidKind
+
 REPLACEMENT = "\ufffd"
 #: what PostgreSQL's integer columns hold
 MAX_COUNT = 2**31 - 1
@@ -104,14 +106,14 @@ class WholeCharacters:
     """
 
     def __init__(self) -> None:
-        self._kind = ""
+        self._kind: SaidKind = "text"
         self._held = ""
 
     @property
     def is_holding(self) -> bool:
         return bool(self._held)
 
-    def add(self, kind: str, text: str) -> list[tuple[str, str]]:
+    def add(self, kind: SaidKind, text: str) -> list[tuple[SaidKind, str]]:
         """The pieces that are certain now, as (kind, storable text)."""
         if not self._held and (text.isascii() or not _is_cut(text)):
             return [(kind, storable_text(text))] if text else []
@@ -128,11 +130,11 @@ class WholeCharacters:
             certain.append((kind, storable_text(text)))
         return certain
 
-    def turn_to(self, kind: str) -> list[tuple[str, str]]:
+    def turn_to(self, kind: SaidKind) -> list[tuple[SaidKind, str]]:
         """What was held back, when a piece of another kind follows."""
         return self.end() if kind != self._kind else []
 
-    def end(self) -> list[tuple[str, str]]:
+    def end(self) -> list[tuple[SaidKind, str]]:
         """What was held back, when nothing follows."""
         held, self._held = self._held, ""
         return [(self._kind, storable_text(held))] if held else []

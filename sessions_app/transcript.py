@@ -8,9 +8,10 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
-from sessions_app.models import SAID_DELTAS, TERMINAL_DELTAS, Chunk, Delta, SessionMedia, type_of
+from sessions_app.deltas import SAID_DELTAS, TERMINAL_DELTAS, type_of
+from sessions_app.models import Chunk, SessionMedia
 from sessions_app.storable import storable_text
 
 
@@ -58,7 +59,7 @@ def read_answer(session_id: str) -> Answer:
     return assemble(Chunk.objects.after(session_id, -1).values_list("index", "delta").iterator(chunk_size=2000))
 
 
-def assemble(rows: Iterable[tuple[int, Delta]]) -> Answer:
+def assemble(rows: Iterable[tuple[int, Any]]) -> Answer:
     """Put together (index, delta) pairs that come in order. Of a row that holds no delta nothing is shown."""
     answer = Answer()
     pieces: dict[str, list[str]] = {kind: [] for kind in SAID_DELTAS}
@@ -68,9 +69,9 @@ def assemble(rows: Iterable[tuple[int, Delta]]) -> Answer:
         delta = shown(stored)
         if delta["type"] in ("text", "refusal") and (number := delta.get("choice", 0)):
             more = others.setdefault(number, [])
-            more.append(delta["text"])
+            more.append(delta.get("text", ""))
         elif delta["type"] in pieces and not delta.get("choice"):
-            pieces[delta["type"]].append(delta["text"])
+            pieces[delta["type"]].append(delta.get("text", ""))
         elif delta["type"] in TERMINAL_DELTAS:
             answer.is_ended = True
     answer.reasoning = "".join(pieces["reasoning"])
@@ -80,9 +81,18 @@ def assemble(rows: Iterable[tuple[int, Delta]]) -> Answer:
     return answer
 
 
-def shown(stored: Any) -> Delta:
+class ShownDelta(TypedDict):
+    """What a page shows of a delta."""
+
+    #: of any version; empty where the row does not hold a delta
+    type: str
+    text: NotRequired[str]
+    choice: NotRequired[int]
+
+
+def shown(stored: Any) -> ShownDelta:
     """What a page shows of a stored delta. It can be encoded whatever the row holds, and is small without logprobs."""
-    delta: Delta = {"type": type_of(stored)}
+    delta: ShownDelta = {"type": type_of(stored)}
     if delta["type"] in SAID_DELTAS:
         text, choice = stored.get("text"), stored.get("choice")
         delta["text"] = storable_text(text) if isinstance(text, str) else ""

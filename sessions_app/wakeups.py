@@ -27,7 +27,7 @@ import redis
 import redis.asyncio
 from django.conf import settings
 
-from sessions_app.models import Delta
+from sessions_app.deltas import Delta
 from sessions_app.sealing import SEAL_BYTES, DroppedMessages, NotSealed, seal, unseal
 
 log = logging.getLogger(__name__)

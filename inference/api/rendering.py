@@ -15,7 +15,8 @@ from typing import Any
 from inference.errors import ApiError
 from inference.generations import Answer, Choice
 from inference.stored_request import choices_of
-from sessions_app.models import ChatSession, Delta
+from sessions_app.deltas import SaidDelta, StoredLogprob, StoredTokenLogprob, UsageDelta
+from sessions_app.models import ChatSession
 from sessions_app.wakeups import StreamChunk
 
 DONE = "[DONE]"
@@ -38,7 +39,7 @@ def render_completion(session: ChatSession, answer: Answer) -> dict[str, Any]:
     """The same, as an object."""
     said = [*answer.choices, *(Choice() for _ in range(choices_of(session.request) - len(answer.choices)))]
     reasons = [choice.finish_reason or answer.finish_reason for choice in said]
-    usage = {
+    usage: UsageDelta = {
         "type": "usage",
         "prompt_tokens": answer.prompt_tokens,
         "completion_tokens": answer.completion_tokens,
@@ -55,7 +56,7 @@ def render_completion(session: ChatSession, answer: Answer) -> dict[str, Any]:
             }
             for index, (choice, reason) in enumerate(zip(said, reasons, strict=True))
         ],
-        "usage": _usage(usage),  # type: ignore[arg-type]
+        "usage": _usage(usage),
         "session_id": session.pk,
     }
     return body | ({"session_state": "cancelled"} if "cancelled" in reasons else {})
@@ -109,7 +110,7 @@ class ChunkRenderer:
                 return _json({"error": delta["error"]})
         return None
 
-    def _said(self, delta: Delta, said: dict[str, Any]) -> str:
+    def _said(self, delta: SaidDelta, said: dict[str, Any]) -> str:
         return self._choices([delta.get("choice", 0)], said, logprobs=_logprobs(delta.get("logprobs")))
 
     def _choices(
@@ -152,7 +153,7 @@ def _message(choice: Choice) -> dict[str, Any]:
     return message | (_reasoning(choice.reasoning) if choice.reasoning else {})
 
 
-def _logprobs(tokens: Iterable[dict[str, Any]] | None) -> dict[str, Any] | None:
+def _logprobs(tokens: Iterable[StoredTokenLogprob] | None) -> dict[str, Any] | None:
     """Of every token, reasoning and the one that ended the answer included, as vLLM has it."""
     content = [
         _likelihood(token) | {"top_logprobs": [_likelihood(other) for other in token["top"]]} for token in tokens or ()
@@ -160,11 +161,11 @@ def _logprobs(tokens: Iterable[dict[str, Any]] | None) -> dict[str, Any] | None:
     return {"content": content, "refusal": None} if content else None
 
 
-def _likelihood(token: dict[str, Any]) -> dict[str, Any]:
-    return {name: token[name] for name in ("token", "logprob", "bytes")}
+def _likelihood(token: StoredLogprob) -> dict[str, Any]:
+    return {"token": token["token"], "logprob": token["logprob"], "bytes": token["bytes"]}
 
 
-def _text_of(delta: Delta) -> dict[str, str]:
+def _text_of(delta: SaidDelta) -> dict[str, str]:
     return {"content": delta["text"]} if delta["type"] == "text" else _reasoning(delta["text"])
 
 
@@ -178,7 +179,7 @@ def _wire(reason: str) -> str:
     return "stop" if reason == "cancelled" else reason
 
 
-def _usage(delta: Delta) -> dict[str, Any]:
+def _usage(delta: UsageDelta) -> dict[str, Any]:
     return {
         "prompt_tokens": delta["prompt_tokens"],
         "completion_tokens": delta["completion_tokens"],

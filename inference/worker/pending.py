@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from inference.worker.pieces import MOST_CHUNK_CHARS
-from sessions_app.models import Delta
+from sessions_app.deltas import SaidDelta
 from sessions_app.store.appending import Piece
 
 
@@ -53,12 +53,12 @@ def _choice_of(piece: Piece) -> int:
     return piece.delta.get("choice", 0)
 
 
-def _may_join(earlier: Delta, later: Delta) -> bool:
+def _may_join(earlier: SaidDelta, later: SaidDelta) -> bool:
     return earlier["type"] == later["type"] and len(earlier["text"]) + len(later["text"]) <= MOST_CHUNK_CHARS
 
 
 def _joined(earlier: Piece, later: Piece) -> Piece:
-    delta: Delta = {**earlier.delta, "text": earlier.delta["text"] + later.delta["text"]}
+    delta: SaidDelta = {**earlier.delta, "text": earlier.delta["text"] + later.delta["text"]}
     if logprobs := [*earlier.delta.get("logprobs", ()), *later.delta.get("logprobs", ())]:
         delta["logprobs"] = logprobs
     return Piece(delta, (*earlier.token_ids, *later.token_ids))

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from inference.engine.types import Delta as EngineDelta
 from inference.engine.types import Likelihood, TokenLogprobs
-from sessions_app.models import Delta
+from sessions_app.deltas import SAID_DELTAS, SaidDelta, SaidKind, StoredLogprob, StoredTokenLogprob
 from sessions_app.storable import WholeCharacters
 from sessions_app.store.appending import Piece
 
@@ -26,7 +25,7 @@ class PieceMaker:
         self._choice = choice
         self._characters = WholeCharacters()
         self._token_ids: list[int] = []
-        self._logprobs: list[dict[str, Any]] = []
+        self._logprobs: list[StoredTokenLogprob] = []
 
     def add(self, delta: EngineDelta) -> list[Piece]:
         """The pieces that are certain with this delta."""
@@ -36,8 +35,8 @@ class PieceMaker:
             pieces += self._pieces_of(self._characters.turn_to(kind))
         self._token_ids += delta.token_ids
         self._logprobs += map(_stored, delta.logprobs)
-        for kind, text in (("reasoning", delta.reasoning), ("refusal", delta.refusal), ("text", delta.text)):
-            if text:
+        for kind in SAID_DELTAS:
+            if text := getattr(delta, kind):
                 pieces += self._pieces_of(self._characters.add(kind, text))
         return pieces
 
@@ -45,7 +44,7 @@ class PieceMaker:
         """The rest, when no delta follows."""
         return self._pieces_of(self._characters.end() or [("text", "")])
 
-    def _pieces_of(self, said: Iterable[tuple[str, str]]) -> list[Piece]:
+    def _pieces_of(self, said: Iterable[tuple[SaidKind, str]]) -> list[Piece]:
         return [
             piece
             for kind, text in said
@@ -53,11 +52,11 @@ class PieceMaker:
             if (piece := self._piece(kind, text[start : start + MOST_CHUNK_CHARS])) is not None
         ]
 
-    def _piece(self, kind: str, text: str) -> Piece | None:
+    def _piece(self, kind: SaidKind, text: str) -> Piece | None:
         """With all tokens that have no text yet; None when there is neither text nor a token."""
         if not (text or self._token_ids):
             return None
-        delta: Delta = {"type": kind, "text": text}
+        delta: SaidDelta = {"type": kind, "text": text}
         if self._choice:
             delta["choice"] = self._choice
         if self._logprobs:
@@ -67,15 +66,15 @@ class PieceMaker:
         return piece
 
 
-def _first_kind_in(delta: EngineDelta) -> str:
-    return "reasoning" if delta.reasoning else "refusal" if delta.refusal else "text" if delta.text else ""
+def _first_kind_in(delta: EngineDelta) -> SaidKind | None:
+    return "reasoning" if delta.reasoning else "refusal" if delta.refusal else "text" if delta.text else None
 
 
-def _stored(logprobs: TokenLogprobs) -> dict[str, Any]:
+def _stored(logprobs: TokenLogprobs) -> StoredTokenLogprob:
     return {**_likelihood(logprobs.chosen), "top": [_likelihood(likelihood) for likelihood in logprobs.top]}
 
 
-def _likelihood(likelihood: Likelihood) -> dict[str, Any]:
+def _likelihood(likelihood: Likelihood) -> StoredLogprob:
     raw = likelihood.raw
     return {
         "token": likelihood.token,

@@ -17,7 +17,8 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from sessions_app.admin import formatting
-from sessions_app.models import ChatSession, Chunk, type_of
+from sessions_app.deltas import type_of
+from sessions_app.models import ChatSession, Chunk
 from sessions_app.privacy import may_read
 from sessions_app.storable import storable_text
 from sessions_app.transcript import as_json

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from django.db import InterfaceError, OperationalError
 
 from sessions_app.db import release_connections
-from sessions_app.models import ChatSession, Chunk, Delta, is_terminal
+from sessions_app.deltas import is_terminal
+from sessions_app.models import ChatSession, Chunk
 from sessions_app.store.listening import PAGE_CHUNKS
-from sessions_app.transcript import shown
+from sessions_app.transcript import ShownDelta, shown
 
 #: between two looks at a session that says nothing
 POLL_SECONDS = 0.2
@@ -22,7 +23,7 @@ class Expired(Exception):
     """The session's chunks were removed."""
 
 
-def follow(session_id: str) -> Iterator[tuple[int, Delta]]:
+def follow(session_id: str) -> Iterator[tuple[int, ShownDelta]]:
     """Index and delta of every chunk, from the first to the terminal one, as they are committed.
 
     Raises ``Expired``. While the database is away it waits. It does not count as a listener.

@@ -20,7 +20,8 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from sessions_app import metrics, wakeups
-from sessions_app.models import ChatSession, ChatSessionQuerySet, Chunk, Delta, SessionState
+from sessions_app.deltas import Delta, SaidDelta
+from sessions_app.models import ChatSession, ChatSessionQuerySet, Chunk, SessionState
 from sessions_app.storable import MAX_COUNT, storable_delta, storable_error, storable_token_ids
 from sessions_app.store import sql
 from sessions_app.wakeups import StreamChunk, Wakeup
@@ -28,9 +29,9 @@ from sessions_app.wakeups import StreamChunk, Wakeup
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Piece:
-    """A delta and the tokens it was made of."""
+    """What the model said, and the tokens it was made of."""
 
-    delta: Delta
+    delta: SaidDelta
     token_ids: Sequence[int] = ()
 
     def storable(self) -> Piece:

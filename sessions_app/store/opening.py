@@ -12,7 +12,8 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from sessions_app import metrics, shares, turns
-from sessions_app.models import START, ChatSession, Chunk, Presence, SessionMedia, new_session_id
+from sessions_app.deltas import START
+from sessions_app.models import ChatSession, Chunk, Presence, SessionMedia, new_session_id
 from sessions_app.store import queue, sql
 
 

@@ -17,7 +17,8 @@ from django.db import connection, models, transaction
 from django.db.models.sql import InsertQuery
 from django.utils import timezone
 
-from sessions_app.models import ChatSession, Delta, SessionEvent
+from sessions_app.deltas import Delta
+from sessions_app.models import ChatSession, SessionEvent
 from sessions_app.turns import CLAIMABLE, Slot, next_session
 
 _CLAIM = """

@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ocr.extraction import complete_extraction
 from ocr.models import KtpExtraction, KtpImage
 from ocr.reading.schema import as_contract
+from sessions_app.deltas import StoredTokenLogprob
 from sessions_app.store import appending, opening, transitions
 from tests.ktp_card import CARD
 
@@ -57,8 +58,13 @@ def answer(
     assert session is not None
     pieces = [appending.Piece({"type": "reasoning", "text": reasoning})] if reasoning else []
     at = text.index(doubted)
-    logprobs = [
-        {"token": letter, "bytes": list(letter.encode()), "logprob": -1.0 if at <= i < at + len(doubted) else 0.0}
+    logprobs: list[StoredTokenLogprob] = [
+        {
+            "token": letter,
+            "bytes": list(letter.encode()),
+            "logprob": -1.0 if at <= i < at + len(doubted) else 0.0,
+            "top": [],
+        }
         for i, letter in enumerate(text)
     ]
     pieces += [

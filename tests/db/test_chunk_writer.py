@@ -541,7 +541,7 @@ def test_one_session_that_cannot_be_written_fails_alone(
     worker: Worker, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fails(group: Sequence[Append]) -> Exception | None:
-        bad = any("bad" in piece.delta.get("text", "") for item in group for piece in item.pieces)
+        bad = any("bad" in piece.delta["text"] for item in group for piece in item.pieces)
         return DataError("unsupported Unicode escape sequence") if bad else None
 
     good, poison, silent = (worker.begin(name) for name in ("a", "b", "c"))

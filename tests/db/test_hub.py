@@ -17,9 +17,10 @@ from django.utils import timezone
 
 from sessions_app import hub, wakeups, waking
 from sessions_app.db import in_db
+from sessions_app.deltas import Delta
 from sessions_app.hub import Hub, SessionGone
 from sessions_app.listener import BUFFER_CHUNKS, Listener
-from sessions_app.models import ChatSession, Chunk, Delta, Presence
+from sessions_app.models import ChatSession, Chunk, Presence
 from sessions_app.store import appending, listening, sweeper
 from sessions_app.store.appending import Append, Closing, Piece
 from sessions_app.store.listening import PAGE_CHUNKS

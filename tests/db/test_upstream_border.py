@@ -15,6 +15,7 @@ from inference.backends.upstream.target import NotReady, Target, find_target
 from inference.generations import Answer, Choice, read_answer
 from inference.worker import runner
 from inference.worker.lifecycle import Worker
+from sessions_app.deltas import StoredTokenLogprob
 from sessions_app.models import ChatSession, Chunk
 from sessions_app.store import appending, opening
 from sessions_app.wakeups import StreamChunk
@@ -66,7 +67,7 @@ class Asked:
         return self.answer.choices[0]
 
     @property
-    def logprobs(self) -> list[dict[str, Any]]:
+    def logprobs(self) -> list[StoredTokenLogprob]:
         return self.choice.logprobs
 
     @property

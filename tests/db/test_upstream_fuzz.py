@@ -26,7 +26,8 @@ from inference.engine.handle import Handle
 from inference.engine.types import Delta, Finish
 from inference.generations import read_answer
 from inference.worker.chunk_writer import ChunkWriter
-from sessions_app.models import START, ChatSession, Chunk
+from sessions_app.deltas import START
+from sessions_app.models import ChatSession, Chunk
 from sessions_app.store import appending
 from sessions_app.store.appending import Closing
 from sessions_app.wakeups import StreamChunk

@@ -12,7 +12,8 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from inference.api import replies
 from inference.api.rendering import DONE, KEPT_CHUNKS, ChunkRenderer, render_completion, renderer_of
 from inference.generations import Answer, Choice
-from sessions_app.models import ChatSession, Delta
+from sessions_app.deltas import Delta, StoredTokenLogprob
+from sessions_app.models import ChatSession
 from sessions_app.wakeups import StreamChunk
 
 CREATED = datetime.datetime(2026, 3, 1, 12, tzinfo=datetime.UTC)
@@ -25,7 +26,7 @@ EVERY_DELTA: list[Delta] = [
     USAGE,
     {"type": "end"},
 ]
-TOLD: list[dict[str, Any]] = [
+TOLD: list[StoredTokenLogprob] = [
     {
         "token": "y",
         "bytes": [121],
@@ -144,7 +145,8 @@ def test_an_error_is_the_error_object_alone() -> None:
 
 
 def test_a_delta_of_a_later_version_is_not_shown() -> None:
-    assert rendered({"type": "something new"}) is None
+    later: Any = {"type": "something new"}
+    assert rendered(later) is None
 
 
 @pytest.mark.parametrize("text", ["a\nb\rc", "\x85", "\u2028\u2029", "👋🏽", "\x0b\x0c\x1c\x1d\x1e\x00"])
@@ -205,7 +207,7 @@ def test_an_answer_read_in_batches_is_the_answer_read_at_once() -> None:
 @pytest.mark.parametrize("reasoning", ["", "hm"])
 @pytest.mark.parametrize("logprobs", [[], TOLD])
 def test_the_whole_answer_is_as_the_api_pages_describe_it(
-    reason: str, reasoning: str, logprobs: list[dict[str, Any]]
+    reason: str, reasoning: str, logprobs: list[StoredTokenLogprob]
 ) -> None:
     answer = Answer(
         [Choice("ya", reasoning, logprobs)],
@@ -224,7 +226,7 @@ def test_the_whole_answer_is_as_the_api_pages_describe_it(
 
 
 @pytest.mark.parametrize("kind", ["text", "reasoning"])
-def test_logprobs_stand_beside_the_text_that_they_are_of(kind: str) -> None:
+def test_logprobs_stand_beside_the_text_that_they_are_of(kind: Any) -> None:
     choice = choice_of({"type": kind, "text": "ya", "logprobs": TOLD})
     assert choice["delta"] == choice_of({"type": kind, "text": "ya"})["delta"]
     assert choice["logprobs"]["refusal"] is None

@@ -9,7 +9,7 @@ from inference.backends.upstream.call import Said
 from inference.backends.upstream.errors import UpstreamError
 from inference.backends.upstream.wire import choices_in, logprobs_in, object_in, reason_in, text_in
 from inference.engine.types import Delta, Finish, FinishReason, TokenLogprobs
-from sessions_app.models import SAID_DELTAS
+from sessions_app.deltas import SAID_DELTAS, SaidKind
 from sessions_app.storable import UNKNOWN_TOKEN, WholeCharacters, storable_count
 
 #: of one piece, whatever the upstream counts: each has an id in the log
@@ -52,7 +52,7 @@ class Answer:
         found = []
         for choice in choices_in(chunk):
             delta = object_in(choice.get("delta"))
-            texts = {
+            texts: dict[SaidKind, str] = {
                 # One of two names; a server may use both for the same.
                 "reasoning": text_in(delta.get("reasoning_content")) or text_in(delta.get("reasoning")),
                 "refusal": text_in(delta.get("refusal")),
@@ -86,7 +86,7 @@ class Answer:
             min(self._cached_tokens, prompt_tokens),
         )
 
-    def _new(self, pieces: Iterable[tuple[str, str]], logprobs: tuple[TokenLogprobs, ...]) -> list[Delta]:
+    def _new(self, pieces: Iterable[tuple[SaidKind, str]], logprobs: tuple[TokenLogprobs, ...]) -> list[Delta]:
         """What the stream adds with these pieces, as one delta if it adds anything."""
         is_repeat = any(self._repeated.values())
         texts = dict.fromkeys(SAID_DELTAS, "")
@@ -101,7 +101,7 @@ class Answer:
         ids = (UNKNOWN_TOKEN,) * tokens
         return [Delta(ids, texts["text"], texts["reasoning"], logprobs, texts["refusal"])]
 
-    def _behind_the_repeated(self, kind: str, text: str) -> str:
+    def _behind_the_repeated(self, kind: SaidKind, text: str) -> str:
         repeated = self._repeated[kind]
         if not repeated:
             return text

@@ -14,7 +14,8 @@ from inference.backends.upstream.errors import UpstreamError
 from inference.backends.upstream.target import Target
 from inference.engine.types import Sampling
 from inference.stored_request import StoredRequest
-from sessions_app.models import SAID_DELTAS, ChatSession, Chunk, SessionMedia
+from sessions_app.deltas import SAID_DELTAS, SaidKind
+from sessions_app.models import ChatSession, Chunk, SessionMedia
 
 #: fields of ``Sampling`` that are always said: the upstream's defaults are not ours
 ALWAYS_SENT = {"max_tokens", "temperature", "top_p", "seed"}
@@ -36,7 +37,7 @@ class Said:
     """What of an answer is committed or on its way there."""
 
     #: by the type of its deltas
-    texts: dict[str, str] = dataclasses.field(default_factory=lambda: dict.fromkeys(SAID_DELTAS, ""))
+    texts: dict[SaidKind, str] = dataclasses.field(default_factory=lambda: dict.fromkeys(SAID_DELTAS, ""))
     #: as far as the upstream tells; else one for each piece
     tokens: int = 0
 

@@ -1,0 +1,103 @@
+"""What one chunk adds to a session's stream, in no API's words.
+
+A delta is one of the classes below, and its ``type`` says which. That holds for what this server writes. A row may hold
+anything, so whoever reads what others may have written goes by ``type_of`` and checks the rest.
+
+To add a kind, write its class here and add it to ``Delta``; mypy then names the places that must render it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NotRequired, TypedDict
+
+#: the kinds whose ``text`` the model says
+SaidKind = Literal["reasoning", "refusal", "text"]
+SAID_DELTAS: tuple[SaidKind, ...] = ("reasoning", "refusal", "text")
+TERMINAL_DELTAS = frozenset({"end", "error"})
+
+
+class StoredLogprob(TypedDict):
+    """A token and how likely the model found it."""
+
+    token: str
+    #: None for a token that is never text
+    bytes: list[int] | None
+    logprob: float
+
+
+class StoredTokenLogprob(StoredLogprob):
+    """A token of the answer."""
+
+    #: the likeliest in its place, the likeliest first
+    top: list[StoredLogprob]
+
+
+class StartDelta(TypedDict):
+    """The session is open. Always chunk 0, written with the session."""
+
+    type: Literal["start"]
+
+
+class SaidDelta(TypedDict):
+    """The next characters of an answer, of the reasoning before it, or of the refusal in its place."""
+
+    type: SaidKind
+    text: str
+    #: the number of the answer, in a session that gives several; left out for the first
+    choice: NotRequired[int]
+    #: of each token of the chunk, where the request asks for them
+    logprobs: NotRequired[list[StoredTokenLogprob]]
+
+
+class FinishDelta(TypedDict):
+    """An answer has ended."""
+
+    type: Literal["finish"]
+    #: stop, length, content_filter or cancelled
+    reason: str
+    #: the number of the answer; left out when all answers of the session end with this reason
+    choice: NotRequired[int]
+
+
+class UsageDelta(TypedDict):
+    """Tokens of the whole session, all of its answers together."""
+
+    type: Literal["usage"]
+    prompt_tokens: int
+    completion_tokens: int
+    reasoning_tokens: int
+    #: those of the prompt that needed no prefill; chunks of older versions lack it
+    cached_tokens: NotRequired[int]
+
+
+class EndDelta(TypedDict):
+    """Terminal, after finish and usage."""
+
+    type: Literal["end"]
+
+
+class ErrorDelta(TypedDict):
+    """Terminal, in place of finish, usage and end."""
+
+    type: Literal["error"]
+    #: message, type, param and code
+    error: dict[str, Any]
+    #: HTTP status for a caller who waited for the whole answer
+    status: int
+
+
+Delta = StartDelta | SaidDelta | FinishDelta | UsageDelta | EndDelta | ErrorDelta
+
+#: chunk 0 of every session
+START: StartDelta = {"type": "start"}
+
+
+def type_of(delta: Any) -> str:
+    """The type of a stored delta; empty for a row that does not hold a delta."""
+    kind = delta.get("type") if isinstance(delta, dict) else None
+    return kind if isinstance(kind, str) else ""
+
+
+def is_terminal(delta: Any) -> bool:
+    """Whether nothing follows it in its stream."""
+    return type_of(delta) in TERMINAL_DELTAS
