@@ -1,46 +1,12 @@
-"""Refusals and failures in the one shape every API path answers with.
-
-The shape is OpenAI's: ``{"error": {"message", "type", "param", "code"}}``.
-"""
+"""Refusals and failures of the API: the hierarchy of ``sessions_app.errors``, continued."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-
-class ApiError(Exception):
-    """A refusal with its HTTP status and the four members of OpenAI's error object."""
-
-    status = 400
-    type = "invalid_request_error"
-    code: str | None = None
-    #: sending the same request again may help, and begins no second generation beside a first
-    may_retry = False
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        param: str | None = None,
-        code: str | None = None,
-        headers: dict[str, str] | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.message = message
-        self.param = param
-        self.headers = headers or {}
-        if code is not None:
-            self.code = code
-
-    def as_dict(self) -> dict[str, Any]:
-        """The members of the ``error`` object, without the envelope."""
-        return {
-            "message": self.message,
-            "type": self.type,
-            "param": self.param,
-            "code": self.code,
-        }
+from sessions_app.errors import ApiError as ApiError
+from sessions_app.errors import OverShare as OverShare
+from sessions_app.errors import Unavailable as Unavailable
 
 
 class InvalidRequest(ApiError):
@@ -82,20 +48,6 @@ class NotFound(ApiError):
     code = "not_found"
 
 
-class Conflict(ApiError):
-    """The id is taken by a different request."""
-
-    status = 409
-    code = "conflict"
-
-
-class Gone(ApiError):
-    """It was here and has expired."""
-
-    status = 410
-    code = "expired"
-
-
 class TooLarge(ApiError):
     """The body or a part of it is over a documented limit."""
 
@@ -109,21 +61,6 @@ class TooManyRequests(ApiError):
     status = 429
     type = "rate_limit_error"
     code = "rate_limit_exceeded"
-
-
-class OverShare(TooManyRequests):
-    """The caller holds its share of what all callers use together; it may come back when some of that has ended."""
-
-    may_retry = True
-
-
-class Unavailable(ApiError):
-    """The server cannot do this now; the same request may succeed later."""
-
-    status = 503
-    type = "server_error"
-    code = "unavailable"
-    may_retry = True
 
 
 class RequestTooNew(Unavailable):
@@ -163,7 +100,7 @@ class AnswerUnreadable(ApiError):
 
 
 class GenerationFailed(ApiError):
-    """What a failed session recorded; its status and type come from there."""
+    """The generation of a session failed."""
 
     status = 500
     type = "server_error"

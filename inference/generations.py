@@ -13,11 +13,11 @@ from typing import Any, Protocol
 from django.conf import settings
 
 from inference import readiness
-from inference.errors import AnswerUnreadable, Conflict, Gone, OverShare, Unavailable
+from inference.errors import AnswerUnreadable
 from inference.stored_request import StoredRequest
 from sessions_app.db import in_db
 from sessions_app.deltas import Delta, StoredTokenLogprob
-from sessions_app.hub import SessionGone, hub
+from sessions_app.hub import hub
 from sessions_app.log_lines import short_id
 from sessions_app.models import ChatSession, Chunk
 from sessions_app.storable import storable_error
@@ -127,34 +127,18 @@ async def start_generation(
     another request, ``OverShare`` when the caller has its share of the queue, and ``Unavailable`` when the queue is
     full or no worker could load the model.
     """
-    try:
-        session = await in_db(
-            _open_session,
-            session_id=session_id,
-            request=request.to_dict(),
-            request_digest=request_digest,
-            model=settings.SERVED_MODEL_NAME,
-            origin=origin,
-            request_id=request_id,
-            caller=caller,
-            media=[opening.NewMedia(item.kind, item.content_type, item.sha256, item.data) for item in media],
-            needs_listener=needs_listener,
-        )
-    except opening.SessionConflict as exc:
-        raise session_conflict(str(exc)) from exc
-    except opening.QueueFull as exc:
-        raise Unavailable(
-            f"{settings.MAX_QUEUED_SESSIONS} requests are waiting already. Try again in a moment.",
-            code="queue_full",
-            headers={"Retry-After": "5"},
-        ) from exc
-    except opening.CallerQueueFull as exc:
-        raise OverShare(
-            f"{exc} of your requests are waiting already, and the rest of the queue is for others. "
-            "Try again when some of them have ended.",
-            headers={"Retry-After": "5"},
-        ) from exc
-    return session
+    return await in_db(
+        _open_session,
+        session_id=session_id,
+        request=request.to_dict(),
+        request_digest=request_digest,
+        model=settings.SERVED_MODEL_NAME,
+        origin=origin,
+        request_id=request_id,
+        caller=caller,
+        media=[opening.NewMedia(item.kind, item.content_type, item.sha256, item.data) for item in media],
+        needs_listener=needs_listener,
+    )
 
 
 def _open_session(**columns: Any) -> ChatSession:
@@ -163,26 +147,10 @@ def _open_session(**columns: Any) -> ChatSession:
     return session
 
 
-def session_conflict(session_id: str) -> Conflict:
-    return Conflict(
-        f"The session {session_id} was opened with a different request. Use another session_id, or none.",
-        param="session_id",
-        code="session_conflict",
-    )
-
-
-def session_gone(session_id: str, *, param: str = "session_id") -> Gone:
-    return Gone(
-        f"The stream of session {session_id} has expired. Send the request again under a new session_id.",
-        param=param,
-        code="session_expired",
-    )
-
-
 async def wait_for_answer(session: ChatSession, *, timeout_seconds: float) -> Answer | None:
     """Listen until the session ends; None when that takes longer. The session goes on either way.
 
-    Raises ``Gone`` when the stream expires meanwhile, and ``AnswerUnreadable`` when a chunk is none.
+    Raises ``SessionExpired`` when the stream expires meanwhile, and ``AnswerUnreadable`` when a chunk is none.
     """
     answer = Answer()
     chunks = hub().follow(session, -1, idle_seconds=settings.KEEPALIVE_SECONDS)
@@ -192,8 +160,6 @@ async def wait_for_answer(session: ChatSession, *, timeout_seconds: float) -> An
                 _add(answer, batch, session.pk)
     except TimeoutError:
         return None
-    except SessionGone as exc:
-        raise session_gone(session.pk) from exc
     return answer
 
 

@@ -96,13 +96,12 @@ def _has_nobody_for_long() -> bool:
     return (timezone.now() - nobody_since).total_seconds() > settings.NO_WORKER_SECONDS
 
 
-def model_failed_error(reason: str) -> dict[str, str | None]:
-    return {
-        "message": f"The model {settings.SERVED_MODEL_NAME} could not be loaded: {reason}",
-        "type": "server_error",
-        "param": None,
-        "code": "model_not_loaded",
-    }
+def model_failed_error(reason: str) -> Unavailable:
+    return Unavailable(
+        f"The model {settings.SERVED_MODEL_NAME} could not be loaded: {reason}",
+        code="model_not_loaded",
+        headers={"Retry-After": "30"},
+    )
 
 
 async def check_model_available() -> ModelVision | None:
@@ -122,8 +121,7 @@ def refuse_if_failed(health: ModelHealth) -> None:
     if health.has_failed:
         if health.code == NO_WORKER_FOR_LONG.code:
             raise Unavailable(str(health.error), code=health.code, headers={"Retry-After": "5"})
-        error = model_failed_error(health.error or "")
-        raise Unavailable(str(error["message"]), code="model_not_loaded", headers={"Retry-After": "30"})
+        raise model_failed_error(health.error or "")
 
 
 async def describe_health() -> dict[str, object]:

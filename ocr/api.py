@@ -11,7 +11,7 @@ from ninja import Field, Router, Schema
 
 from inference.api.auth import caller_of
 from inference.api.body import read_upload
-from inference.errors import ApiError, InvalidRequest, Unavailable
+from inference.errors import ApiError, InvalidRequest, TimedOut, Unavailable
 from inference.generations import wait_for_answer
 from inference.readiness import check_model_available
 from ocr.card_image import check_size, make_ready
@@ -33,14 +33,6 @@ The answer always has the same eleven keys, every value a string (`alamat` an ob
 Problems flag what a person should look at; they never change or reject a value. Every reading is stored and can be
 reviewed under `meta.id`.
 """
-
-
-class ReadingTimeout(ApiError):
-    """The card was not read within ``OCR_TIMEOUT_SECONDS``; the reading goes on."""
-
-    status = 504
-    type = "server_error"
-    code = "timeout"
 
 
 class AlamatOut(Schema):
@@ -121,7 +113,7 @@ async def read_ktp(request: HttpRequest, response: HttpResponse) -> dict[str, An
     response.headers["X-Session-ID"] = session.pk
     answer = await wait_for_answer(session, timeout_seconds=settings.OCR_TIMEOUT_SECONDS)
     if answer is None:
-        raise ReadingTimeout(
+        raise TimedOut(
             f"The card was not read within {settings.OCR_TIMEOUT_SECONDS:g} seconds. The reading goes on and will be "
             f"kept as extraction {extraction.pk}, session {session.pk}.",
             headers={"X-Session-ID": session.pk},
@@ -129,9 +121,7 @@ async def read_ktp(request: HttpRequest, response: HttpResponse) -> dict[str, An
     extraction = await in_db(complete_extraction, extraction.pk)
     if answer.error is not None and answer.error_status == Unavailable.status:
         # No model was there to read it, which is not the same as a card that cannot be read.
-        raise Unavailable(
-            str(answer.error.get("message")), code=answer.error.get("code"), headers={"X-Session-ID": session.pk}
-        )
+        raise ApiError.from_dict(answer.error, status=answer.error_status, headers={"X-Session-ID": session.pk})
     return render(extraction)
 
 

@@ -19,7 +19,8 @@ from autobahn.exception import Disconnected
 from channels.generic.websocket import AsyncJsonWebsocketConsumer, AsyncWebsocketConsumer
 
 from sessions_app.db import in_db
-from sessions_app.hub import SessionGone, hub
+from sessions_app.errors import SessionExpired
+from sessions_app.hub import hub
 from sessions_app.log_lines import short_id
 from sessions_app.models import ChatSession
 from sessions_app.privacy import permission_for
@@ -97,7 +98,7 @@ class SessionLiveView(AsyncJsonWebsocketConsumer):
                     code = await self._show(session_id, after)
         except TimeoutError:
             code = FORBIDDEN if until.expired() else BROKEN
-        except SessionGone:
+        except SessionExpired:
             code = EXPIRED
         except Disconnected:
             # The page was left or loaded anew while a chunk was on its way; ``disconnect`` is about to come.

@@ -19,6 +19,7 @@ from django.utils import timezone
 from sessions_app import metrics, wakeups
 from sessions_app.db import in_db
 from sessions_app.deltas import START, is_terminal
+from sessions_app.errors import SessionExpired
 from sessions_app.listener import Listener
 from sessions_app.log_lines import short_id
 from sessions_app.models import ChatSession
@@ -35,10 +36,6 @@ LINGER_SECONDS = 30.0
 #: resumes of all sessions that wait for the next write; more are dropped
 MAX_NOTED_RESUMES = 1000
 FIRST_CHUNK = StreamChunk(0, START)
-
-
-class SessionGone(Exception):
-    """The session's chunks were removed while its stream was read."""
 
 
 class Hub:
@@ -72,7 +69,7 @@ class Hub:
     ) -> AsyncGenerator[list[StreamChunk]]:
         """The session's chunks after the index ``after``, in batches, up to and with the terminal one.
 
-        Yields an empty batch when nothing came for ``idle_seconds``. Raises ``SessionGone`` when the chunks were
+        Yields an empty batch when nothing came for ``idle_seconds``. Raises ``SessionExpired`` when the chunks were
         removed. Closing the iterator costs nothing, and the session goes on. Of ``session`` only ``id``,
         ``created_at`` and ``next_index`` are read. ``caller`` counts for ``open_streams_of``.
         """
@@ -98,7 +95,7 @@ class Hub:
                         yield []
                         continue
                     if page and page[0].index != listener.cursor + 1:
-                        raise SessionGone(session.pk)  # the sweeper removes chunks now: no stream may skip them
+                        raise SessionExpired(session.pk)  # the sweeper removes chunks now: no stream may skip them
                     listener.take_page(page)
                     batch = page
                     must_read = len(page) == PAGE_CHUNKS
@@ -111,7 +108,7 @@ class Hub:
                     if is_terminal(batch[-1].delta):
                         return
                 elif listener.gone:
-                    raise SessionGone(session.pk)
+                    raise SessionExpired(session.pk)
                 elif not must_read and not await listener.wait(idle_seconds):
                     yield []
         finally:

@@ -10,7 +10,8 @@ from django.conf import settings
 from django.http import StreamingHttpResponse
 
 from sessions_app import metrics, shares, sse
-from sessions_app.hub import SessionGone, hub
+from sessions_app.errors import SessionExpired
+from sessions_app.hub import hub
 from sessions_app.log_lines import short_id
 from sessions_app.models import ChatSession
 from sessions_app.wakeups import StreamChunk
@@ -79,7 +80,7 @@ async def _events(
                     return
                 if events:
                     yield events
-        except SessionGone:
+        except SessionExpired:
             log.info("session %s expired while it was read", short_id(session.pk), extra={"session": session.pk})
 
 

@@ -44,9 +44,7 @@ def refused_on_arrival(
 def refusal_response(request: HttpRequest, refusal: Refusal) -> HttpResponseBase:
     """The error object on a path of the API, elsewhere a page that says the same."""
     if is_api_path(request.path_info):
-        error = ApiError(refusal.message, code=refusal.code)
-        error.status = refusal.status
-        return error_response(error)
+        return error_response(ApiError(refusal.message, code=refusal.code, status=refusal.status))
     return render(request, "refused.html", {"message": refusal.message}, status=refusal.status)
 
 

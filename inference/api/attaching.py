@@ -12,10 +12,10 @@ from inference.readiness import check_model_available
 from inference.stored_request import StoredRequest
 from sessions_app import sse
 from sessions_app.db import in_db
-from sessions_app.models import SESSION_ID_MAX_LENGTH, ChatSession
-from sessions_app.privacy import is_a_persons
+from sessions_app.models import ChatSession
 from sessions_app.request_id import current_request_id
 from sessions_app.sse import Cursor
+from sessions_app.store import finding
 
 #: before the first event: everything is sent
 FROM_THE_START = -1
@@ -34,30 +34,6 @@ def read_cursor(header: str | None, query: str | None) -> Cursor | None:
             param="Last-Event-ID",
             code="malformed_cursor",
         ) from exc
-
-
-async def find_session(session_id: str, *, param: str = "session_id") -> ChatSession:
-    """The session, whatever its state. Raises ``NotFound`` (404), or ``Gone`` (410) when its stream has expired.
-
-    A card that a clerk has uploaded is not found: its id may be seen in the admin by those who may not read it.
-    """
-    check_session_id(session_id, param=param)
-    session = await in_db(ChatSession.objects.filter(pk=session_id).first)
-    if session is None or is_a_persons(session):
-        raise session_not_found(session_id, param=param)
-    if session.expired_at is not None:
-        raise generations.session_gone(session_id, param=param)
-    return session
-
-
-def check_session_id(session_id: str, *, param: str = "session_id") -> None:
-    """Raises ``NotFound`` for what no session is called: PostgreSQL takes no NUL even in a question."""
-    if not sse.SESSION_ID.fullmatch(session_id):
-        raise session_not_found(session_id[:SESSION_ID_MAX_LENGTH], param=param)
-
-
-def session_not_found(session_id: str, *, param: str = "session_id") -> NotFound:
-    return NotFound(f"There is no session {session_id}.", param=param, code="session_not_found")
 
 
 def check_cursor(session: ChatSession, cursor: Cursor) -> None:
@@ -92,19 +68,16 @@ async def open_or_attach(chat: ChatRequest, cursor: Cursor | None, *, caller: st
                 param="session_id",
                 code="malformed_cursor",
             )
-        session = await find_session(cursor.session_id, param="Last-Event-ID")
+        session = await in_db(finding.find_session, cursor.session_id, param="Last-Event-ID")
         check_cursor(session, cursor)
         if asked.messages is not None:
-            _check_same_request(session, chat)
+            finding.check_same_request(session, chat.digest)
         return session, cursor.index
     if asked.session_id is not None:
-        try:
-            session = await find_session(asked.session_id)
-        except NotFound:
-            pass
-        else:
-            _check_same_request(session, chat)
-            return session, FROM_THE_START
+        # Before any media are fetched.
+        known = await in_db(finding.find_same, asked.session_id, chat.digest)
+        if known is not None:
+            return known, FROM_THE_START
     return await _open(chat, caller), FROM_THE_START
 
 
@@ -143,8 +116,3 @@ async def _open(chat: ChatRequest, caller: str) -> ChatSession:
         request_id=current_request_id(),
         caller=caller,
     )
-
-
-def _check_same_request(session: ChatSession, chat: ChatRequest) -> None:
-    if session.request_digest != chat.digest:
-        raise generations.session_conflict(session.pk)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Annotated, Any
+from typing import Annotated
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -13,12 +13,9 @@ from ninja import Header, Query, Router
 from inference.api.attaching import (
     FROM_THE_START,
     check_cursor,
-    check_session_id,
-    find_session,
     is_at_end,
     open_or_attach,
     read_cursor,
-    session_not_found,
 )
 from inference.api.auth import caller_of
 from inference.api.body import read_chat_request
@@ -26,13 +23,13 @@ from inference.api.examples import CHAT_EXAMPLES, EVENT_STREAM
 from inference.api.rendering import encode_completion, render_error, renderer_of
 from inference.api.replies import Cancelled, ChatCompletion, ErrorReply
 from inference.api.schemas import ChatCompletionRequest, schema_of
-from inference.errors import AnswerUnreadable, ApiError, GenerationFailed, OverShare, TimedOut, Unavailable
+from inference.errors import AnswerUnreadable, ApiError, OverShare, TimedOut, Unavailable
 from inference.generations import wait_for_answer
 from sessions_app import sse
 from sessions_app.db import in_db
 from sessions_app.log_lines import short_id
 from sessions_app.models import ChatSession
-from sessions_app.privacy import is_a_persons
+from sessions_app.store.finding import check_exists, find_session
 from sessions_app.store.transitions import request_cancel
 from sessions_app.views import TooManyStreams, check_room_for_stream, stream_session
 
@@ -106,7 +103,7 @@ async def read_events(
     include_usage: Annotated[bool, Query(description="Send the event with the token counts too.")] = False,
 ) -> HttpResponseBase:
     """The same stream for a browser's `EventSource`; 204 when nothing follows the cursor, which ends its retries."""
-    session = await find_session(session_id)
+    session = await in_db(find_session, session_id)
     cursor = read_cursor(last_event_id_header, last_event_id)
     if cursor is not None:
         check_cursor(session, cursor)
@@ -124,18 +121,12 @@ async def read_events(
 @router.post("/v1/cancel/{session_id}", response={200: Cancelled, **REFUSALS}, url_name="cancel")
 async def cancel(request: HttpRequest, session_id: str) -> HttpResponseBase:
     """Stop a run, wherever it runs. Cancelling again, or a finished run, changes nothing."""
-    check_session_id(session_id)
-    try:
-        session = await in_db(_cancel, session_id)
-    except ChatSession.DoesNotExist as exc:
-        raise session_not_found(session_id) from exc
+    session = await in_db(_cancel, session_id)
     return JsonResponse({"ok": True, "session_id": session.pk}, headers={"X-Session-ID": session.pk})
 
 
 def _cancel(session_id: str) -> ChatSession:
-    """Raises ``ChatSession.DoesNotExist``, for a session that the API serves to nobody too."""
-    if is_a_persons(ChatSession.objects.only("origin", "caller").get(pk=session_id)):
-        raise ChatSession.DoesNotExist
+    check_exists(session_id)
     return request_cancel(session_id)
 
 
@@ -188,7 +179,7 @@ async def _whole(session: ChatSession) -> HttpResponse:
             headers=named,
         )
     if answer.error is not None:
-        raise _failed(answer.error, answer.error_status, named)
+        raise ApiError.from_dict(answer.error, status=answer.error_status, headers=named)
     try:
         body = encode_completion(session, answer)
     except Exception as exc:
@@ -197,12 +188,3 @@ async def _whole(session: ChatSession) -> HttpResponse:
         log.exception("session %s: the answer cannot be sent", short_id(session.pk), extra=about)
         raise AnswerUnreadable(session.pk, headers=named) from exc
     return HttpResponse(body, content_type="application/json", headers=named)
-
-
-def _failed(error: dict[str, Any], status: int, headers: dict[str, str]) -> ApiError:
-    failed = GenerationFailed(error["message"], param=error["param"], code=error["code"], headers=headers)
-    failed.status = status
-    failed.type = error["type"]
-    # Nobody could begin it, here or upstream. What failed otherwise would run, and fail, once more.
-    failed.may_retry = status in (429, 503)
-    return failed

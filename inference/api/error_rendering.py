@@ -52,8 +52,7 @@ def bare_status_response(status: int) -> JsonResponse:
     """For an answer that says no more than its status."""
     fallback = ("server_error", "internal_error", "The server failed. The request id is in its log.")
     kind, code, message = BY_STATUS.get(status, BY_STATUS[400] if status < 500 else fallback)
-    error = {"message": message, "type": kind, "param": None, "code": code}
-    return JsonResponse({"error": error}, status=status, headers=_dont_retry(status))
+    return error_response(ApiError(message, code=code, status=status, error_type=kind))
 
 
 def as_api_error(exc: Exception) -> ApiError | None:

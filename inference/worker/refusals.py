@@ -15,7 +15,7 @@ def refuse_session(session_id: str, reason: str) -> bool:
     """Fail a queued session because the model could not be loaded; False when another worker has it or loads it."""
     if _any_worker_has_the_model():
         return False
-    transitions.fail(session_id, error=model_failed_error(reason), status=503)
+    transitions.fail(session_id, model_failed_error(reason))
     return True
 
 
@@ -25,7 +25,7 @@ def refuse_queued(reason: str) -> int:
         return 0
     session_ids = list(ChatSession.objects.queued().values_list("pk", flat=True)[:BATCH_SESSIONS])
     for session_id in session_ids:
-        transitions.fail(session_id, error=model_failed_error(reason), status=503)
+        transitions.fail(session_id, model_failed_error(reason))
     return len(session_ids)
 
 

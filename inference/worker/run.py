@@ -13,6 +13,7 @@ from collections.abc import Callable
 from django.conf import settings
 
 from inference.engine.types import Delta as EngineDelta
+from inference.errors import GenerationFailed
 from inference.metrics import RunTimes
 from inference.worker.pending import PendingPieces
 from inference.worker.pieces import PieceMaker
@@ -20,12 +21,7 @@ from sessions_app.store.appending import Append, Closing
 
 #: a lease is renewed when this part of it is over
 RENEW_FRACTION = 1 / 3
-UNWRITABLE: dict[str, str | None] = {
-    "message": "The answer could not be stored. The log of the worker has the details.",
-    "type": "server_error",
-    "param": None,
-    "code": "generation_failed",
-}
+UNWRITABLE = Closing.failed(GenerationFailed("The answer could not be stored. The log of the worker has the details."))
 
 
 class Run:
@@ -130,12 +126,12 @@ class Run:
     def refuse(self, item: Append) -> None:
         """The database will never take this. End the session with an error, or give it up if that was the error."""
         self._is_in_flight = False
-        if item.closing is not None and item.closing.error == UNWRITABLE:
+        if item.closing is UNWRITABLE:
             self.fence()
             return
         self._pending.clear()
         self._makers.clear()
-        self._closing = Closing(error=UNWRITABLE)
+        self._closing = UNWRITABLE
 
     def fence(self) -> None:
         """Write nothing more."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import queue
 from collections.abc import Sequence
-from typing import Any
 
 from django.db import InterfaceError, OperationalError
 
@@ -19,7 +18,7 @@ from inference.engine.errors import (
 )
 from inference.engine.handle import Handle
 from inference.engine.types import Delta, Finish
-from inference.errors import ApiError
+from inference.errors import ApiError, GenerationFailed, InvalidRequest
 from inference.metrics import RunTimes
 from inference.worker.lifecycle import Worker
 from inference.worker.refusals import refuse_session
@@ -99,9 +98,7 @@ def _run_claimed(session: ChatSession, worker: Worker) -> None:
     try:
         if session.cancel_requested_at is not None:
             run.cancel()
-        if error := _splice_error(session, worker):
-            _close(run, Closing(error=error))
-            return
+        _check_fingerprint(session, worker)
         handles += worker.engine.submit(session)
         # From here on this thread holds no connection: the writer has its own.
         release_connections()
@@ -111,18 +108,19 @@ def _run_claimed(session: ChatSession, worker: Worker) -> None:
     except EngineStopped:
         _release(run, worker)
     except (PromptTooLong, InvalidPrompt, InvalidSampling, InvalidConstraint) as exc:
-        _close(run, Closing(error=_request_error(exc), error_status=400))
+        _close(run, Closing.failed(_invalid_request(exc)))
     except ApiError as exc:
-        _close(run, Closing(error=exc.as_dict(), error_status=exc.status))
+        _close(run, Closing.failed(exc))
     except EngineError as exc:
         log.exception("session %s: the engine failed", short_id(session.pk))
-        _close(run, Closing(error=_server_error(f"The generation failed: {exc}")))
+        _close(run, Closing.failed(GenerationFailed(f"The generation failed: {exc}")))
     except (InterfaceError, OperationalError) as exc:
         # Not the session's fault. Its lease expires, and a worker that reaches the database continues it.
         log.warning("session %s: attempt %d could not read it: %s", short_id(session.pk), session.attempt, exc)
     except Exception:
         log.exception("session %s failed", short_id(session.pk))
-        _close(run, Closing(error=_server_error("The generation failed. The log of the worker has the details.")))
+        failure = GenerationFailed("The generation failed. The log of the worker has the details.")
+        _close(run, Closing.failed(failure))
     finally:
         stop()  # the other choices, when one has failed
         worker.writer.forget(run)
@@ -158,14 +156,14 @@ def _ends_of(handles: Sequence[Handle], run: Run) -> list[Finish]:
     return [finishes[choice] for choice in range(len(handles))]
 
 
-def _splice_error(session: ChatSession, worker: Worker) -> dict[str, Any] | None:
-    """The error for a session that other weights began; None for the same ones, or when nothing was begun."""
+def _check_fingerprint(session: ChatSession, worker: Worker) -> None:
+    """Raise ``GenerationFailed`` for a session that other weights began."""
     mine = worker.engine.fingerprint
     if session.fingerprint in (mine, {}):
-        return None
+        return
     names = mine.keys() | session.fingerprint.keys()
     differing = ", ".join(sorted(name for name in names if session.fingerprint.get(name) != mine.get(name)))
-    return _server_error(
+    raise GenerationFailed(
         f"The worker that began this answer is gone, and the one that took over differs in: {differing}. "
         "Send the request again under a new session_id."
     )
@@ -206,7 +204,7 @@ def _release(run: Run, worker: Worker) -> None:
         log.info("session %s: attempt %d released it", short_id(run.session_id), run.attempt)
 
 
-def _request_error(exc: EngineError) -> dict[str, Any]:
+def _invalid_request(exc: EngineError) -> InvalidRequest:
     code = "context_length_exceeded" if isinstance(exc, PromptTooLong) else "invalid_request"
     match exc:
         case InvalidSampling():
@@ -215,8 +213,4 @@ def _request_error(exc: EngineError) -> dict[str, Any]:
             param = "response_format"
         case _:
             param = "messages"
-    return {"message": str(exc), "type": "invalid_request_error", "param": param, "code": code}
-
-
-def _server_error(message: str) -> dict[str, Any]:
-    return {"message": message, "type": "server_error", "param": None, "code": "generation_failed"}
+    return InvalidRequest(str(exc), param=param, code=code)

@@ -21,6 +21,7 @@ from django.utils import timezone
 
 from sessions_app import metrics, wakeups
 from sessions_app.deltas import Delta, SaidDelta
+from sessions_app.errors import ApiError
 from sessions_app.models import ChatSession, ChatSessionQuerySet, Chunk, SessionState
 from sessions_app.storable import MAX_COUNT, storable_delta, storable_error, storable_token_ids
 from sessions_app.store import sql
@@ -59,6 +60,10 @@ class Closing:
             object.__setattr__(self, name, min(getattr(self, name), MAX_COUNT))
         if self.error is not None:
             object.__setattr__(self, "error", storable_error(self.error))
+
+    @classmethod
+    def failed(cls, error: ApiError, *, completion_tokens: int = 0) -> Closing:
+        return cls(error=error.as_dict(), error_status=error.status, completion_tokens=completion_tokens)
 
     @property
     def state(self) -> SessionState:

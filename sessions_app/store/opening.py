@@ -13,20 +13,9 @@ from django.utils import timezone
 
 from sessions_app import metrics, shares, turns
 from sessions_app.deltas import START
+from sessions_app.errors import CallerQueueFull, QueueFull
 from sessions_app.models import ChatSession, Chunk, Presence, SessionMedia, new_session_id
-from sessions_app.store import queue, sql
-
-
-class SessionConflict(Exception):
-    """The id belongs to a session that was opened with a different request."""
-
-
-class QueueFull(Exception):
-    """``MAX_QUEUED_SESSIONS`` are queued."""
-
-
-class CallerQueueFull(Exception):
-    """This caller's share of the queue is used up. The argument is how many of its sessions are queued."""
+from sessions_app.store import finding, queue, sql
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -57,10 +46,10 @@ def open_session(
     sooner when it has no ``session_id`` of the caller's. Any other is cancelled so only once a listener has come and
     left. ``caller`` identifies who asks, in the form that ``callers`` writes; "" counts against no share.
 
-    Raises ``SessionConflict`` when the id was opened with another request, ``QueueFull``, and ``CallerQueueFull``.
+    Raises as ``finding.find_same``, and ``QueueFull`` and ``CallerQueueFull``.
     """
-    if session_id is not None and (session := ChatSession.objects.filter(pk=session_id).first()) is not None:
-        return _known(session, request_digest), False
+    if session_id is not None and (known := finding.find_same(session_id, request_digest)) is not None:
+        return known, False
     _check_queue(caller, origin)
     now = timezone.now()
     session = ChatSession(
@@ -94,10 +83,10 @@ def open_session(
         sql.insert_together([session, Chunk(session=session, index=0, delta=START, created_at=now), *stored, *presence])
     except IntegrityError:
         # Another process may have opened it meanwhile. Any other violation is raised again.
-        found = ChatSession.objects.filter(pk=session.pk).first()
-        if found is None:
+        known = finding.find_same(session.pk, request_digest)
+        if known is None:
             raise
-        return _known(found, request_digest), False
+        return known, False
     transaction.on_commit(functools.partial(queue.send, session.pk))
     transaction.on_commit(functools.partial(metrics.count_opened, origin, [item.kind for item in media]))
     return session, True
@@ -113,9 +102,3 @@ def _check_queue(caller: str, origin: str) -> None:
     fixed = settings.MAX_QUEUED_SESSIONS_PER_CALLER
     if caller and held >= shares.most_for_one(settings.MAX_QUEUED_SESSIONS, in_use=total, fixed=fixed):
         raise CallerQueueFull(held)
-
-
-def _known(session: ChatSession, request_digest: str) -> ChatSession:
-    if session.request_digest != request_digest:
-        raise SessionConflict(session.pk)
-    return session

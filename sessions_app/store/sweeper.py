@@ -16,6 +16,7 @@ from django.db import Error, transaction
 from django.utils import timezone
 
 from sessions_app.db import release_connections
+from sessions_app.errors import WorkerLost
 from sessions_app.log_lines import short_id
 from sessions_app.models import ChatSession, Chunk, Presence, SessionMedia
 from sessions_app.signals import swept
@@ -48,7 +49,7 @@ def take_back_lapsed() -> int:
         about = {"session": session.pk, "attempt": session.attempt}
         if (lost := session.workers_lost + 1) >= settings.SESSION_MAX_ATTEMPTS:
             log.error("session %s failed: %d workers were lost with it", short_id(session.pk), lost, extra=about)
-            transitions.fail(session.pk, error=worker_lost_error(lost))
+            transitions.fail(session.pk, WorkerLost(lost))
         else:
             log.warning(
                 "session %s: the lease of attempt %d has expired", short_id(session.pk), session.attempt, extra=about
@@ -56,15 +57,6 @@ def take_back_lapsed() -> int:
             transitions.release(session.pk, session.attempt, only_lapsed=True)
         taken += 1
     return taken
-
-
-def worker_lost_error(attempts: int) -> dict[str, str | None]:
-    return {
-        "message": f"The worker was lost {attempts} times while it ran this request. It is not tried again.",
-        "type": "server_error",
-        "param": None,
-        "code": "worker_lost",
-    }
 
 
 def cancel_abandoned() -> int:

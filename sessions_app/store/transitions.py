@@ -12,6 +12,7 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
+from sessions_app.errors import ApiError, SessionNotFound
 from sessions_app.models import ChatSession, Chunk, SessionEvent
 from sessions_app.store import queue, sql
 from sessions_app.store.appending import Closing, close_unheld, lease_end
@@ -78,10 +79,12 @@ def release(session_id: str, attempt: int, *, only_lapsed: bool = False) -> bool
 def request_cancel(session_id: str) -> ChatSession:
     """Cancel: at once when no worker holds it, else by a mark that its worker reads. Idempotent.
 
-    Raises ``ChatSession.DoesNotExist``.
+    Raises ``SessionNotFound``.
     """
     with transaction.atomic():
-        session = ChatSession.objects.select_for_update().get(pk=session_id)
+        session = ChatSession.objects.select_for_update().filter(pk=session_id).first()
+        if session is None:
+            raise SessionNotFound(session_id)
         if session.state == ChatSession.State.RUNNING and not _has_lapsed(session):
             if session.cancel_requested_at is None:
                 session.cancel_requested_at = timezone.now()
@@ -91,13 +94,13 @@ def request_cancel(session_id: str) -> ChatSession:
     return session
 
 
-def fail(session_id: str, *, error: dict[str, Any], status: int = 500) -> bool:
+def fail(session_id: str, error: ApiError) -> bool:
     """End a session that no worker holds with an error, keeping its chunks; False when it is held or has ended."""
     with transaction.atomic():
         session = ChatSession.objects.select_for_update().claimable().filter(pk=session_id).first()
         if session is None:
             return False
-        close_unheld(session, Closing(error=error, error_status=status, completion_tokens=_tokens_committed(session)))
+        close_unheld(session, Closing.failed(error, completion_tokens=_tokens_committed(session)))
     return True
 
 

@@ -18,7 +18,8 @@ from django.utils import timezone
 from sessions_app import hub, wakeups, waking
 from sessions_app.db import in_db
 from sessions_app.deltas import Delta
-from sessions_app.hub import Hub, SessionGone
+from sessions_app.errors import SessionExpired
+from sessions_app.hub import Hub
 from sessions_app.listener import BUFFER_CHUNKS, Listener
 from sessions_app.models import ChatSession, Chunk, Presence
 from sessions_app.store import appending, listening, sweeper
@@ -505,7 +506,7 @@ def test_a_session_that_expires_under_its_listeners_is_gone() -> None:
         following = asyncio.create_task(collect(batches))
         await in_db(end_without_telling, session)
         await in_db(sweeper.expire, session.pk)
-        with pytest.raises(SessionGone):
+        with pytest.raises(SessionExpired):
             await following
 
     run(main)
@@ -517,7 +518,7 @@ def end_without_telling(session: ChatSession) -> None:
 
 def test_a_session_that_was_never_there_is_gone() -> None:
     async def main() -> None:
-        with pytest.raises(SessionGone):
+        with pytest.raises(SessionExpired):
             await collect(follow(ChatSession(id="none")))
 
     run(main)
@@ -531,7 +532,7 @@ def test_a_stream_never_goes_on_behind_chunks_that_were_removed() -> None:
     async def main() -> None:
         batches = follow(session, 3)
         await in_db(lambda: Chunk.objects.filter(session=session, index__lt=10).delete())
-        with pytest.raises(SessionGone):
+        with pytest.raises(SessionExpired):
             await collect(batches)
 
     run(main)

@@ -25,6 +25,7 @@ from ocr.metrics import count_reading
 from ocr.reading.problems import Problem
 from sessions_app import hub, wakeups
 from sessions_app.db import in_db
+from sessions_app.errors import ApiError
 from sessions_app.models import ChatSession
 from sessions_app.store import appending, transitions
 from sessions_app.store.appending import Closing
@@ -175,7 +176,7 @@ def test_every_end_is_under_one_of_five_reasons(writer: ChunkWriter, closing: di
 def test_a_session_that_ends_without_a_worker_is_counted_too() -> None:
     with moved() as change:
         transitions.request_cancel(open_session().pk)
-        transitions.fail(open_session().pk, error={"message": "no"})
+        transitions.fail(open_session().pk, ApiError("no"))
     assert change['sambung:request_success_total{finished_reason="abort"}'] == 1
     assert change['sambung:request_success_total{finished_reason="error"}'] == 1
 

@@ -12,6 +12,7 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
+from sessions_app.errors import ApiError, SessionNotFound
 from sessions_app.models import ChatSession, Chunk
 from sessions_app.store import appending, transitions
 from sessions_app.store.appending import Append, Closing, Piece
@@ -33,6 +34,7 @@ from tests.db.threads import DEADLINE_SECONDS, at_once, times
 pytestmark = pytest.mark.django_db(transaction=True)
 
 State = ChatSession.State
+BROKEN = ApiError("it broke", code="broken", status=503, error_type="server_error")
 ERROR = {"message": "it broke", "type": "server_error", "param": None, "code": "broken"}
 
 
@@ -225,7 +227,7 @@ def test_what_a_dead_worker_ran_is_cancelled_at_once_and_the_dead_stay_dead() ->
     assert session.completion_tokens == 2
 
 
-@pytest.mark.parametrize("closing", [Closing(), Closing(reason="cancelled"), Closing(error=ERROR)])
+@pytest.mark.parametrize("closing", [Closing(), Closing(reason="cancelled"), Closing.failed(BROKEN)])
 def test_cancelling_what_has_ended_changes_nothing(closing: Closing) -> None:
     session = claimed(open_session())
     assert append(session, "a", closing=closing)
@@ -238,7 +240,7 @@ def test_cancelling_what_has_ended_changes_nothing(closing: Closing) -> None:
 
 
 def test_cancelling_what_is_not_there_says_so() -> None:
-    with pytest.raises(ChatSession.DoesNotExist):
+    with pytest.raises(SessionNotFound):
         transitions.request_cancel("none")
 
 
@@ -247,7 +249,7 @@ def test_what_nobody_runs_can_be_failed_and_keeps_what_it_has() -> None:
     assert append(dead, "a")
     lapse(dead)
     for session in (waiting, dead):
-        assert transitions.fail(session.pk, error=ERROR, status=503)
+        assert transitions.fail(session.pk, BROKEN)
         check_log(session)
         assert (session.state, session.error) == (State.FAILED, ERROR)
         last = Chunk.objects.get(session=session, index=session.next_index - 1)
@@ -257,15 +259,15 @@ def test_what_nobody_runs_can_be_failed_and_keeps_what_it_has() -> None:
 
 def test_what_somebody_runs_or_has_ended_is_not_failed() -> None:
     for session in (claimed(open_session()), completed()):
-        assert not transitions.fail(session.pk, error=ERROR)
+        assert not transitions.fail(session.pk, BROKEN)
         check_log(session)
-    assert not transitions.fail("none", error=ERROR)
+    assert not transitions.fail("none", BROKEN)
 
 
 # --- all of it at the same time ---
 
 
-@pytest.mark.parametrize("end", [transitions.request_cancel, lambda pk: transitions.fail(pk, error=ERROR)])
+@pytest.mark.parametrize("end", [transitions.request_cancel, lambda pk: transitions.fail(pk, BROKEN)])
 def test_of_many_ends_at_once_one_is_written(end: Any) -> None:
     for _ in range(5):
         session = claimed(open_session())
@@ -274,7 +276,7 @@ def test_of_many_ends_at_once_one_is_written(end: Any) -> None:
             lambda: end(session.pk),  # noqa: B023
             lambda: transitions.request_cancel(session.pk),  # noqa: B023
             lambda: append(session, "a", closing=Closing()),  # noqa: B023
-            lambda: transitions.fail(session.pk, error=ERROR),  # noqa: B023
+            lambda: transitions.fail(session.pk, BROKEN),  # noqa: B023
         )
         check_log(session)
         assert session.is_finished

@@ -7,9 +7,9 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 
 from config.celery_app import app as celery_app
+from sessions_app.errors import QueueFull, SessionConflict
 from sessions_app.models import ChatSession, Chunk, Presence, SessionMedia
 from sessions_app.store import opening
-from sessions_app.store.opening import QueueFull, SessionConflict
 from tests.db.session_states import (
     claimed,
     log_of,
@@ -21,7 +21,6 @@ from tests.db.threads import at_once, times
 pytestmark = pytest.mark.django_db(transaction=True)
 
 State = ChatSession.State
-ERROR = {"message": "it broke", "type": "server_error", "param": None, "code": "broken"}
 
 
 def test_opening_writes_the_session_its_first_chunk_its_media_and_a_listener(sent: list[str]) -> None:

@@ -10,6 +10,7 @@ from django.conf import settings
 from django.db import OperationalError
 from django.utils import timezone
 
+from sessions_app.errors import ApiError
 from sessions_app.models import ChatSession, Chunk, Presence, SessionMedia
 from sessions_app.signals import swept
 from sessions_app.store import queue, sweeper, transitions
@@ -369,6 +370,6 @@ def test_the_sweepers_thread_goes_on_after_a_failure(
 def test_a_failed_session_expires_like_any_other() -> None:
     change(failed(), finished_at=ago(settings.SESSIONS_TTL_SECONDS + 1))
     waiting = open_session()
-    transitions.fail(waiting.pk, error={"message": "it broke"})
+    transitions.fail(waiting.pk, ApiError("it broke"))
     change(waiting, finished_at=ago(settings.SESSIONS_TTL_SECONDS + 1))
     assert sweep() == {"expired": 2}

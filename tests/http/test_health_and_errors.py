@@ -20,6 +20,7 @@ from inference.api import auth
 from inference.api.error_rendering import as_api_error
 from inference.models import MISSED_HEARTBEATS, ModelWorker
 from sessions_app.db import in_db
+from sessions_app.errors import ApiError
 from sessions_app.models import ChatSession
 from sessions_app.store import opening, transitions
 from sessions_app.store.appending import Closing
@@ -333,7 +334,7 @@ def test_a_malformed_cursor_in_the_query_is_refused_on_post_too(cursor: str) -> 
 
 def test_the_cursor_in_the_header_wins_over_the_query() -> None:
     session, _ = opening.open_session(request={}, request_digest="", model="tiny")
-    transitions.fail(session.pk, error=readiness.model_failed_error("x"))
+    transitions.fail(session.pk, readiness.model_failed_error("x"))
     end = f"{session.pk}:{ChatSession.objects.get(pk=session.pk).next_index - 1}"
     path = f"/v1/sessions/{session.pk}/events"
     assert get(f"{path}?last_event_id={session.pk}:0").status_code == 200
@@ -344,7 +345,7 @@ def test_the_cursor_in_the_header_wins_over_the_query() -> None:
 
 def test_an_expired_session_is_gone_everywhere() -> None:
     session, _ = opening.open_session(request={}, request_digest="", model="tiny")
-    transitions.fail(session.pk, error=readiness.model_failed_error("x"))
+    transitions.fail(session.pk, readiness.model_failed_error("x"))
     ChatSession.objects.update(expired_at=timezone.now())
     assert error_of(get(f"/v1/sessions/{session.pk}/events"), 410)["code"] == "session_expired"
     resumed = post("/v1/chat/completions", {"stream": True}, last_event_id=f"{session.pk}:0")
@@ -477,14 +478,14 @@ def test_a_failure_of_ours_says_nothing_of_its_inside(
 def test_a_session_that_failed_gives_its_own_status_to_who_waits() -> None:
     body = {"messages": HALO["messages"], "session_id": "failed"}
     post("/v1/chat/completions", body | {"stream": True})
-    transitions.fail("failed", error=readiness.model_failed_error("out of memory"), status=503)
+    transitions.fail("failed", readiness.model_failed_error("out of memory"))
     refused = post("/v1/chat/completions", body)
     assert error_of(refused, 503)["code"] == "model_not_loaded"
     assert refused["X-Session-ID"] == "failed"
 
 
 def end_and_expire(session_id: str) -> None:
-    ended = Closing(error=readiness.model_failed_error("x")).columns()
+    ended = Closing.failed(readiness.model_failed_error("x")).columns()
     ChatSession.objects.filter(pk=session_id).update(**ended, expired_at=timezone.now())
 
 
@@ -541,9 +542,7 @@ def test_a_conflict_is_not_sent_again() -> None:
 def test_what_failed_is_sent_again_only_where_nothing_was_begun(status: int, is_sent_again: bool) -> None:
     body = {"messages": HALO["messages"], "session_id": "failed"}
     post("/v1/chat/completions", body | {"stream": True})
-    transitions.fail(
-        "failed", error={"message": "no", "type": "server_error", "param": None, "code": "x"}, status=status
-    )
+    transitions.fail("failed", ApiError("no", code="x", status=status))
     refused = post("/v1/chat/completions", {"stream": False}, **{"Last-Event-ID": "failed:0"})
     assert error_of(refused, status)["code"] == "x"
     assert ("X-Should-Retry" not in refused) is is_sent_again

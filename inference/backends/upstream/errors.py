@@ -34,14 +34,13 @@ class UpstreamError(ApiError, EngineError):
     @classmethod
     def of_the_request(cls, error: dict[str, str], *, status: int) -> UpstreamError:
         """What the upstream says is wrong with the request, as it says it."""
-        refusal = cls(
+        return cls(
             error.get("message") or f"The upstream server refuses the request (HTTP {status}).",
             param=error.get("param"),
             code=error.get("code", "invalid_request"),
+            status=status,
+            error_type="invalid_request_error",
         )
-        refusal.status = status
-        refusal.type = "invalid_request_error"
-        return refusal
 
     @classmethod
     def cannot_go_on(cls, why: str) -> UpstreamError:
@@ -62,9 +61,8 @@ class Interrupted(Exception):
         self.retry_after = retry_after
 
     def as_error(self) -> UpstreamError:
-        error = UpstreamError(f"The upstream server {self.reason}. Try again later.", code="upstream_unavailable")
-        error.status = 503
-        return error
+        message = f"The upstream server {self.reason}. Try again later."
+        return UpstreamError(message, code="upstream_unavailable", status=503)
 
 
 def interrupted_by(error: httpx.HTTPError) -> Interrupted:

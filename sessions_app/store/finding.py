@@ -1,0 +1,56 @@
+"""Which session an id means: the one place where 404, 409 and 410 are decided."""
+
+from __future__ import annotations
+
+from sessions_app import sse
+from sessions_app.errors import SessionConflict, SessionExpired, SessionNotFound
+from sessions_app.models import SESSION_ID_MAX_LENGTH, ChatSession
+from sessions_app.privacy import is_a_persons
+
+
+def find_session(session_id: str, *, param: str = "session_id") -> ChatSession:
+    """The session whose stream the API may serve, in any state.
+
+    Raises ``SessionNotFound`` and, when the stream has expired, ``SessionExpired``; both name ``param``.
+    """
+    session = ChatSession.objects.filter(pk=_checked(session_id, param)).first()
+    if session is None or is_a_persons(session):
+        raise SessionNotFound(session_id, param=param)
+    if session.expired_at is not None:
+        raise SessionExpired(session_id, param=param)
+    return session
+
+
+def check_exists(session_id: str) -> None:
+    """As ``find_session``, for what concerns no stream and needs no row: expired sessions count too."""
+    session = ChatSession.objects.only("origin", "caller").filter(pk=_checked(session_id, "session_id")).first()
+    if session is None or is_a_persons(session):
+        raise SessionNotFound(session_id)
+
+
+def find_same(session_id: str, request_digest: str) -> ChatSession | None:
+    """The session of this id, if this request opened it; None when the id is free.
+
+    Raises ``SessionConflict`` when another request opened it, and ``SessionExpired``. Sessions that the API does not
+    serve conflict: their ids are taken, and the answer says no more.
+    """
+    session = ChatSession.objects.filter(pk=session_id).first()
+    if session is None:
+        return None
+    if session.expired_at is not None and not is_a_persons(session):
+        raise SessionExpired(session_id)
+    check_same_request(session, request_digest)
+    return session
+
+
+def check_same_request(session: ChatSession, request_digest: str) -> None:
+    """Raises ``SessionConflict`` unless the session was opened with the request of this digest."""
+    if session.request_digest != request_digest:
+        raise SessionConflict(session.pk)
+
+
+def _checked(session_id: str, param: str) -> str:
+    """``session_id``, if a session can have it. PostgreSQL refuses NUL in a query's parameters."""
+    if not sse.SESSION_ID.fullmatch(session_id):
+        raise SessionNotFound(session_id[:SESSION_ID_MAX_LENGTH], param=param)
+    return session_id
