@@ -9,8 +9,9 @@ from django.conf import settings
 from django.db import transaction
 
 from sessions_app import privacy, transcript
+from sessions_app.errors import CallerQueueFull, QueueFull
 from sessions_app.models import ChatSession, SessionEvent
-from sessions_app.store.opening import CallerQueueFull, NewMedia, QueueFull, open_session
+from sessions_app.store.opening import NewMedia, open_session
 
 
 class Hindrance(enum.Enum):
