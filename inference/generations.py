@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import logging
 import secrets
 from collections.abc import Iterable, Sequence
@@ -15,12 +14,11 @@ from django.conf import settings
 from inference import readiness
 from inference.errors import AnswerUnreadable
 from inference.stored_request import StoredRequest
+from sessions_app.answer import Answer
 from sessions_app.db import in_db
-from sessions_app.deltas import Delta, StoredTokenLogprob
 from sessions_app.hub import hub
 from sessions_app.log_lines import short_id
-from sessions_app.models import ChatSession, Chunk
-from sessions_app.storable import storable_error
+from sessions_app.models import ChatSession
 from sessions_app.store import opening
 from sessions_app.wakeups import StreamChunk
 
@@ -38,71 +36,6 @@ class StoredMedia(Protocol):
     def sha256(self) -> str: ...
     @property
     def data(self) -> bytes: ...
-
-
-@dataclasses.dataclass(slots=True)
-class Choice:
-    """One of the answers of a session; most have one."""
-
-    text: str = ""
-    reasoning: str = ""
-    #: as in the session's deltas, of every token; empty where nobody asked for them
-    logprobs: list[StoredTokenLogprob] = dataclasses.field(default_factory=list)
-    #: its own, where the session gives several answers
-    finish_reason: str = ""
-    #: what another server says in place of an answer that it will not give
-    refusal: str = ""
-
-
-@dataclasses.dataclass(slots=True)
-class Answer:
-    """What a finished session said."""
-
-    #: at least one; as many as have said something
-    choices: list[Choice] = dataclasses.field(default_factory=lambda: [Choice()])
-    #: stop, length, content_filter or cancelled: of all choices that have none of their own; empty when it failed
-    finish_reason: str = ""
-    error: dict[str, Any] | None = None
-    #: HTTP status that belongs to the error
-    error_status: int = 500
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    reasoning_tokens: int = 0
-    cached_tokens: int = 0
-
-    def add(self, deltas: Iterable[Delta]) -> None:
-        pieces: dict[tuple[int, str], list[str]] = {}
-        for delta in deltas:
-            match delta["type"]:
-                case "text" | "reasoning" | "refusal":
-                    number = delta.get("choice", 0)
-                    pieces.setdefault((number, delta["type"]), []).append(delta["text"])
-                    self._choice(number).logprobs += delta.get("logprobs", ())
-                case "finish" if "choice" in delta:
-                    self._choice(delta["choice"]).finish_reason = delta["reason"]
-                case "finish":
-                    self.finish_reason = delta["reason"]
-                case "usage":
-                    self.prompt_tokens = delta["prompt_tokens"]
-                    self.completion_tokens = delta["completion_tokens"]
-                    self.reasoning_tokens = delta["reasoning_tokens"]
-                    self.cached_tokens = delta.get("cached_tokens", 0)
-                case "error":
-                    self.error = storable_error(delta["error"])
-                    self.error_status = delta["status"]
-        for (number, said), texts in pieces.items():
-            choice = self._choice(number)
-            setattr(choice, said, "".join([getattr(choice, said), *texts]))
-
-    @property
-    def text(self) -> str:
-        """Of the first choice."""
-        return self.choices[0].text
-
-    def _choice(self, number: int) -> Choice:
-        while len(self.choices) <= number:
-            self.choices.append(Choice())
-        return self.choices[number]
 
 
 def new_seed() -> int:
@@ -165,15 +98,8 @@ async def wait_for_answer(session: ChatSession, *, timeout_seconds: float) -> An
 
 def _add(answer: Answer, batch: Iterable[StreamChunk], session_id: str) -> None:
     try:
-        answer.add(chunk.delta for chunk in batch)
+        answer.add(batch)
     except (LookupError, TypeError, AttributeError) as exc:
         about = {"session": session_id}
-        log.exception("session %s: a chunk is not what a delta is", short_id(session_id), extra=about)
+        log.exception("session %s: a chunk does not hold a delta", short_id(session_id), extra=about)
         raise AnswerUnreadable(session_id, headers={"X-Session-ID": session_id}) from exc
-
-
-def read_answer(session_id: str) -> Answer:
-    """What the session has said so far, from the database."""
-    answer = Answer()
-    answer.add(Chunk.objects.after(session_id, -1).values_list("delta", flat=True))
-    return answer

@@ -24,6 +24,7 @@ from ocr.models import FILE_NAME_MAX_CHARS, KtpExtraction, KtpImage
 from ocr.reading import confidence, prompt
 from ocr.reading.judging import judge_answer
 from ocr.reading.parsing import clean, storable
+from sessions_app.answer import read_answer
 from sessions_app.callers import caller_of_user
 from sessions_app.db import in_db
 from sessions_app.models import ChatSession
@@ -164,7 +165,7 @@ def complete_extraction(pk: uuid.UUID) -> KtpExtraction:
     session = extraction.session
     if extraction.state != KtpExtraction.State.READING or session is None or not session.is_finished:
         return extraction
-    answer = generations.read_answer(session.pk)
+    answer = read_answer(session.pk)
     if session.state == ChatSession.State.FAILED:
         # The words of the error are in the session; they may name parts of the server.
         extraction.mark_failed("generation_failed", raw_answer=storable(answer.text))
@@ -174,7 +175,7 @@ def complete_extraction(pk: uuid.UUID) -> KtpExtraction:
         # Finished, yet no end in its chunks: they expired before anybody looked.
         extraction.mark_failed("session_lost")
     else:
-        tokens = confidence.stored_tokens(answer.choices[0].logprobs)
+        tokens = confidence.stored_tokens(answer.first.logprobs)
         reading = judge_answer(answer.text, finish_reason=answer.finish_reason, tokens=tokens)
         if extraction.mark_read(values=reading.values, raw_answer=storable(answer.text), found=reading.problems):
             metrics.count_reading(reading.problems)

@@ -7,27 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NotRequired, TypedDict
 
-from sessions_app.deltas import SAID_DELTAS, TERMINAL_DELTAS, type_of
+from sessions_app.answer import Answer
+from sessions_app.deltas import SAID_DELTAS, START, TERMINAL_DELTAS, Delta, type_of
 from sessions_app.models import Chunk, SessionMedia
 from sessions_app.storable import storable_text
-
-
-@dataclasses.dataclass(slots=True)
-class Answer:
-    """What the chunks say so far."""
-
-    reasoning: str = ""
-    #: what another server says in place of an answer
-    refusal: str = ""
-    text: str = ""
-    #: the texts of the second answer and the next, where the session gives several
-    others: list[str] = dataclasses.field(default_factory=list)
-    #: index of the last chunk read; -1 when there is none
-    last_index: int = -1
-    is_ended: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -55,30 +41,22 @@ class Question:
 
 
 def read_answer(session_id: str) -> Answer:
-    """The answer so far, in one query whose rows are not kept."""
-    return assemble(Chunk.objects.after(session_id, -1).values_list("index", "delta").iterator(chunk_size=2000))
-
-
-def assemble(rows: Iterable[tuple[int, Any]]) -> Answer:
-    """Put together (index, delta) pairs that come in order. Of a row that holds no delta nothing is shown."""
+    """The answer so far, in one query whose rows are not kept. Of a row that does not hold a delta nothing is shown."""
+    rows = Chunk.objects.after(session_id, -1).values_list("index", "delta").iterator(chunk_size=2000)
     answer = Answer()
-    pieces: dict[str, list[str]] = {kind: [] for kind in SAID_DELTAS}
-    others: dict[int, list[str]] = {}
-    for index, stored in rows:
-        answer.last_index = index
-        delta = shown(stored)
-        if delta["type"] in ("text", "refusal") and (number := delta.get("choice", 0)):
-            more = others.setdefault(number, [])
-            more.append(delta.get("text", ""))
-        elif delta["type"] in pieces and not delta.get("choice"):
-            pieces[delta["type"]].append(delta.get("text", ""))
-        elif delta["type"] in TERMINAL_DELTAS:
-            answer.is_ended = True
-    answer.reasoning = "".join(pieces["reasoning"])
-    answer.refusal = "".join(pieces["refusal"])
-    answer.text = "".join(pieces["text"])
-    answer.others = ["".join(others[number]) for number in sorted(others)]
+    answer.add((index, _readable(stored)) for index, stored in rows)
     return answer
+
+
+def _readable(stored: Any) -> Delta:
+    """What a transcript needs of a stored delta: the text, and whether the stream ends with it."""
+    delta = shown(stored)
+    match delta["type"]:
+        case "reasoning" | "refusal" | "text" as kind:
+            return {"type": kind, "text": delta.get("text", ""), "choice": delta.get("choice", 0)}
+        case kind if kind in TERMINAL_DELTAS:
+            return {"type": "end"}
+    return START
 
 
 class ShownDelta(TypedDict):

@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from inference.errors import ApiError
-from inference.generations import Answer, Choice
 from inference.stored_request import choices_of
+from sessions_app.answer import Answer, Choice
 from sessions_app.deltas import SaidDelta, StoredLogprob, StoredTokenLogprob, UsageDelta
 from sessions_app.models import ChatSession
 from sessions_app.wakeups import StreamChunk
@@ -37,7 +37,7 @@ def encode_completion(session: ChatSession, answer: Answer) -> bytes:
 
 def render_completion(session: ChatSession, answer: Answer) -> dict[str, Any]:
     """The same, as an object."""
-    said = [*answer.choices, *(Choice() for _ in range(choices_of(session.request) - len(answer.choices)))]
+    said = [answer.choice(number) for number in range(choices_of(session.request))]
     reasons = [choice.finish_reason or answer.finish_reason for choice in said]
     usage: UsageDelta = {
         "type": "usage",

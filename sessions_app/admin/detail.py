@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 
 from sessions_app import privacy, transcript
 from sessions_app.admin import facts, pace, timeline
+from sessions_app.answer import Answer
 from sessions_app.models import SHOWN_STATES, ChatSession
 from sessions_app.routing import LIVE_VIEW_PATH
 
@@ -33,7 +34,7 @@ def whole_page(session: ChatSession, user: User | AnonymousUser) -> dict[str, An
     """The page as this user may see it, without what may be done on it."""
     may_read = privacy.may_read(user, session)
     media = list(session.media.defer("data")) if may_read else []
-    answer = transcript.read_answer(session.pk) if may_read else transcript.Answer()
+    answer = transcript.read_answer(session.pk) if may_read else Answer()
     chunks_url = ""
     if answer.last_index >= 0 and user.has_perm("sessions_app.view_chunk"):
         query = urlencode({"session__id__exact": session.pk})

@@ -314,6 +314,20 @@ def test_the_detail_page_shows_every_answer_of_a_session(operator: Client) -> No
     assert "A blue plate." in page and "A red cup. Or two." in page
 
 
+def test_the_detail_page_shows_the_reasoning_and_the_refusal_of_every_answer(operator: Client) -> None:
+    session = claimed(open_session())
+    say(
+        session,
+        reasoning("Is it blue?"),
+        {"type": "reasoning", "text": "Or is it ", "choice": 1},
+        {"type": "reasoning", "text": "red?", "choice": 1},
+        {"type": "refusal", "text": "I cannot see it.", "choice": 2},
+    )
+    page = read(operator, detail(session))
+    for said in ("Is it blue?", "Or is it red?", "I cannot see it."):
+        assert said in page
+
+
 def test_model_output_and_requests_are_shown_as_text_and_never_as_markup(operator: Client) -> None:
     hostile = "</div><script>alert(1)</script><img src=x onerror=alert(2)>"
     session = claimed(open_session(hostile, request_id="<b>"))

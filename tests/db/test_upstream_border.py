@@ -12,9 +12,9 @@ from inference.api.rendering import ChunkRenderer, render_completion
 from inference.backends.upstream.call import calls_of
 from inference.backends.upstream.engine import UpstreamEngine
 from inference.backends.upstream.target import NotReady, Target, find_target
-from inference.generations import Answer, Choice, read_answer
 from inference.worker import runner
 from inference.worker.lifecycle import Worker
+from sessions_app.answer import Answer, Choice, read_answer
 from sessions_app.deltas import StoredTokenLogprob
 from sessions_app.models import ChatSession, Chunk
 from sessions_app.store import appending, opening
@@ -64,7 +64,7 @@ class Asked:
 
     @property
     def choice(self) -> Choice:
-        return self.answer.choices[0]
+        return self.answer.first
 
     @property
     def logprobs(self) -> list[StoredTokenLogprob]:

@@ -24,8 +24,8 @@ from inference.backends.upstream.relay import Relay
 from inference.backends.upstream.target import Target
 from inference.engine.handle import Handle
 from inference.engine.types import Delta, Finish
-from inference.generations import read_answer
 from inference.worker.chunk_writer import ChunkWriter
+from sessions_app.answer import read_answer
 from sessions_app.deltas import START
 from sessions_app.models import ChatSession, Chunk
 from sessions_app.store import appending

@@ -11,7 +11,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from inference.api import replies
 from inference.api.rendering import DONE, KEPT_CHUNKS, ChunkRenderer, render_completion, renderer_of
-from inference.generations import Answer, Choice
+from sessions_app.answer import Answer, Choice
 from sessions_app.deltas import Delta, StoredTokenLogprob
 from sessions_app.models import ChatSession
 from sessions_app.wakeups import StreamChunk
@@ -117,13 +117,13 @@ def test_usage_of_an_older_version_has_no_cached_tokens() -> None:
     older: Delta = {"type": "usage", "prompt_tokens": 7, "completion_tokens": 5, "reasoning_tokens": 2}
     assert chunk_of(older, include_usage=True)["usage"]["prompt_tokens_details"] == {"cached_tokens": 0}
     answer = Answer()
-    answer.add([older])
+    answer.add([(1, older)])
     assert render_completion(a_session(), answer)["usage"]["prompt_tokens_details"] == {"cached_tokens": 0}
 
 
 def test_the_whole_answer_has_the_usage_of_the_stream() -> None:
     answer = Answer()
-    answer.add([USAGE])
+    answer.add([(1, USAGE)])
     assert render_completion(a_session(), answer)["usage"] == chunk_of(USAGE, include_usage=True)["usage"]
 
 
@@ -164,7 +164,7 @@ def test_rendering_again_gives_the_same_bytes() -> None:
 
 def answer(**fields: Any) -> Answer:
     built = Answer(**fields)
-    built.add(EVERY_DELTA)
+    built.add(enumerate(EVERY_DELTA))
     return built
 
 
@@ -181,14 +181,14 @@ def test_a_whole_answer_is_a_chat_completion() -> None:
 
 
 def test_a_whole_answer_without_reasoning_has_no_such_member() -> None:
-    said = Answer([Choice("ya")], finish_reason="length")
+    said = Answer({0: Choice("ya")}, finish_reason="length")
     body = render_completion(a_session(), said)
     assert "reasoning" not in body["choices"][0]["message"]
     assert body["choices"][0]["finish_reason"] == "length"
 
 
 def test_a_whole_cancelled_answer_keeps_what_was_said() -> None:
-    body = render_completion(a_session(), Answer([Choice("sebagi")], finish_reason="cancelled"))
+    body = render_completion(a_session(), Answer({0: Choice("sebagi")}, finish_reason="cancelled"))
     assert body["choices"][0]["message"]["content"] == "sebagi"
     assert body["choices"][0]["finish_reason"] == "stop"
     assert body["session_state"] == "cancelled"
@@ -196,9 +196,9 @@ def test_a_whole_cancelled_answer_keeps_what_was_said() -> None:
 
 def test_an_answer_read_in_batches_is_the_answer_read_at_once() -> None:
     at_once, in_batches = Answer(), Answer()
-    at_once.add(EVERY_DELTA)
-    for delta in EVERY_DELTA:
-        in_batches.add([delta])
+    at_once.add(enumerate(EVERY_DELTA))
+    for index, delta in enumerate(EVERY_DELTA):
+        in_batches.add([(index, delta)])
     assert at_once == in_batches
     assert at_once.text == "ya"
 
@@ -210,7 +210,7 @@ def test_the_whole_answer_is_as_the_api_pages_describe_it(
     reason: str, reasoning: str, logprobs: list[StoredTokenLogprob]
 ) -> None:
     answer = Answer(
-        [Choice("ya", reasoning, logprobs)],
+        {0: Choice("ya", reasoning, logprobs)},
         finish_reason=reason,
         prompt_tokens=7,
         completion_tokens=5,
@@ -243,8 +243,8 @@ def test_chunks_without_tokens_have_null_logprobs() -> None:
 
 def test_a_whole_answer_has_the_logprobs_of_all_its_chunks() -> None:
     said = Answer()
-    said.add([{"type": "reasoning", "text": "hm", "logprobs": TOLD[:1]}])
-    said.add([{"type": "text", "text": "ya", "logprobs": TOLD[1:]}, {"type": "finish", "reason": "stop"}])
+    said.add([(1, {"type": "reasoning", "text": "hm", "logprobs": TOLD[:1]})])
+    said.add([(2, {"type": "text", "text": "ya", "logprobs": TOLD[1:]}), (3, {"type": "finish", "reason": "stop"})])
     body = render_completion(a_session(), said)
     ChatCompletion.model_validate(body, strict=True)
     assert [token["token"] for token in body["choices"][0]["logprobs"]["content"]] == ["y", "a"]
@@ -288,8 +288,7 @@ def test_an_end_without_a_choice_ends_all() -> None:
 
 def test_a_whole_answer_has_every_choice() -> None:
     said = Answer()
-    for delta in TWO:
-        said.add([delta])
+    said.add(enumerate(TWO))
     body = render_completion(a_session(2), said)
     ChatCompletion.model_validate(body, strict=True)
     assert replies.ChatCompletion.model_validate(body).model_dump(mode="json", exclude_unset=True) == body
@@ -301,7 +300,7 @@ def test_a_whole_answer_has_every_choice() -> None:
 
 def test_a_choice_that_was_cancelled_before_its_first_word_is_there() -> None:
     said = Answer()
-    said.add([{"type": "text", "text": "a"}, {"type": "finish", "reason": "cancelled"}])
+    said.add([(1, {"type": "text", "text": "a"}), (2, {"type": "finish", "reason": "cancelled"})])
     body = render_completion(a_session(2), said)
     assert [(c["message"]["content"], c["finish_reason"]) for c in body["choices"]] == [("a", "stop"), ("", "stop")]
     assert body["session_state"] == "cancelled"

@@ -14,6 +14,7 @@ from inference.backends.upstream.errors import UpstreamError
 from inference.backends.upstream.target import Target
 from inference.engine.types import Sampling
 from inference.stored_request import StoredRequest
+from sessions_app.answer import Choice, read_answer
 from sessions_app.deltas import SAID_DELTAS, SaidKind
 from sessions_app.models import ChatSession, Chunk, SessionMedia
 
@@ -40,6 +41,10 @@ class Said:
     texts: dict[SaidKind, str] = dataclasses.field(default_factory=lambda: dict.fromkeys(SAID_DELTAS, ""))
     #: as far as the upstream tells; else one for each piece
     tokens: int = 0
+
+    @classmethod
+    def of(cls, choice: Choice, *, tokens: int) -> Said:
+        return cls({kind: getattr(choice, kind) for kind in SAID_DELTAS}, tokens)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -137,16 +142,13 @@ def calls_of(session: ChatSession, target: Target) -> list[Call]:
 
 
 def committed(session: ChatSession) -> list[Said]:
-    """What an earlier attempt has written, of each answer."""
-    answers = [Said() for _ in range(StoredRequest.from_dict(session.request).choices)]
+    """What an earlier attempt has written, of each answer. Raises ``RequestTooNew``."""
+    choices = range(StoredRequest.from_dict(session.request).choices)
     if session.next_index <= 1:
-        return answers
-    for delta, token_ids in Chunk.objects.after(session.pk, 0).values_list("delta", "token_ids"):
-        said = answers[delta.get("choice", 0)]
-        if delta["type"] in SAID_DELTAS:
-            said.texts[delta["type"]] += delta["text"]
-        said.tokens += len(token_ids)
-    return answers
+        return [Said() for _ in choices]
+    answer = read_answer(session.pk)
+    token_ids = Chunk.objects.token_ids_by_choice(session.pk)
+    return [Said.of(answer.choice(number), tokens=len(token_ids.get(number, ()))) for number in choices]
 
 
 def wire_sampling(sampling: Sampling) -> dict[str, Any]:

@@ -1,0 +1,109 @@
+"""What a session has said: its log folded into texts. Every reader of whole answers folds it here."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+from sessions_app.deltas import TERMINAL_DELTAS, Delta, StoredTokenLogprob
+from sessions_app.models import Chunk
+from sessions_app.storable import storable_error
+
+
+@dataclasses.dataclass(slots=True)
+class Choice:
+    """One of the answers of a session; most sessions have one."""
+
+    text: str = ""
+    reasoning: str = ""
+    #: of every token, as in the session's deltas; empty where the request asked for none
+    logprobs: list[StoredTokenLogprob] = dataclasses.field(default_factory=list)
+    #: its own, where the session gives several answers
+    finish_reason: str = ""
+    #: what an upstream server says in place of an answer that it will not give
+    refusal: str = ""
+
+
+@dataclasses.dataclass(slots=True)
+class Answer:
+    """What a session has said so far, in all of its choices."""
+
+    #: those that have said something or have ended, by number from 0
+    choices: dict[int, Choice] = dataclasses.field(default_factory=dict)
+    #: stop, length, content_filter or cancelled: of all choices that have none of their own; empty when it failed
+    finish_reason: str = ""
+    error: dict[str, Any] | None = None
+    #: HTTP status that belongs to the error
+    error_status: int = 500
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    reasoning_tokens: int = 0
+    #: those of the prompt that needed no prefill
+    cached_tokens: int = 0
+    #: of the last chunk that was added; -1 before the first
+    last_index: int = -1
+    #: the last chunk was terminal
+    is_ended: bool = False
+
+    def add(self, chunks: Iterable[tuple[int, Delta]]) -> None:
+        """Fold in the chunks that follow, as (index, delta) in order; ``StreamChunk`` is such a pair.
+
+        Deltas of a type that this version does not know add nothing. Raises ``LookupError``, ``TypeError`` or
+        ``AttributeError`` for a row that does not hold a delta.
+        """
+        pieces: dict[tuple[int, str], list[str]] = {}
+        for index, delta in chunks:
+            match delta["type"]:
+                case "text" | "reasoning" | "refusal" as kind:
+                    number = delta.get("choice", 0)
+                    pieces.setdefault((number, kind), []).append(delta["text"])
+                    if logprobs := delta.get("logprobs"):
+                        self._of(number).logprobs += logprobs
+                case "finish" if "choice" in delta:
+                    self._of(delta["choice"]).finish_reason = delta["reason"]
+                case "finish":
+                    self.finish_reason = delta["reason"]
+                case "usage":
+                    self.prompt_tokens = delta["prompt_tokens"]
+                    self.completion_tokens = delta["completion_tokens"]
+                    self.reasoning_tokens = delta["reasoning_tokens"]
+                    self.cached_tokens = delta.get("cached_tokens", 0)
+                case "error":
+                    self.error = storable_error(delta["error"])
+                    self.error_status = delta["status"]
+            self.last_index = index
+            self.is_ended = delta["type"] in TERMINAL_DELTAS
+        for (number, said), texts in pieces.items():
+            choice = self._of(number)
+            setattr(choice, said, "".join([getattr(choice, said), *texts]))
+
+    def choice(self, number: int) -> Choice:
+        """Empty for a choice that has said nothing."""
+        return self.choices.get(number) or Choice()
+
+    @property
+    def first(self) -> Choice:
+        return self.choice(0)
+
+    @property
+    def text(self) -> str:
+        """Of the first choice."""
+        return self.first.text
+
+    @property
+    def others(self) -> list[Choice]:
+        """Those after the first, in order."""
+        return [self.choices[number] for number in sorted(self.choices) if number]
+
+    def _of(self, number: int) -> Choice:
+        if not isinstance(number, int):
+            raise TypeError(f"a choice has the number {number!r}")
+        return self.choices.setdefault(number, Choice())
+
+
+def read_answer(session_id: str) -> Answer:
+    """What the session has said so far, from the database. Raises as ``Answer.add``."""
+    answer = Answer()
+    answer.add(Chunk.objects.after(session_id, -1).values_list("index", "delta").iterator(chunk_size=2000))
+    return answer
