@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+
+
+@pytest.fixture(autouse=True)
+def start_no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those who do are in ``tests/processes``. The processes that decode images start in another way."""
+
+    def refuse(process: Any, command: Any, *args: Any, **options: Any) -> None:
+        pytest.fail(f"tests/unit starts no process: {command}")
+
+    monkeypatch.setattr(subprocess.Popen, "__init__", refuse)
 
 
 @pytest.fixture(scope="session")

@@ -1,15 +1,9 @@
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import json
 import re
 import shutil
-import subprocess
-import sys
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -48,77 +42,6 @@ def test_progress_is_told_by_stages_and_in_the_long_ones_by_percent(tiny_model: 
     assert [p.percent for p in counted] == sorted({p.percent for p in counted})
     assert counted[-1].done == counted[-1].total
     assert re.fullmatch(r"loading the weights: \d+ of \d+ \(100%\)", str(counted[-1]))
-
-
-class Hub(BaseHTTPRequestHandler):
-    """As much of the model hub as a download of one model needs; ``folder`` is set by the test."""
-
-    folder: Path
-    commit = "0123456789abcdef0123456789abcdef01234567"
-
-    def do_HEAD(self) -> None:
-        self.answer(send_body=False)
-
-    def do_GET(self) -> None:
-        self.answer(send_body=True)
-
-    def answer(self, *, send_body: bool) -> None:
-        path = self.path.partition("?")[0]
-        headers = {"X-Repo-Commit": self.commit}
-        if path.startswith("/api/models/someone/tiny/tree/"):
-            body = json.dumps([self.listed(file) for file in sorted(self.folder.iterdir())]).encode()
-        elif path.startswith("/api/models/someone/tiny"):
-            body = json.dumps({"id": "someone/tiny", "sha": self.commit, "siblings": []}).encode()
-        else:
-            body = (self.folder / path.rpartition("/")[2]).read_bytes()
-            headers["ETag"] = f'"{hashlib.sha1(body, usedforsecurity=False).hexdigest()}"'
-        self.send_response(200)
-        for name, value in {**headers, "Content-Length": str(len(body))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if send_body:
-            self.wfile.write(body)
-
-    def listed(self, file: Path) -> dict[str, Any]:
-        blob = hashlib.sha1(file.read_bytes(), usedforsecurity=False).hexdigest()
-        return {"type": "file", "path": file.name, "size": file.stat().st_size, "oid": blob}
-
-    def log_message(self, *args: Any) -> None:
-        pass
-
-
-@pytest.fixture
-def hub(tiny_model: Path) -> Iterator[str]:
-    handler = type("HubOfTheTinyModel", (Hub,), {"folder": tiny_model})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-
-
-def test_a_download_tells_its_bytes(hub: str, tiny_model: Path, tmp_path: Path) -> None:
-    # In a process of its own, because the hub's address is read once, at import.
-    code = (
-        "from inference.engine.loading import load_model\n"
-        "loaded = load_model('someone/tiny', on_progress=lambda progress: print('TOLD', progress))\n"
-        "print('REVISION', loaded.revision)\n"
-    )
-    environment = {
-        "HF_ENDPOINT": hub,
-        "HF_HOME": str(tmp_path),
-        "PYTHONPATH": str(Path(__file__).parents[2]),
-        "PATH": "",
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120, check=True
-    )
-    told = [line for line in done.stdout.splitlines() if line.startswith("TOLD downloading: ")]
-    megabytes = sum(file.stat().st_size for file in tiny_model.iterdir()) / 1e6
-    assert told[-1] == f"TOLD downloading: {megabytes:,.1f} of {megabytes:,.1f} MB (100%)"
-    assert len(told) > 3
-    assert f"REVISION {Hub.commit}" in done.stdout
-    assert done.stderr == ""
 
 
 @pytest.mark.parametrize("architecture", ["qwen3", "llama"])
@@ -263,44 +186,3 @@ def test_the_log_has_the_cause_in_one_line_and_the_stack_for_who_looks_closer(
     assert "\n" not in warning.getMessage()
     assert stack.levelname == "DEBUG"
     assert stack.exc_info
-
-
-def test_a_hub_that_cannot_be_reached_is_said_to_be_so(tmp_path: Path) -> None:
-    # In a process of its own, because the hub's address is read once, at import.
-    code = (
-        "from inference.engine.loading import load_model\n"
-        "from inference.engine.errors import LoadError\n"
-        "try:\n    load_model('someone/some-model')\n"
-        "except LoadError as error:\n    print('MESSAGE', error)\n"
-    )
-    environment = {
-        "HF_ENDPOINT": "http://127.0.0.1:9",
-        "HF_HOME": str(tmp_path),
-        "PYTHONPATH": str(Path(__file__).parents[2]),
-        "PATH": "",
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120, check=True
-    )
-    assert "MESSAGE There is no folder 'someone/some-model', and the model hub cannot be reached" in done.stdout
-    # Without a configured log, warnings come out as they are.
-    assert len(done.stderr.splitlines()) == 1
-
-
-def test_torchvision_imports_after_its_missing_operators_are_declared() -> None:
-    # In a process of its own: whether torchvision imports is decided once a process.
-    code = (
-        "from inference.engine.torchvision_compat import declare_missing_operators\n"
-        "declared = declare_missing_operators()\n"
-        "assert declare_missing_operators() == []\n"
-        "import torchvision, torch\n"
-        "from torchvision.transforms.v2 import functional\n"
-        "image = functional.resize(torch.zeros(3, 64, 64), [32, 32])\n"
-        "has_operators = torchvision.extension._has_ops()\n"
-        "print(sorted(declared) == ([] if has_operators else ['nms', 'qnms']), tuple(image.shape))\n"
-    )
-    environment = {"PYTHONPATH": str(Path(__file__).parents[2]), "PATH": ""}
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120, check=True
-    )
-    assert done.stdout.split("\n")[0] == "True (3, 32, 32)"

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -88,14 +86,3 @@ def test_help_of_every_metric_is_a_sentence() -> None:
     for metric in REGISTRY.collect():
         if metric.name.startswith("sambung:"):
             assert re.fullmatch(r"[A-Z].*\.", metric.documentation), metric.name
-
-
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="no promtool on the PATH")
-def test_promtool_takes_the_rules_and_the_queries_of_the_board(tmp_path: Path) -> None:
-    asked = [query.replace("$__rate_interval", "5m").replace("$job", "sambung") for query in queries()]
-    rules = [{"record": f"board:query_{number}", "expr": query} for number, query in enumerate(asked)]
-    # JSON is YAML.
-    (tmp_path / "board.yml").write_text(json.dumps({"groups": [{"name": "board", "rules": rules}]}))
-    for file in (ALERTS, tmp_path / "board.yml"):
-        done = subprocess.run(["promtool", "check", "rules", file], capture_output=True, text=True, timeout=60)
-        assert done.returncode == 0, done.stdout + done.stderr

@@ -25,7 +25,8 @@ def collected(tmp_path_factory: pytest.TempPathFactory) -> Path:
     copy = tmp_path_factory.mktemp("texts")
     for name in ("config", "inference", "ocr", "sessions_app", "templates"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "manage.py", copy)
+    for name in ("manage.py", "pyproject.toml"):
+        shutil.copy(ROOT / name, copy)
     environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "config.settings", "SECRET_KEY": "unused"}
     subprocess.run([sys.executable, "manage.py", *COMMAND], cwd=copy, env=environment, check=True, timeout=120)
     return copy / CATALOGUE
