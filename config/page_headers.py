@@ -6,16 +6,14 @@ middleware for the same setting, ``SECURE_CSP``.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
-from typing import cast
+from collections.abc import Mapping, Sequence
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.conf import settings
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-from inference.api.middleware import Handler
 from inference.api.paths import is_api_path
+from sessions_app.middleware import Handler, Middleware, Steps
 
 #: Django's own error pages for developers bring their style and script along
 DEBUG_PAGES = (404, 500)
@@ -26,27 +24,17 @@ def policy_line(policy: Mapping[str, Sequence[str]]) -> str:
     return "; ".join(f"{name} {' '.join(sources)}" for name, sources in policy.items())
 
 
-class PageHeadersMiddleware:
+class PageHeadersMiddleware(Middleware):
     """Adds the headers that a view has not set itself."""
 
-    async_capable = True
-    sync_capable = True
-
     def __init__(self, get_response: Handler) -> None:
-        self.get_response = get_response
-        self._is_async = iscoroutinefunction(get_response)
-        if self._is_async:
-            markcoroutinefunction(self)
+        super().__init__(get_response)
         self._policy = policy_line(settings.SECURE_CSP)
         self._permissions = ", ".join(f"{name}=({who})" for name, who in settings.PERMISSIONS_POLICY.items())
 
-    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
-        if self._is_async:
-            return self._acall(request)
-        return self._with_headers(request, cast("HttpResponseBase", self.get_response(request)))
-
-    async def _acall(self, request: HttpRequest) -> HttpResponseBase:
-        return self._with_headers(request, await cast("Awaitable[HttpResponseBase]", self.get_response(request)))
+    def around(self, request: HttpRequest) -> Steps:
+        response = yield
+        return self._with_headers(request, response)
 
     def _with_headers(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         if is_api_path(request.path_info):

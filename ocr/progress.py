@@ -77,7 +77,7 @@ async def events(request: HttpRequest, pk: uuid.UUID) -> HttpResponseBase:
     if session is None or session.expired_at is not None:
         return _no_stream(404 if extraction is None else 204)
     after = _cursor(request, session)
-    if session.is_finished and after >= session.next_index - 1:
+    if session.is_at_end(after):
         return _no_stream(204)
     try:
         response = stream_session(

@@ -115,7 +115,7 @@ class SessionLiveView(AsyncJsonWebsocketConsumer):
             return NOT_FOUND
         if session.expired_at is not None:
             return EXPIRED
-        if not (session.is_finished and after >= session.next_index - 1):
+        if not session.is_at_end(after):
             await self.send_json({"state": session.shown_state})
             session = await self._show_chunks(session, after)
         if session is None:
@@ -137,7 +137,7 @@ class SessionLiveView(AsyncJsonWebsocketConsumer):
                 session = await in_db(read_session, shown.pk)
                 if session is None or session.expired_at is not None:
                     return None
-                if session.is_finished and cursor >= session.next_index - 1:
+                if session.is_at_end(cursor):
                     return session
                 if session.shown_state != shown.shown_state and not session.is_finished:
                     await self.send_json({"state": session.shown_state})

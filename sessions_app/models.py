@@ -190,6 +190,10 @@ class ChatSession(models.Model):
     def is_finished(self) -> bool:
         return self.state in FINISHED_STATES
 
+    def is_at_end(self, after: int) -> bool:
+        """Whether no chunk follows the index ``after``, and none will."""
+        return self.is_finished and after >= self.next_index - 1
+
     @property
     def time_to_first_token(self) -> datetime.timedelta | None:
         """From the request to the commit of the first token, the wait in the queue included."""

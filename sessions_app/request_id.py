@@ -8,14 +8,14 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from sessions_app.log_lines import cut
 from sessions_app.metrics import count_request
+from sessions_app.middleware import Middleware, Steps
 
 _current: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="-")
 # What a caller sends goes into logs and a header: nothing but harmless characters, and not without end.
@@ -51,29 +51,14 @@ class RequestIdFilter(logging.Filter):
         return True
 
 
-class RequestIdMiddleware:
+class RequestIdMiddleware(Middleware):
     """Outermost: it sees every response, writes the id into it, and one access line for it."""
 
-    async_capable = True
-    sync_capable = True
-
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]) -> None:
-        self.get_response = get_response
-        self._is_async = iscoroutinefunction(get_response)
-        if self._is_async:
-            markcoroutinefunction(self)
-
-    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
-        if self._is_async:
-            return self._acall(request)
+    def around(self, request: HttpRequest) -> Steps:
         with request_id_scope(_accept(request)):
             started = time.monotonic()
-            return _finish(request, self.get_response(request), started)  # type: ignore[arg-type]
-
-    async def _acall(self, request: HttpRequest) -> HttpResponseBase:
-        with request_id_scope(_accept(request)):
-            started = time.monotonic()
-            return _finish(request, await self.get_response(request), started)  # type: ignore[misc]
+            response = yield
+            return _finish(request, response, started)
 
 
 def _accept(request: HttpRequest) -> str:

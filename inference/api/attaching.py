@@ -52,11 +52,6 @@ def check_cursor(session: ChatSession, cursor: Cursor) -> None:
         )
 
 
-def is_at_end(session: ChatSession, after: int) -> bool:
-    """Nothing follows the cursor, and nothing will."""
-    return session.is_finished and after >= session.next_index - 1
-
-
 async def open_or_attach(chat: ChatRequest, cursor: Cursor | None, *, caller: str) -> tuple[ChatSession, int]:
     """The session to answer from, and the index after which to begin. ``caller`` is who asks."""
     asked = chat.asked

@@ -13,7 +13,6 @@ from ninja import Header, Query, Router
 from inference.api.attaching import (
     FROM_THE_START,
     check_cursor,
-    is_at_end,
     open_or_attach,
     read_cursor,
 )
@@ -111,7 +110,7 @@ async def read_events(
     if request.method == "HEAD":
         # Whether there is something to read: nobody listens for it.
         return HttpResponse(
-            status=204 if is_at_end(session, after) else 200,
+            status=204 if session.is_at_end(after) else 200,
             content_type=sse.CONTENT_TYPE,
             headers={"X-Session-ID": session.pk},
         )
@@ -139,7 +138,7 @@ def _check_room_for_stream(caller: str) -> None:
 
 
 def _stream(session: ChatSession, after: int, *, include_usage: bool, caller: str) -> HttpResponseBase:
-    if is_at_end(session, after):
+    if session.is_at_end(after):
         return HttpResponse(status=204, headers={"X-Session-ID": session.pk})
     try:
         return stream_session(

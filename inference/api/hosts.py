@@ -12,7 +12,6 @@ import logging
 from collections.abc import Awaitable
 from typing import cast
 
-from asgiref.sync import async_to_sync, iscoroutinefunction, markcoroutinefunction
 from django.conf import settings
 from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest
@@ -21,50 +20,33 @@ from django.urls import resolve
 from django.views.defaults import bad_request
 
 from inference.api.error_rendering import error_response
-from inference.api.middleware import Handler
-from inference.api.paths import is_api_path
+from inference.api.paths import METRICS, PROBES, is_api_path
 from inference.errors import InvalidRequest
+from sessions_app.middleware import Middleware, Steps
 from sessions_app.scraping import is_called_by_address
 
 #: Django's own name for it, so that filters and alarms that know it go on working
 log = logging.getLogger("django.security.DisallowedHost")
 
-PROBES = frozenset({"/health", "/live", "/ready"})
-METRICS_PATH = "/metrics"
 #: as much of a stranger's header as a log line needs
 LONGEST_HOST_LOGGED = 100
 
 
-class HostMiddleware:
+class HostMiddleware(Middleware):
     """Answers probes, refuses foreign names in one line of log, and lets the rest pass."""
 
-    async_capable = True
-    sync_capable = True
-
-    def __init__(self, get_response: Handler) -> None:
-        self.get_response = get_response
-        self._is_async = iscoroutinefunction(get_response)
-        if self._is_async:
-            markcoroutinefunction(self)
-
-    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
-        if self._is_async:
-            return self._acall(request)
+    def around(self, request: HttpRequest) -> Steps:
         if _is_probe(request):
-            return async_to_sync(_answer_probe)(request)
-        return _refusal(request) or self.get_response(request)
-
-    async def _acall(self, request: HttpRequest) -> HttpResponseBase:
-        if _is_probe(request):
-            return await _answer_probe(request)
-        refusal = _refusal(request)
-        return refusal or await cast("Awaitable[HttpResponseBase]", self.get_response(request))
+            return _answer_probe(request)
+        if (refusal := _refusal(request)) is not None:
+            return refusal
+        return (yield)
 
 
 def _is_probe(request: HttpRequest) -> bool:
     if request.method not in ("GET", "HEAD"):
         return False
-    is_scrape = request.path_info == METRICS_PATH and (
+    is_scrape = request.path_info == METRICS and (
         bool(settings.METRICS_TOKEN) or is_called_by_address(request.headers.get("Host", ""))
     )
     return is_scrape or request.path_info in PROBES

@@ -5,38 +5,21 @@ So does an address that nothing is at, unless a browser opens it as a page.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from inference.api.error_rendering import as_api_error, bare_status_response, error_response
 from inference.api.paths import is_api_path
 from inference.api.unserved import address_not_served, is_asked_by_program
+from sessions_app.middleware import Middleware, Steps
 
-Handler = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
 
-
-class ApiErrorMiddleware:
+class ApiErrorMiddleware(Middleware):
     """Replaces the HTML and plain-text errors of API paths; JSON bodies, and the pages of all other paths, pass."""
 
-    async_capable = True
-    sync_capable = True
-
-    def __init__(self, get_response: Handler) -> None:
-        self.get_response = get_response
-        self._is_async = iscoroutinefunction(get_response)
-        if self._is_async:
-            markcoroutinefunction(self)
-
-    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
-        if self._is_async:
-            return self._acall(request)
-        return _in_shape(request, self.get_response(request))  # type: ignore[arg-type]
-
-    async def _acall(self, request: HttpRequest) -> HttpResponseBase:
-        return _in_shape(request, await self.get_response(request))  # type: ignore[misc]
+    def around(self, request: HttpRequest) -> Steps:
+        response = yield
+        return _in_shape(request, response)
 
     def process_exception(self, request: HttpRequest, exc: Exception) -> HttpResponseBase | None:
         if not is_api_path(request.path_info):

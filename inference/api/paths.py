@@ -1,13 +1,28 @@
-"""Which addresses are the API's: their errors are JSON, whoever finds them."""
+"""Which addresses are the API's, and how they are served. All paths here are without the prefix of a proxy."""
 
 from __future__ import annotations
 
 import re
 
+#: they need no API key, and take any Host header and plain http
+PROBES = frozenset({"/health", "/live", "/ready"})
+METRICS = "/metrics"
+
+_WORK = re.compile(r"/(v1/|ktp-ocr/?$)")
 # Also with the slash that a base URL ends in (``//v1/models``) and in other letters: whoever asks there wants the API.
-_API_PATHS = re.compile(r"/+((v1|ktp-ocr|health|live|ready|metrics)(/|$)|openapi\.json$)", re.IGNORECASE)
+_ANY = re.compile(r"/+((v1|ktp-ocr|health|live|ready|metrics)(/|$)|openapi\.json$)", re.IGNORECASE)
 
 
 def is_api_path(path: str) -> bool:
-    """Whether an error at ``path``, without the prefix of a proxy, is answered by OpenAI's error object."""
-    return _API_PATHS.match(path) is not None
+    """Whether an error at ``path`` is answered by OpenAI's error object, whoever finds it."""
+    return _ANY.match(path) is not None
+
+
+def begins_in_turn(path: str) -> bool:
+    """Whether requests to ``path`` wait for each other. Not the probes: they ask whether the server lives."""
+    return _WORK.match(path) is not None
+
+
+def is_served_on_the_loop(path: str) -> bool:
+    """Whether every view at ``path`` is asynchronous. Not ``/openapi.json``: it takes long to make."""
+    return begins_in_turn(path) or path in PROBES or path == METRICS

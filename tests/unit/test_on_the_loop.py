@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from asgiref.sync import sync_to_async
 
-from config.asgi import API_VIEWS
 from config.on_the_loop import without_threads
+from inference.api.paths import is_served_on_the_loop
 
 
 def thread_of_request(path: str, *, root_path: str = "", work: Any = threading.get_ident) -> Any:
@@ -21,7 +21,7 @@ def thread_of_request(path: str, *, root_path: str = "", work: Any = threading.g
         given.append(await sync_to_async(work, thread_sensitive=True)())
 
     asyncio.run(
-        without_threads(application, for_path=API_VIEWS.match)({"path": path, "root_path": root_path}, None, None)
+        without_threads(application, for_path=is_served_on_the_loop)({"path": path, "root_path": root_path}, None, None)
     )
     return given[0]
 
