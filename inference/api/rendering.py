@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import secrets
 import weakref
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -24,6 +25,8 @@ DONE = "[DONE]"
 KEPT_CHUNKS = 100
 #: line ends to Unicode, so to clients that split a decoded stream into lines; JSON does not escape them by itself
 _LINE_ENDS = str.maketrans({end: f"\\u{ord(end):04x}" for end in "\x85\u2028\u2029"})
+#: stands for a text that is not known yet. Nothing else in an event can be equal to it: it is drawn and never sent
+_MARK = secrets.token_hex(16)
 _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
@@ -74,10 +77,9 @@ class ChunkRenderer:
         self._envelope = _envelope(session, "chat.completion.chunk")
         self._include_usage = include_usage
         self._all = range(choices_of(session.request))
-        # Nearly every chunk is a text of the first choice, and all but the text is the same in each: it is encoded
-        # once. In what follows the envelope no other string is empty.
-        self._around_text = self._choices([0], {"content": ""}).rsplit('""', 1)
-        self._around_reasoning = self._choices([0], _reasoning("")).rsplit('""', 2)
+        # Nearly every chunk is a text of the first choice, and only the text differs: the rest is encoded once.
+        self._around_text = self._choices([0], {"content": _MARK}).split(f'"{_MARK}"')
+        self._around_reasoning = self._choices([0], _reasoning(_MARK)).split(f'"{_MARK}"')
 
     def __call__(self, chunk: StreamChunk) -> str | None:
         delta = chunk.delta

@@ -157,6 +157,18 @@ def test_data_is_one_line_for_every_idea_of_a_line(text: str) -> None:
     assert json.loads(data)["choices"][0]["delta"]["content"] == text
 
 
+@pytest.mark.parametrize("kind", ["text", "reasoning"])
+@pytest.mark.parametrize("model", ["tiny", "", '""', '"content":""'])
+@pytest.mark.parametrize("text", ["ya", "", '""', "\u2028"])
+def test_a_chunk_of_the_first_choice_is_encoded_as_any_other(kind: Any, model: str, text: str) -> None:
+    session = a_session()
+    session.model = model
+    render = ChunkRenderer(session, include_usage=True)
+    said = {"type": kind, "text": text}
+    # With a number the whole event is encoded, without one only the text.
+    assert render(StreamChunk(3, said)) == render(StreamChunk(3, {**said, "choice": 0}))  # type: ignore[arg-type]
+
+
 def test_rendering_again_gives_the_same_bytes() -> None:
     for delta in EVERY_DELTA:
         assert rendered(delta, include_usage=True) == rendered(dict(delta), include_usage=True)  # type: ignore[arg-type]
