@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 import os
 import shutil
+import unittest
 from collections.abc import Callable
 
 import psycopg
-import pytest
 import redis
 
 POSTGRES_URL = os.environ.get("TESTS_POSTGRES_URL", "postgres://postgres@127.0.0.1:5432/postgres")
@@ -66,5 +66,5 @@ def require(*services: str) -> None:
     for service in services:
         if reason := MISSING[service]():
             if os.environ.get("TESTS_REQUIRE_ALL") == "1":
-                pytest.fail(reason)
-            pytest.skip(reason)
+                raise AssertionError(reason)
+            raise unittest.SkipTest(reason)

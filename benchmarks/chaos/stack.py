@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 
 from inference.tiny_models.vision import build_tiny_model, make_model, make_tokenizer
-from tests.faults.conftest import FaultyStack
+from tests.faults.faulty_stack import FaultyStack
 from tests.faults.proxy import Proxy
 from tests.live.stack import Process, free_port
 from tests.waiting import wait_for

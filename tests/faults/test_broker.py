@@ -6,7 +6,7 @@ import pytest
 import redis
 
 from tests import services
-from tests.faults.conftest import FaultyStack
+from tests.faults.faulty_stack import FaultyStack
 from tests.faults.reader import Reader
 from tests.faults.test_workers import SAMPLED, has_chunks, undisturbed
 from tests.live.events import long_question

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.faults.conftest import FaultyStack
+from tests.faults.faulty_stack import FaultyStack
 from tests.faults.reader import Reader
 from tests.faults.test_workers import SAMPLED, has_chunks, one, undisturbed
 from tests.live.events import QUESTION, long_question

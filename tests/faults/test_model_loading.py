@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.conftest import FaultyStack
+from tests.faults.faulty_stack import FaultyStack
 from tests.live.events import QUESTION, WHOLE
 from tests.live.stack import START_SECONDS, Process, Stack
 from tests.waiting import wait_for

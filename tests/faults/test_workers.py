@@ -14,7 +14,7 @@ import pytest
 from httpx_sse import ServerSentEvent
 
 from inference.worker.stopping import NOT_DONE
-from tests.faults.conftest import FaultyStack
+from tests.faults.faulty_stack import FaultyStack
 from tests.faults.reader import Reader
 from tests.foreign import FOREIGN
 from tests.live.events import long_question, read_stream, text_of

@@ -112,6 +112,24 @@ def test_the_graph_has_imports_of_every_form(module: str, other: str) -> None:
     assert other in GRAPH[module]
 
 
+def test_benchmarks_run_without_pytest() -> None:
+    waiting, seen = sorted((ROOT / "benchmarks").rglob("*.py")), set()
+    while waiting:
+        path = waiting.pop()
+        seen.add(path)
+        names = imported(path, str(path))
+        assert [name for name in names if is_under(name, "pytest")] == [], path
+        # ``from tests import services`` and ``from tests.services import require`` both name a file.
+        files = [
+            ROOT.joinpath(*parts).with_suffix(".py")
+            for name in names
+            if is_under(name, "tests")
+            for parts in (name.split("."), name.split(".")[:-1])
+        ]
+        waiting += [file for file in files if file.is_file() and file not in seen]
+    assert ROOT / "tests" / "services.py" in seen
+
+
 def test_no_modules_import_each_other_in_a_circle() -> None:
     try:
         graphlib.TopologicalSorter(GRAPH).prepare()
