@@ -7,7 +7,7 @@ from typing import Any
 from django.conf import settings
 from ninja import NinjaAPI
 
-from inference.api import chat, models, probes
+from inference.api import chat, model_list, probes
 from inference.api.auth import ApiKey
 from inference.api.error_rendering import register_handlers
 from inference.api.schemas import ChatCompletionRequest, component_schemas
@@ -32,7 +32,7 @@ api = Api(
 )
 register_handlers(api)
 api.add_router("", chat.router)
-api.add_router("", models.router)
-api.add_router("", models.health_router)
+api.add_router("", model_list.router)
+api.add_router("", model_list.health_router)
 api.add_router("", probes.router)
 api.add_router("", ocr_api.router)

@@ -6,17 +6,17 @@ import queue
 import threading
 from collections.abc import Generator, Sequence
 
+from ocr.evaluation.labelled import LabelledPicture
 from ocr.evaluation.readers import Reader
 from ocr.evaluation.results import Result
-from ocr.evaluation.specimens import Specimen
 
 
-def ask_all(reader: Reader, specimens: Sequence[Specimen], *, concurrency: int) -> Generator[Result, None, None]:
+def ask_all(reader: Reader, specimens: Sequence[LabelledPicture], *, concurrency: int) -> Generator[Result, None, None]:
     """One result for each specimen, in the order in which they are read. Raises ``ReaderUnusable``, ``OSError``.
 
     Closing the iterator shows no more pictures, and does not wait for those that are being read.
     """
-    waiting: queue.SimpleQueue[Specimen] = queue.SimpleQueue()
+    waiting: queue.SimpleQueue[LabelledPicture] = queue.SimpleQueue()
     done: queue.SimpleQueue[Result | Exception] = queue.SimpleQueue()
     closed = threading.Event()
     for specimen in specimens:

@@ -15,7 +15,7 @@ from inference.errors import ApiError
 from inference.media.images import decode_image
 from inference.media.limits import media_limits
 from ocr import card_image
-from ocr.evaluation.results import Answer, failed_answer
+from ocr.evaluation.results import ReaderAnswer, failed_answer
 from ocr.extraction import sampling
 from ocr.reading import confidence, prompt
 from ocr.reading.judging import judge_answer
@@ -40,7 +40,7 @@ class Reader(Protocol):
     #: who read, in words for the report
     name: str
 
-    def read(self, data: bytes, file_name: str) -> Answer:
+    def read(self, data: bytes, file_name: str) -> ReaderAnswer:
         """The reading of one picture; a picture that fails is an answer too. Raises ``ReaderUnusable``."""
 
     def close(self) -> None:
@@ -61,7 +61,7 @@ class EngineReader:
             raise ReaderUnusable(str(exc)) from exc
         self.name = f"{settings.SERVED_MODEL_NAME} in this process ({loaded.device}, {loaded.dtype})"
 
-    def read(self, data: bytes, file_name: str) -> Answer:
+    def read(self, data: bytes, file_name: str) -> ReaderAnswer:
         started = time.perf_counter()
         try:
             text, finish_reason, tokens = ask(self._engine, data)
@@ -70,7 +70,7 @@ class EngineReader:
         except (ApiError, EngineError) as exc:
             return failed_answer(str(exc), seconds=time.perf_counter() - started)
         reading = judge_answer(text, finish_reason=finish_reason, tokens=tokens)
-        return Answer(reading.values, reading.problems, time.perf_counter() - started)
+        return ReaderAnswer(reading.values, reading.problems, time.perf_counter() - started)
 
     def close(self) -> None:
         self._engine.stop()
@@ -121,7 +121,7 @@ class HttpReader:
             raise ReaderUnusable(f"{base_url} is no address of a server, or the API key is no plain text.") from exc
         self.name = f"{self._wait_for_model(on_progress)} at {self._base_url}"
 
-    def read(self, data: bytes, file_name: str) -> Answer:
+    def read(self, data: bytes, file_name: str) -> ReaderAnswer:
         started = time.perf_counter()
         try:
             response = self._client.post("/ktp-ocr/", files={"image": (file_name, data)})
@@ -161,14 +161,14 @@ class HttpReader:
             time.sleep(LOOK_SECONDS)
 
 
-def _from_body(body: Mapping[str, Any], seconds: float) -> Answer:
+def _from_body(body: Mapping[str, Any], seconds: float) -> ReaderAnswer:
     meta = body.get("meta")
     if not isinstance(meta, Mapping):
         return failed_answer("The answer is not what POST /ktp-ocr/ gives.", seconds=seconds)
     problems = tuple(from_dict(problem) for problem in meta.get("problems", ()))
     if meta.get("state") != "read":
         return failed_answer(" ".join(problem.text.en for problem in problems), seconds=seconds)
-    return Answer(from_contract(body), problems, seconds)
+    return ReaderAnswer(from_contract(body), problems, seconds)
 
 
 def _object(response: httpx.Response) -> Mapping[str, Any]:

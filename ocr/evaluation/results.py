@@ -5,14 +5,14 @@ from __future__ import annotations
 import unicodedata
 from dataclasses import dataclass
 
-from ocr.evaluation.specimens import Specimen
+from ocr.evaluation.labelled import LabelledPicture
 from ocr.reading.parsing import UNREADABLE_CODES
 from ocr.reading.problems import FLAGGING, Problem
 from ocr.reading.schema import FIELDS, empty_values
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ReaderAnswer:
     """One reading, or the reason why there is none."""
 
     #: flat, every path of ``FIELDS``
@@ -34,17 +34,17 @@ class Answer:
         return {problem.field for problem in self.problems if problem.field and problem.severity in FLAGGING}
 
 
-def failed_answer(error: str, *, seconds: float) -> Answer:
+def failed_answer(error: str, *, seconds: float) -> ReaderAnswer:
     """The reader gave no reading, for the reason ``error``."""
-    return Answer(empty_values(), (), seconds, error)
+    return ReaderAnswer(empty_values(), (), seconds, error)
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
     """One specimen with its answer."""
 
-    specimen: Specimen
-    answer: Answer
+    specimen: LabelledPicture
+    answer: ReaderAnswer
 
     @property
     def wrong(self) -> list[str]:

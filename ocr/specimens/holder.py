@@ -6,8 +6,7 @@ import datetime
 from dataclasses import dataclass
 from random import Random
 
-from ocr.specimens import names
-from ocr.specimens import vocabularies as lists
+from ocr.specimens import names, word_lists
 
 #: of a specimen's NIK: real district codes end at 68, so no person can have the number
 IMPOSSIBLE_DISTRICT = 99
@@ -37,7 +36,7 @@ def make_holder(random: Random) -> Holder:
     """Draw a person."""
     foreign = random.random() < FOREIGNERS
     female = random.random() < 0.5
-    province_code = random.choice(tuple(lists.PROVINCES))
+    province_code = random.choice(tuple(word_lists.PROVINCES))
     regency, regency_code = _regency(random, province_code)
     born = _day(random, 1940, 2007)
     issued = _day(random, 2011, 2025)
@@ -50,20 +49,20 @@ def make_holder(random: Random) -> Holder:
     }
     if foreign:
         values |= {
-            "jenis_kelamin": lists.FOREIGN_GENDERS["P" if female else "L"],
-            "agama": random.choice(lists.FOREIGN_RELIGIONS),
-            "status_perkawinan": random.choice(lists.FOREIGN_STATUSES),
-            "pekerjaan": random.choice(lists.FOREIGN_OCCUPATIONS),
-            "kewarganegaraan": random.choice(lists.COUNTRIES),
+            "jenis_kelamin": word_lists.FOREIGN_GENDERS["P" if female else "L"],
+            "agama": random.choice(word_lists.FOREIGN_RELIGIONS),
+            "status_perkawinan": random.choice(word_lists.FOREIGN_STATUSES),
+            "pekerjaan": random.choice(word_lists.FOREIGN_OCCUPATIONS),
+            "kewarganegaraan": random.choice(word_lists.COUNTRIES),
             "berlaku_hingga": _date(_day(random, 2024, 2032)),
         }
     else:
         values |= {
             "jenis_kelamin": "PEREMPUAN" if female else "LAKI-LAKI",
-            "agama": random.choice(lists.RELIGIONS),
-            "status_perkawinan": random.choice(lists.MARITAL_STATUSES),
+            "agama": random.choice(word_lists.RELIGIONS),
+            "status_perkawinan": random.choice(word_lists.MARITAL_STATUSES),
             "pekerjaan": random.choice(
-                lists.COMMON_OCCUPATIONS if random.random() < 0.4 else lists.OCCUPATIONS_IN_ORDER
+                word_lists.COMMON_OCCUPATIONS if random.random() < 0.4 else word_lists.OCCUPATIONS_IN_ORDER
             ),
             "kewarganegaraan": "WNI",
             "berlaku_hingga": "SEUMUR HIDUP" if random.random() < 0.7 else _date(_day(random, 2016, 2024)),
@@ -73,9 +72,9 @@ def make_holder(random: Random) -> Holder:
             values[path] = ""
     return Holder(
         values=values,
-        province=f"PROVINSI {lists.PROVINCES[province_code]}",
+        province=f"PROVINSI {word_lists.PROVINCES[province_code]}",
         regency=regency,
-        blood_type=random.choice(lists.BLOOD_TYPES),
+        blood_type=random.choice(word_lists.BLOOD_TYPES),
         issued_at=regency.removeprefix("KABUPATEN "),
         issued_on=_date(issued),
         foreign=foreign,
@@ -85,8 +84,8 @@ def make_holder(random: Random) -> Holder:
 def _regency(random: Random, province_code: str) -> tuple[str, int]:
     # Jakarta's cities stand without the word.
     if province_code == "31":
-        number = random.randrange(len(lists.JAKARTA_CITIES))
-        return lists.JAKARTA_CITIES[number], 71 + number
+        number = random.randrange(len(word_lists.JAKARTA_CITIES))
+        return word_lists.JAKARTA_CITIES[number], 71 + number
     if random.random() < 0.25:
         return f"KOTA {names.place(random)}", random.randint(71, 79)
     return f"KABUPATEN {names.place(random)}", random.randint(1, 29)
@@ -99,13 +98,13 @@ def _nik(random: Random, province: str, regency: int, born: datetime.date, femal
         serial = 0 if slip == "serial" else serial
         female = female is not (slip == "gender")
         born = _day(random, 1940, 2007) if slip == "date" else born
-        province = random.choice(tuple(lists.PROVINCES)) if slip == "region" else province
+        province = random.choice(tuple(word_lists.PROVINCES)) if slip == "region" else province
     day = born.day + 40 * female
     return f"{province}{regency:02d}{IMPOSSIBLE_DISTRICT}{day:02d}{born:%m%y}{serial:04d}"
 
 
 def _address(random: Random) -> dict[str, str]:
-    street = f"{random.choice(lists.ROADS)} {names.place(random)}"
+    street = f"{random.choice(word_lists.ROADS)} {names.place(random)}"
     if random.random() < 0.65:
         street += random.choice((" NO. ", " NO.", " NO ", " BLOK " + random.choice("ABCDEFGHKL") + " NO. ", " BLOK "))
         street += str(random.randint(1, 250)) + random.choice(("", "", "", "A", "B", "/" + str(random.randint(1, 30))))

@@ -11,9 +11,9 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from ocr.evaluation.asking import ask_all
+from ocr.evaluation.labelled import read_folder
 from ocr.evaluation.readers import ReaderUnusable
-from ocr.evaluation.results import Answer
-from ocr.evaluation.specimens import read_folder
+from ocr.evaluation.results import ReaderAnswer
 from tests.ktp_card import CARD
 from tests.labelled_cards import label, other_label, write_folder
 
@@ -122,11 +122,11 @@ class Perfect:
         self.read_files: list[str] = []
         self._unusable_after = unusable_after
 
-    def read(self, data: bytes, file_name: str) -> Answer:
+    def read(self, data: bytes, file_name: str) -> ReaderAnswer:
         if len(self.read_files) >= self._unusable_after:
             raise ReaderUnusable("gone")
         self.read_files.append(file_name)
-        return Answer(CARD, (), 0.1)
+        return ReaderAnswer(CARD, (), 0.1)
 
     def close(self) -> None:
         """Nothing to let go of."""

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from ocr.evaluation.labelled import LabelledPicture
 from ocr.evaluation.metrics import Rate, figures
-from ocr.evaluation.results import Answer, Result, failed_answer, normalise
-from ocr.evaluation.specimens import Specimen
+from ocr.evaluation.results import ReaderAnswer, Result, failed_answer, normalise
 from ocr.reading.judging import judge_answer
 from ocr.reading.problems import Problem
 from ocr.reading.schema import FIELDS, empty_values
@@ -27,17 +27,17 @@ def card(
 ) -> Result:
     """``CARD`` without its hidden fields, read as it is but for the fields in ``read``."""
     printed = CARD | dict.fromkeys(hidden, "")
-    specimen = Specimen("1.jpg", Path("1.jpg"), "flat", True, printed, hidden, True)
-    return Result(specimen, Answer(printed | dict(read), problems, seconds))
+    specimen = LabelledPicture("1.jpg", Path("1.jpg"), "flat", True, printed, hidden, True)
+    return Result(specimen, ReaderAnswer(printed | dict(read), problems, seconds))
 
 
 def unread_card() -> Result:
-    return Result(card().specimen, Answer(empty_values(), (Problem(None, "not_json", "error"),), 1.0))
+    return Result(card().specimen, ReaderAnswer(empty_values(), (Problem(None, "not_json", "error"),), 1.0))
 
 
 def other(values: dict[str, str] | None = None, *problems: Problem) -> Result:
-    specimen = Specimen("2.jpg", Path("2.jpg"), "landscape", False, empty_values(), frozenset(), True)
-    return Result(specimen, Answer(empty_values() | (values or {}), problems, 1.0))
+    specimen = LabelledPicture("2.jpg", Path("2.jpg"), "landscape", False, empty_values(), frozenset(), True)
+    return Result(specimen, ReaderAnswer(empty_values() | (values or {}), problems, 1.0))
 
 
 # --- Intervals ---
@@ -105,8 +105,8 @@ def test_without_a_reading_no_field_is_right_not_even_an_empty_one() -> None:
 
 def test_nik_digits_are_compared_position_by_position() -> None:
     def digits(printed: str, read: str) -> Rate:
-        specimen = Specimen("1.jpg", Path("1.jpg"), "flat", True, CARD | {"nik": printed}, frozenset(), True)
-        return figures([Result(specimen, Answer(CARD | {"nik": read}, (), 1.0))]).nik_digits
+        specimen = LabelledPicture("1.jpg", Path("1.jpg"), "flat", True, CARD | {"nik": printed}, frozenset(), True)
+        return figures([Result(specimen, ReaderAnswer(CARD | {"nik": read}, (), 1.0))]).nik_digits
 
     assert digits("1234567890123456", "1234567890123456") == Rate(16, 16)
     assert digits("1234567890123456", "1234567890023456") == Rate(15, 16)
@@ -178,7 +178,7 @@ def test_a_value_that_is_missing_is_wrong_and_misleads_nobody() -> None:
 
 def test_the_flags_are_those_that_the_server_raises() -> None:
     reading = judge_answer('{"nik": "317199010190001", "nama": "SPECIMENTA UJIBACA"}', finish_reason="stop")
-    read = Result(card().specimen, Answer(reading.values, reading.problems, 1.0))
+    read = Result(card().specimen, ReaderAnswer(reading.values, reading.problems, 1.0))
     # 15 digits are flagged; a misread name looks like any other.
     assert read.wrong_and_unflagged == ["nama"]
 

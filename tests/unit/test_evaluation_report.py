@@ -9,23 +9,23 @@ from xml.etree import ElementTree
 
 import pytest
 
+from ocr.evaluation.labelled import LabelledPicture
 from ocr.evaluation.plot import PlotImpossible, check_plot, write_plot
 from ocr.evaluation.report import Evaluation, as_json, as_text
-from ocr.evaluation.results import Answer, Result, failed_answer
-from ocr.evaluation.specimens import Specimen
+from ocr.evaluation.results import ReaderAnswer, Result, failed_answer
 from ocr.reading.problems import Problem
 from ocr.reading.schema import empty_values
 from tests.ktp_card import CARD
 
 
 def read_card(file: str, condition: str = "flat", *, is_synthetic: bool = True, **wrong: str) -> Result:
-    specimen = Specimen(file, Path(file), condition, True, CARD, frozenset(), is_synthetic)
-    return Result(specimen, Answer(CARD | wrong, (Problem("nik", "nik_unused_district", "info"),), 0.5))
+    specimen = LabelledPicture(file, Path(file), condition, True, CARD, frozenset(), is_synthetic)
+    return Result(specimen, ReaderAnswer(CARD | wrong, (Problem("nik", "nik_unused_district", "info"),), 0.5))
 
 
 def rejected_picture(file: str) -> Result:
-    specimen = Specimen(file, Path(file), "landscape", False, empty_values(), frozenset(), True)
-    return Result(specimen, Answer(empty_values(), (Problem(None, "nothing_read"),), 0.5))
+    specimen = LabelledPicture(file, Path(file), "landscape", False, empty_values(), frozenset(), True)
+    return Result(specimen, ReaderAnswer(empty_values(), (Problem(None, "nothing_read"),), 0.5))
 
 
 def evaluation(*results: Result, planned: int | None = None) -> Evaluation:

@@ -16,7 +16,7 @@ from sessions_app.storable import UNKNOWN_TOKEN, WholeCharacters, storable_count
 MOST_TOKENS_A_PIECE = 4096
 
 
-class Answer:
+class AnswerReader:
     """One stream, read chunk by chunk."""
 
     def __init__(

@@ -14,7 +14,7 @@ import httpx
 from django.conf import settings
 from httpx_sse import ServerSentEvent
 
-from inference.backends.upstream.answer import Answer
+from inference.backends.upstream.answer import AnswerReader
 from inference.backends.upstream.body import read_body
 from inference.backends.upstream.call import Call, Said
 from inference.backends.upstream.errors import (
@@ -127,7 +127,7 @@ class Relay:
         is_kept = self._call.target.resume == "session"
         if not self._last_event_id:
             self._characters = WholeCharacters()
-        answer = Answer(
+        answer = AnswerReader(
             self._said,
             self._characters,
             repeats=is_kept and not self._last_event_id,
@@ -153,11 +153,11 @@ class Relay:
         except sse.MalformedCursor:
             return False
 
-    def _end(self, answer: Answer) -> Finish:
+    def _end(self, answer: AnswerReader) -> Finish:
         self._deliver(answer.end(), answer)
         return answer.finish()
 
-    def _deliver(self, deltas: Iterable[Delta], answer: Answer) -> None:
+    def _deliver(self, deltas: Iterable[Delta], answer: AnswerReader) -> None:
         for delta in deltas:
             self._handle.put(delta, reasoning_tokens=answer.reasoning_tokens)
             self._patience.restore()

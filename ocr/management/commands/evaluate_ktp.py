@@ -14,11 +14,11 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from tqdm import tqdm
 
 from ocr.evaluation.asking import ask_all
+from ocr.evaluation.labelled import BrokenFolder, LabelledPicture, read_folder
 from ocr.evaluation.plot import PlotImpossible, check_plot, write_plot
 from ocr.evaluation.readers import EngineReader, HttpReader, Reader, ReaderUnusable
 from ocr.evaluation.report import Evaluation, as_json, as_text
 from ocr.evaluation.results import Result
-from ocr.evaluation.specimens import BrokenFolder, Specimen, read_folder
 
 #: what a shell takes for "ended by Ctrl-C"
 INTERRUPTED = 130
@@ -135,7 +135,7 @@ def check_options(options: dict[str, Any]) -> None:
             raise CommandError(str(exc)) from exc
 
 
-def with_progress(results: Generator[Result, None, None], specimens: Sequence[Specimen]) -> Iterator[Result]:
+def with_progress(results: Generator[Result, None, None], specimens: Sequence[LabelledPicture]) -> Iterator[Result]:
     """The same results, with a bar on the terminal's stderr; none where that is no terminal."""
     cards = exact = 0
     with contextlib.closing(results), tqdm(total=len(specimens), unit=" pictures", disable=None) as bar:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping
 
-from ocr.reading.checks import address, dates, names, nik, presence, vocabularies
+from ocr.reading.checks import address, dates, listed, names, nik, presence
 from ocr.reading.problems import Problem
 
 
@@ -23,5 +23,5 @@ def run_checks(values: Mapping[str, str], *, today: datetime.date | None = None)
         *names.check(values),
         *dates.check(values, today=today),
         *address.check(values),
-        *vocabularies.check(values),
+        *listed.check(values),
     ]

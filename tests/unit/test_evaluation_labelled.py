@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ocr.evaluation.specimens import BrokenFolder, read_folder
+from ocr.evaluation.labelled import BrokenFolder, read_folder
 from ocr.reading.schema import as_contract, from_contract
 from tests.ktp_card import CARD
 from tests.labelled_cards import label, other_label, write_folder, write_labels

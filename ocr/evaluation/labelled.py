@@ -22,7 +22,7 @@ class BrokenFolder(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Specimen:
+class LabelledPicture:
     """One picture and what a perfect reader says of it."""
 
     #: as in the labels, relative to the folder
@@ -83,7 +83,7 @@ class _Label(BaseModel):
         return self
 
 
-def read_folder(folder: Path) -> list[Specimen]:
+def read_folder(folder: Path) -> list[LabelledPicture]:
     """The labelled pictures of the folder in the order of its labels. Raises ``BrokenFolder``."""
     try:
         text = (folder / LABELS).read_text(encoding="utf-8")
@@ -91,7 +91,7 @@ def read_folder(folder: Path) -> list[Specimen]:
         raise BrokenFolder(f"{folder / LABELS} cannot be read: {exc.strerror or exc}.") from exc
     except UnicodeDecodeError as exc:
         raise BrokenFolder(f"{folder / LABELS} is not UTF-8.") from exc
-    specimens: dict[str, Specimen] = {}
+    specimens: dict[str, LabelledPicture] = {}
     for number, specimen in _specimens(folder, text):
         if specimen.file in specimens:
             raise BrokenFolder(f"{folder / LABELS}, line {number}: {specimen.file} stands in an earlier line too.")
@@ -101,7 +101,7 @@ def read_folder(folder: Path) -> list[Specimen]:
     return list(specimens.values())
 
 
-def _specimens(folder: Path, text: str) -> Iterator[tuple[int, Specimen]]:
+def _specimens(folder: Path, text: str) -> Iterator[tuple[int, LabelledPicture]]:
     # Not splitlines(), which would also break at characters that JSON leaves in a text as they are.
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
@@ -112,11 +112,11 @@ def _specimens(folder: Path, text: str) -> Iterator[tuple[int, Specimen]]:
             raise BrokenFolder(f"{folder / LABELS}, line {number}: {_explain(exc)}.") from exc
 
 
-def _specimen(folder: Path, label: _Label) -> Specimen:
+def _specimen(folder: Path, label: _Label) -> LabelledPicture:
     path = folder / label.file
     if not path.is_file():
         raise FileNotFoundError(f"the picture {label.file} is not in the folder")
-    return Specimen(
+    return LabelledPicture(
         file=label.file,
         path=path,
         condition=label.condition,
