@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import threading
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -16,7 +17,7 @@ from sessions_app.signals import swept
 from sessions_app.store import queue, sweeper, transitions
 from sessions_app.store.sweeper import Sweeper, sweep
 from tests.db.session_states import claimed, completed, failed, open_session, png, say, text
-from tests.db.threads import at_once, times
+from tests.db.threads import DEADLINE_SECONDS, at_once, times
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -365,6 +366,19 @@ def test_the_sweepers_thread_goes_on_after_a_failure(
     thread.join(20)
     assert swept_again
     assert str(exc) in caplog.text
+
+
+def test_the_sweepers_thread_ends_when_it_is_stopped_between_two_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "SWEEP_SECONDS", 3600)
+    swept_once = threading.Event()
+    monkeypatch.setattr(sweeper, "sweep", swept_once.set)
+    thread = Sweeper()
+    thread.start()
+    assert swept_once.wait(DEADLINE_SECONDS)
+
+    thread.stop(DEADLINE_SECONDS)
+
+    assert not thread.is_alive()
 
 
 def test_a_failed_session_expires_like_any_other() -> None:

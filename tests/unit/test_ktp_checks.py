@@ -153,6 +153,26 @@ def test_foreigners_cards_may_be_in_english_and_their_expiry_counts():
     }
 
 
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"alamat__rt_rw": "0030004"}, ("alamat.rt_rw", "rt_rw_format", "info")),
+        ({"berlaku_hingga": "PERMANENT"}, ("berlaku_hingga", "expiry_format", "info")),
+    ],
+)
+def test_a_form_that_foreigners_cards_may_lack_is_no_flag_on_them(changes, problem):
+    assert found(FOREIGNER, **changes) == {("kewarganegaraan", "foreign_national", "info"), problem}
+
+
+@pytest.mark.parametrize("district", ["01", "68"])
+def test_a_district_that_exists_is_no_problem(district):
+    # No person has this number: there is no day 32.
+    problems = run_checks({**CITIZEN, "nik": f"3171{district}3201900000"}, today=TODAY)
+
+    assert "nik_bad_date" in {problem.code for problem in problems}
+    assert "nik_unused_district" not in {problem.code for problem in problems}
+
+
 def test_a_misread_wni_does_not_soften_the_checks():
     assert ("agama", "unknown_religion", "warning") in found(CITIZEN, kewarganegaraan="WN1", agama="1SLAM")
 
