@@ -22,7 +22,8 @@ from ocr.reading.schema import FIELDS
 from ocr.refusals import Refused
 from ocr.review_queue import ReviewQueueQuerySet
 from ocr.reviewing import Reviewable
-from sessions_app.models import FINISHED_STATES, ChatSession
+from sessions_app.models import ChatSession
+from sessions_app.states import FINISHED_STATES
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User

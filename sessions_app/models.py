@@ -1,4 +1,4 @@
-"""What was asked, and what has been said of the answer: the durable log that every stream is read from."""
+"""The durable log: a session is one request, and its chunks are the answer that every stream is read from."""
 
 from __future__ import annotations
 
@@ -14,30 +14,15 @@ from django.utils.translation import gettext_lazy as _
 
 from sessions_app.deltas import Delta, is_terminal
 from sessions_app.history.models import HistoryFigure  # noqa: F401  (Django looks for models here)
+from sessions_app.states import CANCELLING, FINISHED_STATES, UNFINISHED_STATES, SessionState
 from sessions_app.turns import Slot
 
 SESSION_ID_MAX_LENGTH = 64
 
 
 def new_session_id() -> str:
-    """Unguessable: whoever knows a session's id may read and cancel it."""
+    """An id that cannot be guessed, because anyone who knows it may read and cancel the session."""
     return f"sess_{secrets.token_urlsafe(24)}"
-
-
-class SessionState(models.TextChoices):
-    QUEUED = "queued", _("Queued")
-    RUNNING = "running", _("Running")
-    COMPLETED = "completed", _("Completed")
-    CANCELLED = "cancelled", _("Cancelled")
-    FAILED = "failed", _("Failed")
-
-
-UNFINISHED_STATES = (SessionState.QUEUED, SessionState.RUNNING)
-#: a state for people alone: cancelled, and its worker has not stopped yet
-CANCELLING = "cancelling"
-#: by value, as people see it
-SHOWN_STATES: dict[str, Any] = {**dict(SessionState.choices), CANCELLING: _("Cancelling")}
-FINISHED_STATES = (SessionState.COMPLETED, SessionState.CANCELLED, SessionState.FAILED)
 
 
 class ChatSessionQuerySet(models.QuerySet["ChatSession"]):
@@ -111,7 +96,7 @@ class ChatSession(models.Model):
         max_length=64, blank=True, help_text="SHA-256 of the request as asked: the same id may come again only with it."
     )
     request_id = models.CharField(max_length=100, blank=True, help_text="X-Request-ID of the call that opened it.")
-    # The next two have their defaults in the database: processes of an older version insert without them.
+    # The next two have defaults in the database, because processes of an older version insert rows without them.
     caller = models.CharField(
         max_length=64, blank=True, default="", db_default="", help_text="Who asked: key:, address: or user:."
     )
@@ -161,7 +146,7 @@ class ChatSession(models.Model):
             models.Index(fields=("enqueued_at",), name="session_unfinished", condition=Q(state__in=UNFINISHED_STATES)),
             models.Index(fields=("finished_at",), name="session_finished_at"),
             models.Index(fields=("-created_at",), name="session_created_at"),
-            # What `turns` reads of all that wait, so that it need not read the rows, whose requests may be large.
+            # The columns that `turns` reads of all waiting sessions: it need not read the rows, which may be large.
             models.Index(
                 fields=("state", "caller", "origin", "created_at", "workers_lost", "id"),
                 name="session_turn",
@@ -182,7 +167,7 @@ class ChatSession(models.Model):
 
     @property
     def shown_state(self) -> str:
-        """What people see: its state, or ``CANCELLING`` while it still runs after somebody has cancelled it."""
+        """The state that people see: ``CANCELLING`` while it still runs after a cancel request."""
         is_cancelling = self.state == SessionState.RUNNING and self.cancel_requested_at is not None
         return CANCELLING if is_cancelling else self.state
 
@@ -196,7 +181,7 @@ class ChatSession(models.Model):
 
     @property
     def time_to_first_token(self) -> datetime.timedelta | None:
-        """From the request to the commit of the first token, the wait in the queue included."""
+        """From the request to the commit of the first token, including the wait in the queue."""
         return self.first_token_at - self.created_at if self.first_token_at else None
 
     @property
@@ -230,7 +215,7 @@ class ChunkQuerySet(models.QuerySet["Chunk"]):
 class Chunk(models.Model):
     """One piece of a session's stream. The event id on the wire is ``session_id:index``."""
 
-    # The unique constraint below is the index that every read uses; another would only cost the writer.
+    # The unique constraint below is the index that every read uses. Another index would only slow down the writer.
     session = models.ForeignKey(ChatSession, on_delete=models.CASCADE, related_name="chunks", db_index=False)
     index = models.PositiveIntegerField()
     # Read as Any: what a row holds is for its reader to check.
@@ -273,7 +258,7 @@ class SessionMedia(models.Model):
 
 
 class Presence(models.Model):
-    """When some web process last served a listener of the session. A process that dies stops writing it."""
+    """When a web process last served a listener of the session. A process that dies stops writing it."""
 
     session = models.OneToOneField(ChatSession, on_delete=models.CASCADE, primary_key=True, related_name="presence")
     seen_at = models.DateTimeField()

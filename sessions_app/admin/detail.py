@@ -12,8 +12,9 @@ from django.utils.translation import gettext as _
 from sessions_app import privacy, transcript
 from sessions_app.admin import facts, pace, timeline
 from sessions_app.answer import Answer
-from sessions_app.models import SHOWN_STATES, ChatSession
+from sessions_app.models import ChatSession
 from sessions_app.routing import LIVE_VIEW_PATH
+from sessions_app.states import SHOWN_STATES
 
 
 def live_part(session: ChatSession) -> dict[str, Any]:

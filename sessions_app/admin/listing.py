@@ -22,7 +22,8 @@ from django.utils.translation import gettext_lazy
 
 from sessions_app import privacy, token_rates, turns, waiting
 from sessions_app.admin.formatting import NONE, count
-from sessions_app.models import CANCELLING, SHOWN_STATES, ChatSession
+from sessions_app.models import ChatSession
+from sessions_app.states import CANCELLING, SHOWN_STATES
 
 #: of the newest sessions; the filters offer the values that these have
 RECENT_SESSIONS = 5000

@@ -23,7 +23,8 @@ from sessions_app.admin import detail, facts, formatting, listing, media
 from sessions_app.admin.actions import SessionActions
 from sessions_app.admin.listing import beside_of
 from sessions_app.caller_filter import CallerFilter
-from sessions_app.models import SHOWN_STATES, ChatSession
+from sessions_app.models import ChatSession
+from sessions_app.states import SHOWN_STATES
 
 SHORT_ID_CHARS = 11
 

@@ -22,7 +22,8 @@ from django.utils import timezone
 from sessions_app import metrics, wakeups
 from sessions_app.deltas import Delta, SaidDelta
 from sessions_app.errors import ApiError
-from sessions_app.models import ChatSession, ChatSessionQuerySet, Chunk, SessionState
+from sessions_app.models import ChatSession, ChatSessionQuerySet, Chunk
+from sessions_app.states import SessionState
 from sessions_app.storable import MAX_COUNT, storable_delta, storable_error, storable_token_ids
 from sessions_app.store import sql
 from sessions_app.wakeups import StreamChunk, Wakeup
