@@ -1,9 +1,9 @@
 """The live view of a session in the admin: its chunks over a WebSocket, as they are committed.
 
-Messages, all from the server: ``{"state": …}`` at the start and when it moves, ``{"chunks": [{"index",
-"delta"}, …]}`` in order and without gaps, each with what a page shows of its delta, and ``{"state": …, "final": true}``
-before a normal close. Close codes:
-4400 malformed cursor, 4403 not allowed (any more), 4404 unknown session, 4410 expired, 1011 something broke.
+All messages come from the server: ``{"state": …}`` at the start and at each change, ``{"chunks": [{"index",
+"delta"}, …]}`` in order and without gaps, each with the part of its delta that a page shows, and
+``{"state": …, "final": true}`` before a normal close. Close codes: 4400 malformed cursor, 4403 not allowed, or not any
+more, 4404 unknown session, 4410 expired, 1011 an error of the server.
 """
 
 from __future__ import annotations
@@ -37,27 +37,27 @@ NOT_FOUND = 4404
 EXPIRED = 4410
 BROKEN = 1011
 
-#: without chunks for so long, the state is read again: a claim or a release makes no chunk
+#: after this long without chunks the state is read again, because a claim or a release makes no chunk
 STATE_SECONDS = 2.0
-#: a replay comes in batches of a thousand, and Daphne sends no message above a mebibyte. A character takes up to twelve
-#: bytes in JSON, the rest of a chunk less than a hundred.
+#: Daphne sends no message above a mebibyte, and a replay comes in batches of a thousand chunks. A character takes up to
+#: twelve bytes in JSON, the rest of a chunk less than a hundred.
 MESSAGE_CHUNKS = 100
 MESSAGE_CHARS = 65_536
 
 
 class NothingHere(AsyncWebsocketConsumer):
-    """Any other address: refused before it is opened."""
+    """Refuses a WebSocket to any other address before it is opened."""
 
-    channel_layer_alias = ""  # none is needed, so none is opened
+    channel_layer_alias = ""  # opens no channel layer, which is not needed
 
     async def connect(self) -> None:
         await self.close(code=NOT_FOUND)
 
 
 class SessionLiveView(AsyncJsonWebsocketConsumer):
-    """One open detail page. Its socket only speaks; what the page sends is not read."""
+    """The socket of one open detail page. It only sends; messages of the page are ignored."""
 
-    # The hub brings the chunks: no channel of a layer is opened, so the view works while Redis is away.
+    # The hub delivers the chunks. Without a channel layer the view works while Redis is down.
     channel_layer_alias = ""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -72,7 +72,7 @@ class SessionLiveView(AsyncJsonWebsocketConsumer):
         if log_in is None or not await in_db(those_who_may_watch, [log_in]):
             await self.close(code=FORBIDDEN)
             return
-        # Accepted first: a browser learns the code of a close, and nothing of a refused handshake.
+        # Accept first: a browser learns the code of a close, but not why a handshake was refused.
         await self.accept()
         after = read_cursor(self.scope.get("query_string", b""))
         if after is None:
@@ -82,7 +82,7 @@ class SessionLiveView(AsyncJsonWebsocketConsumer):
         self._follower = asyncio.create_task(self._follow(session_id, after, log_in), name=name)
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None, **kwargs: Any) -> None:
-        """A watcher has nothing to say."""
+        """Ignore it."""
 
     async def disconnect(self, code: int) -> None:
         if self._follower is not None:
@@ -90,7 +90,7 @@ class SessionLiveView(AsyncJsonWebsocketConsumer):
             await asyncio.wait([self._follower])
 
     async def _follow(self, session_id: str, after: int, log_in: LogIn) -> None:
-        # Without a time of its own: it comes to its end when the watcher may not watch any more.
+        # It has no time limit of its own. It is made to expire when the watcher loses the permission.
         until = asyncio.timeout(None)
         try:
             async with until:
@@ -101,7 +101,7 @@ class SessionLiveView(AsyncJsonWebsocketConsumer):
         except SessionExpired:
             code = EXPIRED
         except Disconnected:
-            # The page was left or loaded anew while a chunk was on its way; ``disconnect`` is about to come.
+            # The page was left or reloaded while a chunk was being sent. ``disconnect`` follows.
             return
         except Exception:
             log.exception("the live view of session %s broke", short_id(session_id), extra={"session": session_id})
@@ -109,7 +109,7 @@ class SessionLiveView(AsyncJsonWebsocketConsumer):
         await self.close(code=code)
 
     async def _show(self, session_id: str, after: int) -> int:
-        """Send everything to the end; the code to close with."""
+        """Send everything to the end. Returns the code to close with."""
         session = await in_db(read_session, session_id)
         if session is None:
             return NOT_FOUND
@@ -146,7 +146,7 @@ class SessionLiveView(AsyncJsonWebsocketConsumer):
 
 
 def messages_of(batch: Iterable[StreamChunk]) -> Iterator[list[dict[str, Any]]]:
-    """The chunks as a page shows them, in messages that Daphne sends."""
+    """The chunks as a page shows them, in messages small enough for Daphne."""
     message: list[dict[str, Any]] = []
     characters = 0
     for chunk in batch:
@@ -161,7 +161,7 @@ def messages_of(batch: Iterable[StreamChunk]) -> Iterator[list[dict[str, Any]]]:
 
 
 def read_cursor(query_string: bytes) -> int | None:
-    """``after`` of the query, -1 when it is not there, None when it is no index."""
+    """``after`` of the query; -1 when it is missing, None when it is not an index."""
     value = parse_qs(query_string.decode("latin-1")).get("after", ["-1"])[-1]
     try:
         after = int(value)
@@ -171,7 +171,7 @@ def read_cursor(query_string: bytes) -> int | None:
 
 
 def _permission_of(session_id: str) -> str:
-    """What it takes to read this session besides the right to view sessions."""
+    """The permission that reading this session needs besides the one to view sessions."""
     origin = ChatSession.objects.filter(pk=session_id).values_list("origin", flat=True).first()
     return permission_for(origin or "")
 

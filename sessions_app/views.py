@@ -18,7 +18,7 @@ from sessions_app.wakeups import StreamChunk
 
 log = logging.getLogger(__name__)
 
-#: turns a chunk into the data of its event, or None when this rendering does not show it
+#: turns a chunk into the data of its event; None when this rendering does not show it
 Render = Callable[[StreamChunk], str | None]
 
 
@@ -73,8 +73,8 @@ async def _events(
                     continue
                 events, bad = _encoded(batch, session, render)
                 if bad is not None:
-                    # Whoever comes back behind the last chunk that this request knew of is not sent the same again,
-                    # and a browser is told by a 204 to stop.
+                    # A client that resumes after this id, which is the last chunk known here, does not get the bad
+                    # chunk again, and a browser gets a 204, on which it stops.
                     index = max(bad.index, session.next_index - 1)
                     yield events + sse.encode_event(unreadable, session_id=session.pk, index=index)
                     return

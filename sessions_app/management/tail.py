@@ -1,4 +1,4 @@
-"""Following a session from a terminal, by the database alone: it goes on whatever happens to whoever watches."""
+"""Follow a session from a terminal, by polling the database. It does not count as a listener."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from sessions_app.models import ChatSession, Chunk
 from sessions_app.store.listening import PAGE_CHUNKS
 from sessions_app.transcript import ShownDelta, shown
 
-#: between two looks at a session that says nothing
+#: between two reads while there are no new chunks
 POLL_SECONDS = 0.2
-#: while the database does not answer
+#: between two tries while the database does not answer
 RETRY_SECONDS = 1.0
 
 
@@ -26,7 +26,7 @@ class Expired(Exception):
 def follow(session_id: str) -> Iterator[tuple[int, ShownDelta]]:
     """Index and delta of every chunk, from the first to the terminal one, as they are committed.
 
-    Raises ``Expired``. While the database is away it waits. It does not count as a listener.
+    Raises ``Expired``. Waits while the database is away.
     """
     index = -1
     while True:
