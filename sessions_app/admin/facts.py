@@ -72,8 +72,8 @@ def facts_of(session: ChatSession) -> list[FactGroup]:
 
 
 def _waits_for(beside: Beside) -> str:
-    place = _("place %(place)s in the queue") % {"place": count(beside.place)} if beside.place else ""
-    return " · ".join(text for text in (beside.waits_for, place) if text) or NONE
+    place = _("Place %(place)s in the queue.") % {"place": count(beside.place)} if beside.place else ""
+    return " ".join(text for text in (beside.waits_for, place) if text) or NONE
 
 
 def _speed(session: ChatSession, beside: Beside) -> Fact:

@@ -75,17 +75,17 @@ def _explain(session: ChatSession, beside: Beside, user: Any) -> Iterator[str]:
         case ChatSession.State.QUEUED:
             yield beside.waits_for
             if beside.place:
-                yield _("place %(place)s in the queue") % {"place": count(beside.place)}
+                yield _("Place %(place)s in the queue.") % {"place": count(beside.place)}
         case ChatSession.State.RUNNING:
             if session.lease_expires_at is not None and session.lease_expires_at < timezone.now():
-                yield _("its worker is silent")
+                yield _("Its worker is silent.")
         case ChatSession.State.FAILED:
             yield beside.error_code
             # The words may be about what was asked.
             if privacy.may_read(user, session):
                 yield beside.error_message
     if session.attempt > 1:
-        yield _("attempt %(number)d") % {"number": session.attempt}
+        yield _("Attempt %(number)d") % {"number": session.attempt}
 
 
 def tokens_of(session: ChatSession, beside: Beside) -> str:

@@ -23,8 +23,8 @@ PAUSE_SECONDS, PAUSE_MEANS = 2.0, 10
 MOST_PAUSES = 20
 
 #: of the chart, in its own units
-WIDTH, HEIGHT = 640, 150
-LEFT, RIGHT, TOP, BOTTOM = 56, 8, 8, 22
+WIDTH, HEIGHT = 640, 170
+LEFT, RIGHT, TOP, BOTTOM = 76, 8, 12, 28
 #: what is quicker is drawn as this
 LEAST_SECONDS = 0.0001
 
@@ -187,8 +187,13 @@ def chart_of(pace: Pace) -> Chart | None:
         )
         for number, span in enumerate(pace.spans)
     ]
-    lines = [Line(y_of(10.0**power), _seconds(10.0**power)) for power in range(low, high + 1)]
+    lines = [Line(y_of(10.0**power), _power(power)) for power in range(low, high + 1)]
     return Chart(columns, lines)
+
+
+def _power(power: int) -> str:
+    """Seconds to a power of ten: ``0.1 ms``, ``10 ms``, ``1 s``."""
+    return f"{10.0**power:g} s" if power >= 0 else f"{10.0 ** (power + 3):g} ms"
 
 
 def _seconds(seconds: float) -> str:

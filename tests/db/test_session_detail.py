@@ -95,7 +95,7 @@ def test_the_facts_grow_with_the_session(viewer: Client) -> None:
 
 
 def test_the_facts_of_a_queued_session_say_what_it_waits_for(viewer: Client) -> None:
-    assert fact(facts_of(viewer, open_session()), "Waits for") == "No worker is running. · place 1 in the queue"
+    assert fact(facts_of(viewer, open_session()), "Waits for") == "No worker is running. Place 1 in the queue."
 
 
 def test_the_facts_say_that_a_session_is_being_cancelled(viewer: Client) -> None:

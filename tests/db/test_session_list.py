@@ -98,8 +98,8 @@ def test_queued_sessions_say_their_places_and_what_all_wait_for(viewer: Client) 
         ChatSession(id=f"s{n}", model="tiny", request={}, caller=f"key:{n}", created_at=timezone.now()) for n in (1, 2)
     )
     assert cells(page_of(viewer), "state_and_why") == [
-        "Queued No worker is running. place 2 in the queue",
-        "Queued No worker is running. place 1 in the queue",
+        "Queued No worker is running. Place 2 in the queue.",
+        "Queued No worker is running. Place 1 in the queue.",
     ]
     ModelWorker.objects.create(name="w", model="tiny", state=ModelWorker.State.LOADING)
     assert "The model is being loaded." in cells(page_of(viewer), "state_and_why")[0]
@@ -108,7 +108,7 @@ def test_queued_sessions_say_their_places_and_what_all_wait_for(viewer: Client) 
     ModelWorker.objects.update(state=ModelWorker.State.FAILED, drain=False)
     assert "The model could not be loaded." in cells(page_of(viewer), "state_and_why")[0]
     ModelWorker.objects.update(state=ModelWorker.State.READY)
-    assert cells(page_of(viewer), "state_and_why")[0] == "Queued place 2 in the queue"
+    assert cells(page_of(viewer), "state_and_why")[0] == "Queued Place 2 in the queue."
 
 
 def test_a_running_session_that_is_cancelled_is_cancelling_until_its_worker_stops(viewer: Client) -> None:
@@ -126,9 +126,9 @@ def test_a_running_session_that_is_cancelled_is_cancelling_until_its_worker_stop
 def test_a_session_whose_worker_is_silent_says_so(viewer: Client) -> None:
     session = claimed(open_session())
     lapse(session)
-    assert cells(page_of(viewer), "state_and_why") == ["Running its worker is silent"]
+    assert cells(page_of(viewer), "state_and_why") == ["Running Its worker is silent."]
     claimed(session)
-    assert cells(page_of(viewer), "state_and_why") == ["Running attempt 2"]
+    assert cells(page_of(viewer), "state_and_why") == ["Running Attempt 2"]
 
 
 def test_a_failed_session_says_why(viewer: Client) -> None:
