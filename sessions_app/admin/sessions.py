@@ -100,7 +100,7 @@ class ChatSessionAdmin(SessionActions):
     def tokens(self, session: ChatSession) -> str:
         """Prompt → completion."""
         said = listing.tokens_of(session, beside_of(session))
-        return said if session.prompt_tokens is None else f"{formatting.count(session.prompt_tokens)} → {said}"
+        return f"{formatting.count(session.prompt_tokens)} → {said}" if session.prompt_tokens else said
 
     @admin.display(description=_("Tok/s"), ordering=listing.BY_SPEED)
     def speed(self, session: ChatSession) -> str:

@@ -202,6 +202,9 @@ def _close(items: Iterable[Append], among: ChatSessionQuerySet, now: datetime.da
         if item.closing is None:
             continue
         changes = {**item.closing.columns(), **columns, "next_index": F("next_index") + len(item.deltas)}
+        if item.closing.error is not None and not item.closing.completion_tokens:
+            # Whoever fails it has not counted. What was committed stays counted as it was.
+            changes["completion_tokens"] = Coalesce("completion_tokens", 0) + item.tokens
         if item.tokens:
             changes["first_token_at"] = Coalesce("first_token_at", now)
         if among.filter(pk=item.session_id, attempt=item.attempt, next_index=item.index).update(**changes):

@@ -61,6 +61,13 @@ def test_at_the_end_the_count_is_what_the_engine_said() -> None:
     assert tokens_so_far(session) == 3
 
 
+def test_a_session_that_fails_keeps_the_count_of_what_it_has_said() -> None:
+    session = claimed(open_session())
+    say(session, text("a"), text("b"))
+    say(session, text("c"), closing=Closing(error={"message": "It broke."}))
+    assert tokens_so_far(session) == 3
+
+
 def test_the_rate_is_the_mean_since_the_oldest_token_of_the_last_seconds() -> None:
     session = running(tokens=40, seconds_ago=4)
     assert tokens_per_second([session.pk])[session.pk] == pytest.approx(10)
