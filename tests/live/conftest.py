@@ -5,13 +5,15 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import openai
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from tests import services
+from tests.live.pages import OpenPage
 from tests.live.stack import API_TIMEOUT_SECONDS, EmbeddedStack, ScaledStack, Stack
 
 SCALED = pytest.param("scaled", marks=[pytest.mark.redis, pytest.mark.postgresql])
@@ -93,3 +95,18 @@ def browser() -> Iterator[Browser]:
         )
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[OpenPage]:
+    """Open a page of a stack in a window of its own, with options of a browser context; closed after the test."""
+    opened: list[BrowserContext] = []
+
+    def new_page(stack: Stack, **options: Any) -> Page:
+        options = {"viewport": {"width": 1280, "height": 800}, "locale": "en-US", **options}
+        opened.append(browser.new_context(base_url=stack.base_url, **options))
+        return opened[-1].new_page()
+
+    yield new_page
+    for context in opened:
+        context.close()

@@ -25,8 +25,7 @@ from ocr.reading.doubted import Doubted  # noqa: E402
 from ocr.reading.problems import Problem  # noqa: E402
 from ocr.specimens import make_specimen  # noqa: E402
 from tests.ktp_card import CARD  # noqa: E402
-
-PASSWORD = "correct-horse-battery"
+from tests.live.pages import PASSWORD  # noqa: E402
 
 
 def make_person(name: str, *groups: str) -> None:

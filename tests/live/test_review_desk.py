@@ -9,26 +9,17 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import BrowserContext, Page, expect
 
-from tests import services
 from tests.live.barriers import barriers
+from tests.live.pages import OpenPage, complaints_of, log_in
 from tests.live.stack import EmbeddedStack
 
 pytestmark = pytest.mark.browser
 
-PASSWORD = "correct-horse-battery"
 DESK = "/admin/ocr/review/"
 DESKTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=services.chromium(), args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 class Server:
@@ -75,22 +66,13 @@ def desk(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 class Reviewer:
     """Somebody at the desk, who counts the keys pressed besides typing."""
 
-    def __init__(self, browser: Browser, server: Server, name: str, **options: Any) -> None:
-        options = {"viewport": DESKTOP, "locale": "en-US", **options}
-        self.context: BrowserContext = browser.new_context(base_url=server.stack.base_url, **options)
-        self.page: Page = self.context.new_page()
-        self.complaints: list[str] = []
-        self.page.on("console", self._hear)
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+    def __init__(self, open_page: OpenPage, server: Server, name: str, **options: Any) -> None:
+        self.page: Page = open_page(server.stack, **options)
+        self.context: BrowserContext = self.page.context
+        self.complaints = complaints_of(self.page)
         self.page.goto(f"/admin/login/?next={DESK}")
-        self.page.fill("input[name=username]", name)
-        self.page.fill("input[name=password]", PASSWORD)
-        self.page.click("input[type=submit]")
+        log_in(self.page, name)
         self.presses = 0
-
-    def _hear(self, message: ConsoleMessage) -> None:
-        if message.type == "error":
-            self.complaints.append(message.text)
 
     def press(self, *keys: str) -> None:
         for key in keys:
@@ -129,17 +111,13 @@ class Reviewer:
 
 
 @pytest.fixture
-def rina(browser: Browser, desk: Server) -> Iterator[Reviewer]:
-    reviewer = Reviewer(browser, desk, "rina")
-    yield reviewer
-    reviewer.context.close()
+def rina(open_page: OpenPage, desk: Server) -> Reviewer:
+    return Reviewer(open_page, desk, "rina")
 
 
 @pytest.fixture
-def budi(browser: Browser, desk: Server) -> Iterator[Reviewer]:
-    reviewer = Reviewer(browser, desk, "budi")
-    yield reviewer
-    reviewer.context.close()
+def budi(open_page: OpenPage, desk: Server) -> Reviewer:
+    return Reviewer(open_page, desk, "budi")
 
 
 # --- By keyboard ---
@@ -198,9 +176,9 @@ def test_enter_decides_nothing_wherever_it_is_pressed(desk: Server, rina: Review
     assert desk.kinds(card) == ["read", "opened"]
 
 
-def test_enter_decides_nothing_without_javascript_and_on_a_failed_reading(desk: Server, browser: Browser) -> None:
+def test_enter_decides_nothing_without_javascript_and_on_a_failed_reading(desk: Server, open_page: OpenPage) -> None:
     read, failed = desk.fill({}, {"fails": True})
-    reviewer = Reviewer(browser, desk, "rina", java_script_enabled=False)
+    reviewer = Reviewer(open_page, desk, "rina", java_script_enabled=False)
     for card in (read, failed):
         for address in (f"{DESK}{card}/", f"/admin/ocr/ktpextraction/{card}/change/"):
             reviewer.page.goto(address)
@@ -209,7 +187,6 @@ def test_enter_decides_nothing_without_javascript_and_on_a_failed_reading(desk: 
                 control.press("Enter")
             assert urlsplit(reviewer.page.url).path == address
         assert desk.row(card)["review"] == "needs_review"
-    reviewer.context.close()
 
 
 def test_enter_and_tab_go_to_the_flagged_fields_first(desk: Server, rina: Reviewer) -> None:
@@ -437,13 +414,13 @@ def test_a_doubt_names_its_digit_and_underlines_it(desk: Server, rina: Reviewer)
     ids=["desktop-light-en", "desktop-dark-id", "phone-dark-en", "phone-light-id"],
 )
 def test_no_page_of_the_desk_has_a_barrier(
-    desk: Server, browser: Browser, viewport: Any, scheme: Any, language: str
+    desk: Server, open_page: OpenPage, viewport: Any, scheme: Any, language: str
 ) -> None:
     flagged, stale, decided, failed = desk.fill(
         {"doubted": 2, "read": {"agama": "ISLAMM"}}, {"doubted": 1}, {"decided": "rina"}, {"fails": True}
     )
     options = {"viewport": viewport, "color_scheme": scheme, "locale": {"en": "en-US", "id": "id-ID"}[language]}
-    rina = Reviewer(browser, desk, "rina", **options)
+    rina = Reviewer(open_page, desk, "rina", **options)
     page = rina.page
 
     def check(what: str) -> None:
@@ -469,4 +446,3 @@ def test_no_page_of_the_desk_has_a_barrier(
     check("accuracy")
     page.goto(f"/admin/ocr/ktpextraction/{flagged}/change/")
     check("plain form")
-    rina.context.close()

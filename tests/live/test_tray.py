@@ -11,17 +11,16 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from ocr.specimens.folder import write_specimens
-from tests import services
 from tests.live.barriers import barriers
+from tests.live.pages import PASSWORD, OpenPage, complaints_of, log_in
 from tests.live.stack import ROOT, EmbeddedStack
 from tests.media_samples import heic_bytes, image_bytes, pdf_bytes
 
 pytestmark = pytest.mark.browser
 
-PASSWORD = "correct-horse-battery"
 READ_MILLISECONDS = 60_000
 PHONES = [320, 390]
 #: what a drop of files is for a page
@@ -77,47 +76,14 @@ def labels(cards: list[Path]) -> dict[str, dict[str, Any]]:
     return {entry["file"]: entry for entry in map(json.loads, lines)}
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=services.chromium(), args=["--no-sandbox", "--disable-background-networking"]
-        )
-        yield browser
-        browser.close()
-
-
-def new_context(browser: Browser, server: EmbeddedStack, *, width: int = 1280, **options: Any) -> BrowserContext:
-    options.setdefault("locale", "en-US")
-    return browser.new_context(base_url=server.base_url, viewport={"width": width, "height": 800}, **options)
-
-
-def log_in(page: Page) -> None:
-    page.fill("input[name=username]", "clerk")
-    page.fill("input[name=password]", PASSWORD)
-    page.click("main button[type=submit]")
-
-
 @pytest.fixture
-def page(browser: Browser, server: EmbeddedStack) -> Iterator[Page]:
+def page(open_page: OpenPage, server: EmbeddedStack) -> Iterator[Page]:
     """The tray, where whatever breaks the policy of the pages, and every other error of a script, fails the test."""
-    context = new_context(browser, server)
-    page = context.new_page()
-    complaints: list[str] = []
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on(
-        "console",
-        # A request that is refused is logged too, and some here are to be.
-        lambda said: (
-            complaints.append(said.text)
-            if said.type == "error" and "Failed to load resource" not in said.text
-            else None
-        ),
-    )
+    page = open_page(server)
+    complaints = complaints_of(page, of_refusals=False)
     page.goto("/ocr/")
-    log_in(page)
+    log_in(page, "clerk")
     yield page
-    context.close()
     assert complaints == []
 
 
@@ -312,7 +278,7 @@ def test_files_wait_for_the_log_in_to_come_back(page: Page, server: EmbeddedStac
     expect(page.locator("#log-in-again")).to_be_visible()
     with page.context.expect_page() as opened:
         page.get_by_role("link", name="Log in in a new tab").click()
-    log_in(opened.value)
+    log_in(opened.value, "clerk")
     expect(opened.value.locator("h1")).to_have_text("Read cards")
     page.bring_to_front()
     page.evaluate("window.dispatchEvent(new Event('focus'))")
@@ -329,7 +295,7 @@ def test_what_was_typed_waits_for_the_log_in_to_come_back(page: Page, server: Em
     expect(page.locator("#id_nama")).to_have_value("SITI AMINAH")
     with page.context.expect_page() as opened:
         page.get_by_role("link", name="Log in in a new tab").click()
-    log_in(opened.value)
+    log_in(opened.value, "clerk")
     expect(opened.value.locator("h1")).to_have_text("Read cards")
     page.bring_to_front()
     page.get_by_role("button", name="Save", exact=True).click()
@@ -342,12 +308,11 @@ def test_what_was_typed_waits_for_the_log_in_to_come_back(page: Page, server: Em
 
 @pytest.mark.parametrize("width", PHONES)
 def test_on_a_phone_nothing_is_cut_off_and_the_card_stays_in_view(
-    browser: Browser, server: EmbeddedStack, cards: list[Path], width: int
+    open_page: OpenPage, server: EmbeddedStack, cards: list[Path], width: int
 ) -> None:
-    context = new_context(browser, server, width=width, has_touch=True, is_mobile=True)
-    page = context.new_page()
+    page = open_page(server, viewport={"width": width, "height": 800}, has_touch=True, is_mobile=True)
     page.goto("/ocr/")
-    log_in(page)
+    log_in(page, "clerk")
     expect(page.get_by_role("button", name="Take a photograph")).to_be_visible()
     give(page, cards[12])
     wait_until_read(page, 1)
@@ -360,7 +325,6 @@ def test_on_a_phone_nothing_is_cut_off_and_the_card_stays_in_view(
         assert card is not None and field is not None
         assert card["y"] >= 0 and card["y"] + card["height"] <= field["y"], column
         assert field["y"] + field["height"] <= 800, column
-    context.close()
 
 
 @pytest.mark.parametrize(
@@ -368,12 +332,11 @@ def test_on_a_phone_nothing_is_cut_off_and_the_card_stays_in_view(
     [("id-ID", "Baca KTP", "1 dari 1 terbaca", "Periksa"), ("en-GB", "Read cards", "1 of 1 read", "Check")],
 )
 def test_the_tray_speaks_one_language(
-    browser: Browser, server: EmbeddedStack, cards: list[Path], locale: str, heading: str, read: str, check: str
+    open_page: OpenPage, server: EmbeddedStack, cards: list[Path], locale: str, heading: str, read: str, check: str
 ) -> None:
-    context = new_context(browser, server, locale=locale)
-    page = context.new_page()
+    page = open_page(server, locale=locale)
     page.goto("/ocr/")
-    log_in(page)
+    log_in(page, "clerk")
     expect(page.locator("h1")).to_have_text(heading)
     give(page, cards[13])
     expect(page.locator("#tray-summary")).to_have_text(read, timeout=READ_MILLISECONDS)
@@ -381,16 +344,14 @@ def test_the_tray_speaks_one_language(
     others = {"id-ID": ("Send for review", "Save"), "en-GB": ("Kirim untuk ditinjau", "Simpan")}[locale]
     for text in others:
         expect(page.get_by_role("button", name=text, exact=True)).to_have_count(0)
-    context.close()
 
 
 def test_without_javascript_a_card_is_sent_turned_corrected_and_sent_for_review(
-    browser: Browser, server: EmbeddedStack, cards: list[Path]
+    open_page: OpenPage, server: EmbeddedStack, cards: list[Path]
 ) -> None:
-    context = new_context(browser, server, java_script_enabled=False)
-    page = context.new_page()
+    page = open_page(server, java_script_enabled=False)
     page.goto("/ocr/")
-    log_in(page)
+    log_in(page, "clerk")
     page.set_input_files("input[type=file]", cards[14])
     page.get_by_role("button", name="Read", exact=True).click()
     look_until(page, "#values, [data-outcome]")
@@ -408,7 +369,6 @@ def test_without_javascript_a_card_is_sent_turned_corrected_and_sent_for_review(
             tick.check()
         page.get_by_role("button", name="Send for review").click()
     expect(page.locator(".messages")).to_contain_text("The card was sent for review.")
-    context.close()
 
 
 def look_until(page: Page, selector: str) -> None:
@@ -422,12 +382,11 @@ def look_until(page: Page, selector: str) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_there_are_no_barriers_on_any_page_in_any_state(
-    browser: Browser, server: EmbeddedStack, cards: list[Path], scheme: Any
+    open_page: OpenPage, server: EmbeddedStack, cards: list[Path], scheme: Any
 ) -> None:
-    context = new_context(browser, server, color_scheme=scheme)
-    page = context.new_page()
+    page = open_page(server, color_scheme=scheme)
     page.goto("/ocr/")
-    log_in(page)
+    log_in(page, "clerk")
     assert barriers(page) == []
     give(page, cards[15], ("photo.jpg", image_bytes((300, 400), color="green", format="JPEG")), ("a.txt", b"x"))
     expect(page.locator("#tray .reading").first).to_be_visible()
@@ -456,4 +415,3 @@ def test_there_are_no_barriers_on_any_page_in_any_state(
         server.query(f"UPDATE ocr_ktpextraction SET {state} WHERE id = ?", reading)  # noqa: S608  (constants)
         page.goto(addresses[0])
         assert barriers(page) == [], state
-    context.close()
