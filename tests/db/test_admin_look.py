@@ -86,3 +86,9 @@ def test_the_zone_of_the_times_is_named_once(operator: Client, settings: Any) ->
     settings.TIME_ZONE = "Asia/Jakarta"
     assert page(operator, SESSIONS).count("Asia/Jakarta") == 1
     assert "Times are in Asia/Jakarta (WIB)." in page(operator, SESSIONS)
+
+
+def test_when_a_user_was_made_and_logged_in_is_shown_and_not_changed(operator: Client) -> None:
+    html = page(operator, f"/admin/auth/user/{User.objects.get().pk}/change/")
+    assert "field-date_joined" in html
+    assert not re.search(r'<input[^>]*name="(date_joined|last_login)', html)
