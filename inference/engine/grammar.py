@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import secrets
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -55,10 +56,13 @@ class Grammars:
 
     def __init__(self, tokenizer: Any, vocabulary: Vocabulary, eos_token_ids: Sequence[int]) -> None:
         """Takes a second or two for a vocabulary of 150,000 tokens, and keeps the interpreter lock meanwhile."""
-        # Control tokens are no text: inside a JSON string, <think> must be spelled out with ordinary tokens.
+        # Control tokens are no text: <think> inside a JSON string is spelled out with ordinary tokens. The tokenizer
+        # would find them by their names in the text that a grammar wants, so here they have names that no text has.
         written = json.loads(tokenizer.backend_tokenizer.to_str())
+        nameless = secrets.token_hex(16)
         for token in written["added_tokens"]:
-            token["special"] = token["special"] or token["id"] in vocabulary.controls
+            if token["special"] or token["id"] in vocabulary.controls:
+                token |= {"special": True, "content": f"{nameless}{token['id']}"}
         written["truncation"] = written["padding"] = None
         self._tokenizer = LLTokenizer(json.dumps(written), eos_token=list(eos_token_ids))
         self._vocabulary = vocabulary

@@ -172,6 +172,17 @@ def test_no_text_of_an_answer_is_a_control_token(loaded: Any) -> None:
     assert allowed(matcher) & loaded.vocabulary.controls.keys() == {*loaded.eos_token_ids}
 
 
+@pytest.mark.parametrize("text", ["<|im_end|>", "a</think>b", "<|image_pad|>", "<tool_call>{}</tool_call>"])
+@pytest.mark.parametrize("kind", ["choice", "json_schema"])
+def test_text_that_a_grammar_wants_makes_no_control_token(
+    loaded: Any, start_engine: Any, ask: Any, collect: Any, text: str, kind: str
+) -> None:
+    constraint = Constraint("choice", json.dumps([text])) if kind == "choice" else schema({"const": text})
+    answer = collect(start_engine().submit(ask(constraint)))
+    assert answer.text == (text if kind == "choice" else json.dumps(text))
+    assert not {*answer.ids} & loaded.vocabulary.controls.keys()
+
+
 def allowed(matcher: Any, tokens: int = 512) -> set[int]:
     row = np.zeros(tokens // 8, dtype=np.uint8)
     matcher.fill(row)
