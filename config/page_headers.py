@@ -1,6 +1,6 @@
-"""What a browser may do with our pages, and that nobody keeps an answer of the API.
+"""Security headers of pages, and ``Cache-Control: no-store`` for the API.
 
-Pages bring no script and no style in their text, so the policy needs neither nonces nor exceptions. Django 6 has a
+Pages have no inline script or style, so the policy needs neither nonces nor exceptions. Django 6 has a
 middleware for the same setting, ``SECURE_CSP``.
 """
 
@@ -15,7 +15,7 @@ from django.http.response import HttpResponseBase
 from inference.api.paths import is_api_path
 from sessions_app.middleware import Handler, Middleware, Steps
 
-#: Django's own error pages for developers bring their style and script along
+#: statuses of Django's debug pages, which have inline styles and scripts
 DEBUG_PAGES = (404, 500)
 
 
@@ -25,7 +25,7 @@ def policy_line(policy: Mapping[str, Sequence[str]]) -> str:
 
 
 class PageHeadersMiddleware(Middleware):
-    """Adds the headers that a view has not set itself."""
+    """Add the headers that the view has not set."""
 
     def __init__(self, get_response: Handler) -> None:
         super().__init__(get_response)

@@ -1,7 +1,7 @@
-"""What a caller is told when a request is refused or fails: one hierarchy, which ``inference.errors`` continues.
+"""Refusals and failures that a client gets: the root of one hierarchy, which ``inference.errors`` continues.
 
-It begins here because a session that fails keeps its error in the log, and whoever reads the log raises it again. The
-members are those of OpenAI's error object. How an error is sent is decided by whoever renders it.
+The root is in this layer because a failed session stores its error in the log, and a reader of the log raises it again.
+The members are those of OpenAI's error object; the API layer decides how an error is sent.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class ApiError(Exception):
     def from_dict(error: Mapping[str, Any], *, status: int, headers: Mapping[str, str] | None = None) -> ApiError:
         """The error that a failed session has stored: what ``as_dict`` gave, and the status beside it.
 
-        It may be sent again after 429 and 503, which say that nobody could start it. After any other failure it would
-        run, and fail, once more.
+        The request may be sent again after 429 and 503, which mean that it was not started. After any other failure it
+        would run, and fail, once more.
         """
         return ApiError(
             str(error.get("message") or "The generation failed."),

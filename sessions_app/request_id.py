@@ -1,4 +1,4 @@
-"""A request id in every response and on every log line: the caller's ``X-Request-ID``, or one of ours."""
+"""A request id in every response and log line: the client's ``X-Request-ID``, or a generated one."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """A session as a person reads it: what was asked, and the answer put together from the chunks.
 
-The request is read tolerantly. Its shape belongs to whoever runs it; what is not understood here is shown as JSON.
+The request is read tolerantly, because the layer that runs it defines its format. Parts that are not understood are
+shown as JSON.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What the web server refused while it arrived, and what broke before Django had a request: answered here.
+"""Answer requests that the web server refused on arrival, and requests that failed before Django had them.
 
-The server reads heads and bodies and knows no API. It passes on why it refuses a request. The answer is made here, as
-every other: with a request id, a line in the log, the headers of CORS, and on the API's paths the error object.
+The server reads heads and bodies and knows no API, so it only passes on why it refuses a request. The response is made
+here, like every other: with a request id, a line in the log, CORS headers, and the error object on the API's paths.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Application = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 def refused_on_arrival(
     get_response: Callable[[HttpRequest], Awaitable[HttpResponseBase]],
 ) -> Callable[[HttpRequest], Awaitable[HttpResponseBase]]:
-    """Answers what the web server refused. It stands behind the middleware that writes ids and CORS headers."""
+    """Answer the refusals of the web server. Its place is after the middleware that adds ids and CORS headers."""
 
     async def answer(request: HttpRequest) -> HttpResponseBase:
         received: Received | None = getattr(request, "scope", {}).get("extensions", {}).get(EXTENSION)
@@ -42,14 +42,14 @@ def refused_on_arrival(
 
 
 def refusal_response(request: HttpRequest, refusal: Refusal) -> HttpResponseBase:
-    """The error object on a path of the API, elsewhere a page that says the same."""
+    """The error object on the API's paths, and a page with the same message elsewhere."""
     if is_api_path(request.path_info):
         return error_response(ApiError(refusal.message, code=refusal.code, status=refusal.status))
     return render(request, "refused.html", {"message": refusal.message}, status=refusal.status)
 
 
 def with_last_resort(application: Application) -> Application:
-    """``application``, whose errors before an answer become an answer: the server would send a page of its own."""
+    """``application``, with a response of ours for an error before its response starts, not a page of the server's."""
 
     async def run(scope: dict[str, Any], receive: Any, send: Any) -> None:
         has_begun = False

@@ -1,4 +1,4 @@
-"""Which session a chat request means: a new one, the one of its id, or the one its cursor names."""
+"""Find the session that a chat request means, by its cursor or its id, or open a new one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sessions_app.request_id import current_request_id
 from sessions_app.sse import Cursor
 from sessions_app.store import finding
 
-#: before the first event: everything is sent
+#: the index before the first event: the whole stream is sent
 FROM_THE_START = -1
 
 
@@ -53,7 +53,7 @@ def check_cursor(session: ChatSession, cursor: Cursor) -> None:
 
 
 async def open_or_attach(chat: ChatRequest, cursor: Cursor | None, *, caller: str) -> tuple[ChatSession, int]:
-    """The session to answer from, and the index after which to begin. ``caller`` is who asks."""
+    """The session to answer from, and the index after which its stream begins. ``caller`` identifies the client."""
     asked = chat.asked
     check_model_name(asked.model)
     if cursor is not None:
@@ -93,7 +93,7 @@ async def _open(chat: ChatRequest, caller: str) -> ChatSession:
     constraint = None
     if (wanted := asked.asked_format()) is not None and settings.INFERENCE_ENGINE != "openai":
         constraint = await grammars.check(wanted[0], param=wanted[1])
-    # Nothing is fetched for a model that is not there.
+    # Check first: no media are fetched for a model that is not available.
     vision = await check_model_available() if conversation.sources else None
     media = await load_all(conversation.sources, model=vision, caller=caller)
     return await generations.start_generation(

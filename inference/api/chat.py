@@ -41,7 +41,8 @@ REFUSALS = dict.fromkeys((400, 401, 404, 409, 410, 413, 415, 429, 500, 503, 504)
 LastEventIdHeader = Annotated[
     str | None,
     Header(
-        alias="Last-Event-ID", description="The id of the last event you have, `session_id:index`: go on behind it."
+        alias="Last-Event-ID",
+        description="The id of the last event you have, `session_id:index`. The stream resumes after it.",
     ),
 ]
 LastEventIdQuery = Annotated[
@@ -72,8 +73,9 @@ async def create_chat_completion(
 ) -> HttpResponseBase:
     """Answer a chat, whole or as server-sent events (`stream: true`).
 
-    Every event has the id `session_id:index`. Send the last one back as `Last-Event-ID` to go on behind it: from
-    the database what was missed, then live. The same `session_id` with the same request attaches to its session.
+    Every event has the id `session_id:index`. Send the last one back as `Last-Event-ID` to resume after it: the events
+    that you missed come from the database, the next ones live. The same `session_id` with the same request attaches
+    to its session.
     """
     chat = await read_chat_request(request)
     caller = caller_of(request)
@@ -90,7 +92,7 @@ async def create_chat_completion(
     response={204: None, **REFUSALS},
     url_name="events",
     openapi_extra={
-        "responses": {200: {"description": "The events behind the cursor.", "content": EVENT_STREAM}, 204: NOTHING_MORE}
+        "responses": {200: {"description": "The events after the cursor.", "content": EVENT_STREAM}, 204: NOTHING_MORE}
     },
 )
 @router.api_operation(["HEAD"], "/v1/sessions/{session_id}/events", response=None, include_in_schema=False)
@@ -108,7 +110,7 @@ async def read_events(
         check_cursor(session, cursor)
     after = cursor.index if cursor else FROM_THE_START
     if request.method == "HEAD":
-        # Whether there is something to read: nobody listens for it.
+        # Only whether there is something to read. This counts as no listener.
         return HttpResponse(
             status=204 if session.is_at_end(after) else 200,
             content_type=sse.CONTENT_TYPE,
@@ -130,7 +132,7 @@ def _cancel(session_id: str) -> ChatSession:
 
 
 def _check_room_for_stream(caller: str) -> None:
-    """Before a session is opened that nobody could listen to."""
+    """Refuse the request before it opens a session whose stream this process could not serve."""
     try:
         check_room_for_stream(caller)
     except TooManyStreams as exc:
@@ -149,7 +151,7 @@ def _stream(session: ChatSession, after: int, *, include_usage: bool, caller: st
             caller=caller,
         )
     except TooManyStreams as exc:
-        # The session is there: the same request without its id would begin another.
+        # The session is open: the same request without its id would start a second one.
         raise _too_many_streams(exc, {"X-Session-ID": session.pk, "X-Should-Retry": "false"}) from exc
 
 
@@ -182,7 +184,7 @@ async def _whole(session: ChatSession) -> HttpResponse:
     try:
         body = encode_completion(session, answer)
     except Exception as exc:
-        # A function of what is stored alone: it would fail every time.
+        # The body depends only on what is stored, so every further try would fail too.
         about = {"session": session.pk}
         log.exception("session %s: the answer cannot be sent", short_id(session.pk), extra=about)
         raise AnswerUnreadable(session.pk, headers=named) from exc

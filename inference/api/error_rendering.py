@@ -44,7 +44,7 @@ def error_response(error: ApiError) -> JsonResponse:
 
 
 def _dont_retry(status: int) -> dict[str, str]:
-    """OpenAI's SDKs send a request again after these statuses, twice, unless they are told not to."""
+    """OpenAI's SDKs retry after these statuses, twice, unless this header forbids it."""
     return {"X-Should-Retry": "false"} if status in (408, 409, 429) or status >= 500 else {}
 
 
@@ -56,7 +56,7 @@ def bare_status_response(status: int) -> JsonResponse:
 
 
 def as_api_error(exc: Exception) -> ApiError | None:
-    """The refusal that a known exception stands for."""
+    """The ``ApiError`` for a known exception; None for any other."""
     match exc:
         case ApiError():
             return exc
@@ -67,7 +67,7 @@ def as_api_error(exc: Exception) -> ApiError | None:
         # What Django finds wrong with a request: a form without a boundary, a client that has left.
         case SuspiciousOperation() | BadRequest() | MultiPartParserError() | UnreadablePostError():
             return InvalidRequest(f"The request cannot be read: {exc}")
-        # Its other kinds say that a statement was wrong: that is ours, and trying again will not help.
+        # Django's other database errors mean that our statement is wrong: a retry would not help.
         case OperationalError() | InterfaceError():
             log.warning("the database does not answer: %s", exc)
             return Unavailable(

@@ -1,8 +1,8 @@
-"""By what name the server may be called: by those of ``ALLOWED_HOSTS``, and by a probe by any.
+"""Which ``Host`` headers are accepted: those in ``ALLOWED_HOSTS``, and any for probes.
 
 Load balancers probe by address and over plain http, so ``/health``, ``/live`` and ``/ready`` are answered before Django
-looks at either. It stands in front of the middleware that would ask for the host, and raise. Prometheus reads
-``/metrics`` by address too. By a name that is not ours only with a token: a page may have its own name lead here, and
+checks either. This middleware comes before those that call ``get_host``, which raises. Prometheus reads ``/metrics`` by
+address too. Under a foreign name it needs a token: a web page can point its own name at this server (DNS rebinding) and
 read with its visitor's address.
 """
 
@@ -33,7 +33,7 @@ LONGEST_HOST_LOGGED = 100
 
 
 class HostMiddleware(Middleware):
-    """Answers probes, refuses foreign names in one line of log, and lets the rest pass."""
+    """Answer probes, refuse foreign names with one log line, and pass everything else on."""
 
     def around(self, request: HttpRequest) -> Steps:
         if _is_probe(request):

@@ -9,12 +9,12 @@ PROBES = frozenset({"/health", "/live", "/ready"})
 METRICS = "/metrics"
 
 _WORK = re.compile(r"/(v1/|ktp-ocr/?$)")
-# Also with the slash that a base URL ends in (``//v1/models``) and in other letters: whoever asks there wants the API.
+# Also with the slash that a base URL may end in (``//v1/models``) and in upper case: such clients want the API.
 _ANY = re.compile(r"/+((v1|ktp-ocr|health|live|ready|metrics)(/|$)|openapi\.json$)", re.IGNORECASE)
 
 
 def is_api_path(path: str) -> bool:
-    """Whether an error at ``path`` is answered by OpenAI's error object, whoever finds it."""
+    """Whether errors at ``path`` are OpenAI's error object, also those that the API itself does not raise."""
     return _ANY.match(path) is not None
 
 

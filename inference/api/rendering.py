@@ -21,11 +21,11 @@ from sessions_app.models import ChatSession
 from sessions_app.wakeups import StreamChunk
 
 DONE = "[DONE]"
-#: of a session's chunks with log probabilities, those that are kept rendered for its other listeners
+#: rendered chunks with log probabilities that are kept for the other listeners of a session
 KEPT_CHUNKS = 100
 #: line ends to Unicode, so to clients that split a decoded stream into lines; JSON does not escape them by itself
 _LINE_ENDS = str.maketrans({end: f"\\u{ord(end):04x}" for end in "\x85\u2028\u2029"})
-#: stands for a text that is not known yet. Nothing else in an event can be equal to it: it is drawn and never sent
+#: the place of the text in an event that is encoded in advance; random and never sent, so nothing else equals it
 _MARK = secrets.token_hex(16)
 _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
@@ -33,13 +33,13 @@ _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(","
 def encode_completion(session: ChatSession, answer: Answer) -> bytes:
     """``chat.completion``, for a session that did not fail, as UTF-8.
 
-    Raises an exception of some kind when the log holds what no writer of today writes.
+    Raises any exception when the log holds something that this version does not write.
     """
     return _json(render_completion(session, answer)).encode()
 
 
 def render_completion(session: ChatSession, answer: Answer) -> dict[str, Any]:
-    """The same, as an object."""
+    """As ``encode_completion``, as an object."""
     said = [answer.choice(number) for number in range(choices_of(session.request))]
     reasons = [choice.finish_reason or answer.finish_reason for choice in said]
     usage: UsageDelta = {
@@ -66,13 +66,13 @@ def render_completion(session: ChatSession, answer: Answer) -> dict[str, Any]:
 
 
 class ChunkRenderer:
-    """A chunk as the data of its event; None where this stream does not show it.
+    """Renders a chunk as the data of its event; None for a chunk that this stream does not show.
 
-    Listeners of one session that see the same of it share one, by ``renderer_of``.
+    Listeners of a session with the same view share one: see ``renderer_of``.
     """
 
     def __init__(self, session: ChatSession, *, include_usage: bool) -> None:
-        #: chunks with log probabilities, the latest last: each takes longer than all else that its delivery takes
+        #: index → chunk with log probabilities, newest last; encoding one takes longer than the rest of its delivery
         self._kept: OrderedDict[int, str] = OrderedDict()
         self._envelope = _envelope(session, "chat.completion.chunk")
         self._include_usage = include_usage
@@ -134,7 +134,7 @@ _renderers = weakref.WeakValueDictionary()
 
 
 def renderer_of(session: ChatSession, *, include_usage: bool) -> ChunkRenderer:
-    """The renderer that this session's listeners with the same view share, while there are some."""
+    """The renderer of this session and view. It is shared, and kept as long as a listener uses it."""
     view = (session.pk, session.created_at, include_usage)
     if (renderer := _renderers.get(view)) is None:
         renderer = _renderers[view] = ChunkRenderer(session, include_usage=include_usage)

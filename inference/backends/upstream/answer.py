@@ -1,4 +1,4 @@
-"""The chunks of one stream as deltas and, last, as a Finish. What was said before is not said again."""
+"""Turn the chunks of one upstream stream into deltas and a final Finish, without the text that is committed already."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class AnswerReader:
         self._cached_tokens = 0
 
     def read(self, chunk: Mapping[str, Any]) -> list[Delta]:
-        """Raises UpstreamError when the upstream says something else than it said before, or has cancelled."""
+        """Raises UpstreamError when the stream differs from the committed text, or the upstream has cancelled it."""
         self._note_usage(chunk.get("usage"))
         if chunk.get("session_state") == "cancelled":
             raise UpstreamError("The answer was cancelled at the upstream server.", code="upstream_cancelled")
@@ -68,7 +68,7 @@ class AnswerReader:
     def end(self) -> list[Delta]:
         """What was held back, when no chunk follows.
 
-        Raises UpstreamError when the upstream has not said all that it said before.
+        Raises UpstreamError when the stream ends before all of the committed text was repeated.
         """
         found = self._new(self._characters.end(), ())
         if any(self._repeated.values()):

@@ -68,7 +68,7 @@ class Call:
         return self.sampling["top_logprobs"] if self.sampling.get("logprobs") else None
 
     def payload(self, said: Said) -> bytes:
-        """The body, which goes on behind ``said`` when the target takes a prefix. Raises UpstreamError.
+        """The body. It continues ``said`` when the target accepts a prefix. Raises UpstreamError.
 
         For a target that keeps the stream it is always the same: that is how the session is found again.
         """
