@@ -11,15 +11,15 @@ from inference.engine.vocabulary import CALL_TAGS, Vocabulary
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
-    """Text that became certain."""
+class Decoded:
+    """What tokens add to the answer, as far as later tokens cannot change it."""
 
     text: str = ""
     reasoning: str = ""
     calls: tuple[CallPiece, ...] = ()
 
-    def __add__(self, other: Piece) -> Piece:
-        return Piece(self.text + other.text, self.reasoning + other.reasoning, self.calls + other.calls)
+    def __add__(self, other: Decoded) -> Decoded:
+        return Decoded(self.text + other.text, self.reasoning + other.reasoning, self.calls + other.calls)
 
 
 class Detokenizer:
@@ -70,7 +70,7 @@ class Detokenizer:
         """Whether the next token belongs to a thought."""
         return self._in_reasoning
 
-    def feed(self, token_id: int, *, is_text: bool = True) -> Piece:
+    def feed(self, token_id: int, *, is_text: bool = True) -> Decoded:
         """Take the next token and return what is certain now. One that is no text only counts."""
         self.tokens += 1
         if self._in_reasoning or token_id == self._vocabulary.think_start:
@@ -89,27 +89,27 @@ class Detokenizer:
         raw = known[token_id] if is_text and token_id < len(known) else b""
         return self._accept(self._decoder.decode(raw))
 
-    def flush(self) -> Piece:
+    def flush(self) -> Decoded:
         """What was held back, when no token follows. An incomplete character comes out as U+FFFD."""
         if self.stopped:
-            return Piece()
+            return Decoded()
         piece = self._accept(self._decoder.decode(b"", final=True))
         held, self._held = self._held, ""
-        return piece + self._leave_call() + Piece(text=held)
+        return piece + self._leave_call() + Decoded(text=held)
 
-    def _switch(self, *, to_reasoning: bool) -> Piece:
+    def _switch(self, *, to_reasoning: bool) -> Decoded:
         piece = self.flush()
         self._in_reasoning = to_reasoning
         self._at_start = True
         return piece
 
-    def _begin_call(self) -> Piece:
+    def _begin_call(self) -> Decoded:
         piece = self.flush()
         self._call = JsonCallReader(self.calls)
         self._at_start = False
         return piece
 
-    def _end_call(self) -> Piece:
+    def _end_call(self) -> Decoded:
         piece = self._accept(self._decoder.decode(b"", final=True))
         if self._call is not None and self._call.is_begun:
             piece += _piece_of(self._call.finish())
@@ -117,27 +117,27 @@ class Detokenizer:
         self._at_start = True
         return piece + self._leave_call(CALL_TAGS[1])
 
-    def _leave_call(self, behind: str = "") -> Piece:
+    def _leave_call(self, behind: str = "") -> Decoded:
         """What was written in place of a call, and has no name that could be called, is text."""
         call, self._call = self._call, None
-        return Piece() if call is None or call.is_begun else Piece(text=CALL_TAGS[0] + call.raw + behind)
+        return Decoded() if call is None or call.is_begun else Decoded(text=CALL_TAGS[0] + call.raw + behind)
 
-    def _accept(self, characters: str) -> Piece:
+    def _accept(self, characters: str) -> Decoded:
         # No model means U+0000, and PostgreSQL cannot store it.
         characters = characters.replace("\0", "\ufffd")
         if self._at_start:
             characters = characters.lstrip("\r\n")
             self._at_start = not characters
         if not characters:
-            return Piece()
+            return Decoded()
         if self._in_reasoning:
-            return Piece(reasoning=characters)
+            return Decoded(reasoning=characters)
         if self._call is not None:
             was_begun = self._call.is_begun
             piece = _piece_of(self._call.feed(characters))
             self.calls += self._call.is_begun and not was_begun
             return piece
-        return Piece(text=self._until_stop(characters))
+        return Decoded(text=self._until_stop(characters))
 
     def _until_stop(self, characters: str) -> str:
         if not self._stop or self.tokens < self._min_tokens:
@@ -160,5 +160,5 @@ class Detokenizer:
         return 0
 
 
-def _piece_of(call: CallPiece) -> Piece:
-    return Piece(calls=(call,) if call else ())
+def _piece_of(call: CallPiece) -> Decoded:
+    return Decoded(calls=(call,) if call else ())

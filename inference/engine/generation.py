@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection, Sequence
 
-from inference.engine.detokenizer import Detokenizer, Piece
+from inference.engine.detokenizer import Decoded, Detokenizer
 from inference.engine.errors import InvalidConstraint, InvalidSampling
 from inference.engine.grammar import Matcher
 from inference.engine.handle import Handle
@@ -133,7 +133,7 @@ class Generation:
         self.handle.put(delta, reasoning_tokens=self._detokenizer.reasoning_tokens)
         self.finish_if_ended()
 
-    def _take(self, token: int) -> Piece:
+    def _take(self, token: int) -> Decoded:
         is_end = token in self._ends and len(self.generated_ids) >= self.sampling.min_tokens
         self.generated_ids.append(token)
         if self.matcher is not None and not is_end:

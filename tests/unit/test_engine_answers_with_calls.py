@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.engine.detokenizer import Detokenizer, Piece
+from inference.engine.detokenizer import Decoded, Detokenizer
 from inference.engine.errors import InvalidPrompt
 from inference.engine.generation import Generation
 from inference.engine.handle import Handle
@@ -32,15 +32,15 @@ def ids_of(loaded: Any, text: str) -> list[int]:
     return loaded.tokenizer(text).input_ids
 
 
-def read(loaded: Any, text: str, **options: Any) -> tuple[Piece, Detokenizer]:
+def read(loaded: Any, text: str, **options: Any) -> tuple[Decoded, Detokenizer]:
     detokenizer = Detokenizer(loaded.vocabulary, **{"reads_calls": True, **options})
-    whole = Piece()
+    whole = Decoded()
     for token in ids_of(loaded, text):
         whole += detokenizer.feed(token)
     return whole + detokenizer.flush(), detokenizer
 
 
-def calls_of(piece: Piece) -> list[tuple[str, str]]:
+def calls_of(piece: Decoded) -> list[tuple[str, str]]:
     found: dict[int, tuple[str, str]] = {}
     for call in piece.calls:
         name, arguments = found.get(call.call, ("", ""))
@@ -72,7 +72,7 @@ def test_calls_are_taken_out_of_the_text(loaded: Any, text: str, said: str, call
 
 def test_without_tools_the_same_tokens_are_text(loaded: Any) -> None:
     piece, _ = read(loaded, TWO, reads_calls=False)
-    assert piece == Piece(text=TWO)
+    assert piece == Decoded(text=TWO)
 
 
 def test_a_stop_string_in_a_call_ends_nothing(loaded: Any) -> None:

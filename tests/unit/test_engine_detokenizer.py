@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from inference.engine.detokenizer import Detokenizer, Piece
+from inference.engine.detokenizer import Decoded, Detokenizer
 from inference.engine.vocabulary import Vocabulary
 
 EMOJI = "😀".encode()
@@ -31,7 +31,7 @@ def ids_of(*parts: str | bytes | int) -> list[int]:
     return ids
 
 
-def run(detokenizer: Detokenizer, ids: list[int]) -> list[Piece]:
+def run(detokenizer: Detokenizer, ids: list[int]) -> list[Decoded]:
     pieces = []
     for token_id in ids:
         pieces.append(detokenizer.feed(token_id))
@@ -40,7 +40,7 @@ def run(detokenizer: Detokenizer, ids: list[int]) -> list[Piece]:
     return [*pieces, detokenizer.flush()]
 
 
-def joined(pieces: list[Piece]) -> tuple[str, str]:
+def joined(pieces: list[Decoded]) -> tuple[str, str]:
     return "".join(p.text for p in pieces), "".join(p.reasoning for p in pieces)
 
 
