@@ -1,4 +1,4 @@
-"""One generation from the asking side: store it, send it, wait for its answer. Chat and KTP reading both come here."""
+"""Start a generation and wait for its answer: what chats and KTP readings have in common."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 class StoredMedia(Protocol):
-    """What ``inference.media`` hands over: checked bytes."""
+    """An image or video whose bytes ``inference.media`` has checked."""
 
     @property
     def kind(self) -> str: ...
@@ -39,7 +39,7 @@ class StoredMedia(Protocol):
 
 
 def new_seed() -> int:
-    """For a request that names none: drawn once and stored, so that every attempt draws the same tokens."""
+    """The seed of a request that has none. It is stored, so that every attempt samples the same tokens."""
     return secrets.randbits(63)
 
 
@@ -56,9 +56,8 @@ async def start_generation(
 ) -> ChatSession:
     """Open a session for this request and send it to the workers; with a known id, the session that has it.
 
-    ``media`` are those of its messages, in order. ``caller`` is who asks. Raises ``Conflict`` when the id belongs to
-    another request, ``OverShare`` when the caller has its share of the queue, and ``Unavailable`` when the queue is
-    full or no worker could load the model.
+    ``media`` are those of its messages, in order. ``caller`` identifies the client. Raises as ``opening.open_session``,
+    and ``Unavailable`` when no worker could load the model.
     """
     return await in_db(
         _open_session,
@@ -83,7 +82,8 @@ def _open_session(**columns: Any) -> ChatSession:
 async def wait_for_answer(session: ChatSession, *, timeout_seconds: float) -> Answer | None:
     """Listen until the session ends; None when that takes longer. The session goes on either way.
 
-    Raises ``SessionExpired`` when the stream expires meanwhile, and ``AnswerUnreadable`` when a chunk is none.
+    Raises ``SessionExpired`` when the stream expires meanwhile, and ``AnswerUnreadable``
+    when a row does not hold a chunk.
     """
     answer = Answer()
     chunks = hub().follow(session, -1, idle_seconds=settings.KEEPALIVE_SECONDS)
