@@ -1,43 +1,33 @@
-"""Static files by WhiteNoise, in a form that does not tie every request to a thread.
+"""Static files by WhiteNoise, without a thread for every request.
 
-WhiteNoise's middleware is synchronous. One synchronous middleware makes Django run the whole chain below it in a
-thread that waits for the async view, a thread for every request that waits for an answer. Here the lookup happens on
-the loop (a dictionary) and only the reading of a file that was found goes to a thread.
+WhiteNoise's middleware is synchronous, and one synchronous middleware makes Django run the rest of the chain in a
+thread that waits for the async view. Here the look-up, in a dictionary, runs on the loop. Only reading a file that was
+found goes to a thread.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any, cast
+from typing import Any
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
+from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponse
-from django.http.response import HttpResponseBase
 from whitenoise.middleware import WhiteNoiseMiddleware
 
+from sessions_app.middleware import Handler, Middleware, Steps
 
-class AsyncWhiteNoiseMiddleware(WhiteNoiseMiddleware):
-    """WhiteNoise for ASGI and for Django's synchronous test client alike."""
 
-    async_capable = True
-    sync_capable = True
+class AsyncWhiteNoiseMiddleware(Middleware, WhiteNoiseMiddleware):
+    """WhiteNoise in either chain."""
 
-    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
-        super().__init__(get_response)
-        self._is_async = iscoroutinefunction(get_response)
-        if self._is_async:
-            markcoroutinefunction(self)
+    def __init__(self, get_response: Handler) -> None:
+        WhiteNoiseMiddleware.__init__(self, get_response)
+        Middleware.__init__(self, get_response)
 
-    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
-        if self._is_async:
-            return self._acall(request)
-        return cast("HttpResponseBase", super().__call__(request))
-
-    async def _acall(self, request: HttpRequest) -> HttpResponseBase:
+    def around(self, request: HttpRequest) -> Steps:
         static_file = self._find(request.path_info)
-        if static_file is None:
-            return cast("HttpResponseBase", await self.get_response(request))
-        return await sync_to_async(self._read, thread_sensitive=False)(static_file, request)
+        if static_file is not None:
+            return sync_to_async(self._read, thread_sensitive=False)(static_file, request)
+        return (yield)
 
     def _find(self, path: str) -> Any:
         if self.autorefresh:
