@@ -20,8 +20,8 @@ WAIT_SECONDS = 5.0
 
 class Reading(NamedTuple, Generic[T]):
     value: T
-    #: since it was read
-    seconds: float
+    #: monotonic; readings of the same moment are the same
+    read_at: float
     #: the database did not answer when it was last asked
     is_old: bool
 
@@ -51,7 +51,7 @@ class Shared(Generic[T]):
         if self._last is None:
             raise TimeoutError("the first reading takes too long")
         value, read_at = self._last
-        return Reading(value, time.monotonic() - read_at, self._has_failed)
+        return Reading(value, read_at, self._has_failed)
 
     def forget(self) -> None:
         self._last = None

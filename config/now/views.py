@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -9,19 +10,19 @@ from django.contrib import admin, messages
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.db import Error
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.shortcuts import render
+from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import reverse
-from django.utils import timezone
+from django.utils.safestring import SafeString
+from django.utils.translation import get_language, gettext_lazy, ngettext
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
 
 from config.now.charts import counted, history_of
 from config.now.rights import Rights
 from config.now.sharing import Reading, Shared
 from config.now.snapshot import RECENT_MINUTES, recent, snapshot
 from config.now.stopping import MOST_STOPPED, StopForm, can_be_stopped, stop
-from sessions_app.history.reading import SPANS, Point, span_of
+from sessions_app.history.reading import SPANS, Point, Span, span_of
 
 SPAN_NAMES = {
     "60m": gettext_lazy("60 minutes"),
@@ -41,23 +42,31 @@ COLUMNS: tuple[tuple[str, Callable[[Point], float | None]], ...] = (
 
 def front_page(request: HttpRequest) -> dict[str, Any]:
     """What the admin's first page shows before its list of models."""
-    return {"title": _("Now"), **_context(request)}
+    rights = Rights.of(request)
+    return {"title": _("Now"), "rights": rights, "figures": _figures(request, rights), "span": _span(request)}
 
 
 def figures(request: HttpRequest) -> HttpResponse:
     """The part of the page that refreshes itself."""
-    if not Rights.of(request).sessions:
+    rights = Rights.of(request)
+    if not rights.sessions:
         raise PermissionDenied
-    response = render(request, "admin/now/figures.html", _context(request))
-    response.headers["Cache-Control"] = "no-store"
-    return response
+    return HttpResponse(_figures(request, rights), headers={"Cache-Control": "no-store"})
 
 
 def table(request: HttpRequest) -> HttpResponse:
     """The figures of the charts, for those who cannot see charts."""
     if not Rights.of(request).sessions:
         raise PermissionDenied
-    context = {**admin.site.each_context(request), "title": _("Figures as a table"), **_context(request)}
+    span = _span(request)
+    reading = _reading(history_of(span.key))
+    context = {
+        **admin.site.each_context(request),
+        "title": _("Figures as a table"),
+        "history": reading and reading.value,
+        "span": span,
+        "spans": _spans(),
+    }
     if history := context["history"]:
         context["rows"] = [(point, [(of(point), unit) for unit, of in COLUMNS]) for point in reversed(history.points)]
     return TemplateResponse(request, "admin/now/table.html", context)
@@ -100,25 +109,45 @@ def _require_stop(request: HttpRequest) -> None:
         raise PermissionDenied
 
 
-def _context(request: HttpRequest) -> dict[str, Any]:
-    rights = Rights.of(request)
+def _figures(request: HttpRequest, rights: Rights) -> SafeString:
+    """The part that refreshes itself. Viewers with the same language and rights get the same text, made once."""
     if not rights.sessions:
-        return {"rights": rights}
-    span = span_of(request.GET.get("span", ""))
+        return SafeString()
+    span = _span(request)
     now, past, history = _reading(snapshot), _reading(recent), _reading(history_of(span.key))
     readings = [reading for reading in (now, past, history) if reading is not None]
-    return {
-        "rights": rights,
-        "now": now and now.value,
-        "past": past and past.value,
-        "history": history and history.value,
-        "recent_minutes": RECENT_MINUTES,
-        "span": span,
-        "spans": [(each.key, SPAN_NAMES[each.key]) for each in SPANS],
-        "is_old": len(readings) < 3 or any(reading.is_old for reading in readings),
-        "seconds_old": round(max((reading.seconds for reading in readings), default=0)),
-        "read_at": timezone.now(),
-    }
+    is_old = len(readings) < 3 or any(reading.is_old for reading in readings)
+    key = (get_language(), rights, span.key, *(reading.read_at for reading in readings))
+    if is_old or (text := _rendered.get(key)) is None:
+        context = {
+            "rights": rights,
+            "now": now and now.value,
+            "past": past and past.value,
+            "history": history and history.value,
+            "recent_minutes": RECENT_MINUTES,
+            "span": span,
+            "spans": _spans(),
+            "is_old": is_old,
+            "seconds_old": round(max((time.monotonic() - reading.read_at for reading in readings), default=0)),
+        }
+        text = render_to_string("admin/now/figures.html", context)
+        if len(_rendered) >= MOST_RENDERED:
+            _rendered.clear()
+        _rendered[key] = text
+    return text
+
+
+#: of the same readings; older ones are of no use
+MOST_RENDERED = 32
+_rendered: dict[Any, SafeString] = {}
+
+
+def _span(request: HttpRequest) -> Span:
+    return span_of(request.GET.get("span", ""))
+
+
+def _spans() -> list[tuple[str, Any]]:
+    return [(span.key, SPAN_NAMES[span.key]) for span in SPANS]
 
 
 def _reading(shared: Shared[Any]) -> Reading[Any] | None:

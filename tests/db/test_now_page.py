@@ -296,6 +296,15 @@ def test_further_viewers_cost_their_own_log_in_and_nothing_more(monkeypatch: pyt
     assert [queries_of(client) for client in clients[1:]] == [session_user_and_two_of_permissions] * 3
 
 
+def test_viewers_with_other_rights_or_another_language_get_their_own_page() -> None:
+    session = running()
+    stop = reverse("admin:now_stop", args=[session.pk])
+    operator, viewer = staff(VIEW, CANCEL, name="operator"), staff(VIEW, name="viewer")
+    assert [stop in page(client) for client in (operator, viewer, operator)] == [True, False, True]
+    viewer.cookies["django_language"] = "id"
+    assert ["Sesi</th>" in page(client) for client in (viewer, operator)] == [True, False]
+
+
 # --- when the database does not answer ---
 
 
