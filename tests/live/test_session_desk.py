@@ -1,4 +1,4 @@
-"""Sessions in the admin, in a real browser: a run whose facts grow, and a failed one that is sent again."""
+"""Sessions in the admin, in a real browser: a run that grows before one's eyes, and one that is sent again."""
 
 from __future__ import annotations
 
@@ -103,6 +103,24 @@ def test_the_facts_of_a_running_session_grow_and_a_cancel_is_seen(
             expect(page.locator(".session-timeline")).to_contain_text("Cancel requested")
             assert list(stream)[-1].data == "[DONE]"
     assert complaints == []
+
+
+def test_the_list_follows_what_runs_and_leaves_a_choice_alone(page: Page, desk: EmbeddedStack, session_id: str) -> None:
+    with desk.client() as http:
+        body = endless_question(session_id=session_id)
+        with http.stream("POST", "/v1/chat/completions", json=body) as response:
+            stream = events_of(response)
+            next(stream)
+            page.goto(LIST)
+            row = page.locator("#result_list tbody tr", has=page.locator(f".session-id[title='{session_id}']"))
+            row.locator("input.action-select").check()
+            tokens = row.locator(".field-tokens")
+            expect(tokens).to_contain_text("of 3,900")
+            expect(tokens).not_to_have_text(tokens.inner_text(), timeout=LOOK_MS)
+            http.post(f"/v1/cancel/{session_id}")
+            expect(row.locator(".session-badge")).to_have_text("Cancelled", timeout=LOOK_MS)
+            assert row.locator("input.action-select").is_checked()
+            assert list(stream)[-1].data == "[DONE]"
 
 
 def test_a_failed_session_is_sent_again_and_completed(page: Page, desk: EmbeddedStack, session_id: str) -> None:
