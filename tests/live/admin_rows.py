@@ -53,6 +53,7 @@ def fill() -> list[str]:
     )
     return [
         "",
+        "now/table/",
         "sessions_app/chatsession/",
         "sessions_app/chatsession/?q=worker",
         f"sessions_app/chatsession/{quote(session.pk)}/change/",
