@@ -30,7 +30,7 @@ MAX_TOKEN_ID = 2**31 - 1
 #: they say how to send the answer, not what it is: the same request may come again with others
 NOT_PART_OF_THE_REQUEST = {"stream", "stream_options", "session_id"}
 #: of a message, what the model is given
-SHAPING_MEMBERS = ("role", "content", "name")
+SHAPING_MEMBERS = ("role", "content", "name", "tool_calls", "tool_call_id")
 #: of a content part, what the model is not given
 IDLE_PART_MEMBERS = ("cache_control", "annotations", "logprobs")
 
@@ -43,7 +43,7 @@ class Message(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    role: StrictStr = Field(description="`system`, `developer`, `user` or `assistant`.")
+    role: StrictStr = Field(description="`system`, `developer`, `user`, `assistant` or `tool`.")
     content: StrictStr | Annotated[list[dict[str, Any]], Field(fail_fast=True)] | None = Field(
         None,
         description="A text, or a list of parts: `text`, `image_url`, `input_image`, `video_url`, `input_video`. "

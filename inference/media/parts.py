@@ -14,12 +14,14 @@ from django.conf import settings
 
 from inference.errors import InvalidMedia, InvalidRequest, UnsupportedParameter
 from inference.media.inline import InlineText, Reference
+from inference.message_text import message_text
+from inference.tool_messages import call_id, calls_of
 
 MediaKind = Literal["image", "video"]
 Origin = Literal["url", "data", "base64", "path"]
 
 #: role as sent → role in the chat template
-ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
+ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
 #: part type → the member that holds the text
 TEXT_PARTS = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}
 #: what a model has said, and so may stand in its own turns only
@@ -33,7 +35,9 @@ MEDIA_PARTS: dict[str, tuple[MediaKind, tuple[str, ...]]] = {
 }
 #: parts of OpenAI's API that this server knows of and does not serve
 UNSERVED_PARTS = {"input_audio", "audio_url", "file", "input_file"}
-UNSERVED_MEMBERS = ("tool_calls", "function_call", "audio")
+UNSERVED_MEMBERS = ("function_call", "audio")
+#: whose messages may hold images and videos
+SEEING_ROLES = ("user", "tool")
 #: of an image or a video, what other servers of Qwen's models take: how large to see it, and which frames
 UNSERVED_PART_MEMBERS = (
     *("min_pixels", "max_pixels", "total_pixels", "resized_height", "resized_width"),
@@ -67,7 +71,8 @@ class MediaSource:
 class ParsedConversation:
     """What was said, and the media in the order in which they appear."""
 
-    #: {"role", "content"}, and "name" where one was given;
+    #: {"role", "content"}, and "name" where one was given; of an assistant's calls "tool_calls", with the arguments as
+    #: an object where they are one; of a tool "tool_call_id";
     #: content is a list of {"type": "text", "text"}, {"type": "image"}, {"type": "video"}
     messages: list[dict[str, Any]]
     sources: list[MediaSource]
@@ -112,28 +117,33 @@ def _message(message: object, at: str, sources: list[MediaSource]) -> dict[str, 
     if not isinstance(message, Mapping):
         raise InvalidRequest("A message must be an object with 'role' and 'content'.", param=at)
     role = message.get("role")
-    if role in ("tool", "function"):
-        raise UnsupportedParameter(f"Messages of role '{role}' are not supported.", param=f"{at}.role")
+    if role == "function":
+        raise UnsupportedParameter("Messages of role 'function' are not supported: send 'tool'.", param=f"{at}.role")
     if not isinstance(role, str) or role not in ROLES:
         raise InvalidRequest(f"'role' must be one of {', '.join(ROLES)}.", param=f"{at}.role")
     for name in UNSERVED_MEMBERS:
         if message.get(name):
             raise UnsupportedParameter(f"'{name}' in a message is not supported.", param=f"{at}.{name}")
     content = message.get("content")
+    calls = calls_of(message.get("tool_calls"), role, at)
     if role == "assistant" and content in (None, []):
         # A refusal is all that the model has said then.
         content = message.get("refusal") or ""
     if isinstance(content, str):
-        parts: list[dict[str, Any]] = [{"type": "text", "text": _text(content, f"{at}.content")}]
+        parts: list[dict[str, Any]] = [{"type": "text", "text": message_text(content, f"{at}.content")}]
     elif isinstance(content, list) and content:
         parts = [_part(p, role, f"{at}.content[{i}]", sources) for i, p in enumerate(content)]
     else:
         raise InvalidRequest(
             "'content' must be a string or a list of at least one content part.", param=f"{at}.content"
         )
-    parsed = {"role": ROLES[role], "content": parts}
+    parsed: dict[str, Any] = {"role": ROLES[role], "content": parts}
+    if calls:
+        parsed["tool_calls"] = calls
+    if role == "tool":
+        parsed["tool_call_id"] = call_id(message.get("tool_call_id"), f"{at}.tool_call_id")
     if message.get("name") is not None:
-        parsed["name"] = _text(message["name"], f"{at}.name")
+        parsed["name"] = message_text(message["name"], f"{at}.name")
     return parsed
 
 
@@ -149,31 +159,19 @@ def _part(part: object, role: str, at: str, sources: list[MediaSource]) -> dict[
             param=at,
         )
     if kind in TEXT_PARTS:
-        return {"type": "text", "text": _text(part.get(TEXT_PARTS[kind]), at)}
+        return {"type": "text", "text": message_text(part.get(TEXT_PARTS[kind]), at)}
     if kind in UNSERVED_PARTS:
         raise UnsupportedParameter(f"Content parts of type '{kind}' are not supported.", param=at)
     if kind not in MEDIA_PARTS:
         served = ", ".join([*sorted(TEXT_PARTS), *MEDIA_PARTS])
         raise InvalidRequest(f"Unknown type of content part. It must be one of {served}.", param=at)
-    if role != "user":
+    if role not in SEEING_ROLES:
         raise InvalidRequest(
-            f"Images and videos may stand in messages of role 'user' only, not of role '{role}'.", param=at
+            f"Images and videos may stand in messages of role 'user' or 'tool' only, not of role '{role}'.", param=at
         )
     source = _source(part, kind, at)
     sources.append(source)
     return {"type": source.kind}
-
-
-def _text(text: object, at: str) -> str:
-    if not isinstance(text, str):
-        raise InvalidRequest("'text' must be a string.", param=at)
-    if "\0" in text:
-        raise InvalidRequest("The text holds a NUL character (U+0000); remove it.", param=at)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise InvalidRequest("The text holds half of a surrogate pair, which is not valid Unicode.", param=at) from None
-    return text
 
 
 def _source(part: Mapping[str, Any], part_type: str, at: str) -> MediaSource:

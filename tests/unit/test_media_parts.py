@@ -191,9 +191,7 @@ def test_a_reference_that_leads_nowhere_is_invalid_media(reference: str) -> None
 @pytest.mark.parametrize(
     ("messages", "param"),
     [
-        ([{"role": "tool", "content": "5", "tool_call_id": "a"}], "messages[0].role"),
         ([{"role": "function", "name": "f", "content": "5"}], "messages[0].role"),
-        ([{"role": "assistant", "content": None, "tool_calls": [{"id": "a"}]}], "messages[0].tool_calls"),
         (user({"type": "input_audio", "input_audio": {}}), PART),
         (user({"type": "file", "file": {}}), PART),
         (user({"type": "input_image", "file_id": "file-1"}), PART),

@@ -1,0 +1,86 @@
+"""What a conversation says of tools: the calls that an assistant has made, and which of them a result belongs to."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from inference.errors import InvalidRequest
+from inference.message_text import message_text
+
+MAX_CALL_ID_LENGTH = 256
+#: of objects within objects in the arguments of a call; deeper ones are passed on as the text that they are
+MAX_DEPTH = 32
+
+
+def calls_of(calls: object, role: str, at: str) -> list[dict[str, Any]]:
+    """``tool_calls`` of a message, each with its ``arguments`` as an object where they are one.
+
+    Raises InvalidRequest, naming the member of the message at ``at``.
+    """
+    if not calls:
+        return []
+    if role != "assistant":
+        raise InvalidRequest(
+            f"'tool_calls' may stand in messages of role 'assistant' only, not of role '{role}'.",
+            param=f"{at}.tool_calls",
+        )
+    if not isinstance(calls, list):
+        raise InvalidRequest("'tool_calls' must be a list.", param=f"{at}.tool_calls")
+    return [_call(call, f"{at}.tool_calls[{i}]") for i, call in enumerate(calls)]
+
+
+def call_id(value: object, at: str) -> str:
+    """The id of a call. Raises InvalidRequest."""
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_CALL_ID_LENGTH:
+        raise InvalidRequest(f"It must be the id of a tool call, of 1 to {MAX_CALL_ID_LENGTH} characters.", param=at)
+    return message_text(value, at)
+
+
+def _call(call: object, at: str) -> dict[str, Any]:
+    if not isinstance(call, Mapping) or call.get("type", "function") != "function":
+        raise InvalidRequest("A tool call must be an object of type 'function'.", param=at)
+    function = call.get("function")
+    if not isinstance(function, Mapping):
+        raise InvalidRequest("A tool call needs a 'function' with its name and arguments.", param=at)
+    arguments = message_text(function.get("arguments") or "{}", f"{at}.function.arguments")
+    named = {"name": message_text(function.get("name"), f"{at}.function.name"), "arguments": _as_object(arguments)}
+    return {"id": call_id(call.get("id"), f"{at}.id"), "type": "function", "function": named}
+
+
+def _as_object(arguments: str) -> dict[str, Any] | str:
+    """Templates write an object as JSON themselves. What is none, or none that can be stored, stays a text."""
+    try:
+        value = json.loads(arguments, parse_constant=_refuse, parse_float=_finite)
+        _check(value, MAX_DEPTH)
+    except (ValueError, RecursionError):
+        return arguments
+    return value if isinstance(value, dict) else arguments
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(constant)
+
+
+def _finite(number: str) -> float:
+    value = float(number)
+    if not math.isfinite(value):
+        raise ValueError(number)
+    return value
+
+
+def _check(value: object, depth: int) -> None:
+    """Raises ValueError for what is nested too deeply, and for texts that cannot be stored."""
+    if depth < 0:
+        raise ValueError("too deep")
+    if isinstance(value, str) and ("\0" in value or any("\ud800" <= character <= "\udfff" for character in value)):
+        raise ValueError("no text")
+    if isinstance(value, dict):
+        for name, item in value.items():
+            _check(name, depth)
+            _check(item, depth - 1)
+    elif isinstance(value, list):
+        for item in value:
+            _check(item, depth - 1)
