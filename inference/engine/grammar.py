@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 
+from inference.engine.call_grammar import calls_grammar
 from inference.engine.errors import InvalidConstraint
 from inference.engine.types import Constraint
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 LIBRARY = f"llguidance {importlib.metadata.version('llguidance')}"
 #: One blank, or a line break and an indentation: a model cannot fill its answer with white space for ever.
 WHITESPACE = r" |\n {0,40}"
+JSON_OPTIONS: Any = {"whitespace_pattern": WHITESPACE, "lenient": False, "coerce_one_of": False}
 #: What one row may cost: some milliseconds a step, and 100 MB. What needs more fails, and holds up nobody else.
 LIMITS = LLParserLimits(
     step_lexer_fuel=50_000,
@@ -38,9 +40,8 @@ def library_grammar(constraint: Constraint) -> str:
         case "json_object":
             return library_grammar(Constraint("json_schema", '{"type": "object"}'))
         case "json_schema":
-            options: Any = {"whitespace_pattern": WHITESPACE, "lenient": False, "coerce_one_of": False}
             try:
-                return LLMatcher.grammar_from_json_schema(constraint.source, overrides=options)
+                return LLMatcher.grammar_from_json_schema(constraint.source, overrides=JSON_OPTIONS)
             except ValueError as error:
                 raise InvalidConstraint(f"The JSON schema cannot be read: {error}.") from error
         case "regex":
@@ -49,6 +50,8 @@ def library_grammar(constraint: Constraint) -> str:
             return LLMatcher.grammar_from_lark("start: " + " | ".join(map(json.dumps, json.loads(constraint.source))))
         case "grammar":
             return LLMatcher.grammar_from_lark(constraint.source)
+        case "calls":
+            return LLMatcher.grammar_from_lark(calls_grammar(constraint.source, JSON_OPTIONS))
 
 
 class Grammars:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from inference.engine.tool_calls import CallPiece
 
-ConstraintKind = Literal["json_object", "json_schema", "regex", "choice", "grammar"]
+ConstraintKind = Literal["json_object", "json_schema", "regex", "choice", "grammar", "calls"]
 #: content_filter comes from other servers only
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "cancelled"]
 
@@ -97,7 +97,7 @@ class Constraint:
 
     kind: ConstraintKind
     #: nothing, of any JSON object; a JSON schema; a regular expression, which the whole text matches; a JSON list of
-    #: texts; a grammar in Lark's notation, as llguidance reads it
+    #: texts; a grammar in Lark's notation, as llguidance reads it; of calls what ``calls_source`` gives
     source: str = ""
 
 

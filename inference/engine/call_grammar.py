@@ -1,0 +1,54 @@
+"""The grammar of answers that call tools, in Lark's notation, for the form that ``tool_calls`` reads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from inference.engine.vocabulary import CALL_TAGS
+
+#: what a function's arguments are where its schema is not held to
+ANY_OBJECT: dict[str, Any] = {"type": "object"}
+
+
+def calls_source(
+    schemas: Mapping[str, Mapping[str, Any]], *, is_required: bool, one_call: bool, answer: Any = None
+) -> str:
+    """The source of a constraint of kind ``calls``.
+
+    ``schemas`` are those of the arguments, by the names of the functions. Unless calls are required, the answer may be
+    any text in place of them or around them; with ``answer``, a JSON schema, it is JSON of that schema or calls.
+    """
+    asked = {"schemas": schemas, "is_required": is_required, "one_call": one_call, "answer": answer}
+    return json.dumps(asked)
+
+
+def calls_grammar(source: str, options: Mapping[str, Any]) -> str:
+    """The grammar of such a source. ``options`` are llguidance's for JSON schemas."""
+    asked = json.loads(source)
+    calls = "call" if asked["one_call"] else 'call ("\\n" call)*'
+    rules = _calls(asked["schemas"], options)
+    if asked["is_required"]:
+        rules.insert(0, f"start: {calls}")
+    elif asked["answer"] is not None:
+        rules = [f"start: answer | {calls}", f"answer: {_json(asked['answer'], options)}", *rules]
+    else:
+        # No text has a control token in it: a call begins with one.
+        rules = ["start: TEXT (call TEXT)*", "TEXT: /(.|\\n)*/", *rules]
+    return "\n".join(rules)
+
+
+def _calls(schemas: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any]) -> list[str]:
+    begin, end = CALL_TAGS
+    rules = [f'call: {begin} "\\n" ({" | ".join(f"call_{i}" for i in range(len(schemas)))}) "\\n" {end}']
+    for i, (name, schema) in enumerate(schemas.items()):
+        # As a template writes an earlier call: the model goes on in the form that it has seen.
+        head = f'{{"name": {json.dumps(name)}, "arguments": '
+        # A schema of its own for each: what it refers to is within it.
+        rules += [f'call_{i}: {json.dumps(head)} args_{i} "}}"', f"args_{i}: {_json(schema, options)}"]
+    return rules
+
+
+def _json(schema: Any, options: Mapping[str, Any]) -> str:
+    return f"%json {json.dumps({**schema, 'x-guidance': dict(options)} if isinstance(schema, dict) else schema)}"
