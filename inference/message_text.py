@@ -1,6 +1,8 @@
-"""A text that a request gives a model to read."""
+"""Texts and JSON that a request gives a model to read, and that have to be stored until then."""
 
 from __future__ import annotations
+
+import math
 
 from inference.errors import InvalidRequest
 
@@ -16,3 +18,19 @@ def message_text(text: object, at: str) -> str:
     except UnicodeEncodeError:
         raise InvalidRequest("The text holds half of a surrogate pair, which is not valid Unicode.", param=at) from None
     return text
+
+
+def is_storable(value: object, *, depth: int) -> bool:
+    """Whether ``value`` is JSON of no more than ``depth`` levels whose texts and numbers every database takes."""
+    match value:
+        case str():
+            return "\0" not in value and not any("\ud800" <= character <= "\udfff" for character in value)
+        case dict():
+            members = [*value.keys(), *value.values()]
+            return depth > 0 and all(is_storable(member, depth=depth - 1) for member in members)
+        case list():
+            return depth > 0 and all(is_storable(item, depth=depth - 1) for item in value)
+        case float():
+            return math.isfinite(value)
+        case _:
+            return value is None or isinstance(value, int)

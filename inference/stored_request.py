@@ -27,8 +27,11 @@ class StoredRequest:
     sampling: Sampling
     #: how many answers; the first is the one that it would give alone, the next are drawn with the next seeds
     choices: int = 1
+    #: as in ``GenerationRequest``
+    tools: Sequence[dict[str, Any]] = dataclasses.field(default=(), metadata={"since": 2})
+    one_call: bool = dataclasses.field(default=False, metadata={"since": 2})
     constraint: Constraint | None = dataclasses.field(default=None, metadata={"since": 2})
-    #: for an upstream: the members of its request that say what form the answer has
+    #: for an upstream: the members of its request that say what form the answer has, and what it may call
     wire_format: dict[str, Any] | None = dataclasses.field(default=None, metadata={"since": 2})
     #: an upstream that refuses ``wire_format`` is asked again without it
     wire_format_is_optional: bool = dataclasses.field(default=False, metadata={"since": 2})

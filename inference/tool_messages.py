@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from inference.errors import InvalidRequest
-from inference.message_text import message_text
+from inference.message_text import is_storable, message_text
 
 MAX_CALL_ID_LENGTH = 256
 #: of objects within objects in the arguments of a call; deeper ones are passed on as the text that they are
@@ -53,34 +52,7 @@ def _call(call: object, at: str) -> dict[str, Any]:
 def _as_object(arguments: str) -> dict[str, Any] | str:
     """Templates write an object as JSON themselves. What is none, or none that can be stored, stays a text."""
     try:
-        value = json.loads(arguments, parse_constant=_refuse, parse_float=_finite)
-        _check(value, MAX_DEPTH)
+        value = json.loads(arguments)
     except (ValueError, RecursionError):
         return arguments
-    return value if isinstance(value, dict) else arguments
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(constant)
-
-
-def _finite(number: str) -> float:
-    value = float(number)
-    if not math.isfinite(value):
-        raise ValueError(number)
-    return value
-
-
-def _check(value: object, depth: int) -> None:
-    """Raises ValueError for what is nested too deeply, and for texts that cannot be stored."""
-    if depth < 0:
-        raise ValueError("too deep")
-    if isinstance(value, str) and ("\0" in value or any("\ud800" <= character <= "\udfff" for character in value)):
-        raise ValueError("no text")
-    if isinstance(value, dict):
-        for name, item in value.items():
-            _check(name, depth)
-            _check(item, depth - 1)
-    elif isinstance(value, list):
-        for item in value:
-            _check(item, depth - 1)
+    return value if isinstance(value, dict) and is_storable(value, depth=MAX_DEPTH) else arguments

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from django.conf import settings
 
-from inference import generations, grammars
+from inference import generations
 from inference.api.body import ChatRequest
+from inference.api.held import constraint_of
 from inference.errors import InvalidRequest, NotFound
 from inference.media.load import load_all
 from inference.readiness import check_model_available
@@ -90,9 +91,11 @@ async def _open(chat: ChatRequest, caller: str) -> ChatSession:
     asked, conversation = chat.asked, chat.conversation
     if conversation is None:
         raise InvalidRequest("messages is missing.", param="messages")
-    constraint = None
-    if (wanted := asked.asked_format()) is not None and settings.INFERENCE_ENGINE != "openai":
-        constraint = await grammars.check(wanted[0], param=wanted[1])
+    is_upstream = settings.INFERENCE_ENGINE == "openai"
+    # An upstream server checks these itself.
+    constraint = None if is_upstream else await constraint_of(asked)
+    use = None if is_upstream else asked.tool_use()
+    wire_format = (asked.wire_format() or {}) | (asked.wire_tools() or {}) if is_upstream else {}
     # Check first: no media are fetched for a model that is not available.
     vision = await check_model_available() if conversation.sources else None
     media = await load_all(conversation.sources, model=vision, caller=caller)
@@ -102,8 +105,9 @@ async def _open(chat: ChatRequest, caller: str) -> ChatSession:
             sampling=asked.sampling(seed=generations.new_seed()),
             choices=asked.n or 1,
             constraint=constraint,
-            # An upstream knows itself what it can enforce.
-            wire_format=asked.wire_format() if settings.INFERENCE_ENGINE == "openai" else None,
+            tools=use.tools if use else (),
+            one_call=use.one_call if use else False,
+            wire_format=wire_format or None,
         ),
         media=media,
         session_id=asked.session_id,

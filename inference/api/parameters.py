@@ -38,7 +38,6 @@ class Refused:
 _LABEL = "a label for the provider's own records"
 _ROUTING = "chooses among providers; here is one"
 _CACHING = "a hint for caches, which work without it"
-_NO_TOOLS = "counts only where tools are called"
 _WITH_ANOTHER = "counts only beside a parameter that is refused"
 _SENDING = "says how to send, not what"
 
@@ -51,7 +50,6 @@ HARMLESS: dict[str, str] = {
     "service_tier": _ROUTING,
     "prompt_cache_key": _CACHING,
     "prompt_cache_retention": _CACHING,
-    "parallel_tool_calls": _NO_TOOLS,
     # OpenRouter and gateways
     "provider": _ROUTING,
     "route": _ROUTING,
@@ -94,10 +92,8 @@ _USE_SWITCH = "Send chat_template_kwargs with enable_thinking."
 #: refused with its name in ``param``, but for the values that ask for nothing; ``null`` always does
 REFUSED: dict[str, Refused] = {
     # OpenAI
-    "tools": Refused(([],), 'Leave it out, or send tool_choice: "none".'),
-    "tool_choice": Refused(("none", "auto")),
-    "functions": Refused(([],)),
-    "function_call": Refused(("none", "auto")),
+    "functions": Refused(([],), "Send tools."),
+    "function_call": Refused(("none", "auto"), "Send tool_choice."),
     "audio": Refused(),
     "modalities": Refused((["text"],)),
     "prediction": Refused(),
@@ -209,10 +205,7 @@ def check_extras(extras: Mapping[str, Any]) -> None:
     a name that is not known.
     """
     for name, value in extras.items():
-        if name == "tools" and extras.get("tool_choice") == "none":
-            log.debug("accepted and ignored: tools, which the model may not call")
-        else:
-            _check(name, value, HARMLESS, REFUSED)
+        _check(name, value, HARMLESS, REFUSED)
 
 
 def check_stream_options(extras: Mapping[str, Any]) -> None:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, Strict
 from inference.api.formats import Formats, JsonSchema, ResponseFormat, StructuredOutputs
 from inference.api.parameters import check_extras, check_stream_options
 from inference.api.thoughts import TemplateVariables, Thoughts
+from inference.api.tools import FunctionDefinition, FunctionTool, NamedFunction, NamedTool, Tools
 from inference.engine.types import Sampling
 from inference.errors import InvalidRequest
 from inference.media.inline import InlineText
@@ -63,7 +64,7 @@ class StreamOptions(BaseModel):
 
 
 # pydantic's own base, not ninja's: the latter reads through attributes and loses the fields that are not declared.
-class ChatCompletionRequest(Formats, Thoughts):
+class ChatCompletionRequest(Formats, Thoughts, Tools):
     """OpenAI's chat request, with vLLM's sampling parameters and ``session_id`` beside it."""
 
     model_config = ConfigDict(extra="allow")
@@ -207,10 +208,11 @@ class ChatCompletionRequest(Formats, Thoughts):
             raise InvalidRequest("max_tokens and max_completion_tokens differ. Send one.", param="max_tokens")
         if (self.min_tokens or 0) > (most := self._max_tokens()):
             raise InvalidRequest(f"min_tokens is above max_tokens ({most}).", param="min_tokens")
-        if (asked := self.asked_format()) is not None:
-            for name in ("min_tokens", "ignore_eos"):
-                if getattr(self, name):
-                    raise InvalidRequest(f"{name} has no place beside {asked[1]}, which says when to end.", param=name)
+        asked, use = self.asked_format(), self.tool_use()
+        holder = asked[1] if asked is not None else "tool_choice" if use is not None and use.is_held else None
+        for name in ("min_tokens", "ignore_eos"):
+            if holder is not None and getattr(self, name):
+                raise InvalidRequest(f"{name} has no place beside {holder}, which says when to end.", param=name)
         stops = self._stops()
         if len(stops) > MAX_STOP_STRINGS or not all(0 < len(stop) <= MAX_STOP_LENGTH for stop in stops):
             raise InvalidRequest(
@@ -309,6 +311,7 @@ FIELD_NAMES = {
     for model in (
         *(ChatCompletionRequest, Message, StreamOptions, TemplateVariables),
         *(ResponseFormat, JsonSchema, StructuredOutputs),
+        *(FunctionTool, FunctionDefinition, NamedTool, NamedFunction),
     )
     for name, field in model.model_fields.items()
 }

@@ -8,12 +8,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr
 
-from inference.errors import InvalidRequest, UnsupportedParameter
+from inference.errors import InvalidRequest
+from inference.message_text import is_storable
 
 #: OpenAI's limit
 MAX_TOOLS = 128
 MAX_NAME_LENGTH = 64
 NAME = rf"^[A-Za-z0-9_.-]{{1,{MAX_NAME_LENGTH}}}$"
+#: of objects within objects in the schema of a function, as deep as a request may nest
+MAX_DEPTH = 64
 NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}}
 
 
@@ -64,8 +67,13 @@ class ToolUse:
     is_required: bool
     #: the answer ends behind its first call
     one_call: bool
-    #: the functions whose arguments are held to their schema
+    #: the functions whose arguments are held to their schema whatever it costs
     strict: frozenset[str]
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a grammar says what the answer may be, and when it ends."""
+        return self.is_required or bool(self.strict)
 
 
 class Tools(BaseModel):
@@ -83,6 +91,11 @@ class Tools(BaseModel):
         None, description="false: the answer ends behind its first call. Default true."
     )
 
+    def wire_tools(self) -> dict[str, Any] | None:
+        """The same as it came, for an upstream."""
+        sent = self.model_dump(include=set(Tools.model_fields), exclude_unset=True, exclude_none=True)
+        return sent or None
+
     def tool_use(self) -> ToolUse | None:
         """None where the answer can call nothing. Raises InvalidRequest."""
         functions = [tool.function for tool in self.tools or ()]
@@ -97,9 +110,12 @@ class Tools(BaseModel):
         if named is not None and named not in names:
             raise InvalidRequest("tool_choice names a function that is not among the tools.", param="tool_choice")
         for place, function in enumerate(functions):
+            at = f"tools[{place}].function"
             if function.parameters is not None and function.parameters.get("type", "object") != "object":
+                raise InvalidRequest("The parameters of a function are an object.", param=f"{at}.parameters")
+            if not is_storable(_told(function), depth=MAX_DEPTH):
                 raise InvalidRequest(
-                    "The parameters of a function are an object.", param=f"tools[{place}].function.parameters"
+                    "The function holds a NUL character or half of a surrogate pair, or is nested too deeply.", param=at
                 )
         # Whoever has to call one function has no use for the others.
         offered = [function for function in functions if named in (None, function.name)]
@@ -112,16 +128,6 @@ class Tools(BaseModel):
 
 
 def _told(function: FunctionDefinition) -> dict[str, Any]:
-    said = {"name": function.name, "description": function.description or "", "parameters": function.parameters}
-    return {"type": "function", "function": {**said, "parameters": function.parameters or NO_PARAMETERS}}
-
-
-def refuse_other_kinds(tools: Any) -> None:
-    """Raises UnsupportedParameter for tools that OpenAI runs itself, before they are looked at closer."""
-    for place, tool in enumerate(tools if isinstance(tools, list) else ()):
-        kind = tool.get("type") if isinstance(tool, dict) else None
-        if isinstance(kind, str) and kind != "function":
-            raise UnsupportedParameter(
-                f"Tools of type '{kind[:40]}' are not supported: only functions, which the caller runs.",
-                param=f"tools[{place}].type",
-            )
+    parameters = function.parameters or NO_PARAMETERS
+    said = {"name": function.name, "description": function.description or "", "parameters": parameters}
+    return {"type": "function", "function": said}

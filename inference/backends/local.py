@@ -152,6 +152,8 @@ def generation_requests(session: ChatSession, vision: ModelVision | None) -> lis
             videos=videos,
             resume_ids=committed.get(choice, ()),
             constraint=request.constraint,
+            tools=request.tools,
+            one_call=request.one_call,
             is_further=choice > 0,
         )
         for choice in range(request.choices)

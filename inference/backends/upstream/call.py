@@ -177,7 +177,15 @@ def wire_messages(messages: Sequence[Mapping[str, Any]], media: Sequence[Session
             # Many templates take nothing but a text.
             content = parts[0]["text"] if len(parts) == 1 and parts[0]["type"] == "text" else parts
         wired.append({**message, "content": content})
+        if "tool_calls" in message:
+            wired[-1]["tool_calls"] = [_wire_call(call) for call in message["tool_calls"]]
     return wired
+
+
+def _wire_call(call: Mapping[str, Any]) -> dict[str, Any]:
+    arguments = call["function"]["arguments"]
+    as_text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+    return {**call, "function": {**call["function"], "arguments": as_text}}
 
 
 def _media_part(media: SessionMedia) -> dict[str, Any]:
