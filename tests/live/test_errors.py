@@ -72,7 +72,7 @@ def test_a_body_that_is_no_object_is_refused(http: httpx.Client, content: bytes)
         ({"session_id": "has spaces"}, "session_id"),
         ({"session_id": "x" * 65}, "session_id"),
         ({"stream": False, "stream_options": {"include_usage": True}}, "stream_options"),
-        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
+        ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
         ({"response_format": {"type": "xml"}}, "response_format.type"),
         ({"guided_json": {"uniqueItems": True}}, "guided_json"),
         ({"logprobs": 3}, "logprobs"),

@@ -94,14 +94,6 @@ def test_what_is_ignored_by_name_does_not_hide_what_would_change_the_answer(sett
         check(grammar="root ::= x")
 
 
-def test_tools_pass_where_the_model_may_not_call_them() -> None:
-    tools = [{"type": "function", "function": {"name": "f"}}]
-    check(tools=tools, tool_choice="none")
-    for choice in ("auto", "required", None):
-        with pytest.raises(UnsupportedParameter):
-            check(tools=tools, tool_choice=choice)
-
-
 @pytest.mark.parametrize(
     ("options", "param"),
     [({"continuous_usage_stats": True}, "continuous_usage_stats"), ({"usage": True}, "usage")],

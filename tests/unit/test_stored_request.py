@@ -70,7 +70,7 @@ def test_a_later_field_that_asks_for_something_is_refused_by_name() -> None:
 
 @pytest.mark.parametrize(
     "differing",
-    [{"version": VERSION + 1}, {"version": "2"}, {"tools": []}, {"sampling": {"max_tokens": 5, "grammar": None}}],
+    [{"version": VERSION + 1}, {"version": "2"}, {"audio": []}, {"sampling": {"max_tokens": 5, "grammar": None}}],
 )
 def test_what_this_version_does_not_know_is_refused(differing: dict[str, Any]) -> None:
     with pytest.raises(RequestTooNew):
