@@ -49,11 +49,30 @@ class SaidDelta(TypedDict):
     logprobs: NotRequired[list[StoredTokenLogprob]]
 
 
+class CallDelta(TypedDict):
+    """The next part of a call to a function of the caller's."""
+
+    type: Literal["call"]
+    #: the number of the call in its answer, from 0
+    call: int
+    #: the function; in the first part of each call
+    name: NotRequired[str]
+    #: the next characters of its arguments, which are a JSON object
+    arguments: str
+    #: as in ``SaidDelta``
+    choice: NotRequired[int]
+    logprobs: NotRequired[list[StoredTokenLogprob]]
+
+
+#: what is made of a model's tokens
+ContentDelta = SaidDelta | CallDelta
+
+
 class FinishDelta(TypedDict):
     """An answer has ended."""
 
     type: Literal["finish"]
-    #: stop, length, content_filter or cancelled
+    #: stop, length, tool_calls, content_filter or cancelled
     reason: str
     #: the number of the answer; left out when all answers of the session end with this reason
     choice: NotRequired[int]
@@ -86,7 +105,7 @@ class ErrorDelta(TypedDict):
     status: int
 
 
-Delta = StartDelta | SaidDelta | FinishDelta | UsageDelta | EndDelta | ErrorDelta
+Delta = StartDelta | SaidDelta | CallDelta | FinishDelta | UsageDelta | EndDelta | ErrorDelta
 
 #: chunk 0 of every session
 START: StartDelta = {"type": "start"}

@@ -75,10 +75,11 @@ def storable_error(error: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def storable_delta(delta: Mapping[str, Any]) -> Any:
-    """``delta`` as it may be written: a text, reasoning or refusal, with or without logprobs, or an error."""
+    """``delta`` as it may be written: of a model's, with or without logprobs, or an error."""
     cleaned = dict(delta)
-    if "text" in cleaned:
-        cleaned["text"] = storable_text(cleaned["text"])
+    for name in ("text", "name", "arguments"):
+        if name in cleaned:
+            cleaned[name] = storable_text(cleaned[name])
     if "logprobs" in cleaned:
         cleaned["logprobs"] = [
             _likelihood(entry) | {"top": [_likelihood(other) for other in entry.get("top", ())]}

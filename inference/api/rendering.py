@@ -6,6 +6,7 @@ Everything is a function of the session and the chunk alone, so a resumed stream
 from __future__ import annotations
 
 import datetime
+import hashlib
 import json
 import secrets
 import weakref
@@ -16,7 +17,7 @@ from typing import Any
 from inference.errors import ApiError
 from inference.stored_request import choices_of
 from sessions_app.answer import Answer, Choice
-from sessions_app.deltas import SaidDelta, StoredLogprob, StoredTokenLogprob, UsageDelta
+from sessions_app.deltas import CallDelta, ContentDelta, SaidDelta, StoredLogprob, StoredTokenLogprob, UsageDelta
 from sessions_app.models import ChatSession
 from sessions_app.wakeups import StreamChunk
 
@@ -75,6 +76,7 @@ class ChunkRenderer:
         #: index → chunk with log probabilities, newest last; encoding one takes longer than the rest of its delivery
         self._kept: OrderedDict[int, str] = OrderedDict()
         self._envelope = _envelope(session, "chat.completion.chunk")
+        self._session_id = session.pk
         self._include_usage = include_usage
         self._all = range(choices_of(session.request))
         # Nearly every chunk is a text of the first choice, and only the text differs: the rest is encoded once.
@@ -100,6 +102,8 @@ class ChunkRenderer:
                 return _json(delta["text"]).join(self._around_reasoning)
             case "refusal":
                 return self._said(delta, {"refusal": delta["text"]})
+            case "call":
+                return self._said(delta, {"tool_calls": [self._call(delta)]})
             case "finish":
                 marks: dict[str, Any] = {"session_state": "cancelled"} if delta["reason"] == "cancelled" else {}
                 ended = [delta["choice"]] if "choice" in delta else self._all
@@ -112,7 +116,14 @@ class ChunkRenderer:
                 return _json({"error": delta["error"]})
         return None
 
-    def _said(self, delta: SaidDelta, said: dict[str, Any]) -> str:
+    def _call(self, delta: CallDelta) -> dict[str, Any]:
+        number, part = delta["call"], {"arguments": delta["arguments"]}
+        if "name" not in delta:
+            return {"index": number, "function": part}
+        named = {"id": call_id(self._session_id, delta.get("choice", 0), number), "type": "function"}
+        return {"index": number, **named, "function": {"name": delta["name"], **part}}
+
+    def _said(self, delta: ContentDelta, said: dict[str, Any]) -> str:
         return self._choices([delta.get("choice", 0)], said, logprobs=_logprobs(delta.get("logprobs")))
 
     def _choices(
@@ -148,6 +159,12 @@ def _envelope(session: ChatSession, kind: str) -> dict[str, Any]:
         "created": int(session.created_at.timestamp()),
         "model": session.model,
     }
+
+
+def call_id(session_id: str, choice: int, call: int) -> str:
+    """The id of a call, the same in every resume. It does not tell the session's, which lets one read and cancel it."""
+    digest = hashlib.sha256(f"{session_id}/{choice}/{call}".encode()).hexdigest()
+    return f"call_{digest[:24]}"
 
 
 def _message(choice: Choice) -> dict[str, Any]:

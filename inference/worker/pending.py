@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from inference.worker.pieces import MOST_CHUNK_CHARS
-from sessions_app.deltas import SaidDelta
+from sessions_app.deltas import ContentDelta
 from sessions_app.store.appending import Piece
 
 
@@ -53,12 +53,25 @@ def _choice_of(piece: Piece) -> int:
     return piece.delta.get("choice", 0)
 
 
-def _may_join(earlier: SaidDelta, later: SaidDelta) -> bool:
-    return earlier["type"] == later["type"] and len(earlier["text"]) + len(later["text"]) <= MOST_CHUNK_CHARS
+def _may_join(earlier: ContentDelta, later: ContentDelta) -> bool:
+    if earlier["type"] == "call":
+        is_same = later["type"] == "call" and earlier["call"] == later["call"]
+    else:
+        is_same = earlier["type"] == later["type"]
+    return is_same and len(_characters(earlier)) + len(_characters(later)) <= MOST_CHUNK_CHARS
+
+
+def _characters(delta: ContentDelta) -> str:
+    return delta["arguments"] if delta["type"] == "call" else delta["text"]
 
 
 def _joined(earlier: Piece, later: Piece) -> Piece:
-    delta: SaidDelta = {**earlier.delta, "text": earlier.delta["text"] + later.delta["text"]}
+    characters = _characters(earlier.delta) + _characters(later.delta)
+    delta: ContentDelta
+    if earlier.delta["type"] == "call":
+        delta = {**earlier.delta, "arguments": characters}
+    else:
+        delta = {**earlier.delta, "text": characters}
     if logprobs := [*earlier.delta.get("logprobs", ()), *later.delta.get("logprobs", ())]:
         delta["logprobs"] = logprobs
     return Piece(delta, (*earlier.token_ids, *later.token_ids))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from inference.engine.tool_calls import CallPiece
 from inference.engine.types import Delta as EngineDelta
 from inference.engine.types import Likelihood, TokenLogprobs
-from sessions_app.deltas import SAID_DELTAS, SaidDelta, SaidKind, StoredLogprob, StoredTokenLogprob
+from sessions_app.deltas import SAID_DELTAS, CallDelta, ContentDelta, SaidKind, StoredLogprob, StoredTokenLogprob
 from sessions_app.storable import WholeCharacters
 from sessions_app.store.appending import Piece
 
@@ -38,6 +39,9 @@ class PieceMaker:
         for kind in SAID_DELTAS:
             if text := getattr(delta, kind):
                 pieces += self._pieces_of(self._characters.add(kind, text))
+        for call in delta.calls:
+            pieces += self._pieces_of(self._characters.end())
+            pieces += self._pieces_of_call(call)
         return pieces
 
     def end(self) -> list[Piece]:
@@ -52,11 +56,23 @@ class PieceMaker:
             if (piece := self._piece(kind, text[start : start + MOST_CHUNK_CHARS])) is not None
         ]
 
+    def _pieces_of_call(self, call: CallPiece) -> list[Piece]:
+        pieces = []
+        for start in range(0, len(call.arguments) or 1, MOST_CHUNK_CHARS):
+            arguments = call.arguments[start : start + MOST_CHUNK_CHARS]
+            delta: CallDelta = {"type": "call", "call": call.call, "arguments": arguments}
+            if call.name and not start:
+                delta["name"] = call.name
+            pieces.append(self._with_tokens(delta))
+        return pieces
+
     def _piece(self, kind: SaidKind, text: str) -> Piece | None:
         """With all tokens that have no text yet; None when there is neither text nor a token."""
         if not (text or self._token_ids):
             return None
-        delta: SaidDelta = {"type": kind, "text": text}
+        return self._with_tokens({"type": kind, "text": text})
+
+    def _with_tokens(self, delta: ContentDelta) -> Piece:
         if self._choice:
             delta["choice"] = self._choice
         if self._logprobs:

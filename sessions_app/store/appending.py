@@ -20,7 +20,7 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from sessions_app import metrics, wakeups
-from sessions_app.deltas import Delta, SaidDelta
+from sessions_app.deltas import ContentDelta, Delta
 from sessions_app.errors import ApiError
 from sessions_app.models import ChatSession, ChatSessionQuerySet, Chunk
 from sessions_app.states import SessionState
@@ -33,7 +33,7 @@ from sessions_app.wakeups import StreamChunk, Wakeup
 class Piece:
     """What the model said, and the tokens it was made of."""
 
-    delta: SaidDelta
+    delta: ContentDelta
     token_ids: Sequence[int] = ()
 
     def storable(self) -> Piece:

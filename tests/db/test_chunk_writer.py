@@ -19,6 +19,7 @@ from inference.worker.run import Run
 from sessions_app.models import ChatSession, Chunk
 from sessions_app.store import appending, transitions
 from sessions_app.store.appending import Append, Closing
+from tests.content import text_of as text_in
 from tests.db.session_states import claimed, open_session
 from tests.waiting import wait_for
 
@@ -152,7 +153,7 @@ def test_the_end_goes_at_once_with_what_waits_in_one_commit(
     say(run, "b", "c")
     assert finish(run).state == State.COMPLETED
     [last] = database.commits[-1]
-    assert [piece.delta["text"] for piece in last.pieces] == ["bc"]
+    assert [text_in(piece) for piece in last.pieces] == ["bc"]
     assert last.closing is not None
 
 
@@ -541,7 +542,7 @@ def test_one_session_that_cannot_be_written_fails_alone(
     worker: Worker, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fails(group: Sequence[Append]) -> Exception | None:
-        bad = any("bad" in piece.delta["text"] for item in group for piece in item.pieces)
+        bad = any("bad" in text_in(piece) for item in group for piece in item.pieces)
         return DataError("unsupported Unicode escape sequence") if bad else None
 
     good, poison, silent = (worker.begin(name) for name in ("a", "b", "c"))

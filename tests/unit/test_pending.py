@@ -9,6 +9,7 @@ import pytest
 from inference.worker.pending import PendingPieces
 from inference.worker.pieces import MOST_CHUNK_CHARS
 from sessions_app.store.appending import Piece
+from tests.content import text_of
 
 
 def piece(text: str, *token_ids: int, kind: str = "text", choice: int = 0, logprobs: list[Any] | None = None) -> Piece:
@@ -94,7 +95,7 @@ def test_pieces_survive_any_number_of_failed_commits(pending: PendingPieces) -> 
         if number % 3:
             pending.give_back(pending.take())
     pieces = pending.take()
-    assert "".join(one.delta["text"] for one in pieces) == said
+    assert "".join(text_of(one) for one in pieces) == said
     assert [token_id for one in pieces for token_id in one.token_ids] == list(range(len(said)))
 
 
