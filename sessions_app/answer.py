@@ -6,9 +6,18 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
-from sessions_app.deltas import TERMINAL_DELTAS, Delta, StoredTokenLogprob
+from sessions_app.deltas import TERMINAL_DELTAS, CallDelta, Delta, StoredTokenLogprob
 from sessions_app.models import Chunk
 from sessions_app.storable import storable_error
+
+
+@dataclasses.dataclass(slots=True)
+class Call:
+    """A call to a function of the caller's."""
+
+    name: str = ""
+    #: a JSON object, as the model has written it
+    arguments: str = ""
 
 
 @dataclasses.dataclass(slots=True)
@@ -21,6 +30,8 @@ class Choice:
     logprobs: list[StoredTokenLogprob] = dataclasses.field(default_factory=list)
     #: its own, where the session gives several answers
     finish_reason: str = ""
+    #: in their order
+    calls: list[Call] = dataclasses.field(default_factory=list)
     #: what an upstream server says in place of an answer that it will not give
     refusal: str = ""
 
@@ -31,7 +42,7 @@ class Answer:
 
     #: those that have said something or have ended, by number from 0
     choices: dict[int, Choice] = dataclasses.field(default_factory=dict)
-    #: stop, length, content_filter or cancelled: of all choices that have none of their own; empty when it failed
+    #: as in ``FinishDelta``: of all choices that have none of their own; empty when it failed
     finish_reason: str = ""
     error: dict[str, Any] | None = None
     #: HTTP status that belongs to the error
@@ -60,6 +71,8 @@ class Answer:
                     pieces.setdefault((number, kind), []).append(delta["text"])
                     if logprobs := delta.get("logprobs"):
                         self._of(number).logprobs += logprobs
+                case "call":
+                    self._add_call(delta)
                 case "finish" if "choice" in delta:
                     self._of(delta["choice"]).finish_reason = delta["reason"]
                 case "finish":
@@ -95,6 +108,14 @@ class Answer:
     def others(self) -> list[Choice]:
         """Those after the first, in order."""
         return [self.choices[number] for number in sorted(self.choices) if number]
+
+    def _add_call(self, delta: CallDelta) -> None:
+        choice = self._of(delta.get("choice", 0))
+        if "name" in delta:
+            choice.calls.append(Call(delta["name"]))
+        # Raises LookupError for a part whose call has not begun.
+        choice.calls[delta["call"]].arguments += delta["arguments"]
+        choice.logprobs += delta.get("logprobs", ())
 
     def _of(self, number: int) -> Choice:
         if not isinstance(number, int):

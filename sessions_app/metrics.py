@@ -40,7 +40,7 @@ sessions_opened = Counter(
 media = Counter("sambung:media", "Images and videos of the sessions that were opened.", ["kind"], registry=REGISTRY)
 finished = Counter(
     "sambung:request_success",
-    "Sessions that have ended: stop, length, content_filter, abort (cancelled) or error (failed).",
+    "Sessions that have ended: stop, length, tool_calls, content_filter, abort (cancelled) or error (failed).",
     ["finished_reason"],
     registry=REGISTRY,
 )
@@ -53,7 +53,7 @@ listeners = Gauge(
 resumes = Counter("sambung:resumes", "Streams that were opened behind a cursor (Last-Event-ID).", registry=REGISTRY)
 hub_gaps = Counter("sambung:hub_gaps", "Times that a listener read what no wake-up had brought.", registry=REGISTRY)
 
-FINISHED_REASONS = ("stop", "length", "content_filter", "abort", "error")
+FINISHED_REASONS = ("stop", "length", "tool_calls", "content_filter", "abort", "error")
 for _reason in FINISHED_REASONS:
     finished.labels(_reason)
 for _kind in ("image", "video"):

@@ -72,12 +72,21 @@ class ShownDelta(TypedDict):
 def shown(stored: Any) -> ShownDelta:
     """What a page shows of a stored delta. It can be encoded whatever the row holds, and is small without logprobs."""
     delta: ShownDelta = {"type": type_of(stored)}
-    if delta["type"] in SAID_DELTAS:
-        text, choice = stored.get("text"), stored.get("choice")
+    if delta["type"] == "call":
+        delta = {"type": "text", "text": _call_as_text(stored)}
+    elif delta["type"] in SAID_DELTAS:
+        text = stored.get("text")
         delta["text"] = storable_text(text) if isinstance(text, str) else ""
-        if choice and isinstance(choice, int):
-            delta["choice"] = choice
+    if "text" in delta and (choice := stored.get("choice")) and isinstance(choice, int):
+        delta["choice"] = choice
     return delta
+
+
+def _call_as_text(stored: dict[str, Any]) -> str:
+    """A part of a call as people read it: each call on a line of its own, in the text of the answer."""
+    name, arguments = stored.get("name"), stored.get("arguments")
+    head = f"\n\N{RIGHTWARDS ARROW} {name} " if isinstance(name, str) and name else ""
+    return storable_text(head + (arguments if isinstance(arguments, str) else ""))
 
 
 def read_question(request: Any, media: Sequence[SessionMedia]) -> Question:
@@ -90,7 +99,8 @@ def read_question(request: Any, media: Sequence[SessionMedia]) -> Question:
         return Question((), as_json(request))
     unclaimed = iter(sorted(media, key=lambda item: item.position))
     read = tuple(
-        Message(str(message.get("role", "")), tuple(_parts(message.get("content"), unclaimed))) for message in messages
+        Message(str(message.get("role", "")), (*_parts(message.get("content"), unclaimed), *_calls(message)))
+        for message in messages
     )
     return Question(read, as_json(rest) if rest else "")
 
@@ -101,6 +111,10 @@ def as_json(value: Any) -> str:
 
 def _are_messages(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(message, dict) for message in value)
+
+
+def _calls(message: dict[str, Any]) -> list[Part]:
+    return [Part("other", as_json(message["tool_calls"]))] if message.get("tool_calls") else []
 
 
 def _parts(content: Any, unclaimed: Iterator[SessionMedia]) -> Iterator[Part]:

@@ -26,6 +26,14 @@ def _about(question: str, part: str, url: str) -> list[dict[str, Any]]:
     return [{"type": "text", "text": question}, {"type": part, part: {"url": url}}]
 
 
+_CITY = {
+    "type": "object",
+    "properties": {"city": {"type": "string", "maxLength": 40}},
+    "required": ["city"],
+    "additionalProperties": False,
+}
+_A_TOOL = {"type": "function", "function": {"name": "weather", "description": "Cuaca hari ini", "parameters": _CITY}}
+
 CHAT_EXAMPLES: dict[str, dict[str, Any]] = {
     "text": {"summary": "Text", "value": _ask("Apa kabar?")},
     "stream": {
@@ -81,6 +89,10 @@ CHAT_EXAMPLES: dict[str, dict[str, Any]] = {
     "video": {
         "summary": "A video",
         "value": _ask(_about("Apa yang terjadi?", "video_url", f"data:image/gif;base64,{_GIF}")),
+    },
+    "tools": {
+        "summary": "A function that has to be called",
+        "value": _ask("Hujan di Solo?", max_tokens=200, tools=[_A_TOOL], tool_choice="required"),
     },
     "resume": {"summary": "A resume: put the last id you saw into Last-Event-ID", "value": {"stream": True}},
 }

@@ -54,7 +54,7 @@ def render_completion(session: ChatSession, answer: Answer) -> dict[str, Any]:
         "choices": [
             {
                 "index": index,
-                "message": _message(choice),
+                "message": _message(choice) | _calls(session.pk, index, choice),
                 "logprobs": _logprobs(choice.logprobs),
                 "finish_reason": _wire(reason),
             }
@@ -168,8 +168,22 @@ def call_id(session_id: str, choice: int, call: int) -> str:
 
 
 def _message(choice: Choice) -> dict[str, Any]:
-    message: dict[str, Any] = {"role": "assistant", "content": choice.text, "refusal": choice.refusal or None}
+    # OpenAI's has no content where it has calls alone.
+    content = None if choice.calls and not choice.text else choice.text
+    message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": choice.refusal or None}
     return message | (_reasoning(choice.reasoning) if choice.reasoning else {})
+
+
+def _calls(session_id: str, index: int, choice: Choice) -> dict[str, Any]:
+    calls = [
+        {
+            "id": call_id(session_id, index, number),
+            "type": "function",
+            "function": {"name": call.name, "arguments": call.arguments},
+        }
+        for number, call in enumerate(choice.calls)
+    ]
+    return {"tool_calls": calls} if calls else {}
 
 
 def _logprobs(tokens: Iterable[StoredTokenLogprob] | None) -> dict[str, Any] | None:

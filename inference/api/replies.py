@@ -23,9 +23,23 @@ class ErrorReply(Schema):
     error: ErrorBody
 
 
+class CalledFunction(Schema):
+    name: str
+    arguments: str = Field(description="A JSON object, as the model has written it.")
+
+
+class ToolCall(Schema):
+    """A call that the model asks the caller to make."""
+
+    id: str = Field(description="Send it back as `tool_call_id` with the result.")
+    type: Literal["function"]
+    function: CalledFunction
+
+
 class AnswerMessage(Schema):
     role: Literal["assistant"]
-    content: str
+    content: str | None = Field(description="null where the answer consists of calls.")
+    tool_calls: list[ToolCall] | None = Field(None, description="Only there when the answer has calls.")
     refusal: str | None = Field(None, description="What the server behind this one says in place of an answer.")
     reasoning_content: str | None = Field(None, description=_REASONING)
     reasoning: str | None = Field(None, description="The same as reasoning_content: clients read one or the other.")
@@ -58,8 +72,9 @@ class AnswerChoice(Schema):
     index: int
     message: AnswerMessage
     logprobs: Logprobs | None = Field(None, description="With `logprobs: true`.")
-    finish_reason: Literal["stop", "length", "content_filter"] = Field(
+    finish_reason: Literal["stop", "length", "tool_calls", "content_filter"] = Field(
         description="stop: the model or a stop text ended it, or it was cancelled. length: max_tokens are used up. "
+        "tool_calls: it asks for calls. "
         "content_filter: the server behind this one withheld the rest."
     )
 

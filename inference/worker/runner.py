@@ -35,6 +35,9 @@ from sessions_app.turns import Slot
 
 log = logging.getLogger(__name__)
 
+#: of a session with several answers, the reason of all is the first of these that one of them has
+REASONS_OF_ALL: tuple[FinishReason, ...] = ("cancelled", "content_filter", "length", "tool_calls", "stop")
+
 #: how long a task waits for the model: loading a large one from a slow disk takes minutes
 LOAD_WAIT_SECONDS = 1800.0
 #: a task that waits for a slot looks this often whether the worker stops
@@ -178,7 +181,7 @@ def _finish(run: Run, finishes: Sequence[Finish], worker: Worker) -> None:
     _close(
         run,
         Closing(
-            reason=next(reason for reason in ("cancelled", "content_filter", "length", "stop") if reason in reasons),
+            reason=next(reason for reason in REASONS_OF_ALL if reason in reasons),
             reasons=tuple(reasons) if len(reasons) > 1 else (),
             # All have the same prompt. A choice that was cancelled before prefill counts none.
             prompt_tokens=max(finish.prompt_tokens for finish in finishes),

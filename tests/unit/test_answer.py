@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sessions_app.answer import Answer, Choice
+from sessions_app.answer import Answer, Call, Choice
 from sessions_app.deltas import Delta
 
 LOG: list[Delta] = [
@@ -71,3 +71,19 @@ def test_a_delta_of_a_later_version_adds_nothing() -> None:
 def test_a_row_that_does_not_hold_a_delta_is_an_error(row: Any) -> None:
     with pytest.raises((LookupError, TypeError, AttributeError)):
         folded(row)
+
+
+def test_calls_grow_by_their_parts() -> None:
+    answer = folded(
+        {"type": "call", "call": 0, "name": "weather", "arguments": '{"ci'},
+        {"type": "call", "call": 0, "arguments": 'ty": 1}', "choice": 1, "name": "rain"},
+        {"type": "call", "call": 0, "arguments": 'ty": 2}'},
+        {"type": "call", "call": 1, "name": "now", "arguments": "{}"},
+    )
+    assert answer.first.calls == [Call("weather", '{"city": 2}'), Call("now", "{}")]
+    assert answer.choice(1).calls == [Call("rain", 'ty": 1}')]
+
+
+def test_a_part_of_a_call_that_has_not_begun_is_no_delta() -> None:
+    with pytest.raises(LookupError):
+        folded({"type": "call", "call": 0, "arguments": "{}"})

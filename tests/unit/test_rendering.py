@@ -10,7 +10,7 @@ import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from inference.api import replies
-from inference.api.rendering import DONE, KEPT_CHUNKS, ChunkRenderer, render_completion, renderer_of
+from inference.api.rendering import DONE, KEPT_CHUNKS, ChunkRenderer, call_id, render_completion, renderer_of
 from sessions_app.answer import Answer, Choice
 from sessions_app.deltas import Delta, StoredTokenLogprob
 from sessions_app.models import ChatSession
@@ -316,6 +316,52 @@ def test_a_choice_that_was_cancelled_before_its_first_word_is_there() -> None:
     body = render_completion(a_session(2), said)
     assert [(c["message"]["content"], c["finish_reason"]) for c in body["choices"]] == [("a", "stop"), ("", "stop")]
     assert body["session_state"] == "cancelled"
+
+
+# --- Calls ---
+
+CALLED: list[Delta] = [
+    {"type": "start"},
+    {"type": "call", "call": 0, "name": "weather", "arguments": ""},
+    {"type": "call", "call": 0, "arguments": '{"city": "Solo"}'},
+    {"type": "call", "call": 1, "name": "now", "arguments": "{}"},
+    {"type": "finish", "reason": "tool_calls"},
+    USAGE,
+    {"type": "end"},
+]
+
+
+def test_a_call_begins_with_its_id_and_name_and_goes_on_with_its_arguments() -> None:
+    parts = [choice_of(delta)["delta"]["tool_calls"][0] for delta in CALLED[1:4]]
+    assert [part["index"] for part in parts] == [0, 0, 1]
+    assert parts[0]["id"] == call_id("sess_x", 0, 0) != parts[2]["id"] == call_id("sess_x", 0, 1)
+    assert parts[0]["function"] == {"name": "weather", "arguments": ""}
+    assert parts[1] == {"index": 0, "function": {"arguments": '{"city": "Solo"}'}}
+    assert choice_of(CALLED[4])["finish_reason"] == "tool_calls"
+
+
+def test_a_whole_answer_has_the_calls_of_its_stream() -> None:
+    said = Answer()
+    said.add(enumerate(CALLED))
+    body = render_completion(a_session(), said)
+    ChatCompletion.model_validate(body, strict=True)
+    assert replies.ChatCompletion.model_validate(body).model_dump(mode="json", exclude_unset=True) == body
+    message = body["choices"][0]["message"]
+    assert message["content"] is None
+    assert message["tool_calls"] == [
+        {
+            "id": call_id("sess_x", 0, number),
+            "type": "function",
+            "function": {"name": name, "arguments": arguments},
+        }
+        for number, (name, arguments) in enumerate([("weather", '{"city": "Solo"}'), ("now", "{}")])
+    ]
+
+
+def test_a_text_beside_calls_is_the_content() -> None:
+    said = Answer()
+    said.add(enumerate([{"type": "text", "text": "Baik."}, *CALLED[1:]]))
+    assert render_completion(a_session(), said)["choices"][0]["message"]["content"] == "Baik."
 
 
 # --- What listeners share ---

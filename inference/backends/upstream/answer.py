@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from inference.backends.upstream.call import Said
 from inference.backends.upstream.errors import UpstreamError
+from inference.backends.upstream.tool_calls import ToolCalls
 from inference.backends.upstream.wire import choices_in, logprobs_in, object_in, reason_in, text_in
+from inference.engine.tool_calls import CallPiece
 from inference.engine.types import Delta, Finish, FinishReason, TokenLogprobs
 from sessions_app.deltas import SAID_DELTAS, SaidKind
 from sessions_app.storable import UNKNOWN_TOKEN, WholeCharacters, storable_count
@@ -35,6 +37,7 @@ class AnswerReader:
         """
         self._said = said
         self._characters = characters
+        self._calls = ToolCalls(said.calls, repeats=repeats)
         self._repeated = dict(said.texts) if repeats else dict.fromkeys(SAID_DELTAS, "")
         self._before = earlier_tokens
         self._alternatives = alternatives
@@ -61,7 +64,7 @@ class AnswerReader:
             whole = [piece for kind in SAID_DELTAS for piece in self._characters.add(kind, texts[kind])]
             wanted = self._alternatives is not None
             logprobs = logprobs_in(choice, alternatives=self._alternatives or 0) if wanted else ()
-            found += self._new(whole, logprobs)
+            found += self._new(whole, logprobs, self._calls.read(delta))
             self.reason = reason_in(choice) or self.reason
         return found
 
@@ -71,6 +74,7 @@ class AnswerReader:
         Raises UpstreamError when the stream ends before all of the committed text was repeated.
         """
         found = self._new(self._characters.end(), ())
+        self._calls.end()
         if any(self._repeated.values()):
             raise UpstreamError.cannot_go_on("it says something else now")
         return found
@@ -86,20 +90,25 @@ class AnswerReader:
             min(self._cached_tokens, prompt_tokens),
         )
 
-    def _new(self, pieces: Iterable[tuple[SaidKind, str]], logprobs: tuple[TokenLogprobs, ...]) -> list[Delta]:
+    def _new(
+        self,
+        pieces: Iterable[tuple[SaidKind, str]],
+        logprobs: tuple[TokenLogprobs, ...],
+        calls: Sequence[CallPiece] = (),
+    ) -> list[Delta]:
         """What the stream adds with these pieces, as one delta if it adds anything."""
         is_repeat = any(self._repeated.values())
         texts = dict.fromkeys(SAID_DELTAS, "")
         for kind, text in pieces:
             texts[kind] += self._behind_the_repeated(kind, text)
         # The last tokens may be no whole character, and have a likelihood all the same.
-        if not (any(texts.values()) or (logprobs and not is_repeat)):
+        if not (any(texts.values()) or calls or (logprobs and not is_repeat)):
             return []
         tokens = self._count_tokens()
         for kind, text in texts.items():
             self._said.texts[kind] += text
         ids = (UNKNOWN_TOKEN,) * tokens
-        return [Delta(ids, texts["text"], texts["reasoning"], logprobs, texts["refusal"])]
+        return [Delta(ids, texts["text"], texts["reasoning"], logprobs, texts["refusal"], tuple(calls))]
 
     def _behind_the_repeated(self, kind: SaidKind, text: str) -> str:
         repeated = self._repeated[kind]

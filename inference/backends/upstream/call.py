@@ -14,6 +14,7 @@ from inference.backends.upstream.errors import UpstreamError
 from inference.backends.upstream.target import Target
 from inference.engine.types import Sampling
 from inference.stored_request import StoredRequest
+from sessions_app.answer import Call as ToolCall
 from sessions_app.answer import Choice, read_answer
 from sessions_app.deltas import SAID_DELTAS, SaidKind
 from sessions_app.models import ChatSession, Chunk, SessionMedia
@@ -41,10 +42,14 @@ class Said:
     texts: dict[SaidKind, str] = dataclasses.field(default_factory=lambda: dict.fromkeys(SAID_DELTAS, ""))
     #: as far as the upstream tells; else one for each piece
     tokens: int = 0
+    calls: list[ToolCall] = dataclasses.field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return any(self.texts.values()) or bool(self.calls)
 
     @classmethod
     def of(cls, choice: Choice, *, tokens: int) -> Said:
-        return cls({kind: getattr(choice, kind) for kind in SAID_DELTAS}, tokens)
+        return cls({kind: getattr(choice, kind) for kind in SAID_DELTAS}, tokens, choice.calls)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -84,7 +89,7 @@ class Call:
             body["session_id"] = self.upstream_id
         elif self.target.resume == "prefix":
             body["stream_options"]["continuous_usage_stats"] = True
-        if self.target.resume != "session" and any(said.texts.values()):
+        if self.target.resume != "session" and said:
             # A grammar would begin anew, in the middle of the answer.
             body = {name: value for name, value in body.items() if name not in self.wire_format}
             body |= self._continuation(said)
@@ -93,6 +98,8 @@ class Call:
     def _continuation(self, said: Said) -> dict[str, Any]:
         if self.target.resume == "none":
             raise UpstreamError.cannot_go_on("it cannot go on with an answer")
+        if said.calls:
+            raise UpstreamError.cannot_go_on("it cannot go on with a tool call")
         if said.texts["refusal"]:
             raise UpstreamError.cannot_go_on("it cannot go on with a refusal")
         if self.wire_format and not self.wire_format_is_optional:

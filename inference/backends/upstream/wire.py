@@ -9,9 +9,14 @@ from typing import Any
 from inference.engine.types import FinishReason, Likelihood, TokenLogprobs
 from sessions_app.storable import UNKNOWN_TOKEN, storable_bytes, storable_logprob, storable_text
 
-#: Those that are none of the three are other servers' names for an end of the model's own, or for a call of a tool. No
-#: request of ours offers one.
-REASONS: dict[str, FinishReason] = {"stop": "stop", "length": "length", "content_filter": "content_filter"}
+#: Others are servers' own names for an end that the model has chosen.
+REASONS: dict[str, FinishReason] = {
+    "stop": "stop",
+    "length": "length",
+    "tool_calls": "tool_calls",
+    "function_call": "tool_calls",
+    "content_filter": "content_filter",
+}
 
 
 class NotReadable(ValueError):

@@ -1,0 +1,74 @@
+"""The tool calls in the chunks of another server's stream. What was said before is not said again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from inference.backends.upstream.errors import UpstreamError
+from inference.backends.upstream.wire import list_in, object_in
+from inference.engine.tool_calls import CallPiece
+from sessions_app.answer import Call
+from sessions_app.storable import storable_text
+
+#: of one answer: each is a line of its own wherever people read it
+MAX_CALLS = 1000
+
+
+class ToolCalls:
+    """Reads them part by part, and numbers them in the order in which they begin."""
+
+    def __init__(self, said: list[Call], *, repeats: bool) -> None:
+        """``said`` are those so far, and grows. ``repeats``: the stream begins with them, and must say the same."""
+        self._said = said
+        self._repeated = [Call(call.name, call.arguments) for call in said] if repeats else []
+        self._first = 0 if repeats else len(said)
+        #: the upstream's index → our number
+        self._numbers: dict[Any, int] = {}
+
+    def read(self, delta: Mapping[str, Any]) -> list[CallPiece]:
+        """What the delta adds. Raises UpstreamError when the upstream says something else than it said before."""
+        pieces = [self._piece(object_in(part)) for part in list_in(delta.get("tool_calls"))]
+        return [piece for piece in pieces if piece]
+
+    def end(self) -> None:
+        """Raises UpstreamError when the upstream has not said all that it said before."""
+        behind = self._repeated[len(self._numbers) :]
+        if behind or any(call.arguments for call in self._repeated):
+            raise UpstreamError.cannot_go_on("it says something else now")
+
+    def _piece(self, part: Mapping[str, Any]) -> CallPiece:
+        function = object_in(part.get("function"))
+        name, arguments = _text(function.get("name")), _text(function.get("arguments"))
+        index = part.get("index")
+        # Some servers send each call whole, and number none.
+        key = index if isinstance(index, int) else part.get("id") if isinstance(part.get("id"), str) else None
+        number = self._numbers.get(key) if key is not None else None
+        if number is None and not name and not self._numbers and isinstance(index, int) and index < len(self._said):
+            # A stream that goes on behind the last event: the call has begun in an earlier one.
+            number = index
+        if number is None:
+            if not name or len(self._numbers) == MAX_CALLS:
+                return CallPiece()
+            number = self._first + len(self._numbers)
+            self._numbers[number if key is None else key] = number
+        else:
+            name = ""
+        return self._new(number, name, arguments)
+
+    def _new(self, number: int, name: str, arguments: str) -> CallPiece:
+        if number < len(self._repeated):
+            repeated = self._repeated[number]
+            length = min(len(repeated.arguments), len(arguments))
+            if (name and name != repeated.name) or arguments[:length] != repeated.arguments[:length]:
+                raise UpstreamError.cannot_go_on("it says something else now")
+            repeated.arguments = repeated.arguments[length:]
+            name, arguments = "", arguments[length:]
+        if name:
+            self._said.append(Call(name))
+        self._said[number].arguments += arguments
+        return CallPiece(name, arguments, number)
+
+
+def _text(value: Any) -> str:
+    return storable_text(value) if isinstance(value, str) else ""

@@ -1,0 +1,110 @@
+"""Tool calls of a model that another server runs."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from inference.backends.upstream.errors import UpstreamError
+from inference.engine.types import Delta
+from sessions_app.deltas import CallDelta
+from sessions_app.store.appending import Piece
+from tests.db.scripted_upstream import DONE, Scripted, chunk, collected, session_of
+
+pytestmark = pytest.mark.django_db
+
+TOOLS = [{"type": "function", "function": {"name": "weather"}}]
+
+
+def calls(*parts: dict[str, Any]) -> str:
+    return f"data: {json.dumps({'choices': [{'index': 0, 'delta': {'tool_calls': list(parts)}}]})}\n\n"
+
+
+def begun(name: str, arguments: str = "", index: int | None = 0) -> dict[str, Any]:
+    numbered = {} if index is None else {"index": index}
+    return {**numbered, "id": f"x{index}{name}", "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+def more(arguments: str, index: int = 0) -> dict[str, Any]:
+    return {"index": index, "function": {"arguments": arguments}}
+
+
+def called(deltas: list[Delta]) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    for piece in (piece for delta in deltas for piece in delta.calls):
+        if piece.name:
+            assert piece.call == len(found)
+            found.append((piece.name, ""))
+        name, arguments = found[piece.call]
+        found[piece.call] = (name, arguments + piece.arguments)
+    return found
+
+
+def committed(name: str, arguments: str) -> Piece:
+    delta: CallDelta = {"type": "call", "call": 0, "name": name, "arguments": arguments}
+    return Piece(delta, [-1])
+
+
+def test_calls_come_out_as_from_an_engine(upstream: Scripted, start_engine: Any) -> None:
+    upstream.streams(
+        calls(begun("weather")), calls(more('{"city": ')), calls(more('"Solo"}'), begun("now", "{}", index=1)),
+        chunk(finish="tool_calls"), DONE,
+    )  # fmt: skip
+    deltas, finish = collected(start_engine("none").submit(session_of(wire_format={"tools": TOOLS})))
+    assert called(deltas) == [("weather", '{"city": "Solo"}'), ("now", "{}")]
+    assert finish.reason == "tool_calls"
+    assert upstream.requests[0]["tools"] == TOOLS
+
+
+def test_calls_that_are_not_numbered_are_taken_one_by_one(upstream: Scripted, start_engine: Any) -> None:
+    upstream.streams(
+        calls(begun("a", "{}", index=None)), calls(begun("b", "{}", index=None)), chunk(finish="stop"), DONE
+    )
+    deltas, _ = collected(start_engine("none").submit(session_of()))
+    assert called(deltas) == [("a", "{}"), ("b", "{}")]
+
+
+@pytest.mark.parametrize(
+    "part",
+    [None, 3, {}, {"index": 0}, {"index": "x", "function": []}, {"index": 5, "function": {"arguments": "{}"}}],
+)
+def test_what_is_no_call_says_nothing(upstream: Scripted, start_engine: Any, part: Any) -> None:
+    upstream.streams(calls(part), chunk("Ya."), chunk(finish="stop"), DONE)
+    deltas, _ = collected(start_engine("none").submit(session_of()))
+    assert called(deltas) == []
+    assert "".join(delta.text for delta in deltas) == "Ya."
+
+
+def test_a_name_that_cannot_be_stored_is_made_one_that_can(upstream: Scripted, start_engine: Any) -> None:
+    upstream.streams(calls(begun("a\0", '{"b": "\ud800"}')), chunk(finish="stop"), DONE)
+    deltas, _ = collected(start_engine("none").submit(session_of()))
+    assert called(deltas) == [("a\ufffd", '{"b": "\ufffd"}')]
+
+
+@pytest.mark.parametrize("resume", ["none", "prefix"])
+def test_a_call_that_was_cut_off_is_not_spliced(start_engine: Any, resume: Any) -> None:
+    session = session_of(committed("weather", '{"city": "So'), wire_format={"tools": TOOLS})
+    with pytest.raises(UpstreamError):
+        collected(start_engine(resume).submit(session))
+
+
+def test_a_stream_that_repeats_a_call_delivers_the_rest(upstream: Scripted, start_engine: Any) -> None:
+    upstream.streams(
+        calls(begun("weather", '{"ci')),
+        calls(more('ty": "Solo"}')),
+        calls(begun("now", "{}", 1)),
+        chunk(finish="stop"),
+        DONE,
+    )
+    deltas, _ = collected(start_engine("session").submit(session_of(committed("weather", '{"city": "So'))))
+    pieces = [piece for delta in deltas for piece in delta.calls]
+    assert [(piece.call, piece.name, piece.arguments) for piece in pieces] == [(0, "", 'lo"}'), (1, "now", "{}")]
+
+
+@pytest.mark.parametrize("second", [begun("rain", '{"city": "So'), begun("weather", '{"town": '), None])
+def test_a_stream_that_repeats_another_call_fails(upstream: Scripted, start_engine: Any, second: Any) -> None:
+    upstream.streams(*([calls(second)] if second else []), chunk(finish="stop"), DONE)
+    with pytest.raises(UpstreamError):
+        collected(start_engine("session").submit(session_of(committed("weather", '{"city": "So'))))
