@@ -6,8 +6,6 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from inference.engine.vocabulary import CALL_TAGS
-
 #: what a function's arguments are where its schema is not held to
 ANY_OBJECT: dict[str, Any] = {"type": "object"}
 
@@ -24,11 +22,14 @@ def calls_source(
     return json.dumps(asked)
 
 
-def calls_grammar(source: str, options: Mapping[str, Any]) -> str:
-    """The grammar of such a source. ``options`` are llguidance's for JSON schemas."""
+def calls_grammar(source: str, options: Mapping[str, Any], *, tags: tuple[int, int]) -> str:
+    """The grammar of such a source.
+
+    ``options`` are llguidance's for JSON schemas, ``tags`` the ids of the tokens that a call stands between.
+    """
     asked = json.loads(source)
     calls = "call" if asked["one_call"] else 'call ("\\n" call)*'
-    rules = _calls(asked["schemas"], options)
+    rules = _calls(asked["schemas"], options, *tags)
     if asked["is_required"]:
         rules.insert(0, f"start: {calls}")
     elif asked["answer"] is not None:
@@ -39,9 +40,8 @@ def calls_grammar(source: str, options: Mapping[str, Any]) -> str:
     return "\n".join(rules)
 
 
-def _calls(schemas: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any]) -> list[str]:
-    begin, end = CALL_TAGS
-    rules = [f'call: {begin} "\\n" ({" | ".join(f"call_{i}" for i in range(len(schemas)))}) "\\n" {end}']
+def _calls(schemas: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any], begin: int, end: int) -> list[str]:
+    rules = [f'call: <[{begin}]> "\\n" ({" | ".join(f"call_{i}" for i in range(len(schemas)))}) "\\n" <[{end}]>']
     for i, (name, schema) in enumerate(schemas.items()):
         # As a template writes an earlier call: the model goes on in the form that it has seen.
         head = f'{{"name": {json.dumps(name)}, "arguments": '

@@ -51,7 +51,7 @@ def library_grammar(constraint: Constraint) -> str:
         case "grammar":
             return LLMatcher.grammar_from_lark(constraint.source)
         case "calls":
-            return LLMatcher.grammar_from_lark(calls_grammar(constraint.source, JSON_OPTIONS))
+            raise InvalidConstraint("Calls stand between tokens of a model's own.")
 
 
 class Grammars:
@@ -80,10 +80,17 @@ class Grammars:
         ``in_thought`` says that the prompt has opened a thought, ``may_think`` that the model may open one itself: the
         constraint holds for what follows the thought.
         """
-        matcher = LLMatcher(self._tokenizer, library_grammar(constraint), log_level=0, limits=LIMITS)
+        grammar = self._calls(constraint) if constraint.kind == "calls" else library_grammar(constraint)
+        matcher = LLMatcher(self._tokenizer, grammar, log_level=0, limits=LIMITS)
         if matcher.is_error():
             raise InvalidConstraint.because(matcher.get_error())
         return Matcher(matcher, self._vocabulary, self._all_but_ends, in_thought=in_thought, may_think=may_think)
+
+    def _calls(self, constraint: Constraint) -> str:
+        begin, end = self._vocabulary.call_start, self._vocabulary.call_end
+        if begin is None or end is None:
+            raise InvalidConstraint("This model has no tokens that a tool call stands between.")
+        return LLMatcher.grammar_from_lark(calls_grammar(constraint.source, JSON_OPTIONS, tags=(begin, end)))
 
 
 class Matcher:

@@ -17,7 +17,7 @@ from inference.engine.errors import (
     PromptTooLong,
 )
 from inference.engine.handle import Handle
-from inference.engine.types import Delta, Finish
+from inference.engine.types import Delta, Finish, FinishReason
 from inference.errors import ApiError, GenerationFailed, InvalidRequest
 from inference.metrics import RunTimes
 from inference.worker.lifecycle import Worker
