@@ -168,4 +168,4 @@ class Finish:
     completion_tokens: int
     reasoning_tokens: int = 0
     #: of the prompt, those whose keys and values were kept from an earlier request
-    cached_tokens: int = 0
+    cached_tokens: int = field(default=0, compare=False)
