@@ -22,6 +22,7 @@ from sessions_app.models import ChatSession
 from sessions_app.wakeups import StreamChunk
 
 DONE = "[DONE]"
+ERROR_MEMBERS = ("message", "type", "param", "code")
 #: rendered chunks with log probabilities that are kept for the other listeners of a session
 KEPT_CHUNKS = 100
 #: line ends to Unicode, so to clients that split a decoded stream into lines; JSON does not escape them by itself
@@ -113,7 +114,8 @@ class ChunkRenderer:
             case "end":
                 return DONE
             case "error":
-                return _json({"error": delta["error"]})
+                # PostgreSQL keeps the members of an object in an order of its own.
+                return _json({"error": {name: delta["error"].get(name) for name in ERROR_MEMBERS}})
         return None
 
     def _call(self, delta: CallDelta) -> dict[str, Any]:

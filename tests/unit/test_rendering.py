@@ -142,6 +142,9 @@ def test_an_error_is_the_error_object_alone() -> None:
     data = rendered({"type": "error", "error": error, "status": 500})
     assert data is not None
     assert json.loads(data) == {"error": error}
+    # As PostgreSQL gives it back, to who resumes.
+    again = dict(sorted(error.items(), key=lambda member: len(member[0])))
+    assert rendered({"type": "error", "error": again, "status": 500}) == data
 
 
 def test_a_delta_of_a_later_version_is_not_shown() -> None:
