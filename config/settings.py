@@ -382,6 +382,9 @@ if METRICS_DIR:
 WORKER_METRICS_HOST = env.text("WORKER_METRICS_HOST", "127.0.0.1")
 WORKER_METRICS_PORT = env.integer("WORKER_METRICS_PORT", 0, minimum=0, maximum=65535)
 
+TRACES_ENDPOINT = env.text("TRACES_ENDPOINT")
+TRACES_SAMPLE = env.number("TRACES_SAMPLE", 1.0, minimum=0.0, maximum=1.0)
+
 # --- Logs -----------------------------------------------------------------------------------------------------------
 
 LOG_LEVEL = env.one_of("LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"), "INFO")

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
@@ -14,6 +15,7 @@ from django.conf import settings
 from inference import readiness
 from inference.errors import AnswerUnreadable
 from inference.stored_request import StoredRequest
+from sessions_app import tracing
 from sessions_app.answer import Answer
 from sessions_app.db import in_db
 from sessions_app.hub import hub
@@ -59,7 +61,8 @@ async def start_generation(
     ``media`` are those of its messages, in order. ``caller`` identifies the client. Raises as ``opening.open_session``,
     and ``Unavailable`` when no worker could load the model.
     """
-    return await in_db(
+    asked_at = time.time()
+    session = await in_db(
         _open_session,
         session_id=session_id,
         request=request.to_dict(),
@@ -71,6 +74,9 @@ async def start_generation(
         media=[opening.NewMedia(item.kind, item.content_type, item.sha256, item.data) for item in media],
         needs_listener=needs_listener,
     )
+    if session.created_at.timestamp() >= asked_at:
+        tracing.record(session.pk, "open", start=asked_at, end=time.time(), attributes={"request_id": request_id})
+    return session
 
 
 def _open_session(**columns: Any) -> ChatSession:

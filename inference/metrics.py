@@ -14,6 +14,7 @@ from django.conf import settings
 from django.utils import timezone
 from prometheus_client import Counter, Gauge, Histogram
 
+from inference.run_spans import RunSpans
 from sessions_app.history import counting
 from sessions_app.metrics import REGISTRY, count_end
 from sessions_app.models import ChatSession
@@ -123,6 +124,7 @@ class RunTimes:
         self._opened_at = session.created_at.timestamp()
         self._first_token_at = session.first_token_at.timestamp() if session.first_token_at else None
         self._last_commit: float | None = None
+        self._spans = RunSpans(session, now=time.time())
         if session.attempt > 1:
             takeovers.inc()
         elif session.started_at is not None:
@@ -135,6 +137,11 @@ class RunTimes:
             self._count_tokens(count)
         if item.closing is not None:
             self._count_end(item.closing)
+        self._spans.committed(item, now=time.time())
+
+    def ended(self, outcome: str) -> None:
+        """The attempt is over without an end of the session."""
+        self._spans.ended(now=time.time(), outcome=outcome)
 
     def _count_tokens(self, count: int) -> None:
         generation_tokens.inc(count)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -45,6 +46,14 @@ def check_streaming_settings(app_configs: Sequence[AppConfig] | None, **kwargs: 
                 "REDIS_URL is set and the database is an SQLite file: processes on other machines will not see it.",
                 hint="Set DATABASE_URL to a PostgreSQL database, or unset REDIS_URL to run everything in one process.",
                 id="sessions_app.W002",
+            )
+        )
+    if settings.TRACES_ENDPOINT and importlib.util.find_spec("opentelemetry") is None:
+        found.append(
+            checks.Error(
+                "TRACES_ENDPOINT is set and the packages for it are missing.",
+                hint="pip install -r requirements/tracing.txt, or unset TRACES_ENDPOINT.",
+                id="sessions_app.E004",
             )
         )
     if settings.SESSION_LEASE_SECONDS < 10 * settings.CHUNK_COMMIT_SECONDS:

@@ -97,7 +97,8 @@ def _run_claimed(session: ChatSession, worker: Worker) -> None:
             else:
                 handle.cancel()
 
-    run = worker.writer.open(session.pk, session.attempt, session.next_index, stop, RunTimes(session))
+    times = RunTimes(session)
+    run = worker.writer.open(session.pk, session.attempt, session.next_index, stop, times)
     try:
         if session.cancel_requested_at is not None:
             run.cancel()
@@ -127,6 +128,7 @@ def _run_claimed(session: ChatSession, worker: Worker) -> None:
     finally:
         stop()  # the other choices, when one has failed
         worker.writer.forget(run)
+        times.ended("fenced" if run.is_fenced else "released")
         release_connections()
 
 

@@ -1,0 +1,72 @@
+"""The spans of one attempt at a session: how long it was queued, prefill, decode with its commits, and the whole."""
+
+from __future__ import annotations
+
+from sessions_app import tracing
+from sessions_app.models import ChatSession
+from sessions_app.store.appending import Append, Closing
+
+#: of the commits of a span: what an SDK keeps of its events by default
+MOST_COMMITS = 128
+
+
+class RunSpans:
+    """Told of the claim, and then of each commit. Does nothing for a session that is not traced.
+
+    Times are in seconds since 1970. They are those of the log: prefill lasts until its first token is committed.
+    """
+
+    def __init__(self, session: ChatSession, *, now: float) -> None:
+        self._is_traced = tracing.is_traced(session.pk)
+        if not self._is_traced:
+            return
+        self._session = session
+        self._claimed_at = now
+        self._first_token_at: float | None = None
+        self._commits: list[tuple[float, dict[str, int]]] = []
+        self._tokens = 0
+        self._about: dict[str, str | int] = {"worker": session.worker, "attempt": session.attempt}
+        if session.attempt == 1:
+            tracing.record(session.pk, "queue", start=session.created_at.timestamp(), end=now)
+
+    def committed(self, item: Append, *, now: float) -> None:
+        """Something of the session is committed. Quick: spans are sent by a thread of their own."""
+        if not self._is_traced:
+            return
+        if tokens := sum(len(piece.token_ids) for piece in item.pieces):
+            if self._first_token_at is None:
+                self._first_token_at = now
+                tracing.record(self._session.pk, "prefill", start=self._claimed_at, end=now, attributes=self._about)
+            self._tokens += tokens
+            if len(self._commits) < MOST_COMMITS:
+                self._commits.append((now, {"index": item.index, "chunks": len(item.pieces), "tokens": tokens}))
+        if item.closing is not None:
+            self.ended(now=now, outcome=item.closing.state)
+            self._close(item.closing, now)
+
+    def ended(self, *, now: float, outcome: str) -> None:
+        """The attempt is over: closed, released to another worker, or fenced."""
+        if not self._is_traced:
+            return
+        self._is_traced = False
+        start = self._claimed_at if self._first_token_at is None else self._first_token_at
+        name = "prefill" if self._first_token_at is None else "decode"
+        about = {**self._about, "outcome": outcome, "tokens": self._tokens}
+        tracing.record(self._session.pk, name, start=start, end=now, attributes=about, events=self._commits)
+
+    def _close(self, closing: Closing, now: float) -> None:
+        session = self._session
+        tracing.record_session(
+            session.pk,
+            start=session.created_at.timestamp(),
+            end=now,
+            attributes={
+                "model": session.model,
+                "origin": session.origin,
+                "state": closing.state,
+                "finish_reason": closing.reason,
+                "attempts": session.attempt,
+                "prompt_tokens": closing.prompt_tokens,
+                "completion_tokens": closing.completion_tokens,
+            },
+        )
