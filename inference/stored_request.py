@@ -14,7 +14,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from inference.engine.types import Constraint, Sampling
+from inference.engine.types import Constraint, PromptEnding, Sampling
 from inference.errors import RequestTooNew
 
 
@@ -30,6 +30,9 @@ class StoredRequest:
     #: as in ``GenerationRequest``
     tools: Sequence[dict[str, Any]] = dataclasses.field(default=(), metadata={"since": 2})
     one_call: bool = dataclasses.field(default=False, metadata={"since": 2})
+    ending: PromptEnding = dataclasses.field(default="turn", metadata={"since": 2})
+    #: the last message is the model's and is shown as the beginning of the answer
+    echo: bool = dataclasses.field(default=False, metadata={"since": 2})
     constraint: Constraint | None = dataclasses.field(default=None, metadata={"since": 2})
     #: for an upstream: the members of its request that say what form the answer has, and what it may call
     wire_format: dict[str, Any] | None = dataclasses.field(default=None, metadata={"since": 2})
@@ -72,6 +75,13 @@ class StoredRequest:
 def choices_of(stored: Any) -> int:
     """How many answers a stored request of any version wants; 1 when the request has been removed."""
     return int(stored.get("choices", 1)) if isinstance(stored, dict) else 1
+
+
+def echoed_text(stored: Any) -> str:
+    """What a stored request of any version wants shown before the answer; "" when the request has been removed."""
+    if not isinstance(stored, dict) or not stored.get("echo"):
+        return ""
+    return "".join(part["text"] for part in stored["messages"][-1]["content"] if part["type"] == "text")
 
 
 def _since(field: dataclasses.Field[Any]) -> int:

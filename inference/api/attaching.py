@@ -104,6 +104,8 @@ async def _open(chat: ChatRequest, caller: str) -> ChatSession:
             messages=conversation.messages,
             sampling=asked.sampling(seed=generations.new_seed()),
             choices=asked.n or 1,
+            ending=asked.ending(),
+            echo=bool(asked.echo),
             constraint=constraint,
             tools=use.tools if use else (),
             one_call=use.one_call if use else False,

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from inference.errors import ApiError
-from inference.stored_request import choices_of
+from inference.stored_request import choices_of, echoed_text
 from sessions_app.answer import Answer, Choice
 from sessions_app.deltas import CallDelta, ContentDelta, SaidDelta, StoredLogprob, StoredTokenLogprob, UsageDelta
 from sessions_app.models import ChatSession
@@ -55,7 +55,7 @@ def render_completion(session: ChatSession, answer: Answer) -> dict[str, Any]:
         "choices": [
             {
                 "index": index,
-                "message": _message(choice) | _calls(session.pk, index, choice),
+                "message": _message(choice, echoed_text(session.request)) | _calls(session.pk, index, choice),
                 "logprobs": _logprobs(choice.logprobs),
                 "finish_reason": _wire(reason),
             }
@@ -80,6 +80,7 @@ class ChunkRenderer:
         self._session_id = session.pk
         self._include_usage = include_usage
         self._all = range(choices_of(session.request))
+        self._echoed = echoed_text(session.request)
         # Nearly every chunk is a text of the first choice, and only the text differs: the rest is encoded once.
         self._around_text = self._choices([0], {"content": _MARK}).split(f'"{_MARK}"')
         self._around_reasoning = self._choices([0], _reasoning(_MARK)).split(f'"{_MARK}"')
@@ -88,7 +89,7 @@ class ChunkRenderer:
         delta = chunk.delta
         match delta["type"]:
             case "start":
-                return self._choices(self._all, {"role": "assistant", "content": ""})
+                return self._choices(self._all, {"role": "assistant", "content": self._echoed})
             case "text" | "reasoning" if "logprobs" in delta:
                 if (data := self._kept.get(chunk.index)) is None:
                     data = self._kept[chunk.index] = self._said(delta, _text_of(delta))
@@ -169,9 +170,10 @@ def call_id(session_id: str, choice: int, call: int) -> str:
     return f"call_{digest[:24]}"
 
 
-def _message(choice: Choice) -> dict[str, Any]:
+def _message(choice: Choice, echoed: str) -> dict[str, Any]:
     # OpenAI's has no content where it has calls alone.
-    content = None if choice.calls and not choice.text else choice.text
+    said = echoed + choice.text
+    content = None if choice.calls and not said else said
     message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": choice.refusal or None}
     return message | (_reasoning(choice.reasoning) if choice.reasoning else {})
 

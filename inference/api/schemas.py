@@ -15,7 +15,7 @@ from inference.api.formats import Formats, JsonSchema, ResponseFormat, Structure
 from inference.api.parameters import check_extras, check_stream_options
 from inference.api.thoughts import TemplateVariables, Thoughts
 from inference.api.tools import FunctionDefinition, FunctionTool, NamedFunction, NamedTool, Tools
-from inference.engine.types import Sampling
+from inference.engine.types import PromptEnding, Sampling
 from inference.errors import InvalidRequest
 from inference.media.inline import InlineText
 from sessions_app.models import SESSION_ID_MAX_LENGTH
@@ -167,6 +167,17 @@ class ChatCompletionRequest(Formats, Thoughts, Tools):
         None,
         description=f"With logprobs: so many of the likeliest tokens in each place too, at most {MAX_TOP_LOGPROBS}.",
     )
+    add_generation_prompt: StrictBool | None = Field(
+        None, description="false: open no turn of the model; the prompt ends with the last message. Default true."
+    )
+    continue_final_message: StrictBool | None = Field(
+        None,
+        description="true: the last message, which is the assistant's, is the beginning of the answer and goes on. "
+        "add_generation_prompt is false then.",
+    )
+    echo: StrictBool | None = Field(
+        None, description="true: show the last message, which is the assistant's, as the beginning of the answer."
+    )
     n: Annotated[StrictInt, Field(ge=1)] | None = Field(
         None,
         description=f"So many answers at once, at most {settings.MAX_CHOICES} on this server. Default 1. "
@@ -213,6 +224,9 @@ class ChatCompletionRequest(Formats, Thoughts, Tools):
         for name in ("min_tokens", "ignore_eos"):
             if holder is not None and getattr(self, name):
                 raise InvalidRequest(f"{name} has no place beside {holder}, which says when to end.", param=name)
+        for name in ("allowed_token_ids", "bad_words", "continue_final_message"):
+            if holder is not None and getattr(self, name):
+                raise InvalidRequest(f"{name} has no place beside {holder}, which says what may come.", param=name)
         stops = self._stops()
         if len(stops) > MAX_STOP_STRINGS or not all(0 < len(stop) <= MAX_STOP_LENGTH for stop in stops):
             raise InvalidRequest(
@@ -228,6 +242,7 @@ class ChatCompletionRequest(Formats, Thoughts, Tools):
             )
         if self.bad_words and self.allowed_token_ids:
             raise InvalidRequest("bad_words and allowed_token_ids have no place beside each other.", param="bad_words")
+        self._check_ending()
         if self.top_logprobs and not self.logprobs:
             raise InvalidRequest("top_logprobs needs logprobs: true.", param="top_logprobs")
         if (self.n or 1) > settings.MAX_CHOICES:
@@ -263,6 +278,12 @@ class ChatCompletionRequest(Formats, Thoughts, Tools):
             **self.thought_sampling(has_limit=bool(self.max_completion_tokens or self.max_tokens)),
         )
 
+    def ending(self) -> PromptEnding:
+        """How the prompt ends."""
+        if self.continue_final_message:
+            return "inside"
+        return "message" if self.add_generation_prompt is False else "turn"
+
     def digest(self) -> str:
         """SHA-256 of what shapes the answer: equal for equal requests, before any media is fetched."""
         asked = self.model_dump(
@@ -285,6 +306,15 @@ class ChatCompletionRequest(Formats, Thoughts, Tools):
             for piece in value.pieces if value is not None else ():
                 digest.update(piece)
         return digest.hexdigest()
+
+    def _check_ending(self) -> None:
+        if self.continue_final_message and self.add_generation_prompt:
+            raise InvalidRequest(
+                "continue_final_message and add_generation_prompt contradict each other.", param="add_generation_prompt"
+            )
+        for name in ("continue_final_message", "echo"):
+            if getattr(self, name) and self.messages and self.messages[-1].role != "assistant":
+                raise InvalidRequest(f"{name} needs a last message of role assistant.", param=name)
 
     def _max_tokens(self) -> int:
         asked = self.max_completion_tokens or self.max_tokens or settings.MAX_TOKENS

@@ -154,6 +154,7 @@ def generation_requests(session: ChatSession, vision: ModelVision | None) -> lis
             constraint=request.constraint,
             tools=request.tools,
             one_call=request.one_call,
+            ending=request.ending,
             is_further=choice > 0,
         )
         for choice in range(request.choices)

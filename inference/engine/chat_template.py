@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, TemplateError, nodes
 
 from inference.engine.errors import InvalidPrompt, LoadError
+from inference.engine.types import PromptEnding
 from inference.engine.vocabulary import Vocabulary
 
 #: what a message's role may be where a template makes a token of it, as "<|" + role + "|>"
@@ -18,7 +19,9 @@ ROLES = ("system", "developer", "user", "assistant", "tool")
 #: Two lone surrogates, which no text of a request can hold, stand for a token until the text is rendered: this one,
 #: because a text is split quickest at a single character, and one that tells which token it is.
 _MARK = "\ud800"
-_NUMBERS = range(0xD801, 0xE000)
+_NUMBERS = range(0xD801, 0xDFFF)
+#: stands at the end of a message that goes on, where the prompt is cut
+_CUT = _MARK + "\udfff"
 
 #: methods and filters whose first argument is looked for and not written
 _SEARCHES = {
@@ -62,6 +65,7 @@ class ChatTemplate:
         messages: Sequence[Mapping[str, Any]],
         tools: Sequence[Mapping[str, Any]] = (),
         variables: Mapping[str, Any] | None = None,
+        ending: PromptEnding = "turn",
     ) -> list[str | int]:
         """The prompt up to where the answer begins: texts, and the ids of control tokens.
 
@@ -73,9 +77,13 @@ class ChatTemplate:
         if tools and not self.knows_tools:
             raise InvalidPrompt("This model's chat template knows no tools: send none.")
         try:
-            rendered = _render(self._template, messages, {**self._variables, **(variables or {})}, tools)
+            rendered = _render(self._template, messages, {**self._variables, **(variables or {})}, tools, ending)
         except TemplateError as error:
             raise InvalidPrompt(f"The conversation does not fit the model's chat template: {error}") from error
+        if ending == "inside":
+            rendered, *rest = rendered.split(_CUT)
+            if len(rest) != 1:
+                raise InvalidPrompt("This model's chat template has no place at which the last message could go on.")
         texts, ids = self._spelling.read(rendered)
         for place, token in enumerate(ids):
             # Some tokens take in the spaces beside them.
@@ -198,11 +206,15 @@ def _render(
     messages: Sequence[Mapping[str, Any]],
     variables: Mapping[str, Any],
     tools: Sequence[Mapping[str, Any]] = (),
+    ending: PromptEnding = "turn",
 ) -> str:
     known = [{name: value for name, value in message.items() if value is not None} for message in messages]
-    given = list(tools) or None
     rendered: str = template.render(
-        messages=known, tools=given, documents=None, add_generation_prompt=True, **variables
+        messages=_with_cut(known) if ending == "inside" else known,
+        tools=list(tools) or None,
+        documents=None,
+        add_generation_prompt=ending == "turn",
+        **variables,
     )
     return rendered
 
@@ -215,6 +227,17 @@ _A_TOOL: dict[str, Any] = {
         "parameters": {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]},
     },
 }
+
+
+def _with_cut(messages: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The messages with the mark at the end of the last one's text."""
+    *earlier, last = messages
+    content = last["content"]
+    if isinstance(content, str):
+        content += _CUT
+    else:
+        content = [*content[:-1], {**content[-1], "text": content[-1]["text"] + _CUT}]
+    return [*earlier, {**last, "content": content}]
 
 
 def _samples() -> Iterable[tuple[list[dict[str, Any]], list[dict[str, Any]]]]:

@@ -94,7 +94,7 @@ class PromptMaker:
         conversation, media = _with_media(request, has_media=self._reader is not None)
         # By their size alone: what does not fit is refused before a pixel is touched.
         media_tokens = sum(self._reader.tokens_of(item) - 1 for item in media) if self._reader else 0
-        segments = self._template.render(conversation, request.tools, variables)
+        segments = self._template.render(conversation, request.tools, variables, request.ending)
         self._check_places(segments, media)
         ids: list[int] = []
         for step in self._encode(segments, media_tokens):

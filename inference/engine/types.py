@@ -11,6 +11,7 @@ from PIL import Image
 
 from inference.engine.tool_calls import CallPiece
 
+PromptEnding = Literal["turn", "message", "inside"]
 ConstraintKind = Literal["json_object", "json_schema", "regex", "choice", "grammar", "calls"]
 #: content_filter comes from other servers only
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "cancelled"]
@@ -113,6 +114,9 @@ class GenerationRequest:
     #: tokens generated and committed by an earlier attempt; generation goes on after them
     resume_ids: Sequence[int] = field(default=())
     constraint: Constraint | None = None
+    #: how the prompt ends: by opening a turn of the model, with the last message, or inside the last message, which is
+    #: the model's and goes on
+    ending: PromptEnding = "turn"
     #: functions that the answer may call, as OpenAI's ``tools`` has them; without any, no call is looked for
     tools: Sequence[dict[str, Any]] = ()
     #: the answer ends behind its first call

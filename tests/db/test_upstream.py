@@ -71,6 +71,22 @@ def test_what_a_request_says_of_thoughts_goes_by_the_names_of_vllm() -> None:
     assert wire_sampling(budget) == wire_sampling(sampling) | {"max_tokens": 60, "thinking_token_budget": 50}
 
 
+def test_an_answer_that_goes_on_from_a_message_is_asked_for_so_and_continued_in_it(
+    upstream: Scripted, start_engine: Any
+) -> None:
+    upstream.streams(chunk(" kabar?", usage=(7, 2)), None)
+    upstream.streams(chunk(" Baik.", usage=(9, 1)), chunk(finish="stop", usage=(9, 1)), DONE)
+    session = session_of()
+    begun = [{"role": "user", "content": "Halo"}, {"role": "assistant", "content": [{"type": "text", "text": "Apa"}]}]
+    session.request = session.request | {"messages": begun, "ending": "inside"}
+    deltas, _ = collected(start_engine("prefix").submit(session))
+    assert text_of(deltas) == " kabar? Baik."
+    first, second = upstream.requests
+    for body, answer in ((first, "Apa"), (second, "Apa kabar?")):
+        assert body["messages"] == [begun[0], {"role": "assistant", "content": answer}]
+        assert (body["continue_final_message"], body["add_generation_prompt"]) == (True, False)
+
+
 def test_media_are_sent_as_the_bytes_that_came(upstream: Scripted, start_engine: Any) -> None:
     picture = png()
     content = [{"type": "text", "text": "Apa ini?"}, {"type": "image"}]

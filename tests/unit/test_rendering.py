@@ -113,6 +113,17 @@ def test_usage_is_shown_to_those_who_asked() -> None:
     assert rendered(USAGE) is None
 
 
+def test_a_message_that_is_echoed_begins_the_answer_whole_and_streamed() -> None:
+    session = a_session()
+    begun = {"role": "assistant", "content": [{"type": "text", "text": "Apa"}, {"type": "text", "text": " kabar"}]}
+    session.request = {"messages": [{"role": "user", "content": []}, begun], "sampling": {}, "echo": True}
+    answer = Answer({0: Choice("?")}, finish_reason="stop")
+    assert render_completion(session, answer)["choices"][0]["message"]["content"] == "Apa kabar?"
+    render = ChunkRenderer(session, include_usage=False)
+    first = json.loads(render(StreamChunk(0, {"type": "start"})) or "")
+    assert first["choices"][0]["delta"] == {"role": "assistant", "content": "Apa kabar"}
+
+
 def test_usage_of_an_older_version_has_no_cached_tokens() -> None:
     older: Delta = {"type": "usage", "prompt_tokens": 7, "completion_tokens": 5, "reasoning_tokens": 2}
     assert chunk_of(older, include_usage=True)["usage"]["prompt_tokens_details"] == {"cached_tokens": 0}

@@ -15,6 +15,7 @@ from inference.engine.types import Sampling
 from inference.errors import InvalidRequest
 
 HALO: dict[str, Any] = {"messages": [{"role": "user", "content": "Halo"}]}
+BEGUN = [*HALO["messages"], {"role": "assistant", "content": "Halo, apa"}]
 
 
 def asked(**fields: Any) -> ChatCompletionRequest:
@@ -128,6 +129,16 @@ def test_a_value_of_a_wrong_kind_or_range_names_its_field(name: str, value: obje
         ({"bad_words": ["x" * 201]}, "bad_words"),
         ({"bad_words": ["\0"]}, "bad_words"),
         ({"bad_words": ["a"], "allowed_token_ids": [1]}, "bad_words"),
+        ({"continue_final_message": True}, "continue_final_message"),
+        ({"echo": True}, "echo"),
+        (
+            {"messages": BEGUN, "continue_final_message": True, "add_generation_prompt": True},
+            "add_generation_prompt",
+        ),
+        (
+            {"messages": BEGUN, "continue_final_message": True, "response_format": {"type": "json_object"}},
+            "continue_final_message",
+        ),
         ({"n": 9}, "n"),
         ({"n": 10**300}, "n"),
     ],
@@ -172,6 +183,20 @@ def test_what_a_request_says_is_done() -> None:
     ).sampling(seed=77)
     assert (sampling.max_tokens, sampling.temperature, sampling.top_p, sampling.seed) == (9, 0, 0.5, 0)
     assert (sampling.stop, sampling.min_tokens, sampling.ignore_eos) == (("x",), 2, True)
+
+
+@pytest.mark.parametrize(
+    ("fields", "ending"),
+    [
+        ({}, "turn"),
+        ({"add_generation_prompt": True}, "turn"),
+        ({"add_generation_prompt": False}, "message"),
+        ({"continue_final_message": True}, "inside"),
+        ({"continue_final_message": True, "add_generation_prompt": False}, "inside"),
+    ],
+)
+def test_a_request_says_how_its_prompt_ends(fields: dict[str, Any], ending: str) -> None:
+    assert checked(messages=BEGUN, **fields).ending() == ending
 
 
 def test_what_a_request_says_of_its_tokens_is_done() -> None:
@@ -274,6 +299,9 @@ def test_anything_that_may_change_the_answer_makes_another_request() -> None:
         {"logprobs": True},
         {"logprobs": True, "top_logprobs": 2},
         {"n": 2},
+        {"add_generation_prompt": False},
+        {"continue_final_message": True},
+        {"echo": True},
         {"model": "tiny"},
     ]
     digests = {asked(**variant).digest() for variant in variants}

@@ -12,7 +12,7 @@ from django.utils.crypto import salted_hmac
 
 from inference.backends.upstream.errors import UpstreamError
 from inference.backends.upstream.target import Target
-from inference.engine.types import Sampling
+from inference.engine.types import PromptEnding, Sampling
 from inference.stored_request import StoredRequest
 from sessions_app.answer import Call as ToolCall
 from sessions_app.answer import Choice, read_answer
@@ -31,6 +31,14 @@ WIRE_FORMS: dict[str, Callable[[Any], dict[str, Any]]] = {
     # No server has a name for it. Whether the model thinks at all is not known here.
     "max_reasoning_tokens": lambda count: {},
     "logprobs": lambda count: {"logprobs": True, "top_logprobs": count},
+}
+
+
+#: how the prompt ends, by the names of vLLM
+WIRE_ENDINGS: dict[PromptEnding, dict[str, Any]] = {
+    "turn": {},
+    "message": {"add_generation_prompt": False},
+    "inside": {"add_generation_prompt": False, "continue_final_message": True},
 }
 
 
@@ -62,6 +70,8 @@ class Call:
     target: Target
     messages: Sequence[dict[str, Any]]
     sampling: dict[str, Any]
+    #: whether the answer goes on from the last message, which is the model's
+    goes_on: bool = False
     #: members of the body that say what form the answer has
     wire_format: dict[str, Any] = dataclasses.field(default_factory=dict)
     #: whether the answer is wanted without it too
@@ -107,8 +117,11 @@ class Call:
         if said.texts["reasoning"]:
             # Templates drop the thoughts of earlier turns: it would go on with an answer to thoughts it never had.
             raise UpstreamError.cannot_go_on("it cannot go on with an answer that began with thoughts")
+        messages, begun = (self.messages[:-1], self.messages[-1]["content"]) if self.goes_on else (self.messages, "")
+        if not isinstance(begun, str):
+            begun = "".join(part["text"] for part in begun)
         return {
-            "messages": [*self.messages, {"role": "assistant", "content": said.texts["text"]}],
+            "messages": [*messages, {"role": "assistant", "content": begun + said.texts["text"]}],
             "add_generation_prompt": False,
             "continue_final_message": True,
             "max_tokens": self.tokens_left(said),
@@ -130,7 +143,7 @@ def calls_of(session: ChatSession, target: Target) -> list[Call]:
     """
     request = StoredRequest.from_dict(session.request)
     messages = wire_messages(request.messages, list(session.media.all()))
-    sampling = wire_sampling(request.sampling)
+    sampling = wire_sampling(request.sampling) | WIRE_ENDINGS[request.ending]
     calls = []
     for choice in range(request.choices):
         name = f"{session.pk}/{choice}" if choice else session.pk
@@ -141,6 +154,7 @@ def calls_of(session: ChatSession, target: Target) -> list[Call]:
                 target=target,
                 messages=messages,
                 sampling=sampling | {"seed": sampling["seed"] + choice},
+                goes_on=request.ending == "inside",
                 wire_format=request.wire_format or {},
                 wire_format_is_optional=request.wire_format_is_optional,
             )
