@@ -56,6 +56,7 @@ def script_config(cards: list[dict[str, str]]) -> dict[str, Any]:
     return {
         "model": settings.SERVED_MODEL_NAME,
         "needsKey": bool(settings.API_KEYS),
+        "sessionIdField": settings.SESSION_ID_FIELD,
         "keepaliveSeconds": settings.KEEPALIVE_SECONDS,
         "addresses": {
             "chat": reverse("api:chat"),

@@ -195,6 +195,7 @@ CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 1, "interval_start": 0.1, "in
 
 # --- Sessions -------------------------------------------------------------------------------------------------------
 
+SESSION_ID_FIELD = env.text("SESSION_ID_FIELD", "session_id")
 PERSIST_SESSIONS = env.flag("PERSIST_SESSIONS", True)
 SESSIONS_TTL_SECONDS = env.number("SESSIONS_TTL_SECONDS", 600, minimum=1)
 SESSIONS_HISTORY_DAYS = env.number("SESSIONS_HISTORY_DAYS", 30, minimum=0)

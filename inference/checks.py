@@ -21,6 +21,9 @@ DEVICE_MAPS = re.compile(r"auto|balanced|balanced_low_0|sequential|cpu|mps|(cuda
 UPSTREAM_URL = re.compile(r"https?://[^\s/?#]+[^\s?#]*")
 
 
+SESSION_ID_FIELDS = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+
+
 @checks.register()
 def check_inference_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[checks.CheckMessage]:
     found: list[checks.CheckMessage] = []
@@ -65,6 +68,15 @@ def check_inference_settings(app_configs: Sequence[AppConfig] | None, **kwargs: 
             )
         )
     found += _check_upstream()
+    # Any of the API's own names would mean two things.
+    if not SESSION_ID_FIELDS.fullmatch(settings.SESSION_ID_FIELD) or _is_taken(settings.SESSION_ID_FIELD):
+        found.append(
+            checks.Error(
+                f"SESSION_ID_FIELD is {settings.SESSION_ID_FIELD!r}, which cannot be the name of a session's id.",
+                hint="Use a name that no other parameter has, of letters, digits and _, such as sambung_session.",
+                id="inference.E011",
+            )
+        )
     if not DEVICE_MAPS.fullmatch(settings.DEVICE_MAP):
         found.append(
             checks.Error(
@@ -100,6 +112,15 @@ def check_inference_settings(app_configs: Sequence[AppConfig] | None, **kwargs: 
             )
         )
     return found
+
+
+def _is_taken(name: str) -> bool:
+    from inference.api.parameters import HARMLESS, REFUSED
+    from inference.api.schemas import ChatCompletionRequest
+
+    return name != "session_id" and (
+        name in HARMLESS or name in REFUSED or name in set(ChatCompletionRequest.model_fields) - {"session_id"}
+    )
 
 
 def _check_upstream() -> list[checks.CheckMessage]:

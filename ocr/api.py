@@ -28,6 +28,8 @@ DESCRIPTION = """\
 Reads an Indonesian identity card (KTP). Send the picture as the multipart field `image`:
 JPEG, PNG, WebP, HEIC, AVIF, TIFF, BMP, GIF, or a PDF, of which the first page is read.
 
+Two files are refused: a card is read from one picture.
+
 The answer always has the same eleven keys, every value a string (`alamat` an object of four). What could not be read is
 `""`, and `meta.problems` says why.
 Problems flag what a person should look at; they never change or reject a value. Every reading is stored and can be

@@ -100,8 +100,11 @@ class SessionConflict(ApiError):
 
     def __init__(self, session_id: str) -> None:
         super().__init__(
-            f"The session {session_id} was opened with a different request. Use another session_id, or none.",
-            param="session_id",
+            f"The session {session_id} was opened with a different request. To read its answer, send that request "
+            "again. For any other, such as the next turn of a conversation, use another "
+            f"{settings.SESSION_ID_FIELD} or Idempotency-Key, or none: it names one answer, not a conversation. (Where "
+            "clients send a conversation's id by this name, the server's SESSION_ID_FIELD can be another.)",
+            param=settings.SESSION_ID_FIELD,
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.conf import settings
+from django.utils.crypto import salted_hmac
 
 from inference import generations
 from inference.api.body import ChatRequest
@@ -18,6 +19,7 @@ from sessions_app.request_id import current_request_id
 from sessions_app.sse import Cursor
 from sessions_app.store import finding
 
+LONGEST_IDEMPOTENCY_KEY = 255
 #: the index before the first event: the whole stream is sent
 FROM_THE_START = -1
 
@@ -53,15 +55,21 @@ def check_cursor(session: ChatSession, cursor: Cursor) -> None:
         )
 
 
-async def open_or_attach(chat: ChatRequest, cursor: Cursor | None, *, caller: str) -> tuple[ChatSession, int]:
-    """The session to answer from, and the index after which its stream begins. ``caller`` identifies the client."""
+async def open_or_attach(
+    chat: ChatRequest, cursor: Cursor | None, *, caller: str, idempotency_key: str | None = None
+) -> tuple[ChatSession, int]:
+    """The session to answer from, and the index after which its stream begins. ``caller`` identifies the client.
+
+    ``idempotency_key`` names the session of a request that names none itself.
+    """
     asked = chat.asked
     check_model_name(asked.model)
     if cursor is not None:
         if asked.session_id not in (None, cursor.session_id):
             raise InvalidRequest(
-                f"Last-Event-ID is of session {cursor.session_id}, session_id says {asked.session_id}.",
-                param="session_id",
+                f"Last-Event-ID is of session {cursor.session_id}, "
+                f"{settings.SESSION_ID_FIELD} says {asked.session_id}.",
+                param=settings.SESSION_ID_FIELD,
                 code="malformed_cursor",
             )
         session = await in_db(finding.find_session, cursor.session_id, param="Last-Event-ID")
@@ -69,12 +77,29 @@ async def open_or_attach(chat: ChatRequest, cursor: Cursor | None, *, caller: st
         if asked.messages is not None:
             finding.check_same_request(session, chat.digest)
         return session, cursor.index
-    if asked.session_id is not None:
+    session_id = asked.session_id or _session_of_key(idempotency_key, caller)
+    if session_id is not None:
         # Before any media are fetched.
-        known = await in_db(finding.find_same, asked.session_id, chat.digest)
+        known = await in_db(finding.find_same, session_id, chat.digest)
         if known is not None:
             return known, FROM_THE_START
-    return await _open(chat, caller), FROM_THE_START
+    return await _open(chat, session_id, caller), FROM_THE_START
+
+
+def _session_of_key(key: str | None, caller: str) -> str | None:
+    """The id of the session that this key names for this caller.
+
+    A key need not be hard to guess, and two callers may have the same: whoever knows a session's id can read it.
+    Raises ``InvalidRequest``.
+    """
+    if not key:
+        return None
+    if len(key) > LONGEST_IDEMPOTENCY_KEY:
+        raise InvalidRequest(
+            f"Idempotency-Key is longer than {LONGEST_IDEMPOTENCY_KEY} characters.", param="Idempotency-Key"
+        )
+    digest = salted_hmac("inference.idempotency", f"{caller}\n{key}", algorithm="sha256").hexdigest()
+    return f"idem_{digest[:48]}"
 
 
 def check_model_name(name: str | None) -> None:
@@ -87,7 +112,7 @@ def check_model_name(name: str | None) -> None:
         )
 
 
-async def _open(chat: ChatRequest, caller: str) -> ChatSession:
+async def _open(chat: ChatRequest, session_id: str | None, caller: str) -> ChatSession:
     asked, conversation = chat.asked, chat.conversation
     if conversation is None:
         raise InvalidRequest("messages is missing.", param="messages")
@@ -112,7 +137,7 @@ async def _open(chat: ChatRequest, caller: str) -> ChatSession:
             wire_format=wire_format or None,
         ),
         media=media,
-        session_id=asked.session_id,
+        session_id=session_id,
         request_digest=chat.digest,
         request_id=current_request_id(),
         caller=caller,

@@ -88,9 +88,12 @@ def _chat_request(pieces: Any) -> ChatRequest:
 
 
 def _upload(request: HttpRequest, name: str, check_size: Callable[[int], None]) -> Upload | None:
-    file = request.FILES.get(name)
-    if file is None:
+    files = request.FILES.getlist(name)
+    if not files:
         return None
+    if len(files) > 1:
+        raise InvalidRequest(f"The form has {len(files)} files in the field {name}. Send one.", param=name)
+    [file] = files
     check_size(file.size or 0)
     return Upload(file.name or "", file.read())
 

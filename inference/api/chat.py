@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Annotated
 
@@ -48,6 +49,14 @@ LastEventIdHeader = Annotated[
 LastEventIdQuery = Annotated[
     str | None, Query(description="The same, for clients that cannot set a header. The header wins.")
 ]
+IdempotencyKeyHeader = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        description="Names the session for this caller, where the body names none: the same request with the same key "
+        "attaches to it. Up to 255 characters.",
+    ),
+]
 NOTHING_MORE = {"description": "The session has ended, and nothing follows the cursor."}
 
 
@@ -70,6 +79,7 @@ async def create_chat_completion(
     request: HttpRequest,
     last_event_id_header: LastEventIdHeader = None,
     last_event_id: LastEventIdQuery = None,
+    idempotency_key: IdempotencyKeyHeader = None,
 ) -> HttpResponseBase:
     """Answer a chat, whole or as server-sent events (`stream: true`).
 
@@ -81,7 +91,8 @@ async def create_chat_completion(
     caller = caller_of(request)
     if chat.asked.stream:
         _check_room_for_stream(caller)
-    session, after = await open_or_attach(chat, read_cursor(last_event_id_header, last_event_id), caller=caller)
+    cursor = read_cursor(last_event_id_header, last_event_id)
+    session, after = await open_or_attach(chat, cursor, caller=caller, idempotency_key=idempotency_key)
     if chat.asked.stream:
         return _stream(session, after, include_usage=chat.asked.include_usage, caller=caller)
     return await _whole(session)
@@ -172,7 +183,13 @@ def _too_many_streams(exc: TooManyStreams, headers: dict[str, str] | None = None
 
 async def _whole(session: ChatSession) -> HttpResponse:
     named = {"X-Session-ID": session.pk}
-    answer = await wait_for_answer(session, timeout_seconds=settings.ANSWER_TIMEOUT_SECONDS)
+    try:
+        answer = await wait_for_answer(session, timeout_seconds=settings.ANSWER_TIMEOUT_SECONDS)
+    except asyncio.CancelledError:
+        # The client has gone, and nobody else knows the id of a session that the server has named.
+        if not session.is_named:
+            await in_db(request_cancel, session.pk)
+        raise
     if answer is None:
         raise TimedOut(
             f"The answer took longer than {settings.ANSWER_TIMEOUT_SECONDS:g} seconds. The session goes on: "

@@ -58,6 +58,8 @@ HARMLESS: dict[str, str] = {
     "cache_control": _CACHING,
     # vLLM and SGLang
     "request_id": _LABEL,
+    # The id of a conversation, for clients of other servers, where this one has another name for a session's id.
+    **({} if settings.SESSION_ID_FIELD == "session_id" else {"session_id": _LABEL}),
     "rid": _LABEL,
     "guided_decoding_backend": "there is one",
     "separate_reasoning": "reasoning is always apart from the answer",

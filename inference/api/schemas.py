@@ -185,6 +185,7 @@ class ChatCompletionRequest(Formats, Thoughts, Tools):
     )
     session_id: Annotated[StrictStr, Field(pattern=rf"^{SESSION_ID.pattern}$")] | None = Field(
         None,
+        validation_alias=settings.SESSION_ID_FIELD,
         description="Opens a session under this id, or attaches to the one that has it (with another request: 409). "
         f"Up to {SESSION_ID_MAX_LENGTH} letters, digits, `_`, `.` and `-`; the first a letter, a digit or `_`. Whoever "
         "knows it can read and cancel the session. Left out, the server makes one: see the header X-Session-ID.",
@@ -337,7 +338,7 @@ def component_schemas(model: type[BaseModel]) -> dict[str, Any]:
 
 #: what a request can be wrong in; every other name in pydantic's errors is its own
 FIELD_NAMES = {
-    field.alias or name
+    str(field.validation_alias or name)
     for model in (
         *(ChatCompletionRequest, Message, StreamOptions, TemplateVariables),
         *(ResponseFormat, JsonSchema, StructuredOutputs),

@@ -56,6 +56,14 @@ def post(client, data=None, *, path="/ktp-ocr/", **extra):
     return client.post(path, files, **extra)
 
 
+def test_two_pictures_are_refused_and_none_is_read(client):
+    files = [SimpleUploadedFile(name, specimen(), "image/jpeg") for name in ("front.jpg", "back.jpg")]
+    error = error_of(client.post("/ktp-ocr/", {"image": files}))
+    assert error["param"] == "image"
+    assert "2 files" in error["message"]
+    assert not KtpExtraction.objects.exists()
+
+
 def error_of(response):
     assert list(response.json()) == ["error"]
     error = response.json()["error"]

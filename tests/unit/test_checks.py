@@ -49,6 +49,11 @@ def test_the_defaults_have_nothing_wrong(monkeypatch: pytest.MonkeyPatch, databa
         ({"DEVICE_MAP": ""}, "inference.E004"),
         ({"MAX_TOKENS": 512, "MAX_TOKENS_LIMIT": 256}, "inference.E003"),
         ({"MAX_REASONING_TOKENS": 2048, "MAX_TOKENS_LIMIT": 2000}, "inference.W007"),
+        ({"SESSION_ID_FIELD": "stop"}, "inference.E011"),
+        ({"SESSION_ID_FIELD": "user"}, "inference.E011"),
+        ({"SESSION_ID_FIELD": "grammar"}, "inference.E011"),
+        ({"SESSION_ID_FIELD": ""}, "inference.E011"),
+        ({"SESSION_ID_FIELD": "session id"}, "inference.E011"),
         ({"MAX_REASONING_TOKENS": 2048, "MAX_CONTEXT_TOKENS": 2048}, "inference.W008"),
     ],
 )

@@ -18,7 +18,7 @@ const address = (name, sessionId) => config.addresses[name].replace("SESSION", e
 
 /** Open a session, or attach to the one that the same request has opened. Gives its stream. */
 export function openChat(request, sessionId, signal) {
-  const body = { ...request, session_id: sessionId, stream: true, stream_options: { include_usage: true } };
+  const body = { ...request, [config.sessionIdField]: sessionId, stream: true, stream_options: { include_usage: true } };
   return ask(config.addresses.chat, { method: "POST", body: JSON.stringify(body), signal });
 }
 
