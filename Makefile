@@ -9,7 +9,7 @@ INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check
 LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
 	--no-emit-package torch --custom-compile-command 'make lock' $(LOCK_ARGS)
 
-.PHONY: help install demo demo-password serve test lint lock format messages worker clean
+.PHONY: help install demo demo-password serve test lint lock format compatibility messages worker clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -68,6 +68,9 @@ lock: $(VENV)/dev  ## Lock what requirements/base.txt and dev.txt name (LOCK_ARG
 format: $(VENV)/dev  ## Put the code into shape
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
+
+compatibility: $(VENV)/dev  ## Write docs/compatibility.md from the code
+	@$(PY) -m tests.compatibility
 
 messages: $(VENV)/dev  ## Collect the texts of the pages for translation, and compile the translations (needs gettext)
 	SECRET_KEY=unused $(PY) manage.py makemessages --locale id --no-location --no-wrap --no-obsolete --ignore .venv --ignore tests --ignore training --ignore benchmarks

@@ -61,6 +61,7 @@ HARMLESS: dict[str, str] = {
     # The id of a conversation, for clients of other servers, where this one has another name for a session's id.
     **({} if settings.SESSION_ID_FIELD == "session_id" else {"session_id": _LABEL}),
     "rid": _LABEL,
+    "stream_interval": _SENDING,
     "guided_decoding_backend": "there is one",
     "separate_reasoning": "reasoning is always apart from the answer",
     "stream_reasoning": "reasoning is always streamed",
