@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 from collections.abc import Callable
 
 import httpx
+import pytest
 
 from tests.live.events import QUESTION, WHOLE, endless_question, events_of, long_question, read_stream
 from tests.live.stack import EmbeddedStack, Stack
@@ -93,3 +95,29 @@ def test_a_run_that_somebody_listens_to_is_left_alone(start_embedded: Callable[.
         events = read_stream(http, long_question(session_id="heard"))
     assert events[-1].data == "[DONE]"
     assert state_of(server, "heard") == "completed"
+
+
+@pytest.mark.parametrize("name", [None, "kept"])
+def test_a_whole_answer_whose_client_has_gone_is_cancelled_unless_it_was_named(
+    start_embedded: Callable[..., EmbeddedStack], name: str | None
+) -> None:
+    server = start_embedded(CANCEL_UNNAMED_AFTER_SECONDS=0, CANCEL_AFTER_DISCONNECT_SECONDS=0)
+    asked = endless_question(**({"session_id": name} if name else {})) | WHOLE
+    body = json.dumps(asked).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n"
+
+    def look() -> tuple[str, int]:
+        rows = server.query("SELECT state, next_index FROM sessions_app_chatsession")
+        return (str(rows[0][0]), int(rows[0][1])) if rows else ("", 0)
+
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.sendall(f"{head}Content-Type: application/json\r\n\r\n".encode() + body)
+        wait_for(lambda: look()[0] == "running")
+    if name is None:
+        wait_for(lambda: look()[0] == "cancelled")
+        return
+    left_at = look()[1]
+    wait_for(lambda: look()[1] > left_at + 50)
+    assert look()[0] == "running"
+    with server.client() as http:
+        http.post(f"/v1/cancel/{name}")
