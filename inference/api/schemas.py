@@ -30,8 +30,8 @@ MAX_TOP_LOGPROBS = 20
 MAX_TOKEN_ID = 2**31 - 1
 #: they say how to send the answer, not what it is: the same request may come again with others
 NOT_PART_OF_THE_REQUEST = {"stream", "stream_options", "session_id"}
-#: of a message, what the model is given
-SHAPING_MEMBERS = ("role", "content", "name", "tool_calls", "tool_call_id")
+#: of a message, all that ``parse_messages`` gives the model something of
+SHAPING_MEMBERS = ("role", "content", "name", "refusal", "tool_calls", "tool_call_id")
 #: of a content part, what the model is not given
 IDLE_PART_MEMBERS = ("cache_control", "annotations", "logprobs")
 
@@ -350,7 +350,7 @@ FIELD_NAMES = {
 
 def _shaping(message: dict[str, Any]) -> dict[str, Any]:
     """What the model is given of a message."""
-    shaping = {name: message[name] for name in SHAPING_MEMBERS if name in message}
+    shaping = {name: message[name] for name in SHAPING_MEMBERS if message.get(name) is not None}
     if isinstance(parts := shaping.get("content"), list):
         shaping["content"] = [
             {name: value for name, value in part.items() if name not in IDLE_PART_MEMBERS} for part in parts

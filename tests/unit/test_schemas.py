@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from typing import Any
 
 import pydantic
@@ -13,6 +14,7 @@ from pytest_django import Settings
 from inference.api.schemas import ChatCompletionRequest
 from inference.engine.types import Sampling
 from inference.errors import InvalidRequest
+from inference.media.parts import parse_messages
 
 HALO: dict[str, Any] = {"messages": [{"role": "user", "content": "Halo"}]}
 BEGUN = [*HALO["messages"], {"role": "assistant", "content": "Halo, apa"}]
@@ -311,6 +313,28 @@ def test_anything_that_may_change_the_answer_makes_another_request() -> None:
 @pytest.mark.parametrize("session_id", ["a", "7", "_", "a..", "sess_x.y-z", "x" * 64])
 def test_an_id_that_an_address_can_hold_is_taken(session_id: str) -> None:
     assert asked(session_id=session_id).session_id == session_id
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        *("name", "refusal", "tool_calls", "tool_call_id", "function_call", "audio", "reasoning_content", "reasoning"),
+        *("annotations", "id", "prefix"),
+    ],
+)
+def test_two_conversations_that_the_model_sees_as_two_are_two_requests(member: str) -> None:
+    """Whatever a message may say one day: what reaches the model must reach the digest."""
+    seen, digests = set(), set()
+    for value in ("a", "b"):
+        for said in (value, [{"id": value, "type": "function", "function": {"name": value, "arguments": "{}"}}]):
+            messages = [*HALO["messages"], {"role": "assistant", "content": None, member: said}]
+            try:
+                conversation = parse_messages(messages)
+                digests.add(asked(messages=messages).digest())
+            except (InvalidRequest, pydantic.ValidationError):
+                continue
+            seen.add(json.dumps(conversation.messages, sort_keys=True))
+    assert len(digests) >= len(seen)
 
 
 def test_a_mark_for_caches_does_not_make_another_request() -> None:
