@@ -74,7 +74,8 @@ class ModelWorker(models.Model):
 
     class Meta:
         ordering = ("-heartbeat_at",)
-        verbose_name = "worker"
+        verbose_name = _("worker")
+        verbose_name_plural = _("workers")
         permissions = (
             ("reload_modelworker", "Can have a model loaded again that could not be loaded"),
             ("drain_modelworker", "Can have a worker take no more sessions, and take them again"),
