@@ -21,7 +21,7 @@ from inference.engine.types import Sampling
 from inference.stored_request import StoredRequest
 from ocr import card_image, metrics
 from ocr.models import FILE_NAME_MAX_CHARS, KtpExtraction, KtpImage
-from ocr.reading import confidence, prompt
+from ocr.reading import confidence, form, prompt
 from ocr.reading.judging import judge_answer
 from ocr.reading.parsing import clean, storable
 from sessions_app.answer import read_answer
@@ -109,13 +109,26 @@ def _begin_again(
 
 async def _start_session(image: card_image.CardImage, caller: str, request_id: str) -> ChatSession:
     return await generations.start_generation(
-        request=StoredRequest(messages=prompt.messages(), sampling=sampling()),
+        request=stored_request(),
         media=[image],
         origin="ocr",
         request_id=request_id,
         caller=caller,
         # A clerk's form does not stay to listen: the reading goes on and is collected later.
         needs_listener=False,
+    )
+
+
+def stored_request() -> StoredRequest:
+    """What the model is asked of one card, and the form of its answer."""
+    has_form, is_upstream = settings.OCR_GRAMMAR, settings.INFERENCE_ENGINE == "openai"
+    return StoredRequest(
+        messages=prompt.messages(),
+        sampling=sampling(),
+        constraint=form.CONSTRAINT if has_form and not is_upstream else None,
+        # Not every upstream knows schemas; the answer is parsed leniently either way.
+        wire_format=form.WIRE_FORMAT if has_form and is_upstream else None,
+        wire_format_is_optional=has_form and is_upstream,
     )
 
 

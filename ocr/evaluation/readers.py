@@ -16,8 +16,8 @@ from inference.media.images import decode_image
 from inference.media.limits import media_limits
 from ocr import card_image
 from ocr.evaluation.results import ReaderAnswer, failed_answer
-from ocr.extraction import sampling
-from ocr.reading import confidence, prompt
+from ocr.extraction import stored_request
+from ocr.reading import confidence
 from ocr.reading.judging import judge_answer
 from ocr.reading.problems import from_dict
 from ocr.reading.schema import from_contract
@@ -83,7 +83,10 @@ def ask(engine: Engine, data: bytes) -> tuple[str, str, list[confidence.Token]]:
     """
     # What is stored for a worker is the prepared picture, encoded; it decodes that again.
     picture = decode_image(card_image.prepare(data, media_limits()).data, media_limits(), "image")
-    request = GenerationRequest(messages=prompt.messages(), sampling=sampling(), images=[picture])
+    asked = stored_request()
+    request = GenerationRequest(
+        messages=asked.messages, sampling=asked.sampling, images=[picture], constraint=asked.constraint
+    )
     texts: list[str] = []
     tokens: list[confidence.Token] = []
     finish_reason = ""

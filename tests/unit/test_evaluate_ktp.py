@@ -37,6 +37,8 @@ def evaluate(settings: Any, tiny_model: Path) -> Any:
     settings.MODEL_REPO_ID = str(tiny_model)
     settings.SERVED_MODEL_NAME = "tiny"
     settings.OCR_MAX_TOKENS = 16
+    # Random weights that are held to the form say something of every field.
+    settings.OCR_GRAMMAR = False
 
     def run(*arguments: object, **options: Any) -> str:
         out = io.StringIO()
