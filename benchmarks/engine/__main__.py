@@ -1,8 +1,9 @@
 """How fast is the engine, and beside what? All contestants in one run, on the same model and prompts.
 
 The engine against one static ``model.generate`` batch of the same size (all known beforehand, padded: the ceiling),
-``generate`` in a thread a request, and ``transformers serve``. Every answer is greedy and has the same number of
-tokens; preparing the prompts counts for all. Nothing is downloaded: the models have random weights.
+``generate`` in a thread a request, ``transformers serve``, and the engine with a JSON schema on every row. Every
+answer is greedy and has the same number of tokens; preparing the prompts counts for all. Nothing is downloaded: the
+models have random weights.
 
     python -m benchmarks.engine
     python -m benchmarks.engine --model small --rows 1,8 --skip generate-a-thread,transformers-serve
@@ -27,14 +28,22 @@ from benchmarks.engine.bandwidth import copy_bandwidth, decoder_bytes
 from benchmarks.engine.contestants import EngineContestant, GenerateAThread, StaticBatch
 from benchmarks.engine.measure import WARM_UP_TOKENS, Plan, measure
 from benchmarks.engine.models import SHAPES, model_folder, shape_of
-from benchmarks.engine.questions import Media, ask
-from benchmarks.engine.report import figures, table
+from benchmarks.engine.questions import SCHEMA, Media, ask
+from benchmarks.engine.report import WITH_SCHEMA, figures, table
 from benchmarks.engine.runs import Contestant, LeftOut
 from benchmarks.engine.transformers_serve import TransformersServe
 from inference.engine.engine import Engine
 from inference.engine.loading import LoadedModel, load_model
+from inference.engine.types import Constraint
 
-CONTESTANTS = ("engine", "engine-thread-a-reader", "static-batch", "generate-a-thread", "transformers-serve")
+CONTESTANTS = (
+    "engine",
+    "engine-thread-a-reader",
+    "engine-with-a-schema",
+    "static-batch",
+    "generate-a-thread",
+    "transformers-serve",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -96,8 +105,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--model",
         default="tiny",
-        help="tiny (1.5 million random weights, the default), small (50 million), 2b (the configuration of"
-        " Qwen3-VL-2B; for a GPU), or a model's folder",
+        help="tiny (1.5 million random weights, the default), small (50 million), small-wide (small, with a vocabulary"
+        " of 151,936), 2b (the configuration of Qwen3-VL-2B; for a GPU), or a model's folder",
     )
     parser.add_argument("--device", default="cpu", help="cpu (the default), cuda or cuda:1")
     parser.add_argument("--dtype", help="of torch; default float32 on cpu, else bfloat16")
@@ -165,7 +174,7 @@ def enter(
     """Start who takes part; who cannot goes to ``left_out``. All end with ``running``."""
     wanted = [name for name in CONTESTANTS if name not in options.skip]
     choices = [threads, os.cpu_count() or 1] if options.device == "cpu" else [threads]
-    if {"engine", "engine-thread-a-reader"} & set(wanted):
+    if any(name.startswith("engine") for name in wanted):
         engine = Engine(loaded, max_batch_size=max(options.rows), torch_threads=threads)
         running.callback(engine.stop)
         engine.start()
@@ -173,6 +182,8 @@ def enter(
             yield EngineContestant(engine)
         if "engine-thread-a-reader" in wanted:
             yield EngineContestant(engine, thread_a_reader=True)
+        if "engine-with-a-schema" in wanted:
+            yield EngineContestant(engine, constraint=Constraint("json_schema", json.dumps(SCHEMA)), name=WITH_SCHEMA)
     if "static-batch" in wanted:
         yield StaticBatch(loaded, thread_choices=choices)
     if "generate-a-thread" in wanted:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -16,21 +17,25 @@ from benchmarks.engine.runs import Run
 from inference.engine.engine import Engine
 from inference.engine.handle import Handle
 from inference.engine.loading import LoadedModel
-from inference.engine.types import Delta, GenerationRequest
+from inference.engine.types import Constraint, Delta, GenerationRequest
 
 
 class EngineContestant:
     """Ours. One thread reads the answers, so that what is measured is the engine.
 
     ``thread_a_reader`` reads each answer in a thread of its own instead, as a worker does: what handing over costs.
+    ``constraint`` holds every answer to it: what masks cost.
     """
 
     batches = True
     takes_arrivals = True
 
-    def __init__(self, engine: Engine, *, thread_a_reader: bool = False) -> None:
-        self.name = "engine, a thread a reader" if thread_a_reader else "engine"
+    def __init__(
+        self, engine: Engine, *, thread_a_reader: bool = False, constraint: Constraint | None = None, name: str = ""
+    ) -> None:
+        self.name = name or ("engine, a thread a reader" if thread_a_reader else "engine")
         self._engine = engine
+        self._constraint = constraint
         self._thread_a_reader = thread_a_reader
 
     def run(self, requests: Sequence[GenerationRequest], arrivals: Sequence[float]) -> Run:
@@ -38,6 +43,8 @@ class EngineContestant:
         readers: list[_Reader] = []
         started = time.perf_counter()
         for request, arrival in zip(requests, arrivals, strict=True):
+            if self._constraint is not None:
+                request = dataclasses.replace(request, constraint=self._constraint)
             time.sleep(max(0.0, started + arrival - time.perf_counter()))
             readers.append(_Reader(self._engine, request, to_its_end=self._thread_a_reader))
         for reader in readers:

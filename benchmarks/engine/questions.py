@@ -17,6 +17,32 @@ Media = Literal["text", "image"]
 TEXT = "Ceritakan dengan kalimat yang lengkap apa yang terjadi di kota itu pada pagi hari, siapa yang ada di sana, "
 IMAGE_TEXT = "Apa yang terlihat pada gambar ini?"
 
+#: a list of records that no answer comes to the end of, with the kinds of values that schemas have
+SCHEMA: dict[str, Any] = {
+    "type": "array",
+    "minItems": 10_000,
+    "items": {
+        "type": "object",
+        "properties": {
+            "nik": {"type": "string", "pattern": "^[0-9]{16}$"},
+            "nama": {"type": "string", "maxLength": 60},
+            "lahir": {"type": "string", "format": "date"},
+            "alamat": {
+                "type": "object",
+                "properties": {
+                    "jalan": {"type": "string", "maxLength": 80},
+                    "nomor": {"type": "integer", "minimum": 1},
+                },
+                "required": ["jalan", "nomor"],
+                "additionalProperties": False,
+            },
+            "agama": {"anyOf": [{"enum": ["ISLAM", "KRISTEN", "KATOLIK", "HINDU", "BUDDHA"]}, {"type": "null"}]},
+        },
+        "required": ["nik", "nama", "lahir", "alamat", "agama"],
+        "additionalProperties": False,
+    },
+}
+
 
 def ask(media: Media, rows: int, *, tokens: int, draw: int, image_size: tuple[int, int]) -> list[GenerationRequest]:
     """Requests that are generated greedily to exactly ``tokens`` tokens.

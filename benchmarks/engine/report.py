@@ -11,6 +11,7 @@ from benchmarks.engine.measure import AT_ONCE, STAGGERED, Measurements, Plan
 from benchmarks.engine.runs import Run
 
 ENGINE, STATIC = "engine", "static batch"
+WITH_SCHEMA = "engine, a schema a row"
 Report = dict[str, Any]
 
 
@@ -53,6 +54,13 @@ def _ratios(found: Measurements, plan: Plan) -> Iterator[Report]:
                 against = "generate" if rows == 1 else f"a static batch of {rows}"
                 yield from _ratio(
                     f"{rows} {media}, {what}, to {against}", ours, found.of(STATIC, AT_ONCE, media, rows), of
+                )
+            for what, of in _RATES.items():
+                yield from _ratio(
+                    f"{rows} {media}, {what}, with a schema to without",
+                    found.of(WITH_SCHEMA, AT_ONCE, media, rows),
+                    ours,
+                    of,
                 )
     if set(plan.media) == {"text", "image"}:
         for rows in plan.rows:
