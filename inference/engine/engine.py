@@ -198,7 +198,7 @@ class Engine:
         try:
             for step in () if handle.closed else self._prompts.steps(request):
                 if isinstance(step, Prompt):
-                    if request.constraint is not None:
+                    if request.constraint is not None and not self._grammars.has(request.constraint):
                         yield Lane.GRAMMAR
                     ready = self._make_generation(request, step, handle)
                 elif handle.closed:

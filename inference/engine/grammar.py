@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import collections
 import importlib.metadata
 import json
+import random
 import secrets
+import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +35,11 @@ LIMITS = LLParserLimits(
     # The messages would quote the caller's grammar, and what the model wrote, into the log.
     verbose_errors=False,
 )
+
+#: grammars that are kept compiled; each some megabytes
+KEPT_GRAMMARS = 16
+#: of an answer that is tried when a grammar is compiled
+TRIED_TOKENS = 64
 
 
 def library_grammar(constraint: Constraint) -> str:
@@ -69,10 +77,18 @@ class Grammars:
         written["truncation"] = written["padding"] = None
         self._tokenizer = LLTokenizer(json.dumps(written), eos_token=list(eos_token_ids))
         self._vocabulary = vocabulary
+        #: compiled, at the beginning, the latest used last
+        self._compiled: collections.OrderedDict[Constraint, LLMatcher] = collections.OrderedDict()
+        self._lock = threading.Lock()
         tokens = -(-self._tokenizer.vocab_size // 32) * 32
         allowed = np.arange(tokens) < self._tokenizer.vocab_size
         allowed[list(eos_token_ids)] = False
         self._all_but_ends = np.packbits(allowed, bitorder="little")
+
+    def has(self, constraint: Constraint) -> bool:
+        """Whether it is compiled, so that ``matcher`` takes no time."""
+        with self._lock:
+            return constraint in self._compiled
 
     def matcher(self, constraint: Constraint, *, in_thought: bool = False, may_think: bool = False) -> Matcher:
         """For one answer, at its beginning. Raises InvalidConstraint.
@@ -80,11 +96,32 @@ class Grammars:
         ``in_thought`` says that the prompt has opened a thought, ``may_think`` that the model may open one itself: the
         constraint holds for what follows the thought.
         """
+        with self._lock:
+            compiled = self._compiled.pop(constraint, None)
+        if compiled is None:
+            compiled = self._compile(constraint)
+        with self._lock:
+            self._compiled[constraint] = compiled
+            while len(self._compiled) > KEPT_GRAMMARS:
+                self._compiled.popitem(last=False)
+        matcher = compiled.deep_copy()
+        return Matcher(matcher, self._vocabulary, self._all_but_ends, in_thought=in_thought, may_think=may_think)
+
+    def _compile(self, constraint: Constraint) -> LLMatcher:
+        """Compile, and write some answer: what is looked up on the way is found at once in every copy."""
         grammar = self._calls(constraint) if constraint.kind == "calls" else library_grammar(constraint)
         matcher = LLMatcher(self._tokenizer, grammar, log_level=0, limits=LIMITS)
         if matcher.is_error():
             raise InvalidConstraint.because(matcher.get_error())
-        return Matcher(matcher, self._vocabulary, self._all_but_ends, in_thought=in_thought, may_think=may_think)
+        tried = matcher.deep_copy()
+        chance = random.Random(0)  # noqa: S311  (no secret)
+        for _ in range(TRIED_TOKENS):
+            bits = np.frombuffer(tried.compute_bitmask(), dtype=np.uint8)
+            allowed = np.flatnonzero(np.unpackbits(bits, bitorder="little"))
+            if tried.is_stopped() or not len(allowed) or not tried.consume_token(int(chance.choice(allowed))):
+                break
+        # One that has become too complex has nothing to start over from.
+        return tried if not tried.is_error() and tried.reset() else matcher
 
     def _calls(self, constraint: Constraint) -> str:
         begin, end = self._vocabulary.call_start, self._vocabulary.call_end

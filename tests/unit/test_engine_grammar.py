@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from inference.engine.errors import InvalidConstraint
-from inference.engine.grammar import Grammars
+from inference.engine.grammar import KEPT_GRAMMARS, Grammars
 from inference.engine.masks import Masks
 from inference.engine.types import Constraint, Sampling
 
@@ -275,6 +275,23 @@ def test_a_grammar_that_becomes_too_complex_ends_its_own_answer_only(start_engin
 def test_tokens_of_an_earlier_attempt_that_break_the_grammar_are_no_beginning(start_engine: Any, ask: Any) -> None:
     with pytest.raises(InvalidConstraint):
         list(start_engine().submit(ask(schema(PERSON), resume_ids=[70, 70, 70])))
+
+
+def test_a_grammar_that_is_known_allows_what_it_allows_when_it_is_new(loaded: Any) -> None:
+    def walk(grammars: Grammars) -> list[set[int]]:
+        matcher, seen = grammars.matcher(schema(PERSON)), []
+        while not matcher.is_complete:
+            seen.append(allowed(matcher))
+            matcher.take(max(seen[-1], key=lambda token: (token * 7919 + len(seen)) % 512))
+        return seen
+
+    grammars = Grammars(loaded.tokenizer, loaded.vocabulary, loaded.eos_token_ids)
+    new = walk(grammars)
+    assert walk(grammars) == new
+    for number in range(KEPT_GRAMMARS):
+        grammars.matcher(Constraint("regex", f"[0-9]{{{number + 1}}}"))
+    assert not grammars.has(schema(PERSON))
+    assert walk(grammars) == new
 
 
 # --- masks ---
