@@ -14,7 +14,7 @@ from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import DateTimeField, ExpressionWrapper, F, FloatField, Func, IntegerField, QuerySet
 from django.db.models.fields.json import KT
-from django.db.models.functions import Cast, Coalesce, Left, Now, NullIf
+from django.db.models.functions import Cast, Coalesce, Now, NullIf
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -24,6 +24,7 @@ from sessions_app import privacy, token_rates, turns, waiting
 from sessions_app.admin.formatting import NONE, count
 from sessions_app.models import ChatSession
 from sessions_app.states import CANCELLING, SHOWN_STATES
+from sessions_app.storable import storable_text
 
 #: of the newest sessions; the filters offer the values that these have
 RECENT_SESSIONS = 5000
@@ -53,12 +54,10 @@ def read_beside(sessions: Sequence[ChatSession]) -> dict[str, Beside]:
     """By id, in at most five queries however many sessions there are."""
     beside = {session.pk: Beside() for session in sessions}
     rows = ChatSession.objects.filter(pk__in=beside).order_by()
-    error = {"code": Left(KT("error__code"), ERROR_CHARS), "message": Left(KT("error__message"), ERROR_CHARS)}
-    for pk, max_tokens, code, message in rows.values_list(
-        "pk", KT("request__sampling__max_tokens"), error["code"], error["message"]
-    ):
+    # The error as a whole: SQLite cannot take a text with half a character out of it.
+    for pk, max_tokens, error in rows.values_list("pk", KT("request__sampling__max_tokens"), "error"):
         beside[pk].max_tokens = _number(max_tokens)
-        beside[pk].error_code, beside[pk].error_message = code or "", message or ""
+        beside[pk].error_code, beside[pk].error_message = (_member(error, name) for name in ("code", "message"))
     if running := [session.pk for session in sessions if session.state == ChatSession.State.RUNNING]:
         for pk, rate in token_rates.tokens_per_second(running).items():
             beside[pk].tokens_per_second = rate
@@ -68,6 +67,12 @@ def read_beside(sessions: Sequence[ChatSession]) -> dict[str, Beside]:
         for pk in queued:
             beside[pk].place, beside[pk].waits_for = places.get(pk), reason
     return beside
+
+
+def _member(error: Any, name: str) -> str:
+    """A text of a stored error, as far as there is one."""
+    value = error.get(name) if isinstance(error, dict) else None
+    return storable_text(value[:ERROR_CHARS]) if isinstance(value, str) else ""
 
 
 def _explain(session: ChatSession, beside: Beside, user: Any) -> Iterator[str]:

@@ -89,11 +89,11 @@ def test_what_another_worker_runs_is_left_to_it(worker: Worker) -> None:
 
 
 def test_a_request_of_a_newer_version_fails_with_an_error_that_says_so(worker: Worker) -> None:
-    session = open_session(request={"version": 99, "messages": [], "sampling": {"max_tokens": 5}, "tools": []})
+    session = open_session(request={"version": 99, "messages": [], "sampling": {"max_tokens": 5}, "audio": []})
     assert run(session, worker) == State.FAILED
     assert session.error is not None
     assert session.error["code"] == "worker_outdated"
-    assert "version 99, with tools" in session.error["message"]
+    assert "version 99, with audio" in session.error["message"]
     assert Chunk.objects.get(session=session, index=1).delta["status"] == 503
 
 
