@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import pydantic
 from django.http import HttpRequest
 
+from inference.api.digest import digest_of
 from inference.api.error_rendering import validation_error
 from inference.api.json_body import PIECE_BYTES, read_json
 from inference.api.schemas import FIELD_NAMES, ChatCompletionRequest
@@ -84,7 +85,7 @@ def _chat_request(pieces: Any) -> ChatRequest:
         raise validation_error(exc.errors(include_url=False, include_input=False), names=FIELD_NAMES) from exc
     asked.check()
     conversation = None if asked.messages is None else parse_messages(body["messages"])
-    return ChatRequest(asked, asked.digest(), conversation)
+    return ChatRequest(asked, digest_of(asked), conversation)
 
 
 def _upload(request: HttpRequest, name: str, check_size: Callable[[int], None]) -> Upload | None:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import itertools
-import json
-import secrets
 from typing import Annotated, Any
 
 from django.conf import settings
@@ -17,7 +13,6 @@ from inference.api.thoughts import TemplateVariables, Thoughts
 from inference.api.tools import FunctionDefinition, FunctionTool, NamedFunction, NamedTool, Tools
 from inference.engine.types import PromptEnding, Sampling
 from inference.errors import InvalidRequest
-from inference.media.inline import InlineText
 from sessions_app.models import SESSION_ID_MAX_LENGTH
 from sessions_app.sse import SESSION_ID
 
@@ -28,12 +23,6 @@ MAX_BIASED_TOKENS = 1024
 MAX_TOP_LOGPROBS = 20
 #: top_k and token ids: more than any vocabulary has, and no more than the engine's tensors hold
 MAX_TOKEN_ID = 2**31 - 1
-#: they say how to send the answer, not what it is: the same request may come again with others
-NOT_PART_OF_THE_REQUEST = {"stream", "stream_options", "session_id"}
-#: of a message, all that ``parse_messages`` gives the model something of
-SHAPING_MEMBERS = ("role", "content", "name", "refusal", "tool_calls", "tool_call_id")
-#: of a content part, what the model is not given
-IDLE_PART_MEMBERS = ("cache_control", "annotations", "logprobs")
 
 TokenId = Annotated[StrictInt, Field(ge=0, le=MAX_TOKEN_ID)]
 _REFERENCE = "#/components/schemas/{model}"
@@ -285,29 +274,6 @@ class ChatCompletionRequest(Formats, Thoughts, Tools):
             return "inside"
         return "message" if self.add_generation_prompt is False else "turn"
 
-    def digest(self) -> str:
-        """SHA-256 of what shapes the answer: equal for equal requests, before any media is fetched."""
-        asked = self.model_dump(
-            exclude_none=True, exclude_unset=True, include=set(type(self).model_fields) - NOT_PART_OF_THE_REQUEST
-        )
-        if self.messages is not None:
-            asked["messages"] = [_shaping(message) for message in asked["messages"]]
-        inline: list[InlineText] = []
-        mark = secrets.token_hex(16)
-
-        def stand_in(value: InlineText) -> str:
-            inline.append(value)
-            return mark
-
-        text = json.dumps(asked, sort_keys=True, separators=(",", ":"), default=stand_in)
-        digest = hashlib.sha256()
-        # An inline text counts as the string that it is, without being made one.
-        for between, value in itertools.zip_longest(text.split(mark), inline):
-            digest.update(between.encode())
-            for piece in value.pieces if value is not None else ():
-                digest.update(piece)
-        return digest.hexdigest()
-
     def _check_ending(self) -> None:
         if self.continue_final_message and self.add_generation_prompt:
             raise InvalidRequest(
@@ -346,16 +312,6 @@ FIELD_NAMES = {
     )
     for name, field in model.model_fields.items()
 }
-
-
-def _shaping(message: dict[str, Any]) -> dict[str, Any]:
-    """What the model is given of a message."""
-    shaping = {name: message[name] for name in SHAPING_MEMBERS if message.get(name) is not None}
-    if isinstance(parts := shaping.get("content"), list):
-        shaping["content"] = [
-            {name: value for name, value in part.items() if name not in IDLE_PART_MEMBERS} for part in parts
-        ]
-    return shaping
 
 
 def _is_token_id(text: str) -> bool:

@@ -9,6 +9,7 @@ import pydantic
 import pytest
 from pytest_django import Settings
 
+from inference.api.digest import digest_of
 from inference.api.schemas import ChatCompletionRequest
 from inference.engine.types import Constraint
 from inference.errors import InvalidRequest, UnsupportedParameter
@@ -146,8 +147,8 @@ def test_another_form_is_another_request_and_the_form_of_any_text_is_none() -> N
         {"guided_regex": "a"},
         {"structured_outputs": {"regex": "a"}},
     ]
-    assert len({asked(**fields).digest() for fields in forms}) == len(forms)
-    assert asked(response_format={"type": "text"}).digest() == asked().digest()
+    assert len({digest_of(asked(**fields)) for fields in forms}) == len(forms)
+    assert digest_of(asked(response_format={"type": "text"})) == digest_of(asked())
 
 
 def test_an_upstream_gets_the_form_as_it_came() -> None:
@@ -161,3 +162,9 @@ def test_an_upstream_gets_the_form_as_it_came() -> None:
 def test_a_name_of_other_servers_is_answered_with_ours() -> None:
     with pytest.raises(UnsupportedParameter, match="structured_outputs"):
         asked(regex="a")
+
+
+def test_the_order_of_a_schemas_members_counts() -> None:
+    one, other = ({"a": {"type": "null"}, "b": {"type": "null"}}, {"b": {"type": "null"}, "a": {"type": "null"}})
+    digests = {digest_of(asked(guided_json={"type": "object", "properties": each})) for each in (one, other)}
+    assert len(digests) == 2

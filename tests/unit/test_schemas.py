@@ -11,6 +11,7 @@ import pytest
 from django.conf import settings as django_settings
 from pytest_django import Settings
 
+from inference.api.digest import digest_of
 from inference.api.schemas import ChatCompletionRequest
 from inference.engine.types import Sampling
 from inference.errors import InvalidRequest
@@ -260,12 +261,12 @@ def test_the_limit_on_choices_is_a_setting(settings: Settings) -> None:
     ],
 )
 def test_how_an_answer_is_sent_does_not_make_another_request(fields: dict[str, Any]) -> None:
-    assert asked(**fields).digest() == asked().digest()
+    assert digest_of(asked(**fields)) == digest_of(asked())
 
 
 def test_the_order_of_members_does_not_make_another_request() -> None:
-    there = asked(seed=1, max_tokens=2, logit_bias={"1": 1, "2": 2}).digest()
-    back = asked(logit_bias={"2": 2, "1": 1}, max_tokens=2, seed=1).digest()
+    there = digest_of(asked(seed=1, max_tokens=2, logit_bias={"1": 1, "2": 2}))
+    back = digest_of(asked(logit_bias={"2": 2, "1": 1}, max_tokens=2, seed=1))
     assert there == back
 
 
@@ -306,7 +307,7 @@ def test_anything_that_may_change_the_answer_makes_another_request() -> None:
         {"echo": True},
         {"model": "tiny"},
     ]
-    digests = {asked(**variant).digest() for variant in variants}
+    digests = {digest_of(asked(**variant)) for variant in variants}
     assert len(digests) == len(variants)
 
 
@@ -330,7 +331,7 @@ def test_two_conversations_that_the_model_sees_as_two_are_two_requests(member: s
             messages = [*HALO["messages"], {"role": "assistant", "content": None, member: said}]
             try:
                 conversation = parse_messages(messages)
-                digests.add(asked(messages=messages).digest())
+                digests.add(digest_of(asked(messages=messages)))
             except (InvalidRequest, pydantic.ValidationError):
                 continue
             seen.add(json.dumps(conversation.messages, sort_keys=True))
@@ -340,11 +341,11 @@ def test_two_conversations_that_the_model_sees_as_two_are_two_requests(member: s
 def test_a_mark_for_caches_does_not_make_another_request() -> None:
     part = {"type": "text", "text": "Halo"}
     marked = part | {"cache_control": {"type": "ephemeral"}}
-    digests = {asked(messages=[{"role": "user", "content": [each]}]).digest() for each in (part, marked)}
+    digests = {digest_of(asked(messages=[{"role": "user", "content": [each]}])) for each in (part, marked)}
     assert len(digests) == 1
 
 
 def test_any_json_has_a_digest() -> None:
     values: list[Any] = ["\ud800", "\0", 10**400, float("inf"), [[[[]]]], {"\0": None}]
     for value in values:
-        assert len(asked(messages=[{"role": "user", "content": [{"type": "text", "text": value}]}]).digest()) == 64
+        assert len(digest_of(asked(messages=[{"role": "user", "content": [{"type": "text", "text": value}]}]))) == 64

@@ -10,6 +10,7 @@ from typing import Any
 import pydantic
 import pytest
 
+from inference.api.digest import digest_of
 from inference.api.held import constraint_of
 from inference.api.schemas import ChatCompletionRequest
 from inference.api.tools import NO_PARAMETERS, ToolUse
@@ -168,4 +169,4 @@ def test_what_is_no_tool_is_refused(fields: dict[str, Any]) -> None:
 
 
 def test_tools_shape_the_answer() -> None:
-    assert len({asked(**fields).digest() for fields in ({}, {"tools": [tool()]}, {"tools": [tool("now")]})}) == 3
+    assert len({digest_of(asked(**fields)) for fields in ({}, {"tools": [tool()]}, {"tools": [tool("now")]})}) == 3
