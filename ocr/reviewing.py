@@ -193,9 +193,9 @@ class Reviewable(Flagged, Versioned):
     # --- Decisions ---
 
     def approve(self, user: User, version: int) -> None:
-        """A reviewer vouches for the values. Every flag must be answered."""
+        """A reviewer vouches for the values. There must be some, and every flag must be answered."""
         self._check_version(version)
-        if not self.is_open:
+        if not (self.is_open and self.is_readable):
             raise NotOpen
         self._check_flags_answered()
         self._decide(version, self.Review.APPROVED, self._line(Kind.APPROVED, user, facts=self._facts(user)))

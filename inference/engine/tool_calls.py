@@ -115,7 +115,8 @@ class JsonCallReader:
         self._place = _Place.IN_VALUE
         self._value = _Value()
         self._value.takes(character)
-        self._is_object = not self._is_key and self._key in ARGUMENTS and character == "{"
+        is_arguments = not self._is_key and self._key in ARGUMENTS and not self._has_arguments
+        self._is_object = is_arguments and character == "{"
         self._keep(character)
 
     def _keep(self, character: str) -> None:
@@ -138,7 +139,7 @@ class JsonCallReader:
             self._key = value
         elif self._key == "name" and isinstance(value, str) and value:
             self._name = value
-        elif self._key in ARGUMENTS and value is not None:
+        elif self._key in ARGUMENTS and value is not None and not self._has_arguments:
             # Some models write the object as a text.
             self._arguments = value if isinstance(value, str) else self._value.text
             self._has_arguments = True

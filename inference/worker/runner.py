@@ -211,11 +211,12 @@ def _release(run: Run, worker: Worker) -> None:
 
 def _invalid_request(exc: EngineError) -> InvalidRequest:
     code = "context_length_exceeded" if isinstance(exc, PromptTooLong) else "invalid_request"
+    param: str | None
     match exc:
         case InvalidSampling():
             param = exc.field
         case InvalidConstraint():
-            param = "response_format"
+            param = None  # one of several parameters has asked for it
         case _:
             param = "messages"
     return InvalidRequest(str(exc), param=param, code=code)

@@ -14,9 +14,10 @@ from ocr.reading.schema import FIELDS, MAX_VALUE_CHARS
 
 PATTERNS = {
     "nik": "^[0-9]{0,16}$",
-    "tgl_lahir": "^([0-9]{2}-[0-9]{2}-[0-9]{4})?$",
-    # Either part may be a dash; so may the whole.
-    "alamat.rt_rw": "^(([0-9]{1,3}|-)/([0-9]{1,3}|-)|-)?$",
+    # A date, or the beginning of one.
+    "tgl_lahir": "^([0-9]{0,2}|[0-9]{2}-[0-9]{0,2}|[0-9]{2}-[0-9]{2}-[0-9]{0,4})$",
+    # Either part may be a dash.
+    "alamat.rt_rw": "^([0-9]{0,3}|-)(/([0-9]{0,3}|-))?$",
 }
 
 

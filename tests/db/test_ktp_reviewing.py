@@ -148,6 +148,16 @@ def test_only_what_was_read_can_be_approved(alice):
     assert card.review == "rejected"
 
 
+def test_a_picture_in_which_nothing_was_read_cannot_be_approved(alice):
+    card = read_extraction(None, NOT_A_CARD)
+    answer_flags(card, alice)
+
+    with pytest.raises(NotOpen):
+        card.approve(alice, card.version)
+    card.reject(alice, "not_ktp", "", card.version)
+    assert card.review == "rejected"
+
+
 # --- Flags ---
 
 

@@ -91,6 +91,11 @@ def test_what_is_no_call_is_broken_and_kept_as_it_is(text: str) -> None:
     assert reader.raw == text
 
 
+def test_arguments_that_come_twice_count_once() -> None:
+    text = '{"name": "f", "arguments": {"a": 1}, "parameters": {"b": 2}, "arguments": "{}"}'
+    assert read(text)[:2] == (["f"], '{"a": 1}')
+
+
 @pytest.mark.parametrize("name", ["1", '""', "null", "[]"])
 def test_a_call_needs_a_name(name: str) -> None:
     names, _, reader = read(f'{{"name": {name}, "arguments": {{}}}}')

@@ -51,6 +51,7 @@ def test_what_specimens_have_printed_on_them_is_of_the_form(seed: int) -> None:
         ("nik", "31710157089100421", False),
         ("nik", "3171 0157", False),
         ("tgl_lahir", "17-08-1991", True),
+        ("tgl_lahir", "17-08-19", True),  # nor is a year
         ("tgl_lahir", "17-8-1991", False),
         ("tgl_lahir", "BANDUNG", False),
         ("alamat.rt_rw", "001/002", True),
