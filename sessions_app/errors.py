@@ -108,6 +108,18 @@ class SessionConflict(ApiError):
         )
 
 
+class KeyConflict(ApiError):
+    """The ``Idempotency-Key`` was sent before, with a different request."""
+
+    status = 409
+    code = "session_conflict"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This Idempotency-Key was sent with a different request. Use another key, or none.", param="Idempotency-Key"
+        )
+
+
 class SessionExpired(ApiError):
     """The session has ended, and its chunks have been removed."""
 

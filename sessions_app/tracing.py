@@ -8,13 +8,13 @@ of a session.
 from __future__ import annotations
 
 import functools
-import hashlib
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from django.conf import settings
+from django.utils.crypto import salted_hmac
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -102,11 +102,11 @@ def _within(session_id: str):  # type: ignore[no-untyped-def]  # (a type of an o
 
 
 def _trace_id(session_id: str) -> int:
-    return int.from_bytes(hashlib.sha256(f"trace {session_id}".encode()).digest()[:16])
+    return int.from_bytes(salted_hmac("sessions_app.trace", session_id, algorithm="sha256").digest()[:16])
 
 
 def _span_id(session_id: str) -> int:
-    return int.from_bytes(hashlib.sha256(f"root {session_id}".encode()).digest()[:8])
+    return int.from_bytes(salted_hmac("sessions_app.span", session_id, algorithm="sha256").digest()[:8])
 
 
 def _nanoseconds(seconds: float) -> int:

@@ -10,16 +10,20 @@ from inference.api.body import ChatRequest
 from inference.api.held import constraint_of
 from inference.errors import InvalidRequest, NotFound
 from inference.media.load import load_all
+from inference.message_text import is_storable
 from inference.readiness import check_model_available
 from inference.stored_request import StoredRequest
 from sessions_app import sse
 from sessions_app.db import in_db
+from sessions_app.errors import KeyConflict, SessionConflict
 from sessions_app.models import ChatSession
 from sessions_app.request_id import current_request_id
 from sessions_app.sse import Cursor
 from sessions_app.store import finding
 
 LONGEST_IDEMPOTENCY_KEY = 255
+#: of the objects in a request for an upstream
+MAX_DEPTH = 100
 #: the index before the first event: the whole stream is sent
 FROM_THE_START = -1
 
@@ -77,13 +81,22 @@ async def open_or_attach(
         if asked.messages is not None:
             finding.check_same_request(session, chat.digest)
         return session, cursor.index
-    session_id = asked.session_id or _session_of_key(idempotency_key, caller)
+    if asked.session_id is not None:
+        return await _open_or_find(chat, asked.session_id, caller), FROM_THE_START
+    try:
+        return await _open_or_find(chat, _session_of_key(idempotency_key, caller), caller), FROM_THE_START
+    except SessionConflict as exc:
+        # Its message names the session. Whoever has guessed another's key could read it.
+        raise KeyConflict from exc
+
+
+async def _open_or_find(chat: ChatRequest, session_id: str | None, caller: str) -> ChatSession:
     if session_id is not None:
         # Before any media are fetched.
         known = await in_db(finding.find_same, session_id, chat.digest)
         if known is not None:
-            return known, FROM_THE_START
-    return await _open(chat, session_id, caller), FROM_THE_START
+            return known
+    return await _open(chat, session_id, caller)
 
 
 def _session_of_key(key: str | None, caller: str) -> str | None:
@@ -119,8 +132,10 @@ async def _open(chat: ChatRequest, session_id: str | None, caller: str) -> ChatS
     is_upstream = settings.INFERENCE_ENGINE == "openai"
     # An upstream server checks these itself.
     constraint = None if is_upstream else await constraint_of(asked)
-    use = None if is_upstream else asked.tool_use()
+    use = None if is_upstream else asked.tool_use
     wire_format = (asked.wire_format() or {}) | (asked.wire_tools() or {}) if is_upstream else {}
+    if not is_storable(wire_format, depth=MAX_DEPTH):
+        raise InvalidRequest("A tool or a form holds what cannot be stored: a NUL character, or no Unicode.")
     # Check first: no media are fetched for a model that is not available.
     vision = await check_model_available() if conversation.sources else None
     media = await load_all(conversation.sources, model=vision, caller=caller)

@@ -3,51 +3,54 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
+
+from django.conf import settings
 
 from inference import grammars
 from inference.api.schemas import ChatCompletionRequest
 from inference.api.tools import ToolUse
-from inference.engine.call_grammar import ANY_OBJECT, calls_source
+from inference.engine.call_grammar import ANY_OBJECT
+from inference.engine.grammar_check import Function
 from inference.engine.types import Constraint
 from inference.errors import InvalidRequest
 
 
 async def constraint_of(asked: ChatCompletionRequest) -> Constraint | None:
     """None where the answer is free. Raises InvalidRequest for what cannot be enforced."""
-    wanted, use = asked.asked_format(), asked.tool_use()
+    wanted, use = asked.asked_format(), asked.tool_use
     answer = await grammars.check(wanted[0], param=wanted[1]) if wanted is not None else None
     if use is None:
         return answer
     if answer is None and not use.is_held:
         return None
-    schemas = {
-        tool["function"]["name"]: await _arguments(tool, f"tools[{place}].function.parameters", use)
-        for place, tool in enumerate(use.tools)
-    }
-    source = calls_source(
-        schemas,
+    return await grammars.check_calls(
+        list(_functions(use)),
+        {tool["function"]["name"]: f"tools[{place}].function.parameters" for place, tool in enumerate(use.tools)},
         is_required=use.is_required,
         one_call=use.one_call,
         answer=None if wanted is None or answer is None else _schema_of(answer, wanted[1]),
     )
-    return Constraint("calls", source)
 
 
-async def _arguments(tool: dict[str, Any], param: str, use: ToolUse) -> dict[str, Any]:
-    """The schema that a function's arguments are held to: its own, or that of any object where it need not be."""
-    function = tool["function"]
-    is_strict = function["name"] in use.strict
-    if not (is_strict or use.is_required):
-        return ANY_OBJECT
-    schema: dict[str, Any] = function["parameters"]
-    try:
-        await grammars.check(Constraint("json_schema", json.dumps(schema)), param=param)
-    except InvalidRequest:
-        if is_strict:
-            raise
-        return ANY_OBJECT
-    return schema
+def _functions(use: ToolUse) -> Iterator[Function]:
+    """What the arguments of each are held to: its own schema, or any object where it need not be, or all are too much.
+
+    Raises InvalidRequest where the schemas that must be enforced are too much.
+    """
+    room = settings.MAX_GRAMMAR_BYTES
+    for tool in sorted(use.tools, key=lambda tool: tool["function"]["name"] not in use.strict):
+        name, schema = tool["function"]["name"], tool["function"]["parameters"]
+        is_strict = name in use.strict
+        size = len(json.dumps(schema))
+        if is_strict and size > room:
+            raise InvalidRequest(
+                f"The schemas of strict functions have more than {settings.MAX_GRAMMAR_BYTES} bytes.", param="tools"
+            )
+        is_own = is_strict or (use.is_required and size <= room)
+        room -= size if is_own else 0
+        yield Function(name, schema if is_own else ANY_OBJECT, is_strict)
 
 
 def _schema_of(answer: Constraint, param: str) -> Any:

@@ -6,13 +6,14 @@ Everything is a function of the session and the chunk alone, so a resumed stream
 from __future__ import annotations
 
 import datetime
-import hashlib
 import json
 import secrets
 import weakref
 from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Any
+
+from django.utils.crypto import salted_hmac
 
 from inference.errors import ApiError
 from inference.stored_request import choices_of, echoed_text
@@ -166,7 +167,7 @@ def _envelope(session: ChatSession, kind: str) -> dict[str, Any]:
 
 def call_id(session_id: str, choice: int, call: int) -> str:
     """The id of a call, the same in every resume. It does not tell the session's, which lets one read and cancel it."""
-    digest = hashlib.sha256(f"{session_id}/{choice}/{call}".encode()).hexdigest()
+    digest = salted_hmac("inference.call_id", f"{session_id}/{choice}/{call}", algorithm="sha256").hexdigest()
     return f"call_{digest[:24]}"
 
 

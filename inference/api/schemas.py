@@ -209,7 +209,7 @@ class ChatCompletionRequest(Formats, Thoughts, Tools):
             raise InvalidRequest("max_tokens and max_completion_tokens differ. Send one.", param="max_tokens")
         if (self.min_tokens or 0) > (most := self._max_tokens()):
             raise InvalidRequest(f"min_tokens is above max_tokens ({most}).", param="min_tokens")
-        asked, use = self.asked_format(), self.tool_use()
+        asked, use = self.asked_format(), self.tool_use
         holder = asked[1] if asked is not None else "tool_choice" if use is not None and use.is_held else None
         for name in ("min_tokens", "ignore_eos"):
             if holder is not None and getattr(self, name):

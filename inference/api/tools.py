@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
@@ -93,9 +94,11 @@ class Tools(BaseModel):
 
     def wire_tools(self) -> dict[str, Any] | None:
         """The same as it came, for an upstream."""
-        sent = self.model_dump(include=set(Tools.model_fields), exclude_unset=True, exclude_none=True)
-        return sent or None
+        if not self.tools:
+            return None  # OpenAI refuses an empty list, and the others without it
+        return self.model_dump(include=set(Tools.model_fields), exclude_unset=True, exclude_none=True)
 
+    @functools.cached_property
     def tool_use(self) -> ToolUse | None:
         """None where the answer can call nothing. Raises InvalidRequest."""
         functions = [tool.function for tool in self.tools or ()]

@@ -29,6 +29,15 @@ class SessionEngine(Protocol):
         """
         ...
 
+    @property
+    def name(self) -> str:
+        """Of its thread."""
+        ...
+
+    def is_alive(self) -> bool:
+        """Whether its thread runs. Without it every session of the worker would be released and claimed for ever."""
+        ...
+
     def stats(self) -> Any:
         """Its counts, as a dataclass: ``EngineStats`` or ``UpstreamStats``."""
         ...

@@ -130,6 +130,13 @@ class LocalEngine:
             decoding_pool().stop()
         return self._engine.stop(timeout_seconds)
 
+    @property
+    def name(self) -> str:
+        return "engine-model"
+
+    def is_alive(self) -> bool:
+        return self._engine.is_alive()
+
     def stats(self) -> EngineStats:
         return self._engine.stats()
 

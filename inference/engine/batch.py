@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import torch
 
-from inference.engine.errors import EngineError
+from inference.engine.errors import caused_by
 from inference.engine.generation import Generation
 from inference.engine.loading import LoadedModel
 from inference.engine.media_encoder import MediaEncoder
@@ -241,10 +241,3 @@ class Batch:
             placeholders=self._loaded.vocabulary.placeholders,
             device=self._runner.device,
         )
-
-
-def caused_by(error: Exception, message: str) -> EngineError:
-    """An error that the caller may read, with the one that it came from."""
-    failure = EngineError(message)
-    failure.__cause__ = error
-    return failure

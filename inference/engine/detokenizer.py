@@ -104,6 +104,8 @@ class Detokenizer:
         return piece
 
     def _begin_call(self) -> Decoded:
+        if self._call is not None and self._call.is_begun:
+            self.complete_calls += 1  # its end is missing
         piece = self.flush()
         self._call = JsonCallReader(self.calls)
         self._at_start = False
@@ -111,9 +113,11 @@ class Detokenizer:
 
     def _end_call(self) -> Decoded:
         piece = self._accept(self._decoder.decode(b"", final=True))
-        if self._call is not None and self._call.is_begun:
+        if self._call is not None:
+            was_begun = self._call.is_begun
             piece += _piece_of(self._call.finish())
-            self.complete_calls += 1
+            self.calls += self._call.is_begun and not was_begun
+            self.complete_calls += self._call.is_begun
         self._at_start = True
         return piece + self._leave_call(CALL_TAGS[1])
 

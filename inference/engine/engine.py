@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import torch
 
-from inference.engine.batch import Batch, caused_by
+from inference.engine.batch import Batch
 from inference.engine.devices import Devices
-from inference.engine.errors import EngineError, EngineStopped
+from inference.engine.errors import EngineError, EngineStopped, caused_by
 from inference.engine.generation import Generation
 from inference.engine.grammar import Grammars
 from inference.engine.handle import Handle
@@ -147,6 +147,10 @@ class Engine:
             self._in_preparation += 1
         self._preparing.submit(self._prepare(request, handle))
         return handle
+
+    def is_alive(self) -> bool:
+        """Whether the model thread runs. It ends at ``stop``, or when it has failed."""
+        return self._thread.is_alive()
 
     def stop(self, timeout_seconds: float = 10.0) -> bool:
         """Take no more requests, end all handles with EngineStopped, and wait for the threads.

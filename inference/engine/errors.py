@@ -54,9 +54,17 @@ class InvalidConstraint(EngineError):
         return cls(words[:300])
 
 
+def caused_by(error: Exception, message: str) -> EngineError:
+    """An error that the caller may read, with the one that it came from."""
+    failure = EngineError(message)
+    failure.__cause__ = error
+    return failure
+
+
 #: what llguidance says, and how to say it to somebody who does not know it
 _CONSTRAINT_REASONS = (
     (r"Unimplemented keys: \[(.*)\]", r"These keywords of the schema are not supported: \1."),
+    (r"panic|.*assertion failed", "The grammar is too large."),
     (r"Unknown format: (.*)", r'The schema has a "format" that is not supported: \1.'),
     (r"oneOf constraints", 'The schema has a "oneOf" whose members may both hold. Use "anyOf".'),
     (r"Resource .* is not present", 'The schema has a "$ref" or "$schema" to another document.'),

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Collection, Sequence
 
 from inference.engine.detokenizer import Decoded, Detokenizer
-from inference.engine.errors import InvalidConstraint, InvalidSampling
+from inference.engine.errors import InvalidConstraint, InvalidSampling, caused_by
 from inference.engine.grammar import Matcher
 from inference.engine.handle import Handle
 from inference.engine.prompts import Prompt
 from inference.engine.sampling import RawLogprobs
 from inference.engine.types import Delta, Finish, FinishReason, GenerationRequest, Likelihood, Sampling, TokenLogprobs
 from inference.engine.vocabulary import Vocabulary
+
+logger = logging.getLogger(__name__)
 
 _arrivals = itertools.count()
 #: for a token that the model rules out, as OpenAI has it: JSON knows no infinity
@@ -128,6 +131,11 @@ class Generation:
         except InvalidConstraint as error:
             self.handle.finish(error)
             return
+        except Exception as error:
+            # On the model thread, which all other rows need.
+            logger.exception("a token could not be taken")
+            self.handle.finish(caused_by(error, "The answer could not be read."))
+            return
         told = () if logprobs is None else (self._named(token, logprobs),)
         delta = Delta((token,), piece.text, piece.reasoning, told, calls=piece.calls)
         self.handle.put(delta, reasoning_tokens=self._detokenizer.reasoning_tokens)
@@ -136,8 +144,11 @@ class Generation:
     def _take(self, token: int) -> Decoded:
         is_end = token in self._ends and len(self.generated_ids) >= self.sampling.min_tokens
         self.generated_ids.append(token)
-        if self.matcher is not None and not is_end:
-            self.matcher.take(token)
+        if self.matcher is not None:
+            if is_end:
+                self.matcher.check()
+            else:
+                self.matcher.take(token)
         piece = self._detokenizer.feed(token, is_text=not is_end)
         is_complete = self.matcher is not None and self.matcher.is_complete
         has_called = self._one_call and self._detokenizer.complete_calls > 0

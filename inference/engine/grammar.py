@@ -164,10 +164,15 @@ class Matcher:
             raise InvalidConstraint.because(self._matcher.get_error())
         self._at_start = False
 
+    def check(self) -> None:
+        """Raises InvalidConstraint when the grammar has become too complex: the end was all that it still allowed."""
+        if self._matcher.is_error():
+            raise InvalidConstraint.because(self._matcher.get_error())
+
     def fill(self, row: np.ndarray) -> None:
         """Set the bits of the tokens that may come next in ``row``: uint8, contiguous, a bit for each token and more.
 
-        A grammar that has become too complex leaves the end of the answer only; ``take`` raises then.
+        A grammar that has become too complex leaves the end of the answer only; ``check`` raises then.
         """
         mask = row[: len(self._all_but_ends)]
         if self._in_thought:

@@ -16,6 +16,8 @@ WHITESPACE = " \t\r\n"
 #: both names are in use for what a function is called with
 ARGUMENTS = ("arguments", "parameters")
 NO_ARGUMENTS = "{}"
+#: no function has a longer one
+MAX_NAME_LENGTH = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,26 +47,35 @@ class _Place(Enum):
 
 
 class JsonCallReader:
-    """One call. The pieces depend on the characters alone, not on how these are divided among ``feed``."""
+    """One call. The pieces depend on the characters alone, not on how these are divided among ``feed``.
+
+    Of its values only texts are decoded: a model may nest the others as deeply as it likes.
+    """
 
     def __init__(self, call: int = 0) -> None:
         """``call`` is its number in the answer."""
-        self.raw = ""
-        self._call = call
         #: the text is no call: nothing more is read of it
         self.is_broken = False
         #: the name has been given out
         self.is_begun = False
+        self._call = call
+        #: all characters, as long as they may have to be given out as text
+        self._read: list[str] = []
         self._place = _Place.OBJECT
         self._key = ""
         self._is_key = False
-        self._value = _Value()
+        self._value = _Value(is_kept=True)
         self._name: str | None = None
         #: characters of the arguments that no piece has had yet
-        self._arguments = ""
+        self._arguments: list[str] = []
         self._has_arguments = False
         #: an object is given out as it comes, anything else when it is complete
         self._is_object = False
+
+    @property
+    def raw(self) -> str:
+        """What was read, of a call that has not begun."""
+        return "".join(self._read)
 
     @property
     def is_complete(self) -> bool:
@@ -72,7 +83,8 @@ class JsonCallReader:
 
     def feed(self, characters: str) -> CallPiece:
         """Take the next characters and return what is certain now."""
-        self.raw += characters
+        if not self.is_begun:
+            self._read.append(characters)
         for character in characters:
             if self.is_broken:
                 break
@@ -80,11 +92,14 @@ class JsonCallReader:
         return self._piece()
 
     def finish(self) -> CallPiece:
-        """What is left when no more characters follow: of a complete call without arguments, an empty object."""
-        if self.is_complete and not self._has_arguments:
+        """What is left at the end of a call: an empty object for one that has begun and has no arguments."""
+        if self._place is _Place.IN_VALUE and self._value.is_over and not self.is_broken:
+            self._end_of_value()
+        piece = self._piece()
+        if self.is_begun and not self._has_arguments:
             self._has_arguments = True
-            return CallPiece(arguments=NO_ARGUMENTS, call=self._call)
-        return CallPiece()
+            return CallPiece(piece.name, NO_ARGUMENTS, self._call)
+        return piece
 
     def _take(self, character: str) -> None:
         if self._place is _Place.IN_VALUE:
@@ -113,15 +128,16 @@ class JsonCallReader:
     def _begin_value(self, character: str) -> None:
         self._is_key = self._place is _Place.KEY
         self._place = _Place.IN_VALUE
-        self._value = _Value()
-        self._value.takes(character)
         is_arguments = not self._is_key and self._key in ARGUMENTS and not self._has_arguments
         self._is_object = is_arguments and character == "{"
+        is_kept = self._is_key or self._key == "name" or (is_arguments and not self._is_object)
+        self._value = _Value(is_kept=is_kept)
+        self._value.takes(character)
         self._keep(character)
 
     def _keep(self, character: str) -> None:
         if self._is_object:
-            self._arguments += character
+            self._arguments.append(character)
             self._has_arguments = True
 
     def _end_of_value(self) -> None:
@@ -130,44 +146,58 @@ class JsonCallReader:
         if self._is_object:
             self._is_object = False
             return
+        written = self._value.text
         try:
-            value = json.loads(self._value.text)
+            text = json.loads(written) if written.startswith('"') else None
         except ValueError:
             self.is_broken = True
             return
         if self._is_key:
-            self._key = value
-        elif self._key == "name" and isinstance(value, str) and value:
-            self._name = value
-        elif self._key in ARGUMENTS and value is not None and not self._has_arguments:
+            self._key = text or ""
+        elif self._key == "name":
+            if text and len(text) <= MAX_NAME_LENGTH:
+                self._name = text
+            else:
+                self.is_broken = True
+        elif self._key in ARGUMENTS and not self._has_arguments and written != "null":
             # Some models write the object as a text.
-            self._arguments = value if isinstance(value, str) else self._value.text
-            self._has_arguments = True
+            self._arguments = [written if text is None else text]
+            self._has_arguments = bool(self._arguments[0])
 
     def _piece(self) -> CallPiece:
         if self._name is None:
             return CallPiece()
         name = "" if self.is_begun else self._name
         self.is_begun = True
-        arguments, self._arguments = self._arguments, ""
+        self._read.clear()
+        arguments = "".join(self._arguments)
+        self._arguments.clear()
         return CallPiece(name, arguments, self._call)
 
 
 class _Value:
     """One JSON value, of which the end is looked for."""
 
-    def __init__(self) -> None:
-        self.text = ""
+    def __init__(self, *, is_kept: bool) -> None:
+        """``is_kept`` says that its characters are wanted."""
+        self._first = ""
+        self._kept: list[str] | None = [] if is_kept else None
         self._depth = 0
         self._in_string = False
         self._is_escaped = False
-        self._is_over = False
+        self.is_over = False
+
+    @property
+    def text(self) -> str:
+        return "".join(self._kept or ())
 
     def takes(self, character: str) -> bool:
         """Whether ``character`` is part of the value; the first one always is."""
-        if self._is_over or (self._is_bare and (character in ",}]" or character in WHITESPACE)):
+        if self.is_over or (self._is_bare and (character in ",}]" or character in WHITESPACE)):
             return False
-        self.text += character
+        self._first = self._first or character
+        if self._kept is not None:
+            self._kept.append(character)
         if self._in_string:
             if self._is_escaped:
                 self._is_escaped = False
@@ -181,10 +211,10 @@ class _Value:
             self._depth += 1
         elif character in "}]":
             self._depth -= 1
-        self._is_over = self._depth == 0 and not self._in_string and character in '"}]'
+        self.is_over = self._depth == 0 and not self._in_string and character in '"}]'
         return True
 
     @property
     def _is_bare(self) -> bool:
         """A number, true, false or null, which ends where something else begins."""
-        return bool(self.text) and self._depth == 0 and not self._in_string and self.text[0] not in '"{['
+        return bool(self._first) and self._depth == 0 and not self._in_string and self._first not in '"{['

@@ -66,6 +66,7 @@ class Worker:
         self.reserved = reserved_slots()
         self._stop_by: float | None = None
         self._queue_watch: QueueWatch | None = None
+        self._side_threads: SideThreads | None = None
         self._controller: Any = None
         self._has_left_queue = False
         #: an operator has asked it to claim no more sessions; the running ones go on
@@ -113,7 +114,8 @@ class Worker:
             "worker %s of Sambung %s starts with the model %s", self.name, settings.VERSION, settings.SERVED_MODEL_NAME
         )
         side_threads = (self.writer, self._heart, self._sweeper, self._queue_watch)
-        SideThreads(side_threads, stopping=self.draining, on_end=self._fail).start()
+        self._side_threads = SideThreads(side_threads, stopping=self.draining, on_end=self._fail)
+        self._side_threads.start()
         start_writing()
         self._source.start(self)
 
@@ -167,6 +169,8 @@ class Worker:
 
     def engine_ready(self, engine: SessionEngine) -> None:
         self._engine = engine
+        if self._side_threads is not None:
+            self._side_threads.watch(engine)
         # A full collection scans every object of torch and the model. It takes 250 ms, in which no thread runs, and a
         # request with ten thousand values sets one off. None of these objects will ever be garbage.
         gc.collect()

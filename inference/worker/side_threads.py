@@ -5,11 +5,21 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 log = logging.getLogger(__name__)
 
 #: between two looks at the threads
 LOOK_SECONDS = 1.0
+
+
+class Watched(Protocol):
+    """A thread, or what owns one."""
+
+    @property
+    def name(self) -> str: ...
+
+    def is_alive(self) -> bool: ...
 
 
 class SideThreads(threading.Thread):
@@ -25,6 +35,7 @@ class SideThreads(threading.Thread):
         """``on_end`` is called once, from this thread, when one of them has ended too early."""
         super().__init__(name="side-threads", daemon=True)
         self._threads = threads
+        self._watched: list[Watched] = list(threads)
         self._stopping = stopping
         self._on_end = on_end
 
@@ -33,9 +44,13 @@ class SideThreads(threading.Thread):
             thread.start()
         super().start()
 
+    def watch(self, other: Watched) -> None:
+        """Look after one more, which somebody else starts and has started."""
+        self._watched.append(other)
+
     def run(self) -> None:
         while not self._stopping.wait(LOOK_SECONDS):
-            if ended := [thread.name for thread in self._threads if not thread.is_alive()]:
+            if ended := [watched.name for watched in list(self._watched) if not watched.is_alive()]:
                 log.critical("this worker stops, because it cannot go on without: %s", ", ".join(ended))
                 self._on_end()
                 return

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 else:
     SessionModelAdmin = admin.ModelAdmin
 
+#: of one request to cancel or to send again; each session takes some queries
+MOST_AT_ONCE = 500
 HINDRANCES = {
     Hindrance.NOT_FAILED: _("It has not failed."),
     Hindrance.PRIVATE: _("It is about a person, and is sent again where it was opened."),
@@ -55,6 +57,8 @@ class SessionActions(SessionModelAdmin):
 
     @admin.action(description=_("Cancel selected sessions"), permissions=["cancel"])
     def cancel_selected(self, request: HttpRequest, queryset: QuerySet[ChatSession]) -> None:
+        if self._are_too_many(request, queryset):
+            return
         cancelled = ended = 0
         for session in queryset.only("state").order_by("pk"):
             if self._cancel(request, session):
@@ -93,6 +97,8 @@ class SessionActions(SessionModelAdmin):
 
     @admin.action(description=_("Send selected failed sessions again"), permissions=["requeue"])
     def requeue_selected(self, request: HttpRequest, queryset: QuerySet[ChatSession]) -> None:
+        if self._are_too_many(request, queryset):
+            return
         hindrances = Counter[Hindrance]()
         sent = 0
         for session_id in queryset.order_by("created_at").values_list("pk", flat=True):
@@ -101,6 +107,8 @@ class SessionActions(SessionModelAdmin):
                 sent += 1
             except NotRequeueable as exc:
                 hindrances[exc.args[0]] += 1
+                if exc.args[0] == Hindrance.QUEUE_FULL:
+                    break  # nor is there room for the others
             except ChatSession.DoesNotExist:
                 pass  # deleted since
         if sent:
@@ -109,6 +117,14 @@ class SessionActions(SessionModelAdmin):
         for hindrance, count in hindrances.items():
             text = ngettext("%d session was not sent again.", "%d sessions were not sent again.", count) % count
             self.message_user(request, f"{text} {HINDRANCES[hindrance]}", messages.WARNING)
+
+    def _are_too_many(self, request: HttpRequest, queryset: QuerySet[ChatSession]) -> bool:
+        """Whether more are selected than one request should take, which is said."""
+        if queryset.order_by()[: MOST_AT_ONCE + 1].count() <= MOST_AT_ONCE:
+            return False
+        text = gettext("Select %(most)s sessions at most.") % {"most": formatting.count(MOST_AT_ONCE)}
+        self.message_user(request, text, messages.ERROR)
+        return True
 
     def requeue_view(self, request: HttpRequest, session_id: str) -> HttpResponseRedirect:
         """The button of the detail page. It leads to the new session."""

@@ -31,6 +31,7 @@ DEADLINE_SECONDS = 20.0
 class NoEngine:
     """Reads the session as the real one does, and has no model."""
 
+    name = "no engine"
     vision = None
     fingerprint: dict[str, Any] = {"revision": "this"}
 
@@ -47,6 +48,9 @@ class NoEngine:
             raise
         self.read.append(session.pk)
         raise EngineError("there is no model")
+
+    def is_alive(self) -> bool:
+        return True
 
     def stats(self) -> Any:
         raise AssertionError("nobody looks at it")

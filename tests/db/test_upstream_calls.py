@@ -11,7 +11,7 @@ from inference.backends.upstream.errors import UpstreamError
 from inference.engine.types import Delta
 from sessions_app.deltas import CallDelta
 from sessions_app.store.appending import Piece
-from tests.db.scripted_upstream import DONE, Scripted, chunk, collected, session_of
+from tests.db.scripted_upstream import DONE, SAMPLING, Scripted, chunk, collected, session_of
 
 pytestmark = pytest.mark.django_db
 
@@ -66,9 +66,19 @@ def test_calls_that_are_not_numbered_are_taken_one_by_one(upstream: Scripted, st
     assert called(deltas) == [("a", "{}"), ("b", "{}")]
 
 
+def test_calls_that_are_all_numbered_alike_are_taken_one_by_one(upstream: Scripted, start_engine: Any) -> None:
+    one, other = (calls({**begun(name, "{}"), "id": name}) for name in "ab")
+    upstream.streams(one, other, chunk(finish="stop"), DONE)
+    deltas, _ = collected(start_engine("none").submit(session_of()))
+    assert called(deltas) == [("a", "{}"), ("b", "{}")]
+
+
 @pytest.mark.parametrize(
     "part",
-    [None, 3, {}, {"index": 0}, {"index": "x", "function": []}, {"index": 5, "function": {"arguments": "{}"}}],
+    [
+        *(None, 3, {}, {"index": 0}, {"index": "x", "function": []}, begun("n" * 300)),
+        *({"index": number, "function": {"arguments": "{}"}} for number in (5, -1, True)),
+    ],
 )
 def test_what_is_no_call_says_nothing(upstream: Scripted, start_engine: Any, part: Any) -> None:
     upstream.streams(calls(part), chunk("Ya."), chunk(finish="stop"), DONE)
@@ -101,6 +111,17 @@ def test_a_stream_that_repeats_a_call_delivers_the_rest(upstream: Scripted, star
     deltas, _ = collected(start_engine("session").submit(session_of(committed("weather", '{"city": "So'))))
     pieces = [piece for delta in deltas for piece in delta.calls]
     assert [(piece.call, piece.name, piece.arguments) for piece in pieces] == [(0, "", 'lo"}'), (1, "now", "{}")]
+
+
+def test_log_probabilities_of_a_repeated_call_are_not_written_again(upstream: Scripted, start_engine: Any) -> None:
+    said = {"content": [{"token": "x", "logprob": -0.5, "bytes": [120], "top_logprobs": []}]}
+    delta = {"tool_calls": [begun("weather", '{"city": "So')]}
+    repeated = {"choices": [{"index": 0, "delta": delta, "logprobs": said}]}
+    upstream.streams(f"data: {json.dumps(repeated)}\n\n", calls(more('lo"}')), chunk(finish="stop"), DONE)
+    session = session_of(committed("weather", '{"city": "So'), sampling={**SAMPLING, "logprobs": 0})
+    deltas, _ = collected(start_engine("session").submit(session))
+    assert [piece.arguments for delta in deltas for piece in delta.calls] == ['lo"}']
+    assert [delta.logprobs for delta in deltas] == [()]
 
 
 @pytest.mark.parametrize("second", [begun("rain", '{"city": "So'), begun("weather", '{"town": '), None])

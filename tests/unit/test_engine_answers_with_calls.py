@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inference.engine.detokenizer import Decoded, Detokenizer
-from inference.engine.errors import InvalidPrompt
+from inference.engine.errors import EngineError, InvalidPrompt
 from inference.engine.generation import Generation
 from inference.engine.handle import Handle
 from inference.engine.prompts import PromptMaker
@@ -125,6 +125,23 @@ def test_an_answer_with_a_call_ends_for_it(loaded: Any) -> None:
 
 def test_an_answer_that_may_call_once_ends_behind_the_call(loaded: Any) -> None:
     assert finish_of(loaded, ONE, one_call=True).reason == "tool_calls"
+
+
+def test_a_call_that_is_not_closed_counts_when_the_next_begins(loaded: Any) -> None:
+    text = ONE.replace("</tool_call>", "")
+    assert finish_of(loaded, f"{text}<tool_call>", one_call=True).reason == "tool_calls"
+
+
+def test_an_answer_that_cannot_be_read_fails_alone(loaded: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    running = generation(loaded)
+
+    def stumble(*args: object, **kwargs: object) -> None:
+        raise RecursionError
+
+    monkeypatch.setattr(running._detokenizer, "feed", stumble)
+    running.accept(5)
+    with pytest.raises(EngineError):
+        list(running.handle)
 
 
 def test_the_model_is_told_of_the_tools_and_of_what_they_gave(loaded: Any) -> None:

@@ -88,7 +88,8 @@ def test_what_is_no_call_is_broken_and_kept_as_it_is(text: str) -> None:
         reader.feed(character)
     assert reader.is_broken
     assert not reader.is_complete
-    assert reader.raw == text
+    # One whose name is known has begun, and can be no text any more.
+    assert reader.raw == ("" if reader.is_begun else text)
 
 
 def test_arguments_that_come_twice_count_once() -> None:
@@ -107,3 +108,21 @@ def test_a_call_that_is_cut_off_is_not_complete() -> None:
     names, arguments, reader = read('{"name": "f", "arguments": {"a": "b')
     assert (names, arguments) == (["f"], '{"a": "b')
     assert not reader.is_complete
+
+
+@pytest.mark.parametrize("member", ["arguments", "id"])
+def test_values_nested_without_an_end_are_read(member: str) -> None:
+    names, _, reader = read(f'{{"name": "f", "{member}": {"[" * 100_000}{"]" * 100_000}}}')
+    assert names == ["f"]
+    assert reader.is_complete
+
+
+def test_a_call_that_ends_too_early_has_an_empty_object() -> None:
+    assert read('{"name": "f"')[:2] == (["f"], "{}")
+    assert read('{"name": "f", "arguments": ""}')[:2] == (["f"], "{}")
+
+
+def test_a_name_of_any_length_is_no_name() -> None:
+    names, _, reader = read(f'{{"name": "{"f" * 300}", "arguments": {{}}}}')
+    assert names == []
+    assert reader.is_broken

@@ -44,6 +44,19 @@ def test_the_end_of_one_thread_is_reported_once_and_by_its_name(caplog: pytest.L
     going_on.join(DEADLINE_SECONDS)
 
 
+def test_one_that_is_added_later_is_watched_too(caplog: pytest.LogCaptureFixture) -> None:
+    may_end, stopping, reported = threading.Event(), threading.Event(), threading.Event()
+    watch = SideThreads([], stopping=stopping, on_end=reported.set)
+    watch.start()
+    engine = until_set(may_end, "engine-model")
+    engine.start()
+    watch.watch(engine)
+    may_end.set()
+    assert reported.wait(DEADLINE_SECONDS)
+    watch.join(DEADLINE_SECONDS)
+    assert "engine-model" in caplog.text
+
+
 def test_threads_that_end_after_the_stop_has_begun_are_no_loss(caplog: pytest.LogCaptureFixture) -> None:
     stopping = threading.Event()
     calls: list[str] = []

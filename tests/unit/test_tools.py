@@ -46,7 +46,7 @@ def asked(**fields: Any) -> ChatCompletionRequest:
 
 
 def use_of(**fields: Any) -> ToolUse:
-    use = asked(**fields).tool_use()
+    use = asked(**fields).tool_use
     assert use is not None
     return use
 
@@ -70,7 +70,7 @@ def held_to(**fields: Any) -> dict[str, Any]:
     ],
 )
 def test_an_answer_that_may_call_nothing_is_free(fields: dict[str, Any]) -> None:
-    assert asked(**fields).tool_use() is None
+    assert asked(**fields).tool_use is None
     assert asyncio.run(constraint_of(asked(**fields))) is None
 
 
@@ -170,3 +170,27 @@ def test_what_is_no_tool_is_refused(fields: dict[str, Any]) -> None:
 
 def test_tools_shape_the_answer() -> None:
     assert len({digest_of(asked(**fields)) for fields in ({}, {"tools": [tool()]}, {"tools": [tool("now")]})}) == 3
+
+
+def test_schemas_that_are_too_large_together_are_refused_where_they_must_be_enforced() -> None:
+    wide = {"type": "object", "properties": {f"member{number}": {"type": "string"} for number in range(60)}}
+    many = [tool(f"f{number}", parameters=wide, strict=True) for number in range(60)]
+    with pytest.raises(InvalidRequest) as refused:
+        held_to(tools=many)
+    assert refused.value.param == "tools"
+
+
+def test_of_many_functions_that_have_to_be_called_the_schemas_are_enforced_as_far_as_they_fit() -> None:
+    wide = {"type": "object", "properties": {f"member{number}": {"type": "string"} for number in range(60)}}
+    many = [tool(f"f{number}", parameters=wide) for number in range(60)]
+    schemas = held_to(tools=many, tool_choice="required")["schemas"]
+    assert len(schemas) == 60
+    assert schemas["f0"] == wide
+    assert schemas["f59"] == {"type": "object"}
+
+
+def test_what_an_upstream_is_sent_has_tools_or_nothing_of_them() -> None:
+    assert asked(tools=[], parallel_tool_calls=False).wire_tools() is None
+    sent = asked(tools=[tool()], tool_choice="required").wire_tools()
+    assert sent is not None
+    assert sent["tool_choice"] == "required"

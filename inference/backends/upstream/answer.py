@@ -64,7 +64,8 @@ class AnswerReader:
             whole = [piece for kind in SAID_DELTAS for piece in self._characters.add(kind, texts[kind])]
             wanted = self._alternatives is not None
             logprobs = logprobs_in(choice, alternatives=self._alternatives or 0) if wanted else ()
-            found += self._new(whole, logprobs, self._calls.read(delta))
+            was_repeating = self._calls.is_repeating
+            found += self._new(whole, logprobs, self._calls.read(delta), repeats_calls=was_repeating)
             self.reason = reason_in(choice) or self.reason
         return found
 
@@ -95,9 +96,11 @@ class AnswerReader:
         pieces: Iterable[tuple[SaidKind, str]],
         logprobs: tuple[TokenLogprobs, ...],
         calls: Sequence[CallPiece] = (),
+        *,
+        repeats_calls: bool = False,
     ) -> list[Delta]:
         """What the stream adds with these pieces, as one delta if it adds anything."""
-        is_repeat = any(self._repeated.values())
+        is_repeat = repeats_calls or any(self._repeated.values())
         texts = dict.fromkeys(SAID_DELTAS, "")
         for kind, text in pieces:
             texts[kind] += self._behind_the_repeated(kind, text)

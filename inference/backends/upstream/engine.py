@@ -104,6 +104,13 @@ class UpstreamEngine:
             self._open[handle] = (call, self.run(relay.run()))
         return handle
 
+    @property
+    def name(self) -> str:
+        return self._thread.name
+
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
+
     def stats(self) -> UpstreamStats:
         return UpstreamStats(running=len(self._open))
 

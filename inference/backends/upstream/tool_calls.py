@@ -7,7 +7,7 @@ from typing import Any
 
 from inference.backends.upstream.errors import UpstreamError
 from inference.backends.upstream.wire import list_in, object_in
-from inference.engine.tool_calls import CallPiece
+from inference.engine.tool_calls import MAX_NAME_LENGTH, CallPiece
 from sessions_app.answer import Call
 from sessions_app.storable import storable_text
 
@@ -24,7 +24,15 @@ class ToolCalls:
         self._repeated = [Call(call.name, call.arguments) for call in said] if repeats else []
         self._first = 0 if repeats else len(said)
         #: the upstream's index → our number
-        self._numbers: dict[Any, int] = {}
+        self._numbers: dict[int, int] = {}
+        #: our number → the upstream's id
+        self._ids: dict[int | None, Any] = {}
+        self._count = 0
+
+    @property
+    def is_repeating(self) -> bool:
+        """Whether the stream still says what was said before."""
+        return len(self._repeated) > self._count or any(call.arguments for call in self._repeated)
 
     def read(self, delta: Mapping[str, Any]) -> list[CallPiece]:
         """What the delta adds. Raises UpstreamError when the upstream says something else than it said before."""
@@ -33,25 +41,28 @@ class ToolCalls:
 
     def end(self) -> None:
         """Raises UpstreamError when the upstream has not said all that it said before."""
-        behind = self._repeated[len(self._numbers) :]
-        if behind or any(call.arguments for call in self._repeated):
+        if self.is_repeating:
             raise UpstreamError.cannot_go_on("it says something else now")
 
     def _piece(self, part: Mapping[str, Any]) -> CallPiece:
         function = object_in(part.get("function"))
         name, arguments = _text(function.get("name")), _text(function.get("arguments"))
-        index = part.get("index")
-        # Some servers send each call whole, and number none.
-        key = index if isinstance(index, int) else part.get("id") if isinstance(part.get("id"), str) else None
-        number = self._numbers.get(key) if key is not None else None
-        if number is None and not name and not self._numbers and isinstance(index, int) and index < len(self._said):
-            # A stream that goes on behind the last event: the call has begun in an earlier one.
+        index, call_id = _index(part.get("index")), part.get("id")
+        number = self._numbers.get(index) if index is not None else None
+        if name and call_id != self._ids.get(number):
+            # Some servers number no call, or all of them the same, and send each of them whole.
+            number = None
+        if number is None and not name and not self._count and index is not None and index < len(self._said):
+            # The stream continues after the last event: the call began in an earlier one.
             number = index
         if number is None:
-            if not name or len(self._numbers) == MAX_CALLS:
+            if not 0 < len(name) <= MAX_NAME_LENGTH or self._count == MAX_CALLS:
                 return CallPiece()
-            number = self._first + len(self._numbers)
-            self._numbers[number if key is None else key] = number
+            number = self._first + self._count
+            self._count += 1
+            self._ids[number] = call_id
+            if index is not None:
+                self._numbers[index] = number
         else:
             name = ""
         return self._new(number, name, arguments)
@@ -68,6 +79,10 @@ class ToolCalls:
             self._said.append(Call(name))
         self._said[number].arguments += arguments
         return CallPiece(name, arguments, number)
+
+
+def _index(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
 def _text(value: Any) -> str:
