@@ -13,10 +13,10 @@ from sessions_app.storable import storable_error
 
 @dataclasses.dataclass(slots=True)
 class Call:
-    """A call to a function of the caller's."""
+    """A call to one of the caller's functions."""
 
     name: str = ""
-    #: a JSON object, as the model has written it
+    #: a JSON object, exactly as the model wrote it
     arguments: str = ""
 
 
@@ -26,13 +26,13 @@ class Choice:
 
     text: str = ""
     reasoning: str = ""
-    #: of every token, as in the session's deltas; empty where the request asked for none
+    #: log probabilities of every token, as in the session's deltas; empty where the request did not ask for them
     logprobs: list[StoredTokenLogprob] = dataclasses.field(default_factory=list)
-    #: its own, where the session gives several answers
+    #: finish reason of this choice, where the session gives several answers
     finish_reason: str = ""
-    #: in their order
+    #: function calls, in their order
     calls: list[Call] = dataclasses.field(default_factory=list)
-    #: what an upstream server says in place of an answer that it will not give
+    #: text that an upstream server sends when it refuses to answer
     refusal: str = ""
 
 
@@ -40,21 +40,21 @@ class Choice:
 class Answer:
     """What a session has said so far, in all of its choices."""
 
-    #: those that have said something or have ended, by number from 0
+    #: choices that have said something or have ended, by number from 0
     choices: dict[int, Choice] = dataclasses.field(default_factory=dict)
-    #: as in ``FinishDelta``: of all choices that have none of their own; empty when it failed
+    #: as in ``FinishDelta``: the reason for all choices that have none of their own; empty when the session failed
     finish_reason: str = ""
     error: dict[str, Any] | None = None
-    #: HTTP status that belongs to the error
+    #: HTTP status of the error
     error_status: int = 500
     prompt_tokens: int = 0
     completion_tokens: int = 0
     reasoning_tokens: int = 0
-    #: those of the prompt that needed no prefill
+    #: prompt tokens that needed no prefill, because the prefix cache had them
     cached_tokens: int = 0
-    #: of the last chunk that was added; -1 before the first
+    #: index of the last chunk that was added; -1 before the first
     last_index: int = -1
-    #: the last chunk was terminal
+    #: whether the last chunk was terminal
     is_ended: bool = False
 
     def add(self, chunks: Iterable[tuple[int, Delta]]) -> None:
@@ -92,7 +92,7 @@ class Answer:
             setattr(choice, said, "".join([getattr(choice, said), *texts]))
 
     def choice(self, number: int) -> Choice:
-        """Empty for a choice that has said nothing."""
+        """The choice with this number; an empty one if it has said nothing."""
         return self.choices.get(number) or Choice()
 
     @property
@@ -101,12 +101,12 @@ class Answer:
 
     @property
     def text(self) -> str:
-        """Of the first choice."""
+        """The text of the first choice."""
         return self.first.text
 
     @property
     def others(self) -> list[Choice]:
-        """Those after the first, in order."""
+        """The choices after the first, in order."""
         return [self.choices[number] for number in sorted(self.choices) if number]
 
     def _add_call(self, delta: CallDelta) -> None:

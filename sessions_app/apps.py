@@ -18,7 +18,7 @@ class SessionsConfig(AppConfig):
         signals.swept.connect(_keep_history_small)
 
 
-#: of the end of a web process
+#: seconds that the last write may take when a web process ends
 LAST_WRITE_SECONDS = 3.0
 
 

@@ -27,14 +27,14 @@ from sessions_app.sealing import DroppedMessages, NotSealed, seal, unseal
 log = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 2.0
-#: without it a Redis that hangs would hold the thread, and the database connection, of everyone who opens a session
+#: without it a hanging Redis would block every thread that opens a session, with its database connection
 ANSWER_SECONDS = 5.0
-#: a worker looks at least so often whether it should stop
+#: maximum seconds between two checks whether the worker should stop
 LOOK_SECONDS = 0.5
-#: between two tries while Redis refuses what is asked of it
+#: seconds between two tries while Redis refuses a command
 REFUSED_SECONDS = 1.0
 REFUSED_LOG_SECONDS = 10.0
-#: what nobody fetches from the queues of remote control is forgotten
+#: seconds after which unread messages of remote control are deleted
 CONTROL_EXPIRES_SECONDS = 60
 BINDINGS = "sambung:bindings:%s"
 
@@ -58,7 +58,7 @@ class StopsSoon(virtual.Transport):
 
 
 class InProcessTransport(StopsSoon, memory.Transport):
-    """For the embedded mode."""
+    """Transport for the embedded mode."""
 
 
 class RedisChannel(virtual.Channel):
@@ -83,7 +83,7 @@ class RedisChannel(virtual.Channel):
                 pipeline.execute()
 
     def _get(self, queue: str, timeout: float | None = None) -> dict[str, Any]:
-        # Only the queue of sessions is waited for: others would be in its way.
+        # Wait only for the queue of sessions: waiting for others would delay it.
         waits = queue == settings.CELERY_TASK_DEFAULT_QUEUE
         end = time.monotonic() + (LOOK_SECONDS if waits else 0.0)
         while True:
@@ -101,10 +101,10 @@ class RedisChannel(virtual.Channel):
 
     def _pop(self, queue: str, seconds: float, *, waits: bool) -> bytes | None:
         try:
-            # At least a hundredth: for Redis, no time at all is for ever.
+            # At least a hundredth of a second: to Redis a time-out of 0 means no time-out.
             found = self._redis.brpop([queue], timeout=max(seconds, 0.01)) if waits else self._redis.rpop(queue)
         except redis.ResponseError as exc:
-            # Not of the connection: it works, and Redis will not do this. A key of another type, or not allowed.
+            # The connection works, but Redis refuses the command: a key of another type, or no permission.
             self._tell_refused(queue, exc)
             time.sleep(REFUSED_SECONDS)
             return None
@@ -120,7 +120,7 @@ class RedisChannel(virtual.Channel):
             )
 
     def _restore(self, message: Any) -> None:
-        """Put back what was fetched and not begun. What cannot be put back, workers find in the database."""
+        """Put back a fetched message that was not started. If that fails, workers find its session in the database."""
         try:
             self._put(message.delivery_info["routing_key"], message.serializable())
         except redis.RedisError as exc:
@@ -134,12 +134,12 @@ class RedisChannel(virtual.Channel):
     # --- for Celery's remote control, where it is turned on: messages to all workers, and their replies ---
 
     def _queue_bind(self, exchange: str, routing_key: str, pattern: str | None, queue: str) -> None:
-        # Sessions go to their queue by its name: what is bound to what is nobody's to change.
+        # Sessions are sent to their queue by its name, so that bindings in Redis cannot redirect them.
         if queue != settings.CELERY_TASK_DEFAULT_QUEUE:
             self._redis.sadd(BINDINGS % exchange, json.dumps([routing_key, pattern, queue]))
 
     def get_table(self, exchange: str) -> list[tuple[str, str | None, str]]:
-        """What is bound to the exchange, by whatever process."""
+        """The queues that any process has bound to the exchange."""
         table: list[tuple[str, str | None, str]] = []
         for member in self._redis.smembers(BINDINGS % exchange):
             with contextlib.suppress(ValueError):  # junk
@@ -157,9 +157,9 @@ class RedisChannel(virtual.Channel):
 
 
 class RedisTransport(StopsSoon):
-    """To ``REDIS_URL``, which redis-py reads, as it does for the wake-ups.
+    """Connects to ``REDIS_URL``, which redis-py parses, as it does for the wake-ups.
 
-    Kombu would read it by rules of its own, and take ``rediss://`` without checking the certificate.
+    Kombu would parse it differently, and accept ``rediss://`` without checking the certificate.
     """
 
     Channel = RedisChannel
@@ -175,7 +175,7 @@ class RedisTransport(StopsSoon):
 
     def __init__(self, client: Any, **kwargs: Any) -> None:
         super().__init__(client, **kwargs)
-        # It does not try again by itself: Celery does, and says so.
+        # The client does not retry by itself: Celery does, and logs it.
         self.redis = redis.Redis.from_url(
             settings.REDIS_URL,
             socket_timeout=ANSWER_SECONDS,

@@ -12,12 +12,12 @@ ANSWER_SECONDS = 1.0
 
 
 async def broker_answers() -> bool:
-    """True also where there is none: the queue is in this process then. Never raises."""
+    """Whether Redis answers; True without Redis, because the queue is then in this process. Never raises."""
     if not settings.REDIS_URL:
         return True
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
-            # A connection of its own each time: a client shared between event loops fails on the second.
+            # A new connection each time: a client that is shared between event loops fails on the second loop.
             async with redis.asyncio.Redis.from_url(settings.REDIS_URL, driver_info=None) as client:
                 await client.ping()
     except (redis.RedisError, OSError, TimeoutError):

@@ -1,4 +1,4 @@
-"""The admin's filter by caller. It offers those who hold the queue now, the greatest holder first."""
+"""The admin's filter by caller. It offers the callers with unfinished sessions, those with the most first."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy
 
 from sessions_app import turns
 
-#: that are offered; any other is found by the search
+#: maximum number of callers offered; others are found by the search
 MOST_CALLERS = 15
 
 

@@ -1,6 +1,6 @@
-"""Who asks, as a short text that is stored with a session: by it callers take turns, and limits for each are counted.
+"""The caller as a short text that is stored with a session. Turns and per-caller limits use it.
 
-The text names a key by its HMAC: whoever reads the database or the admin learns no key.
+The text names a key by its HMAC, so the database and the admin do not reveal keys.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from django.utils.crypto import salted_hmac
 
 from sessions_app.client_address import client_block
 
-#: of the HMAC; enough to tell the keys of a server apart
+#: digits kept of the HMAC; enough to distinguish the keys of a server
 KEY_DIGITS = 12
 
 
@@ -21,12 +21,12 @@ def caller_with_key(key: str) -> str:
 
 
 def caller_at_address(request: HttpRequest) -> str:
-    """The caller behind the address that the request came from; all of whom no address is known are one."""
+    """The caller at the address that the request came from; requests without a known address are one caller."""
     return f"address:{client_block(request) or 'unknown'}"
 
 
 def caller_of_user(user: User) -> str:
-    """The caller who is logged in."""
+    """The caller for a logged-in user."""
     return f"user:{user.pk}"
 
 

@@ -1,4 +1,4 @@
-"""Settings that would break a promise are found at start, with what to do about them."""
+"""Checks at start for settings that would break an invariant, each with a hint how to fix it."""
 
 from __future__ import annotations
 

@@ -12,9 +12,9 @@ from django.http import HttpRequest
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-#: the leading bits that all addresses of one client have in common: of IPv6, a customer is given at least a /64
+#: leading bits that all IPv6 addresses of one client have in common: a customer gets at least a /64
 CLIENT_PREFIX_BITS = 64
-#: some proxies write the port behind the address
+#: some proxies write the port after the address
 _WITH_PORT = re.compile(r"(?:\[(?P<v6>[^\]]+)\]|(?P<v4>[\d.]+))(?::\d+)?")
 
 
@@ -22,7 +22,7 @@ def client_address(request: HttpRequest) -> str:
     """The client's IP address, or "" where the connection has none.
 
     ``X-Forwarded-For`` is read from its end, one entry for each proxy of ``TRUSTED_PROXIES`` that the request came
-    through. What stands before was written by the client, and does not count.
+    through. Earlier entries were written by the client, and are ignored.
     """
     address = _client(request.META.get("REMOTE_ADDR", ""), request.META.get("HTTP_X_FORWARDED_FOR", ""))
     return str(address) if address is not None else ""
@@ -34,7 +34,7 @@ def client_block(request: HttpRequest) -> str:
 
 
 def client_block_of(remote: str, forwarded: str) -> str:
-    """The same for a connection's address and an ``X-Forwarded-For``, where there is no request yet."""
+    """As ``client_block``, for a connection's address and an ``X-Forwarded-For``, where there is no request yet."""
     address = _client(remote, forwarded)
     if isinstance(address, ipaddress.IPv6Address):
         return str(ipaddress.IPv6Network((address, CLIENT_PREFIX_BITS), strict=False).network_address)

@@ -37,7 +37,7 @@ NOT_FOUND = 4404
 EXPIRED = 4410
 BROKEN = 1011
 
-#: after this long without chunks the state is read again, because a claim or a release makes no chunk
+#: seconds without chunks after which the state is read again, because a claim or a release writes no chunk
 STATE_SECONDS = 2.0
 #: Daphne sends no message above a mebibyte, and a replay comes in batches of a thousand chunks. A character takes up to
 #: twelve bytes in JSON, the rest of a chunk less than a hundred.
@@ -90,7 +90,7 @@ class SessionLiveView(AsyncJsonWebsocketConsumer):
             await asyncio.wait([self._follower])
 
     async def _follow(self, session_id: str, after: int, log_in: LogIn) -> None:
-        # It has no time limit of its own. It is made to expire when the watcher loses the permission.
+        # Without a time limit at first. It is made to expire when the watcher loses the permission.
         until = asyncio.timeout(None)
         try:
             async with until:

@@ -1,4 +1,4 @@
-"""ORM work from async code, in short bursts, on a few threads that give their connections back.
+"""ORM work from async code, in short bursts, on a few threads that release their connections.
 
 Django's own way pins one thread and one connection to a request for as long as its stream lasts: 50 streams held 52
 threads and 50 connections. Here a call borrows one of ``DB_THREADS`` threads for one burst of queries.
@@ -37,7 +37,7 @@ async def in_db(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 
 
 async def beside_others_in_db(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """As ``in_db``, on a thread that requests do not wait for: what is asked here is not behind hundreds of them."""
+    """As ``in_db``, on a separate thread: the call does not wait for the calls of hundreds of requests."""
     return await _run(_spare(), functools.partial(fn, *args, **kwargs))
 
 

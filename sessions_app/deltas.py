@@ -1,7 +1,7 @@
-"""What one chunk adds to a session's stream, in no API's words.
+"""What one chunk adds to a session's stream, independent of any API.
 
-A delta is one of the classes below, and its ``type`` says which. That holds for what this server writes. A row may hold
-anything, so whoever reads what others may have written goes by ``type_of`` and checks the rest.
+A delta is one of the classes below, and its ``type`` says which. That holds for deltas that this server writes. A row
+may hold anything, so code that reads rows of unknown origin uses ``type_of`` and checks the rest.
 
 To add a kind, write its class here and add it to ``Delta``; mypy then names the places that must render it.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, NotRequired, TypedDict
 
-#: the kinds whose ``text`` the model says
+#: the kinds whose ``text`` is model output
 SaidKind = Literal["reasoning", "refusal", "text"]
 SAID_DELTAS: tuple[SaidKind, ...] = ("reasoning", "refusal", "text")
 TERMINAL_DELTAS = frozenset({"end", "error"})
@@ -20,7 +20,7 @@ class StoredLogprob(TypedDict):
     """A token and how likely the model found it."""
 
     token: str
-    #: None for a token that is never text
+    #: UTF-8 bytes of the token; None for a token that is never text
     bytes: list[int] | None
     logprob: float
 
@@ -28,7 +28,7 @@ class StoredLogprob(TypedDict):
 class StoredTokenLogprob(StoredLogprob):
     """A token of the answer."""
 
-    #: the likeliest in its place, the likeliest first
+    #: the most likely tokens at this position, the most likely first
     top: list[StoredLogprob]
 
 
@@ -45,17 +45,17 @@ class SaidDelta(TypedDict):
     text: str
     #: the number of the answer, in a session that gives several; left out for the first
     choice: NotRequired[int]
-    #: of each token of the chunk, where the request asks for them
+    #: log probabilities of each token of the chunk, where the request asks for them
     logprobs: NotRequired[list[StoredTokenLogprob]]
 
 
 class CallDelta(TypedDict):
-    """The next part of a call to a function of the caller's."""
+    """The next part of a call to one of the caller's functions."""
 
     type: Literal["call"]
     #: the number of the call in its answer, from 0
     call: int
-    #: the function; in the first part of each call
+    #: name of the function; only in the first part of each call
     name: NotRequired[str]
     #: the next characters of its arguments, which are a JSON object
     arguments: str
@@ -64,7 +64,7 @@ class CallDelta(TypedDict):
     logprobs: NotRequired[list[StoredTokenLogprob]]
 
 
-#: what is made of a model's tokens
+#: the deltas that are made from a model's tokens
 ContentDelta = SaidDelta | CallDelta
 
 
@@ -85,7 +85,7 @@ class UsageDelta(TypedDict):
     prompt_tokens: int
     completion_tokens: int
     reasoning_tokens: int
-    #: those of the prompt that needed no prefill; chunks of older versions lack it
+    #: prompt tokens that needed no prefill, because the prefix cache had them; chunks of older versions lack it
     cached_tokens: NotRequired[int]
 
 
@@ -99,7 +99,7 @@ class ErrorDelta(TypedDict):
     """Terminal, in place of finish, usage and end."""
 
     type: Literal["error"]
-    #: message, type, param and code
+    #: the error object: message, type, param and code
     error: dict[str, Any]
     #: HTTP status for a caller who waited for the whole answer
     status: int

@@ -15,7 +15,7 @@ from django.conf import settings
 class ApiError(Exception):
     """A refusal or a failure. A class sets the defaults; an argument overrides them for one error."""
 
-    #: of HTTP
+    #: HTTP status
     status = 400
     type = "invalid_request_error"
     code: str | None = None

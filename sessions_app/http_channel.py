@@ -1,9 +1,9 @@
-"""HTTP as it arrives: bodies go to disk unread, what is too large is refused while it comes, and Django says so.
+"""HTTP as it arrives: bodies go to disk unread, too large ones are refused while they arrive, and Django answers.
 
-Twisted parses form bodies before anybody has looked at the address (12 s on the event loop for 24 MB of short lines),
-takes bodies of any size, and answers broken requests by a bare status; Daphne then holds the whole body in memory. Here
-nothing is parsed, a body over ``MAX_REQUEST_BYTES`` ends at the limit, and whatever this layer refuses is passed to the
-application as a ``Refusal``, so that it is answered in the API's shape, with a request id and a line in the log.
+Twisted parses form bodies before the address is checked (12 s on the event loop for 24 MB of short lines), accepts
+bodies of any size, and answers broken requests with a bare status; Daphne then holds the whole body in memory. Here
+nothing is parsed, a body over ``MAX_REQUEST_BYTES`` ends at the limit, and each request that this layer refuses is
+passed to the application as a ``Refusal``, so that the answer has the API's form, a request id and a line in the log.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from twisted.web.http_headers import Headers
 
 #: the key of ``Received`` among the extensions of the ASGI scope
 EXTENSION = "sambung"
-#: what a refused client still sends is read and dropped for so long, or its system would throw the answer away
+#: seconds for which data from a refused client is read and dropped; otherwise its system would discard the answer
 LINGER_SECONDS = 5.0
 LINGER_BYTES = 64 * 2**20
-#: of an address that is too long, enough to tell what it asks for
+#: characters kept of an address that is too long, enough to recognize the endpoint
 LONGEST_PATH_KEPT = 1000
-#: the parts of a chunked body may be small, but not all of them: each costs as much as some hundred bytes
+#: a chunked body may have this many small parts: each costs as much time as some hundred bytes
 SMALL_CHUNKS = 1000
 SMALLEST_MEAN_CHUNK_BYTES = 64
 
@@ -47,9 +47,9 @@ class Refusal:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Received:
-    """What the scope holds of a request beside its head."""
+    """What the ASGI scope has of a request in addition to its head."""
 
-    #: at its beginning; the application reads and closes it
+    #: the body, positioned at its beginning; the application reads and closes it
     body: BinaryIO
     refusal: Refusal | None
 
@@ -61,7 +61,7 @@ class BoundedRequest(WebRequest):
         super().__init__(*args, parsePOSTFormSubmission=False, **kwargs)
         self.received: Received | None = None
         self._refusal: Refusal | None = None
-        #: Twisted's: None before the headers are there
+        #: set by Twisted; None before the headers have arrived
         self.content: Any
         self._body_bytes = 0
         self._chunks = 0
@@ -88,12 +88,12 @@ class BoundedRequest(WebRequest):
             super().handleContentChunk(data)
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        """All of it is there. Nothing more happens to a request that was refused before that."""
+        """The request is complete. One that was refused earlier has been processed already."""
         if not self.is_refused:
             super().requestReceived(command, path, version)
 
     def refuse(self, refusal: Refusal, command: bytes, path: bytes, version: bytes) -> None:
-        """Have the application answer now, whatever is still to come."""
+        """Have the application answer now, even if the request is not complete."""
         self._refusal = refusal
         if self.content is not None:
             self.content.close()
@@ -107,9 +107,9 @@ class BoundedRequest(WebRequest):
         if self._refusal is None and (fault := _fault_of(self)):
             self._refusal = Refusal(400, "invalid_request", fault)
         if self._refusal is not None:
-            # Daphne would answer what it finds wrong by a page of its own.
+            # Otherwise Daphne would answer with its own error page.
             _clean(self)
-        # Daphne copies into memory whatever it finds in the content; the application reads the file itself.
+        # Daphne copies the whole content into memory; the application reads the file itself.
         body, self.content = self.content, io.BytesIO()
         body.seek(0)
         self.received = Received(body, self._refusal)
@@ -127,12 +127,12 @@ class BoundedChannel(HTTPChannel):
         self._dropped_bytes = 0
 
     def refuse(self, refusal: Refusal) -> None:
-        """Answer the request that is arriving, drop the rest of it, and close the connection behind the answer."""
+        """Answer the request that is arriving, drop the rest of it, and close the connection after the answer."""
         if self._refused:
             return
         self._refused = True
         self.persistent = False
-        # For good: what follows on this connection cannot be told from the body.
+        # Until the connection closes: further requests on it cannot be distinguished from the body.
         self.dataReceived = self.rawDataReceived = self._drop
         self.lineReceived = self._drop_line
         self.setTimeout(None)
@@ -173,7 +173,7 @@ class BoundedChannel(HTTPChannel):
             super()._send100Continue()
 
     def loseConnection(self) -> None:
-        """Behind a refusal: when the client has stopped sending, or has had its time."""
+        """After a refusal, close only when the client has stopped sending or its time is over."""
         if not self._refused:
             super().loseConnection()
             return
@@ -191,7 +191,7 @@ class BoundedChannel(HTTPChannel):
             self._abort()
 
     def _drop_line(self, line: bytes) -> None:
-        """There may be more lines in the buffer that is being read."""
+        """Drop further lines of the buffer that is being read."""
 
 
 def build_channel(factory: HTTPFactory, address: object) -> BoundedChannel:
@@ -216,7 +216,7 @@ def _to_origin_form(request: BoundedRequest) -> None:
 
 
 def _fault_of(request: BoundedRequest) -> str:
-    """What Daphne would refuse, and what Django could not route; empty where there is nothing."""
+    """Why Daphne would refuse the request or Django could not route it; empty if neither."""
     for name, values in request.requestHeaders.getAllRawHeaders():
         if not HEADER_NAME_RE.fullmatch(name):
             return "A header has a name that is not allowed."

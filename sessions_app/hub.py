@@ -1,7 +1,7 @@
-"""One reader for each process: all listeners of all sessions share it, and it reads only for replay and for gaps.
+"""One hub per process, shared by all listeners of all sessions. It reads chunks only for replay and for gaps.
 
 A listener costs an entry in a dictionary and an event, no thread and no connection. Wake-ups carry the committed
-chunks. A poll, one query for all sessions of the process, finds the chunks whose wake-up was lost.
+chunks. A poll, one query for all sessions of the process, finds out which sessions have chunks whose wake-up was lost.
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ from sessions_app.waking import Waker
 
 log = logging.getLogger(__name__)
 
-#: how long the hub stays subscribed without a listener: a new subscription would cost the next stream milliseconds
+#: how long the hub stays subscribed without a listener: subscribing again would delay the next stream by milliseconds
 LINGER_SECONDS = 30.0
-#: resumes of all sessions that wait for the next write; more are dropped
+#: maximum number of resumes (of all sessions) buffered until the next write; further ones are dropped
 MAX_NOTED_RESUMES = 1000
 FIRST_CHUNK = StreamChunk(0, START)
 
 
 class Hub:
-    """The listeners of one event loop. Its two tasks run while there are listeners, and a little longer."""
+    """The listeners of one event loop. Its two tasks run until ``LINGER_SECONDS`` after the last one has left."""
 
     def __init__(self) -> None:
         self._listeners: dict[str, set[Listener]] = {}
-        #: caller → its listeners; never 0
+        #: caller → number of its listeners; entries with a count of 0 are removed
         self._callers: Counter[str] = Counter()
         self._tasks: list[asyncio.Task[None]] = []
         self._end: asyncio.TimerHandle | None = None
         self._recent = RecentWakeups()
         self._waker = Waker()
-        #: since the last write
+        #: resumes noted since the last write to the database
         self._resumes: list[Resume] = []
 
     @property
@@ -60,21 +60,21 @@ class Hub:
         return self._callers[caller]
 
     def note_resume(self, session_id: str, after: int) -> None:
-        """A client resumes the stream after this index. The next poll writes it down, with all others."""
+        """A client resumes the stream after this index. The next poll writes all noted resumes to the database."""
         if len(self._resumes) < MAX_NOTED_RESUMES:
             self._resumes.append(Resume(session_id, after, timezone.now()))
 
     async def follow(
         self, session: ChatSession, after: int, *, idle_seconds: float, caller: str = ""
     ) -> AsyncGenerator[list[StreamChunk]]:
-        """The session's chunks after the index ``after``, in batches, up to and with the terminal one.
+        """The session's chunks after the index ``after``, in batches, up to and including the terminal one.
 
         Yields an empty batch when nothing came for ``idle_seconds``. Raises ``SessionExpired`` when the chunks were
-        removed. Closing the iterator costs nothing, and the session goes on. Of ``session`` only ``id``,
-        ``created_at`` and ``next_index`` are read. ``caller`` counts for ``open_streams_of``.
+        removed. Closing the iterator costs nothing, and the session continues. Of ``session`` only ``id``,
+        ``created_at`` and ``next_index`` are read. ``open_streams_of`` counts the stream for ``caller``.
         """
         listener = Listener(session.pk, session.created_at, after, caller)
-        # Listen before reading: a chunk that is committed between the two is notified.
+        # Listen before reading: a chunk committed between the two is delivered by a wake-up.
         self._add(listener)
         try:
             must_read = not self._recent.has_only_first_chunk(session)
@@ -95,7 +95,8 @@ class Hub:
                         yield []
                         continue
                     if page and page[0].index != listener.cursor + 1:
-                        raise SessionExpired(session.pk)  # the sweeper removes chunks now: no stream may skip them
+                        # The sweeper is removing chunks right now. End the stream rather than skip some.
+                        raise SessionExpired(session.pk)
                     listener.take_page(page)
                     batch = page
                     must_read = len(page) == PAGE_CHUNKS
@@ -115,7 +116,7 @@ class Hub:
             self._remove(listener)
 
     def notify(self, notified: Sequence[Wakeup]) -> None:
-        """On the hub's loop: wake-ups that the transport received."""
+        """Handle wake-ups that the transport received. Must run on the hub's event loop."""
         self._recent.note(wakeup.session_id for wakeup in notified)
         for wakeup in notified:
             listeners = self._listeners.get(wakeup.session_id, ())
@@ -165,7 +166,7 @@ class Hub:
     # --- The poll ---
 
     async def _poll(self) -> None:
-        """Find chunks whose wake-up was lost, and write down which sessions have listeners or were resumed here."""
+        """Find chunks whose wake-up was lost, and record which sessions have listeners or were resumed here."""
         presence_due = 0.0
         loop = asyncio.get_running_loop()
         while True:
@@ -187,7 +188,7 @@ class Hub:
             self._compare(session_ids, last_indexes)
 
     def _compare(self, session_ids: Iterable[str], last_indexes: dict[str, int]) -> None:
-        """Notify listeners of what the database has. A session without an index is gone."""
+        """Notify listeners of the last indexes in the database. A session without one was deleted or has expired."""
         for session_id in session_ids:
             last_index = last_indexes.get(session_id)
             listeners = self._listeners.get(session_id, ())

@@ -1,4 +1,4 @@
-"""Log lines as JSON, for ``LOG_FORMAT=json``: an object a line, whose members are always there."""
+"""Log lines as JSON, for ``LOG_FORMAT=json``: one object per line, always with the same members."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One reader of one session's stream: its cursor, and the chunks that wake-ups have brought since."""
+"""One client that follows one session's stream: its cursor, and the chunks that wake-ups have brought since."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from collections.abc import Iterable, Sequence
 
 from sessions_app.wakeups import StreamChunk
 
-#: committed chunks kept for a slow reader; beyond that it reads them from the database
+#: maximum number of committed chunks buffered for a slow client; further ones are read from the database
 BUFFER_CHUNKS = 500
 
 
 class Listener:
-    """The position of one reader. All methods belong to the hub's loop."""
+    """The position of one client in a stream. All methods must be called on the hub's event loop."""
 
     __slots__ = ("buffer", "caller", "cursor", "gone", "last_index", "opened_at", "session_id", "woken")
 
@@ -34,7 +34,7 @@ class Listener:
         self.gone = False
 
     def notify(self, last_index: int, chunks: Iterable[StreamChunk] = ()) -> bool:
-        """Keep the chunks that are new to it. Returns whether it must be woken, which is the caller's part."""
+        """Buffer the chunks that this listener has not had. Returns whether the hub must wake it."""
         if last_index <= self.cursor:
             return False
         self.last_index = max(self.last_index, last_index)
@@ -57,7 +57,7 @@ class Listener:
             self.cursor = page[-1].index
             self.last_index = max(self.last_index, self.cursor)
         else:
-            # It was notified of rows that are not there, so they were removed. The poll will mark it gone.
+            # A notification named chunks that are not in the table: they were removed. The poll will set ``gone``.
             self.last_index = self.cursor
         for index in [index for index in self.buffer if index <= self.cursor]:
             del self.buffer[index]

@@ -1,4 +1,4 @@
-"""What a log line is about beside its request: the session that is run, the attempt at it, and the worker that runs it.
+"""The fields of a log line besides its request: the session that runs, its attempt, and its worker.
 
 A whole session id is a key where no API keys are set, so lines have the short form of ``short_id`` only.
 """
@@ -28,7 +28,7 @@ def run_scope(session_id: str, attempt: int) -> Iterator[None]:
 
 
 def name_worker(name: str) -> None:
-    """From now on, log lines of this process are those of the worker."""
+    """From now on, log lines of this process carry the worker's name."""
     global _worker
     _worker = name
 

@@ -1,8 +1,8 @@
 """Log lines that nothing from outside can forge, swell or make into a key.
 
-Paths, headers, file names and what other servers say end up in messages. A line break in one would begin a line of its
-own, an escape sequence would reach the terminal of whoever reads the log, and a session id is a key to its stream where
-no API keys are set. All records pass through here, those of Django and of the libraries too.
+Paths, headers, file names and what other servers say end up in messages. A line break in one would start a new
+line, an escape sequence would reach the terminal of the person who reads the log, and a session id is a key to its
+stream where no API keys are set. All records pass through here, including those of Django and of the libraries.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from collections.abc import Iterable
 
 LONGEST_MESSAGE = 2_000
 LONGEST_TRACEBACK = 20_000
-#: of a session's id, as the admin's list shows it: enough to search there, and never more than half of it
+#: characters shown of a session's id, as in the admin's list: enough to search there, and at most half of the id
 SHORT_ID_CHARS = 10
 CONTINUED = "    "
 
-#: the ids that the server makes, wherever they stand
+#: ids that the server generates, anywhere in the text
 _MADE_HERE = re.compile(r"\bsess_[A-Za-z0-9_-]{8,}")
-#: ids of any form, in the addresses that have one
+#: ids of any form, in addresses that contain one
 _IN_PATH = re.compile(r"(/v1/sessions/|/v1/cancel/|/ws/admin/sessions/|/chatsession/)([^\s/?]+)")
 #: what PostgreSQL adds to an error: values of the row, which may be of a card
 _VALUES = re.compile(r"^(DETAIL|CONTEXT): .*$", re.MULTILINE)
@@ -45,13 +45,13 @@ def printable(text: str) -> str:
 
 
 def without_keys(text: str) -> str:
-    """Without the session ids that can be told by their form or their place."""
+    """Shorten the session ids that can be recognized by their form or their place."""
     text = _MADE_HERE.sub(lambda found: short_id(found[0]), text)
     return _IN_PATH.sub(lambda found: found[1] + (found[2] if found[2].endswith("…") else short_id(found[2])), text)
 
 
 class LineFormatter(logging.Formatter):
-    """A message is one line. A traceback follows on lines of its own, which begin with blanks."""
+    """A message is one line. A traceback follows on separate lines, which begin with spaces."""
 
     def __init__(self, fmt: str | None = None) -> None:
         # A record that no filter has seen is of no run.

@@ -1,4 +1,4 @@
-"""The files of ``METRICS_DIR``: one set a process, read together, and those of dead processes folded into one.
+"""The files of ``METRICS_DIR``: one set per process, read together; those of dead processes are folded into one.
 
 ``prometheus_client`` leaves a dead process's files where they are. Its gauges would count for ever, and with every
 restart there would be more files; removing its counters would make the sums fall, which Prometheus takes for a restart.
@@ -21,9 +21,9 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 log = logging.getLogger(__name__)
 
-#: gauge_livesum_4711.db, counter_4711.db
+#: names such as gauge_livesum_4711.db and counter_4711.db
 OF_PROCESS = re.compile(r"(?P<kind>[a-z]+(?:_[a-z]+)?)_(?P<pid>\d+)\.db")
-#: what a file raises that is cut off or no such file
+#: errors raised by a file that is cut off or is no metric file
 UNREADABLE = (OSError, ValueError, RuntimeError, struct.error)
 LOCK = "lock"
 
@@ -41,7 +41,7 @@ def read_files(folder: Path) -> list[Metric]:
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Of two scrapes at once, in whatever processes, neither sees the other's half-folded values."""
+    """Lock the folder, so that concurrent scrapes in any processes never see half-folded values."""
     with (folder / LOCK).open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -55,7 +55,7 @@ def _fold_dead(folder: Path) -> None:
         pid = int(named["pid"])
         if alive.setdefault(pid, psutil.pid_exists(pid)):
             continue
-        # What is a fact of a living process is gone with it.
+        # Gauges describe a live process, so they are removed with it.
         if not named["kind"].startswith("gauge"):
             try:
                 _add(path, folder / f"{named['kind']}_ended.db")

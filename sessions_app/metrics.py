@@ -16,14 +16,14 @@ from django.urls import ResolverMatch
 from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
 from prometheus_client.multiprocess import mark_process_dead
 
-#: when each series began says nothing that its values do not
+#: the time at which each series began adds nothing to its values
 prometheus_client.disable_created_metrics()
 
-#: of this process; with ``METRICS_DIR`` the values are in files there
+#: the metrics of this process; with ``METRICS_DIR`` their values are in files there
 REGISTRY = CollectorRegistry()
 if settings.METRICS_DIR:
-    # A process that was killed may have had our number, as the first of a container has it each time. Its counts are
-    # counted on; its listeners are not ours.
+    # A killed process may have had this process's number, as the first process of a container always does. Its counts
+    # are continued; its listeners are removed.
     mark_process_dead(os.getpid(), settings.METRICS_DIR)
 else:
     ProcessCollector(registry=REGISTRY)
@@ -61,7 +61,7 @@ for _kind in ("image", "video"):
 
 
 def count_request(request: HttpRequest, status: int) -> None:
-    """One answer, under the route that it came by."""
+    """Count one response, under its route."""
     http_requests.labels(_endpoint(request), str(status)).inc()
 
 
@@ -70,20 +70,20 @@ def _endpoint(request: HttpRequest) -> str:
     if match is None:
         is_static = request.path_info.startswith(settings.WHITENOISE_STATIC_PREFIX)
         return "static" if is_static else "unknown"
-    # The admin has some hundred routes, and all are people's.
+    # The admin has some hundred routes, and only people use them.
     if match.namespaces and match.namespaces[0] == "admin":
         return "admin"
     return f"/{match.route}"
 
 
 def count_opened(origin: str, kinds: Iterable[str]) -> None:
-    """A new session, with the kinds of its media."""
+    """Count a new session, with the kinds of its media."""
     sessions_opened.labels(origin).inc()
     for kind in kinds:
         media.labels(kind).inc()
 
 
 def count_end(state: str, reason: str) -> None:
-    """A session that has ended, by its state and, where it was completed, for what reason."""
+    """Count a session that has ended, by its state and, where it was completed, its finish reason."""
     name = {"failed": "error", "cancelled": "abort"}.get(state, reason)
     finished.labels(name if name in FINISHED_REASONS else "stop").inc()

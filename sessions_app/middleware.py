@@ -11,8 +11,8 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 Handler = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
-#: yields once, for the response of the rest of the chain, and returns the response to send. Without a yield, what it
-#: returns is sent and the rest is not called; that may be the coroutine of a view.
+#: yields once, for the response of the rest of the chain, and returns the response to send. If it returns without a
+#: yield, its return value is sent and the rest is not called; the value may be the coroutine of a view.
 Steps = Generator[None, HttpResponseBase, HttpResponseBase | Awaitable[HttpResponseBase]]
 
 

@@ -272,18 +272,18 @@ class Presence(models.Model):
 
 
 class SessionEvent(models.Model):
-    """Something in the life of a session that its row does not keep: who claimed it, who resumed its stream."""
+    """An event of a session that its row does not store: a claim, a release, a resume of its stream."""
 
     class Kind(models.TextChoices):
-        #: a worker took it, with ``attempt`` and ``worker``
+        #: a worker claimed it, with ``attempt`` and ``worker``
         CLAIMED = "claimed", _("Claimed")
-        #: its worker gave it back, with ``attempt`` and ``worker``
+        #: its worker released it, with ``attempt`` and ``worker``
         RELEASED = "released", _("Released")
-        #: it was taken from a worker whose lease had expired, with ``attempt`` and ``worker``
+        #: the lease of its worker expired, with ``attempt`` and ``worker``
         LEASE_EXPIRED = "lease_expired", _("Lease expired")
         #: a client resumed its stream after the chunk ``index``
         RESUMED = "resumed", _("Resumed")
-        #: an operator opened ``other_session`` with the same request, or opened this one with the request of that
+        #: an operator opened ``other_session`` with this session's request, or this one with the request of that one
         REQUEUED_AS = "requeued_as", _("Requeued as")
         REQUEUED_FROM = "requeued_from", _("Requeued from")
 

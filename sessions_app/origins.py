@@ -17,7 +17,7 @@ from django.utils.http import is_same_domain
 log = logging.getLogger(__name__)
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
-#: as much of a stranger's header as a log line needs
+#: characters of an untrusted header that are written to a log line
 LONGEST_ORIGIN_LOGGED = 100
 
 Application = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
@@ -45,7 +45,7 @@ def is_own_origin(origin: str, *, host: str, is_secure: bool) -> bool:
 
 
 def _is_trusted(page: SplitResult, trusted: SplitResult) -> bool:
-    """As Django reads the setting: ``https://*.example.org`` stands for what is under the name."""
+    """As Django reads the setting: ``https://*.example.org`` means all hosts under the name."""
     return page.scheme == trusted.scheme and (
         page.netloc == trusted.netloc
         or ("*" in trusted.netloc and is_same_domain(page.netloc, trusted.netloc.lstrip("*")))
@@ -55,7 +55,7 @@ def _is_trusted(page: SplitResult, trusted: SplitResult) -> bool:
 class OwnPagesOnly:
     """An ASGI application for WebSockets, opened by this server's own pages and by nothing else.
 
-    A browser sends cookies along with any page's handshake, and no rule of CORS stands before it.
+    A browser sends cookies along with any page's handshake, and CORS rules do not apply to it.
     """
 
     def __init__(self, application: Application) -> None:

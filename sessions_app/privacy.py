@@ -1,7 +1,7 @@
-"""Sessions whose words are about persons: they are read by those with a permission of their own, and listed by all.
+"""Sessions whose text is about persons: reading them needs a separate permission, listing them does not.
 
-Whoever watches over runs needs their states and figures, and not what a model has read from somebody's papers. The app
-that opens such sessions says here which permission they take.
+Operators need the states and figures of sessions, but not what a model has read from a person's papers. The app that
+opens such sessions registers here which permission they need.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ def keep_private(origin: str, permission: str, *, media_permission: str) -> None
 
 
 def permission_for(origin: str) -> str:
-    """What it takes to read such a session besides the right to view sessions; "" when nothing."""
+    """The permission to read such a session besides the one to view sessions; "" when none is needed."""
     return _permissions.get(origin, "")
 
 
 def is_a_persons(session: ChatSession) -> bool:
-    """Whether it is private and a logged-in person has opened it. The API knows no log-ins and serves it to nobody."""
+    """Whether it is private and a logged-in user opened it. The API has no log-ins and never serves such a session."""
     return bool(permission_for(session.origin)) and is_of_a_user(session.caller)
 
 
 def may_read(user: AbstractBaseUser | AnonymousUser, session: ChatSession) -> bool:
-    """Whether the user, who may view sessions, may also read what this one says."""
+    """Whether the user, who may view sessions, may also read the text of this one."""
     permission = permission_for(session.origin)
     return not permission or (isinstance(user, PermissionsMixin) and user.has_perm(permission))
 

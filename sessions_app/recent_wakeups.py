@@ -10,12 +10,12 @@ from django.utils import timezone
 
 from sessions_app.models import ChatSession
 
-#: sessions that are remembered; the one whose last wake-up is the oldest is forgotten first
+#: maximum number of remembered sessions; the one with the oldest wake-up is removed first
 REMEMBERED_SESSIONS = 1000
 
 
 class RecentWakeups:
-    """Belongs to one hub, and is complete from a time on: since the hub subscribed, as far as it can tell."""
+    """The recent wake-ups of one hub. It is complete since the hub subscribed, as far as the hub knows."""
 
     def __init__(self) -> None:
         #: session → its last wake-up, the oldest first

@@ -21,7 +21,7 @@ _current: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", def
 # What a caller sends goes into logs and a header: nothing but harmless characters, and not without end.
 _ACCEPTABLE = re.compile(r"[A-Za-z0-9._:-]{1,100}")
 
-#: so that what follows them is still on the line
+#: longer methods and paths are cut, so that the rest of the line stays in the log
 LONGEST_METHOD = 16
 LONGEST_PATH = 300
 

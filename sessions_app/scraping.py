@@ -1,4 +1,4 @@
-"""What Prometheus is answered: the metrics of this process, or with ``METRICS_DIR`` of all processes of this host."""
+"""The answer to Prometheus: the metrics of this process, or with ``METRICS_DIR`` of all processes of this host."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sessions_app.metrics import REGISTRY
 
 
 class _Scrape:
-    """As ``prometheus_client`` wants its registries."""
+    """A registry as ``prometheus_client`` expects it."""
 
     def __init__(self, facts: Iterable[Metric]) -> None:
         self._facts = facts
@@ -30,8 +30,8 @@ class _Scrape:
         yield from self._facts
 
 
-#: what every Prometheus takes. Not OpenMetrics, which it asks for first: there ``prometheus_client`` 0.26 writes an
-#: underscore for the colon of a name, in the samples and not in their help
+#: the text format, which every Prometheus accepts. Not OpenMetrics, which Prometheus prefers: there
+#: ``prometheus_client`` 0.26 replaces the colon of a name by an underscore in the samples, but not in their help
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
 
@@ -50,7 +50,7 @@ def is_right_token(authorization: str) -> bool:
 
 
 def is_called_by_address(host: str) -> bool:
-    """Whether the ``Host`` header is an IP address, to which no name leads that somebody else has made."""
+    """Whether the ``Host`` header is an IP address, so that no other site's host name was used (DNS rebinding)."""
     name, _ = split_domain_port(host)
     try:
         ipaddress.ip_address(name.strip("[]"))

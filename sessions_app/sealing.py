@@ -1,4 +1,4 @@
-"""What goes through Redis is sealed: whoever reaches Redis can neither read it nor make any of it up.
+"""Messages in Redis are sealed: someone who can reach Redis can neither read nor forge them.
 
 AES-GCM with a key derived from ``SECRET_KEY``. It encrypts and authenticates in less time than an HMAC alone takes.
 """
@@ -19,12 +19,12 @@ from django.conf import settings
 
 log = logging.getLogger(__name__)
 
-#: names the format and what the key is for; another format gets another name
+#: identifies the format and the purpose of the key; a new format needs a new name
 FORMAT = b"sambung redis 1"
 NONCE_BYTES = 12
 TAG_BYTES = 16
 SEAL_BYTES = NONCE_BYTES + TAG_BYTES
-#: junk is logged at most so often
+#: seconds between two log lines about messages that cannot be unsealed
 LOG_SECONDS = 10.0
 
 
@@ -63,7 +63,7 @@ class DroppedMessages:
         self._log_at = 0.0
 
     def add(self, size: int) -> None:
-        """Count one of ``size`` bytes. Its content is not shown: it may be long, and it is somebody else's."""
+        """Count one of ``size`` bytes. Its content is not logged: it may be long, and it is not trusted."""
         with self._lock:
             self._unlogged += 1
             now = time.monotonic()

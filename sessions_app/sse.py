@@ -1,7 +1,8 @@
-"""Server-sent events in the form that the strictest client takes, and the cursor that names one.
+"""Server-sent events in the form that the strictest client accepts, and the cursor that names an event.
 
-https://html.spec.whatwg.org/multipage/server-sent-events.html, less what the OpenAI Python SDK dies on: it dispatches
-at a blank line whenever it has seen an id, so ``retry:`` must not stand alone and a comment must end in ONE newline.
+https://html.spec.whatwg.org/multipage/server-sent-events.html, without what the OpenAI Python SDK fails on: it
+dispatches at a blank line whenever it has seen an id, so ``retry:`` must not be alone and a comment must end in ONE
+newline.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ class Cursor(NamedTuple):
     """The last event that a client has seen."""
 
     session_id: str
-    index: int  # type: ignore[assignment]  # it hides tuple.index, which nobody calls here
+    index: int  # type: ignore[assignment]  # it hides tuple.index, which is not used here
 
 
 class MalformedCursor(ValueError):
-    """Not of the form ``session_id:index``."""
+    """The cursor does not have the form ``session_id:index``."""
 
 
 def parse_cursor(value: str) -> Cursor:
@@ -41,7 +42,7 @@ def parse_cursor(value: str) -> Cursor:
 
 
 def encode_event(data: str, *, session_id: str, index: int) -> bytes:
-    """One event with its id. The session's first event also says how soon to come back after a break.
+    """One event with its id. The session's first event also says how soon to reconnect after a break.
 
     ``data`` is JSON on one line, or ``[DONE]``: it holds no line break.
     """

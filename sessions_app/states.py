@@ -18,7 +18,7 @@ class SessionState(models.TextChoices):
 
 UNFINISHED_STATES = (SessionState.QUEUED, SessionState.RUNNING)
 FINISHED_STATES = (SessionState.COMPLETED, SessionState.CANCELLED, SessionState.FAILED)
-#: a state for people alone: a cancel is requested, and the worker has not stopped yet
+#: a state that only pages show: a cancel is requested, and the worker has not stopped yet
 CANCELLING = "cancelling"
-#: by value, as people see it
+#: value → name that pages show
 SHOWN_STATES: dict[str, Any] = {**dict(SessionState.choices), CANCELLING: _("Cancelling")}

@@ -1,6 +1,6 @@
-"""The border of the log: every delta passes ``storable_delta`` before it is written, whoever said it.
+"""Validation of chunks: every delta passes ``storable_delta`` before it is written.
 
-What a model or another server says is not to be trusted. PostgreSQL refuses U+0000 and halves of surrogate pairs in
+The output of a model or of another server is not trusted. PostgreSQL refuses U+0000 and halves of surrogate pairs in
 JSON; SQLite keeps them, and no stream can be encoded from then on. JSON has no infinity. A count must fit its column.
 """
 
@@ -12,20 +12,20 @@ from typing import Any
 from sessions_app.deltas import SaidKind
 
 REPLACEMENT = "\ufffd"
-#: what PostgreSQL's integer columns hold
+#: maximum of PostgreSQL's integer columns
 MAX_COUNT = 2**31 - 1
-#: of the text members of an error
+#: maximum length of each text in an error
 MAX_ERROR_CHARS = 2000
 #: the log probability of a token that the model rules out, as OpenAI and vLLM have it
 LEAST_LOGPROB = -9999.0
-#: stands for a token whose id is not known, so that the tokens of a session can be counted
+#: replaces a token id that is not known, so that the tokens of a session can be counted
 UNKNOWN_TOKEN = -1
 
 _FIRST_HALVES = ("\ud800", "\udbff")
 
 
 def storable_text(text: str) -> str:
-    """``text`` with the halves of each surrogate pair joined, and U+FFFD for NUL and for a half that stands alone."""
+    """``text`` with the halves of each surrogate pair joined, and U+FFFD for NUL and for a single half."""
     if "\0" in text:
         text = text.replace("\0", REPLACEMENT)
     if text.isascii():
@@ -46,7 +46,7 @@ def storable_logprob(value: Any) -> float:
 
 
 def storable_bytes(value: Any) -> list[int] | None:
-    """``value`` if it is a list of bytes, else None, which stands for a token that is no text."""
+    """``value`` if it is a list of bytes, else None, which means a token that is no text."""
     if not isinstance(value, list | bytes):
         return None
     try:
@@ -102,8 +102,8 @@ class WholeCharacters:
     """Joins the halves of characters that are cut between two pieces of one answer.
 
     A piece that ends with the first half of a surrogate pair is held back until the next piece of its kind. When it was
-    the last, or one of another kind follows, the half becomes U+FFFD. What has come out never depends on what comes
-    later, so a reader that begins anew at the start of the answer gets the same.
+    the last, or one of another kind follows, the half becomes U+FFFD. The output never depends on later pieces,
+    so a reader that starts again from the beginning of the answer gets the same.
     """
 
     def __init__(self) -> None:

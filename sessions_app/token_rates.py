@@ -14,9 +14,9 @@ from django.utils import timezone
 
 from sessions_app.models import ChatSession
 
-#: "now" is the mean of so many seconds: less jumps from one look to the next
+#: the current speed is the mean of this many seconds; a shorter window fluctuates too much
 WINDOW_SECONDS = 5.0
-#: of each session's last chunks; more than the writer commits in the window
+#: maximum number of chunks read of each session; more than the writer commits in the window
 MAX_CHUNKS = 256
 
 

@@ -1,8 +1,8 @@
-"""Traces for OpenTelemetry, where ``TRACES_ENDPOINT`` is set: one trace a session, whoever works on it.
+"""Traces for OpenTelemetry, where ``TRACES_ENDPOINT`` is set: one trace per session, across processes.
 
-The ids of a trace and of its root span follow from the session's id, so web and workers write into one trace without
-telling each other anything, and a takeover goes on in it. The ids do not reveal that of the session. Spans hold no text
-of a session.
+The ids of a trace and of its root span are derived from the session's id, so web and workers write into one trace
+without exchanging ids, and a takeover continues the trace. The ids do not reveal that of the session. Spans hold no
+text of a session.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def record_session(session_id: str, *, start: float, end: float, attributes: Att
 
 @functools.cache
 def provider() -> TracerProvider:
-    """The one of this process. It sends in a thread of its own, and what is left when the process ends."""
+    """The provider of this process. It sends in its own thread, and sends the rest when the process ends."""
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
@@ -115,7 +115,7 @@ def _nanoseconds(seconds: float) -> int:
 
 @functools.cache
 def _ids():  # type: ignore[no-untyped-def]  # (a class of an optional package's)
-    """Random ids, or in a block the given ones."""
+    """Generates random ids, or the given ones inside a block."""
     from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 
     class Ids(RandomIdGenerator):

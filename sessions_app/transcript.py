@@ -23,7 +23,7 @@ class Part:
 
     kind: str
     text: str = ""
-    #: the stored bytes' row, without the bytes; None when it was removed
+    #: row of the stored file, without its bytes; None when it was removed
     media: SessionMedia | None = None
 
 
@@ -63,14 +63,14 @@ def _readable(stored: Any) -> Delta:
 class ShownDelta(TypedDict):
     """What a page shows of a delta."""
 
-    #: of any version; empty where the row does not hold a delta
+    #: type of the delta, of any version; empty where the row does not hold a delta
     type: str
     text: NotRequired[str]
     choice: NotRequired[int]
 
 
 def shown(stored: Any) -> ShownDelta:
-    """What a page shows of a stored delta. It can be encoded whatever the row holds, and is small without logprobs."""
+    """What a page shows of a stored delta. It can always be encoded, and is small because it has no logprobs."""
     delta: ShownDelta = {"type": type_of(stored)}
     if delta["type"] == "call":
         delta = {"type": "text", "text": _call_as_text(stored)}

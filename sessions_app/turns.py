@@ -1,9 +1,9 @@
-"""Whose turn it is: the order in which waiting sessions are claimed, as one query.
+"""Scheduling: the order in which waiting sessions are claimed, as one query.
 
-Callers take turns, each with its chats and its cards apart. The one of whom the fewest sessions run comes first; of
-those with equally many, the one whose last start is the longest ago; of its sessions, the oldest. So one that waits
-with hundreds of sessions gets all slots while it is alone, and an equal part of them as soon as others wait. What a
-lost worker had begun comes before all that: somebody has read half of it.
+Callers take turns; the chats and the cards of a caller have separate turns. The caller with the fewest running sessions
+comes first; among equals, the one whose most recent session started earliest; of its sessions, the oldest. So a caller
+with hundreds of waiting sessions gets all slots while it is alone, and an equal part of them as soon as others wait.
+Sessions of a lost worker come before all others, because their clients have read a part of the answer.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from django.utils import timezone
 class Slot(enum.Enum):
     """What a free slot of a worker is for."""
 
-    #: whoever's turn it is
+    #: any session, in the order of turns
     COMMON = "TRUE"
-    #: beside the batch, so that nobody waits until somebody else's long answers end: callers of whom nothing runs
+    #: in addition to the batch, for callers without a running session, so that none waits for others' long answers
     NEWCOMER = "held = 0"
-    #: beside the batch: readings of cards, of whoever's turn it is
+    #: in addition to the batch, for readings of cards, in the order of turns
     CARD = "origin = 'ocr'"
 
 
@@ -31,11 +31,11 @@ state IN ('queued', 'running')
     AND (state = 'queued' OR (state = 'running' AND lease_expires_at < %(now)s))
     AND workers_lost + CASE WHEN state = 'running' THEN 1 ELSE 0 END < %(max_attempts)s
 """
-#: those at the head of the queue that are looked at; more than claims that may run at the same moment
+#: number of sessions at the head of the queue that are considered; more than the claims that run at the same moment
 HEAD = 100
-#: ``held`` counts what runs of the caller, and its own sessions that go before: of claims at the same moment, which see
-#: the same rows and pass over what another has locked, each takes another caller's. A lapsed session of this worker
-#: itself is not looked at: it is its writer's to renew, and the sweeper's to take.
+#: ``held`` counts the caller's running sessions and those of its waiting sessions that come first. So concurrent
+#: claims, which see the same rows and skip those that another has locked, take sessions of different callers. Sessions
+#: of this worker itself whose lease has expired are left out: its writer may renew them, and the sweeper requeues them.
 NEXT = """
 WITH waiting AS MATERIALIZED (
     SELECT id, caller, origin, created_at,
@@ -71,15 +71,15 @@ head AS (
 
 IN_ORDER = f"{NEXT} SELECT id FROM head ORDER BY turn"  # noqa: S608  (put together from constants)
 ON_SQLITE = f"{IN_ORDER} LIMIT 1"
-#: A row that somebody holds locked is passed over: a worker that was frozen in a transaction holds up nobody. NO KEY: a
-#: listener's row, which refers to the session, is no reason to pass it over.
+#: Locked rows are skipped, so that a worker that froze in a transaction does not block the others. NO KEY: writing a
+#: listener's row, which refers to the session, does not make the claim skip the session.
 ON_POSTGRESQL = f"""{NEXT}
 SELECT locked.id FROM head JOIN sessions_app_chatsession AS locked ON locked.id = head.id
 ORDER BY turn LIMIT 1 FOR NO KEY UPDATE OF locked SKIP LOCKED
 """  # noqa: S608  (as above)
 
 
-#: as ``CLAIMABLE`` these name the condition of the partial index, which SQLite takes only then; with it no row is read
+#: like ``CLAIMABLE``, these repeat the condition of the partial index: SQLite uses it only then, and reads no rows
 QUEUED = """
 SELECT caller, origin, COUNT(*) FROM sessions_app_chatsession
 WHERE state IN ('queued', 'running') AND state = 'queued'

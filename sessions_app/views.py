@@ -27,7 +27,7 @@ class TooManyStreams(Exception):
 
     def __init__(self, *, of_caller: int = 0) -> None:
         super().__init__()
-        #: how many the caller has, where those are too many; 0 where ``MAX_OPEN_STREAMS`` are open
+        #: number of the caller's open streams, if those are too many; 0 if ``MAX_OPEN_STREAMS`` are open
         self.of_caller = of_caller
 
 
@@ -44,10 +44,10 @@ def check_room_for_stream(caller: str) -> None:
 def stream_session(
     session: ChatSession, *, after: int, render: Render, unreadable: str, caller: str
 ) -> StreamingHttpResponse:
-    """The events of the session that follow the index ``after`` (-1: all), up to and with the terminal one.
+    """The events of the session that follow the index ``after`` (-1: all), up to and including the terminal one.
 
-    A chunk that cannot be rendered ends the stream with the event ``unreadable`` in its place. ``caller`` is who made
-    the request. Raises ``TooManyStreams``.
+    A chunk that cannot be rendered ends the stream with the event ``unreadable`` in its place. ``caller`` made the
+    request. Raises ``TooManyStreams``.
     """
     check_room_for_stream(caller)
     response = StreamingHttpResponse(_events(session, after, render, unreadable, caller), content_type=sse.CONTENT_TYPE)
@@ -56,7 +56,7 @@ def stream_session(
         hub().note_resume(session.pk, after)
     response.headers["X-Session-ID"] = session.pk
     response.headers["Cache-Control"] = "no-store, no-transform"
-    # nginx holds a response back until its buffer is full, unless told not to.
+    # Without this header nginx holds a response back until its buffer is full.
     response.headers["X-Accel-Buffering"] = "no"
     return response
 

@@ -1,4 +1,4 @@
-"""Why queued sessions wait, beside their place in the queue. The app that runs the workers says it."""
+"""Why queued sessions wait, besides their place in the queue. The app that runs the workers supplies the reason."""
 
 from __future__ import annotations
 

@@ -34,9 +34,9 @@ log = logging.getLogger(__name__)
 
 CHANNEL = "sambung:chunks"
 RECONNECT_SECONDS = 0.5
-#: after a failure nothing is published for this long: a Redis that hangs would cost its time-out at every commit
+#: after a failure nothing is published for this long: otherwise every commit waits for the time-out of a hanging Redis
 PAUSE_SECONDS = 3.0
-#: a message that would be larger names the sessions without their chunks, and the hubs read
+#: a message that would be larger names the sessions without their chunks, and the hubs read them from the database
 MAX_MESSAGE_BYTES = 256 * 1024
 
 
@@ -74,7 +74,7 @@ class Transport(Protocol):
 
 
 class InProcessTransport:
-    """For embedded mode, where web and worker are threads of one process."""
+    """Transport for the embedded mode, where web and worker are threads of one process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -102,7 +102,7 @@ class InProcessTransport:
 
 
 class RedisTransport:
-    """For several processes. Publishing and receiving each reconnect on their own."""
+    """Transport for several processes. Publishing and receiving reconnect independently."""
 
     def __init__(self, url: str) -> None:
         self._url = url

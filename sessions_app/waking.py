@@ -1,4 +1,4 @@
-"""Wake listeners: alone at once, and in a crowd a few at a time.
+"""Wake listeners: those of a small session at once, those of a crowd a few at a time.
 
 A delivery takes about 0.2 ms of the event loop, so that 300 listeners of one stream would take all of it. Those of a
 crowd are woken in turn, and get more chunks at once.
@@ -11,9 +11,9 @@ from collections import OrderedDict
 
 from sessions_app.listener import Listener
 
-#: a session with more listeners than this in one process has a crowd
+#: the listeners of a session are a crowd if there are more than this in one process
 CROWD_LISTENERS = 10
-#: listeners of crowds that are woken together, and the pause before the next
+#: number of listeners of crowds that are woken together, and the pause before the next ones
 CROWD_WAKES = 20
 CROWD_PAUSE_SECONDS = 0.01
 

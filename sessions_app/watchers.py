@@ -1,4 +1,4 @@
-"""Check again and again that whoever watches a session in the admin still may, for all watchers of a process together.
+"""Check repeatedly that users who watch a session in the admin still may, for all watchers of a process together.
 
 An open WebSocket outlives the request that opened it. Meanwhile its user may log out, change the password, be
 deactivated or lose the permission, in any process. So every ``LOOK_SECONDS`` two queries check all watchers of this
@@ -28,16 +28,16 @@ log = logging.getLogger(__name__)
 
 PERMISSION = "sessions_app.view_chatsession"
 LOOK_SECONDS = 2.0
-#: log-ins that one statement checks
+#: maximum number of log-ins that one statement checks
 BATCH = 500
 
 
 class LogIn(NamedTuple):
-    """What a watcher was let in by: the log-in of its cookie, and the user as it was then."""
+    """What a watcher was admitted by: the log-in of its cookie, and the user as it was then."""
 
     session_key: str
     user_id: int
-    #: differs once the password has been changed
+    #: changes when the password is changed
     user_hash: str
     #: a permission that the watched session needs besides ``PERMISSION``; "" for none
     also: str = ""

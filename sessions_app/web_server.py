@@ -1,11 +1,11 @@
-"""Daphne with back-pressure: a reader that does not read holds up its own stream, and nothing piles up for it.
+"""Daphne with back-pressure: a client that does not read delays only its own stream, and no data piles up for it.
 
-What comes in is bounded too: see ``sessions_app.http_channel``.
+Incoming requests are bounded too: see ``sessions_app.http_channel``.
 
-Daphne writes into Twisted's buffer without looking, so one stalled reader of a long replay would have all of it in
-memory. Twisted tells a producer when the buffer is full and when it has drained; here ``send`` waits in between, which
-stops the view's generator at its ``yield``, or the live view's follower. A reader that stays stalled is cut loose: it
-can resume.
+Daphne writes into Twisted's buffer without checking its size, so for one stalled reader of a long replay all of it
+would be in memory. Twisted notifies a producer when the buffer is full and when it has drained; here ``send`` waits in
+between, which stops the view's generator at its ``yield``, or the live view's follower. A reader that stays stalled is
+disconnected: it can resume.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from sessions_app.signals import web_server_ended, web_server_starts
 
 log = logging.getLogger(__name__)
 
-#: cancelled applications have this long to clean up when the server stops or a client leaves
+#: seconds that cancelled applications have to clean up when the server stops or a client leaves
 CLOSE_SECONDS = 5
-#: connections of one moment that the system holds until they are accepted; of more it drops some
+#: connections that the system holds until they are accepted; when more arrive at once, it drops some
 BACKLOG = 1024
-#: how often it is looked whether a WebSocket's reader has taken the rest; nothing tells
+#: seconds between two checks whether a WebSocket's client has read the rest; no event says so
 DRAIN_POLL_SECONDS = 0.1
 
 
@@ -62,7 +62,7 @@ class Gate:
         self.opened.set()
 
     def stopProducing(self) -> None:
-        """The connection is gone: nobody need wait for it."""
+        """The connection is gone: stop waiting for it."""
         self.opened.set()
 
 
@@ -72,7 +72,7 @@ class BackpressureServer(Server):
     def __init__(self, *args: Any, on_ready: Callable[[], None], **kwargs: Any) -> None:
         super().__init__(*args, ready_callable=self._get_ready, **kwargs)
         self._on_ready = on_ready
-        #: of what streams, by Daphne's request or WebSocket
+        #: gates of open streams, by Daphne's request or WebSocket
         self._gates: dict[Any, Gate] = {}
 
     def _get_ready(self) -> None:
@@ -107,7 +107,7 @@ class BackpressureServer(Server):
                 await super().handle_reply(protocol, message)
 
     def _gate_of(self, protocol: Any) -> Gate | None:
-        """None when the connection is gone."""
+        """The gate of this connection; None when the connection is gone."""
         if protocol not in self._gates and _is_open(protocol):
             self._gates[protocol] = Gate()
             if isinstance(protocol, WebSocketProtocol):
@@ -125,12 +125,12 @@ class BackpressureServer(Server):
             except TimeoutError:
                 before, unsent = unsent, _unsent_bytes(protocol.transport)
                 if unsent == before:
-                    log.info("a reader took nothing for %g s and is cut loose", settings.STALLED_READER_SECONDS)
+                    log.info("a client read nothing for %g s and is disconnected", settings.STALLED_READER_SECONDS)
                     # Soon after, protocol_disconnected opens the gate.
                     protocol.transport.abortConnection()
 
     async def _wait_for_the_rest(self, protocol: WebSocketProtocol) -> None:
-        """Until a reader has been sent everything, however slow, or has taken nothing for too long."""
+        """Wait until a reader has been sent everything, however slowly, or has read nothing for too long."""
         loop = asyncio.get_running_loop()
         unsent, shrunk_at = _unsent_bytes(protocol.transport), loop.time()
         while unsent and loop.time() - shrunk_at < settings.STALLED_READER_SECONDS:
@@ -147,7 +147,7 @@ class BackpressureServer(Server):
         super().protocol_disconnected(protocol)
 
     def application_checker(self) -> None:
-        """Each second: reap what has ended.
+        """Runs each second: remove what has ended.
 
         A response that an error broke off is cut here. Daphne would send it an error page; the second head
         raises, its checker never runs again, and the client waits for ever.
@@ -171,22 +171,22 @@ def _is_open(protocol: Any) -> bool:
 
 
 def _unsent_bytes(transport: Any) -> int:
-    """What waits for this reader, in Twisted's buffer and the system's. While the application waits it only shrinks."""
+    """Bytes not yet sent to this reader, in Twisted's buffer and the system's. Only shrinks while ``send`` waits."""
     waiting: int = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
-    # Megabytes may lie in the system's buffer: Twisted sees nothing of it when somebody slow takes a part of them.
-    with contextlib.suppress(OSError):  # a system that does not tell
+    # The system's buffer may hold megabytes: Twisted does not notice when a slow client reads a part of them.
+    with contextlib.suppress(OSError):  # a system that does not report it
         [waiting_in_system] = struct.unpack("i", fcntl.ioctl(transport.getHandle(), termios.TIOCOUTQ, bytes(4)))
         waiting += waiting_in_system
     return waiting
 
 
 def run_web_server(*, host: str, port: int, on_ready: Callable[[], None]) -> None:
-    """Serve ``ASGI_APPLICATION`` until SIGINT or SIGTERM; open streams end behind their last committed event.
+    """Serve ``ASGI_APPLICATION`` until SIGINT or SIGTERM; open streams end after their last committed event.
 
     Raises ``PortTaken``.
     """
     _check_port(host, port)
-    # What is imported by now stays. A full collection would look at it each time, and no stream moves meanwhile.
+    # Objects imported so far stay alive. Otherwise each full collection would visit them while all streams wait.
     gc.collect()
     gc.freeze()
     server = BackpressureServer(

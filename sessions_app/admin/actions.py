@@ -1,4 +1,4 @@
-"""What operators do with sessions: cancel, send again, export, delete. Each has a permission, and is in the history."""
+"""The operators' actions on sessions: cancel, requeue, export, delete. Each needs a permission and is recorded."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ class SessionActions(SessionModelAdmin):
 
 
 def _what_goes(sessions: Sequence[ChatSession]) -> dict[str, Any]:
-    """By name: how many sessions, chunks and media, and what stays but loses its link."""
+    """Counts by name: the sessions, chunks and media to delete, and the rows that stay but lose their link."""
     ids = [session.pk for session in sessions]
     goes: dict[str, Any] = {
         str(ChatSession._meta.verbose_name_plural): len(sessions),

@@ -64,7 +64,7 @@ class ChunkAdmin(ChunkModelAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         session_id = request.GET.get("session__id__exact")
         if not session_id:
-            # All chunks of all sessions are too many to count, and nobody reads them so.
+            # There are too many chunks of all sessions to count, and a list of all of them has no use.
             self.message_user(request, gettext("Open a session to see its chunks."), messages.INFO)
             return HttpResponseRedirect(reverse("admin:sessions_app_chatsession_changelist"))
         # Several ids in one address are looked for together.

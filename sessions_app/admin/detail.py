@@ -18,7 +18,7 @@ from sessions_app.states import SHOWN_STATES
 
 
 def live_part(session: ChatSession) -> dict[str, Any]:
-    """The part of the page that is read again while the session runs. Of its request nothing is used."""
+    """The part of the page that is loaded again while the session runs. It does not use the session's request."""
     of_tokens = pace.read_pace(session)
     return {
         "session": session,
@@ -32,7 +32,7 @@ def live_part(session: ChatSession) -> dict[str, Any]:
 
 
 def whole_page(session: ChatSession, user: User | AnonymousUser) -> dict[str, Any]:
-    """The page as this user may see it, without what may be done on it."""
+    """The page as this user may see it, without the actions."""
     may_read = privacy.may_read(user, session)
     media = list(session.media.defer("data")) if may_read else []
     answer = transcript.read_answer(session.pk) if may_read else Answer()
@@ -57,7 +57,7 @@ def whole_page(session: ChatSession, user: User | AnonymousUser) -> dict[str, An
         },
         "live": {
             "facts": reverse("admin:sessions_app_chatsession_facts", args=[session.pk]),
-            # The words of a private session go to those who may read it.
+            # The text of a private session is sent only to users who may read it.
             "path": get_script_prefix() + LIVE_VIEW_PATH.format(session_id=session.pk) if may_read else None,
             "after": answer.last_index,
         },

@@ -11,11 +11,11 @@ from django.core.serializers.json import DjangoJSONEncoder
 from sessions_app.db import in_db
 from sessions_app.models import ChatSession, Chunk
 
-#: sessions in one document
+#: maximum number of sessions in one document
 MOST_SESSIONS = 1000
 PAGE_CHUNKS = 500
 
-#: what whoever may view sessions sees of every one
+#: the columns of every session that users with the permission to view sessions may see
 FIGURES = (
     *("id", "state", "origin", "model", "request_id", "caller", "attempt", "workers_lost", "worker", "finish_reason"),
     *("prompt_tokens", "completion_tokens", "created_at", "enqueued_at", "started_at", "first_token_at"),

@@ -24,7 +24,7 @@ class FactGroup(NamedTuple):
 
 
 def facts_of(session: ChatSession) -> list[FactGroup]:
-    """All of them, in the reader's language. What is not in the row is read, in four queries at most."""
+    """All facts, in the reader's language. Facts that are not in the row are read, in four queries at most."""
     now = timezone.now()
     beside = read_beside([session])[session.pk]
     return [
@@ -83,7 +83,7 @@ def _speed(session: ChatSession, beside: Beside) -> Fact:
 
 
 def age(session: ChatSession, now: datetime.datetime) -> datetime.timedelta:
-    """From its creation to its end, or to now."""
+    """The time from the session's creation to its end, or to now."""
     return (session.finished_at or now) - session.created_at
 
 

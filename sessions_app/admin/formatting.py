@@ -7,7 +7,7 @@ import datetime
 from django.utils import timezone
 from django.utils.formats import date_format
 
-#: stands where there is no value yet
+#: shown where there is no value yet
 NONE = "–"
 
 
@@ -41,12 +41,12 @@ def rough(value: datetime.timedelta) -> str:
 
 
 def moment(value: datetime.datetime | None) -> str:
-    """In the zone ``TIME_ZONE``, to the second: the one format of all pages, see ``config/formats``."""
+    """A time in the zone ``TIME_ZONE``, to the second: the format of all pages, see ``config/formats``."""
     return NONE if value is None else date_format(timezone.localtime(value), "DATETIME_FORMAT")
 
 
 def precise_moment(value: datetime.datetime) -> str:
-    """The same to the millisecond, for what happens many times a second."""
+    """A time as in ``moment``, to the millisecond, for events that happen many times a second."""
     return f"{moment(value)}.{value.microsecond // 1000:03d}"
 
 
@@ -60,7 +60,7 @@ def rate(value: float | None) -> str:
 
 
 def share(part: int, whole: int | None) -> str:
-    """In whole per cent; nothing of nothing is not known."""
+    """A share in whole per cent; unknown if ``whole`` is 0."""
     return f"{part / whole:.0%}" if whole else NONE
 
 

@@ -26,7 +26,7 @@ from sessions_app.models import ChatSession
 from sessions_app.states import CANCELLING, SHOWN_STATES
 from sessions_app.storable import storable_text
 
-#: of the newest sessions; the filters offer the values that these have
+#: number of newest sessions whose values the filters offer
 RECENT_SESSIONS = 5000
 ERROR_CHARS = 160
 
@@ -35,14 +35,14 @@ ERROR_CHARS = 160
 class Beside:
     """What the list shows of a session that its row does not have."""
 
-    #: as the request asks
+    #: ``max_tokens`` of the request
     max_tokens: int | None = None
-    #: of a failed session
+    #: code and message of a failed session's error
     error_code: str = ""
     error_message: str = ""
-    #: of a running session that has generated something in the last seconds
+    #: speed of a running session that has generated something in the last seconds
     tokens_per_second: float | None = None
-    #: from 1, of a queued session
+    #: place of a queued session in the queue, from 1
     place: int | None = None
     #: what keeps all queued sessions waiting
     waits_for: str = ""
@@ -51,7 +51,7 @@ class Beside:
 
 
 def read_beside(sessions: Sequence[ChatSession]) -> dict[str, Beside]:
-    """By id, in at most five queries however many sessions there are."""
+    """Read what the rows lack, by session id, in at most five queries for any number of sessions."""
     beside = {session.pk: Beside() for session in sessions}
     rows = ChatSession.objects.filter(pk__in=beside).order_by()
     # The error as a whole: SQLite cannot take a text with half a character out of it.
@@ -70,7 +70,7 @@ def read_beside(sessions: Sequence[ChatSession]) -> dict[str, Beside]:
 
 
 def _member(error: Any, name: str) -> str:
-    """A text of a stored error, as far as there is one."""
+    """A text of a stored error; empty if there is none."""
     value = error.get(name) if isinstance(error, dict) else None
     return storable_text(value[:ERROR_CHARS]) if isinstance(value, str) else ""
 
@@ -86,7 +86,7 @@ def _explain(session: ChatSession, beside: Beside, user: Any) -> Iterator[str]:
                 yield _("Its worker is silent.")
         case ChatSession.State.FAILED:
             yield beside.error_code
-            # The words may be about what was asked.
+            # The message may quote the request.
             if privacy.may_read(user, session):
                 yield beside.error_message
     if session.attempt > 1:
@@ -94,7 +94,7 @@ def _explain(session: ChatSession, beside: Beside, user: Any) -> Iterator[str]:
 
 
 def tokens_of(session: ChatSession, beside: Beside) -> str:
-    """What it has said, so far while it runs, of how many tokens it may have."""
+    """The tokens generated so far, and how many the session may generate."""
     said = session.completion_tokens
     if said is None and session.is_finished:
         return NONE
@@ -109,7 +109,7 @@ def _number(text: Any) -> int | None:
 
 
 def beside_of(session: ChatSession) -> Beside:
-    """Of a session that ``SessionChangeList`` has read."""
+    """What ``SessionChangeList`` has read beside the row of this session."""
     beside: Beside = vars(session)["beside"]
     return beside
 
@@ -143,7 +143,7 @@ class UnknownLast(ExpressionWrapper):
 
 
 class SecondsBetween(Func):
-    """From the first time to the second. Django's own difference calls Python for every row on SQLite."""
+    """Seconds from the first time to the second. Django's own difference calls Python for every row on SQLite."""
 
     arity = 2
     output_field = FloatField()
@@ -164,7 +164,7 @@ class SecondsBetween(Func):
 
 BY_TOKENS = UnknownLast(F("completion_tokens"), output_field=IntegerField())
 BY_FIRST_TOKEN = UnknownLast(SecondsBetween("created_at", "first_token_at"), output_field=FloatField())
-#: of a running session the mean so far, where the column shows what it makes now
+#: for a running session this is the mean so far, but the column shows the speed of the last seconds
 BY_SPEED = UnknownLast(
     Cast("completion_tokens", FloatField())
     / NullIf(SecondsBetween("first_token_at", Coalesce("finished_at", Now(), output_field=DateTimeField())), 0.0),
@@ -173,7 +173,7 @@ BY_SPEED = UnknownLast(
 
 
 class StateFilter(admin.SimpleListFilter):
-    """The states, and apart from the running sessions those of them that somebody has cancelled."""
+    """The states; running sessions with a cancel request are a state of their own."""
 
     title = gettext_lazy("state")
     parameter_name = "state__exact"

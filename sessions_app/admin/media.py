@@ -37,9 +37,9 @@ def original(request: HttpRequest, session_id: str, position: int) -> HttpRespon
 
 
 def thumbnail(request: HttpRequest, session_id: str, position: int) -> HttpResponse:
-    """A small JPEG of it, of a video the first frame; an icon where it cannot be decoded."""
+    """A small JPEG of an image, or of a video's first frame; an icon where it cannot be decoded."""
     media = _visible_or_404(request, session_id, position)
-    # It may take its turn: nobody waits with a connection in hand.
+    # Decoding may wait for its turn. Do not hold a database connection meanwhile.
     release_connections()
     try:
         return _guarded(thumbnails.make_thumbnail(media.kind, bytes(media.data)), "image/jpeg")

@@ -18,14 +18,14 @@ from sessions_app.admin.formatting import count, duration
 from sessions_app.models import ChatSession
 
 POINTS = 120
-#: without a token for longer is a pause, unless the session is so slow that it is not ten times its mean
+#: a longer time without a token is a pause, if it is also this many times the session's mean
 PAUSE_SECONDS, PAUSE_MEANS = 2.0, 10
 MOST_PAUSES = 20
 
-#: of the chart, in its own units
+#: size and margins of the chart, in its own units
 WIDTH, HEIGHT = 640, 170
 LEFT, RIGHT, TOP, BOTTOM = 76, 8, 12, 28
-#: what is quicker is drawn as this
+#: shorter times are drawn as this
 LEAST_SECONDS = 0.0001
 
 GAPS_ON_POSTGRESQL = """
@@ -57,20 +57,20 @@ class Span:
     """Chunks that follow each other. Seconds."""
 
     first_index: int
-    #: the first of the session is in none: nothing was waited for before it
+    #: tokens of these chunks. The session's first chunk with tokens is in no span: there is no time before it
     tokens: int
     seconds: float
     longest: float
 
     @property
     def mean(self) -> float:
-        """From token to token."""
+        """Mean seconds from token to token."""
         return self.seconds / self.tokens
 
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """No token came from ``at`` on for so long."""
+    """No token came for ``length``, from ``at`` on."""
 
     at: datetime.datetime
     length: datetime.timedelta
@@ -78,10 +78,10 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Of one session. Without spans there was no second commit of tokens yet."""
+    """The pace of one session. It has no spans before the second commit of tokens."""
 
     spans: Sequence[Span] = ()
-    #: the longest of them, ``MOST_PAUSES`` at most
+    #: the longest pauses, ``MOST_PAUSES`` at most
     pauses: Sequence[Pause] = field(default=())
 
     @property
@@ -94,7 +94,7 @@ class Pace:
 
     @property
     def words(self) -> str:
-        """What the chart shows, for those who do not see it."""
+        """What the chart shows, as text for people who cannot see it."""
         if not self.spans:
             return ""
         slowest = max(self.spans, key=lambda span: span.longest)
@@ -111,7 +111,7 @@ class Pace:
 
 
 def read_pace(session: ChatSession) -> Pace:
-    """From the session's chunks, in one query, and another where there are pauses."""
+    """Compute the pace from the session's chunks, in one query, and a second one if there are pauses."""
     gaps = GAPS_ON_POSTGRESQL if connection.vendor == "postgresql" else GAPS_ON_SQLITE
     with connection.cursor() as cursor:
         cursor.execute(gaps + SPANS.format(points=POINTS), [session.pk, max(session.next_index, 1)])
@@ -163,7 +163,7 @@ class Chart:
 
 
 def chart_of(pace: Pace) -> Chart | None:
-    """None where there is nothing to draw."""
+    """The chart of this pace; None if there is nothing to draw."""
     if not pace.spans:
         return None
     low = math.floor(math.log10(max(min(span.mean for span in pace.spans), LEAST_SECONDS)))

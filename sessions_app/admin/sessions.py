@@ -55,7 +55,7 @@ class ChatSessionAdmin(SessionActions):
         CallerFilter,
         "created_at",
     )
-    # From the beginning of each, but for callers: to look inside the ids of all sessions takes twice as long.
+    # Search for the beginning of each, except of callers: searching inside the ids of all sessions takes twice as long.
     search_fields = ("id__startswith", "request_id__startswith", "worker__startswith", "caller__contains")
     search_help_text = _("The beginning of a session ID, request ID or worker, or a part of a caller.")
     ordering = ("-created_at",)
@@ -70,7 +70,7 @@ class ChatSessionAdmin(SessionActions):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return listing.SessionChangeList
 
-    # --- who may do what ---
+    # --- permissions ---
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -90,7 +90,7 @@ class ChatSessionAdmin(SessionActions):
 
     @admin.display(description=_("State"), ordering="state")
     def state_and_why(self, session: ChatSession) -> SafeString:
-        """And below it what it waits for, or why it failed."""
+        """The state, and below it what the session waits for, or why it failed."""
         why = format_html_join("", '<span class="session-why">{}</span>', ((line,) for line in beside_of(session).why))
         state = session.shown_state
         badge = format_html('<span class="session-badge session-badge-{}">{}</span>', state, SHOWN_STATES[state])
@@ -104,7 +104,7 @@ class ChatSessionAdmin(SessionActions):
 
     @admin.display(description=_("Tok/s"), ordering=listing.BY_SPEED)
     def speed(self, session: ChatSession) -> str:
-        """Of its last seconds while it runs, else from its first token to its end."""
+        """The speed of the last seconds while the session runs, else from its first token to its end."""
         now = beside_of(session).tokens_per_second
         return formatting.rate(session.tokens_per_second if session.is_finished else now)
 
@@ -114,7 +114,7 @@ class ChatSessionAdmin(SessionActions):
 
     @admin.display(description=_("Created"), ordering="created_at")
     def created(self, session: ChatSession) -> SafeString:
-        """How long ago, and below it how long it took."""
+        """How long ago the session was created, and below it how long it took."""
         now = timezone.now()
         took = (
             gettext("took %(time)s") % {"time": formatting.duration(facts.age(session, now))}

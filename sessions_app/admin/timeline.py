@@ -1,4 +1,4 @@
-"""What has become of a session, in the order of time: its row, its history and its pauses on one list."""
+"""The course of a session in the order of time: its row, its history and its pauses in one list."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from sessions_app.admin.formatting import NONE, count, duration, moment
 from sessions_app.admin.pace import Pause
 from sessions_app.models import ChatSession, SessionEvent
 
-#: of one session; a session has more only where a client has come back again and again
+#: maximum number of a session's events that are read; it has more only where a client has resumed again and again
 MOST_EVENTS = 300
-#: as many resumes after each other are told one by one
+#: this many consecutive resumes are listed one by one; more are shown as one line
 SINGLE_RESUMES = 3
 
 Kind = SessionEvent.Kind
@@ -30,10 +30,10 @@ class Moment:
     at: datetime.datetime
     text: str
     tone: str = ""
-    #: of the other session, where the line names one
+    #: address of the other session's page, where the line names one
     url: str = ""
     kind: str = ""
-    #: since the session was created
+    #: time since the session was created, as text
     after: str = ""
 
     @property
@@ -52,7 +52,7 @@ def timeline_of(session: ChatSession, pauses: Sequence[Pause]) -> list[Moment]:
 def _of_row(session: ChatSession, events: Iterable[SessionEvent]) -> Iterator[Moment]:
     yield Moment(session.created_at, _("Queued"))
     if session.started_at is not None and not any(event.kind == Kind.CLAIMED for event in events):
-        # It is older than histories are.
+        # The session is older than the table of histories.
         yield Moment(session.started_at, _("Claimed for the first time"))
     if session.first_token_at is not None:
         yield Moment(session.first_token_at, _("First token"), "good")
@@ -101,7 +101,7 @@ def _of_pause(pause: Pause) -> Moment:
 
 
 def _without_crowds(moments: Iterable[Moment]) -> Iterator[Moment]:
-    """Of many resumes after each other the first, with their number."""
+    """Of many consecutive resumes the first, with their number."""
     for kind, group in itertools.groupby(moments, key=lambda one: one.kind):
         lines = list(group)
         if kind != Kind.RESUMED or len(lines) <= SINGLE_RESUMES:

@@ -1,4 +1,4 @@
-"""The buckets in the database: adding to the current minute, folding old minutes into hours, forgetting old hours."""
+"""The buckets in the database: adding to the current minute, folding old minutes into hours, removing old hours."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from django.utils import timezone
 from sessions_app.history.models import HistoryFigure
 
 MINUTE, HOUR, DAY = 1, 60, 24 * 60
-#: minutes are kept for a day, and for the hour that is folded last
+#: minutes are kept for a day, and for the last hour that is not folded yet
 KEEP_MINUTES = DAY + HOUR
-#: hours, for thirty days and the one that has begun
+#: hours are kept for thirty days and the current day
 KEEP_HOURS = 31 * DAY
-#: rows that are folded at a time, so that no transaction is long
+#: maximum number of rows folded in one transaction, so that none is long
 BATCH = 5000
 
 # Every process adds to the same rows, so their number does not depend on the number of processes.

@@ -15,7 +15,7 @@ from sessions_app import metrics
 
 Counts = dict[str, int]
 
-#: an answer with such a status or a higher one is an error of ours
+#: responses with this HTTP status or a higher one are errors of the server
 SERVER_ERROR = 500
 _STATES = {"abort": "cancelled", "error": "failed"}
 
@@ -29,7 +29,7 @@ def counted_by(source: Callable[[], Counts]) -> Callable[[], Counts]:
 
 
 def counts() -> Counts:
-    """All of this process since it began."""
+    """All counts of this process since it started."""
     return {name: count for source in _sources for name, count in source().items()}
 
 

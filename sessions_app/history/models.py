@@ -6,7 +6,7 @@ from django.db import models
 
 
 class HistoryFigure(models.Model):
-    """One figure of one minute, all processes together; of one hour, once that is more than a day ago.
+    """One figure for one minute, summed over all processes; for one hour, once it is more than a day old.
 
     ``buckets`` adds to it, folds minutes into hours and removes what is old. ``reading`` reads it.
     """

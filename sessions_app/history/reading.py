@@ -17,12 +17,12 @@ from sessions_app.history.models import HistoryFigure
 
 
 class Span(NamedTuple):
-    """How much of the past is shown."""
+    """A period of the past that pages show."""
 
     key: str
-    #: how long it is
+    #: length of the span in minutes
     minutes: int
-    #: how long each point is
+    #: length of each point in minutes
     step: int
 
 
@@ -33,7 +33,7 @@ SPANS = (LAST_HOUR, LAST_DAY, LAST_MONTH)
 
 
 def span_of(key: str) -> Span:
-    """The one of this key; of an unknown one, the hour."""
+    """The span with this key; the hour for an unknown key."""
     return next((span for span in SPANS if span.key == key), LAST_HOUR)
 
 
@@ -97,7 +97,7 @@ def series(span: Span) -> list[Point]:
 
 
 def last_minutes(minutes: int) -> Point:
-    """The sums of so many minutes up to now, at most those of a day, in one query."""
+    """The sums of the last ``minutes`` up to now, a day at most, in one query."""
     now = timezone.now()
     start = minute_of(now) - minutes
     found = HistoryFigure.objects.filter(minutes=MINUTE, minute__gte=start).order_by().values_list("name")

@@ -1,7 +1,7 @@
-"""One thread a process that adds what the process has counted to the buckets.
+"""One thread per process that adds the process's counts to the buckets.
 
-Web server and worker ask for it, each when it starts. Where they are one process they share it, and the one that ends
-last has the rest written.
+Web server and worker each request it when they start. Where they are one process they share it, and the one that ends
+last has the remaining counts written.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sessions_app.models import ChatSession
 
 log = logging.getLogger(__name__)
 
-#: a figure is so late at most, and what a killed process loses is no more
+#: maximum delay of a figure, and the most that a killed process loses
 WRITE_SECONDS = 10.0
 
 
@@ -36,7 +36,7 @@ class HistoryWriter(threading.Thread):
         self.write()
 
     def write(self) -> None:
-        """Add what has come since the last time. While the database is away it is kept for the next time."""
+        """Add the counts since the last write. While the database does not answer, they are kept for the next write."""
         try:
             now = counts()
             new = {name: count - self._written.get(name, 0) for name, count in now.items()}
@@ -55,7 +55,7 @@ class HistoryWriter(threading.Thread):
 
 
 def _queue() -> Counts:
-    """Its length is a fact and no count: kept as a sum and its number of samples, it can be added all the same."""
+    """The length of the queue is no count. As a sum and a number of samples it can be added like one."""
     return {"queue": ChatSession.objects.queued().count(), "queue_samples": 1}
 
 
@@ -75,7 +75,7 @@ def start_writing() -> None:
 
 
 def stop_writing(timeout_seconds: float) -> None:
-    """The last caller has what is left written, and waits for it."""
+    """The last caller has the remaining counts written, and waits for that."""
     global _users, _writer
     with _lock:
         _users -= 1

@@ -9,7 +9,7 @@ from django.db import models
 
 M = TypeVar("M", bound=models.Model)
 
-#: candidates that an error names
+#: maximum number of candidates that an error lists
 LONGEST_LIST = 5
 
 

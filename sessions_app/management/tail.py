@@ -13,9 +13,9 @@ from sessions_app.models import ChatSession, Chunk
 from sessions_app.store.listening import PAGE_CHUNKS
 from sessions_app.transcript import ShownDelta, shown
 
-#: between two reads while there are no new chunks
+#: seconds between two reads while there are no new chunks
 POLL_SECONDS = 0.2
-#: between two tries while the database does not answer
+#: seconds between two tries while the database does not answer
 RETRY_SECONDS = 1.0
 
 
@@ -26,7 +26,7 @@ class Expired(Exception):
 def follow(session_id: str) -> Iterator[tuple[int, ShownDelta]]:
     """Index and delta of every chunk, from the first to the terminal one, as they are committed.
 
-    Raises ``Expired``. Waits while the database is away.
+    Raises ``Expired``. Waits while the database does not answer.
     """
     index = -1
     while True:

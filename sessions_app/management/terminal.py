@@ -1,4 +1,4 @@
-"""What commands print: tables that line up, JSON, and text of strangers that cannot move the cursor."""
+"""Output of commands: aligned tables, JSON, and untrusted text that cannot move the cursor."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from django.core.management.base import DjangoHelpFormatter
 
 from sessions_app.log_lines import printable
 
-#: between two columns
+#: space between two columns
 GAP = "  "
 
 
@@ -45,5 +45,5 @@ def _plain(value: object) -> str:
 
 
 def shown(text: str) -> str:
-    """A model's text, whose line breaks stay; whatever else moves the cursor or the colours is written as an escape."""
+    """A model's text with its line breaks; other characters that control the terminal are written as escapes."""
     return "\n".join(GAP.join(map(printable, line.split("\t"))) for line in text.split("\n"))

@@ -31,7 +31,7 @@ from sessions_app.wakeups import StreamChunk, Wakeup
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Piece:
-    """What the model said, and the tokens it was made of."""
+    """A piece of model output, and the token ids that it came from."""
 
     delta: ContentDelta
     token_ids: Sequence[int] = ()
@@ -45,12 +45,12 @@ class Closing:
     """How a session ends. With an error it fails; without one it ends for ``reason``."""
 
     reason: str = "stop"
-    #: the reason of each answer, where the session gives several; ``reason`` is then that of the session
+    #: the finish reason of each answer, where the session gives several; ``reason`` is then the session's
     reasons: tuple[str, ...] = ()
     prompt_tokens: int = 0
     completion_tokens: int = 0
     reasoning_tokens: int = 0
-    #: of the prompt, those that needed no prefill
+    #: prompt tokens that needed no prefill, because the prefix cache had them
     cached_tokens: int = 0
     error: dict[str, Any] | None = None
     #: HTTP status for a caller that waits for the whole answer
@@ -126,7 +126,7 @@ class Append:
 
 
 def append(appends: Iterable[Append]) -> set[str]:
-    """Commit the appends of many sessions together, each one whole or not at all, and notify the listeners.
+    """Commit the appends of many sessions together, each append atomically, and notify the listeners.
 
     Returns the ids of the sessions whose writer is fenced. Two transactions that wait for each other's locks are a
     deadlock: the database ends one of them with ``OperationalError``, and its writer tries again.
@@ -193,9 +193,10 @@ def _advance(items: Sequence[Append], now: datetime.datetime) -> dict[str, datet
 
 
 def _close(items: Iterable[Append], among: ChatSessionQuerySet, now: datetime.datetime, **columns: Any) -> list[str]:
-    """End sessions ``among`` these, each with its last pieces and the closing chunks, and change further ``columns``.
+    """Of the sessions in the queryset ``among``, end those in ``items``, and set further ``columns``.
 
-    Returns the ids of those that were ended: not of one whose writer is fenced.
+    Each gets its last pieces and the closing chunks. Returns the ids of the sessions that were ended; those whose
+    writer is fenced are not among them.
     """
     closed: list[Append] = []
     for item in items:
@@ -203,7 +204,7 @@ def _close(items: Iterable[Append], among: ChatSessionQuerySet, now: datetime.da
             continue
         changes = {**item.closing.columns(), **columns, "next_index": F("next_index") + len(item.deltas)}
         if item.closing.error is not None and not item.closing.completion_tokens:
-            # Whoever fails it has not counted. What was committed stays counted as it was.
+            # The failing writer did not supply a total: keep the count of the tokens committed so far.
             changes["completion_tokens"] = Coalesce("completion_tokens", 0) + item.tokens
         if item.tokens:
             changes["first_token_at"] = Coalesce("first_token_at", now)

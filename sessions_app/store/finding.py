@@ -1,4 +1,4 @@
-"""Which session an id means: the one place where 404, 409 and 410 are decided."""
+"""Look up a session by the id in a request, or raise the error that the API answers with 404, 409 or 410."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def find_session(session_id: str, *, param: str = "session_id") -> ChatSession:
 
 
 def check_exists(session_id: str) -> None:
-    """As ``find_session``, for what concerns no stream and needs no row: expired sessions count too."""
+    """As ``find_session``, for operations that do not read the stream: expired sessions count as existing."""
     session = ChatSession.objects.only("origin", "caller").filter(pk=_checked(session_id, "session_id")).first()
     if session is None or is_a_persons(session):
         raise SessionNotFound(session_id)
@@ -32,7 +32,7 @@ def find_same(session_id: str, request_digest: str) -> ChatSession | None:
     """The session of this id, if this request opened it; None when the id is free.
 
     Raises ``SessionConflict`` when another request opened it, and ``SessionExpired``. Sessions that the API does not
-    serve conflict: their ids are taken, and the answer says no more.
+    serve conflict too: the error says that the id is taken, and does not reveal why.
     """
     session = ChatSession.objects.filter(pk=session_id).first()
     if session is None:

@@ -15,7 +15,7 @@ from sessions_app.wakeups import StreamChunk
 
 #: rows that a replay reads at a time
 PAGE_CHUNKS = 1000
-#: a session keeps this many in its history; a client that reconnects every second must not fill the table
+#: maximum number of resumes in a session's history; a client that reconnects every second must not fill the table
 MAX_RESUMES_OF_SESSION = 100
 
 

@@ -43,8 +43,9 @@ def open_session(
     """The session of this id, and whether it is new. A new one is sent to the workers after the commit.
 
     A session that ``needs_listener`` is cancelled after ``CANCEL_AFTER_DISCONNECT_SECONDS`` without a listener, or
-    sooner when it has no ``session_id`` of the caller's. Any other is cancelled so only once a listener has come and
-    left. ``caller`` identifies who asks, in the form that ``callers`` writes; "" counts against no share.
+    after ``CANCEL_UNNAMED_AFTER_SECONDS`` when the caller gave no ``session_id``. For any other session the first of
+    these limits applies, and only after a listener has come and left. ``caller`` identifies the caller in the form that
+    ``callers`` writes; with "" no per-caller limit applies.
 
     Raises as ``finding.find_same``, and ``QueueFull`` and ``CallerQueueFull``.
     """
@@ -60,7 +61,7 @@ def open_session(
         origin=origin,
         request_id=request_id,
         caller=caller,
-        # Whoever opens a session that needs no listener keeps its id.
+        # Code that opens a session without a listener stores its id, so the session counts as named.
         is_named=session_id is not None or not needs_listener,
         created_at=now,
         enqueued_at=now,
@@ -82,7 +83,7 @@ def open_session(
     try:
         sql.insert_together([session, Chunk(session=session, index=0, delta=START, created_at=now), *stored, *presence])
     except IntegrityError:
-        # Another process may have opened it meanwhile. Any other violation is raised again.
+        # Another process may have opened it at the same time. Any other violation is raised again.
         known = finding.find_same(session.pk, request_digest)
         if known is None:
             raise

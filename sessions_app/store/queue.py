@@ -1,4 +1,4 @@
-"""Send a session to the workers. The broker may lose, repeat or reorder messages: the row is the truth."""
+"""Send a session to the workers. The broker may lose, repeat or reorder messages: the row is authoritative."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.conf import settings
 
 log = logging.getLogger(__name__)
 
-#: after a failure nothing is sent for this long: a broker that hangs would cost its time-outs for every session
+#: after a failure nothing is sent for this long: otherwise every new session waits for a hanging broker's time-out
 PAUSE_SECONDS = 3.0
 _quiet_until = 0.0
 
@@ -22,6 +22,6 @@ def send(session_id: str) -> None:
         return
     try:
         current_app.send_task(settings.SESSION_RUN_TASK, args=[session_id], ignore_result=True)
-    except Exception as exc:  # kombu raises its own, the transport's and the socket's
+    except Exception as exc:  # kombu raises its own errors, the transport's and the socket's
         _quiet_until = time.monotonic() + PAUSE_SECONDS
         log.warning("the broker takes no messages, so workers find the sessions by polling: %s", exc)

@@ -1,4 +1,4 @@
-"""Sending a failed session again: as a new one, with the stored request and media of the first."""
+"""Requeue a failed session: open a new one with the stored request and media of the failed one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Hindrance(enum.Enum):
     """Why a session cannot be sent again."""
 
     NOT_FAILED = "not failed"
-    #: the app that opened it keeps what it says, and would not find the new one
+    #: an app that stores the session's result opened it, and would not know about the new session
     PRIVATE = "private"
     #: its request has been removed
     EXPIRED = "expired"
@@ -31,13 +31,13 @@ class NotRequeueable(Exception):
 
 
 def requeue(session_id: str) -> ChatSession:
-    """Open a new session with the request and the media of a failed one, and note in both which the other is.
+    """Open a new session with the request and the media of a failed one.
 
-    It counts against the queue of the same caller, and needs no listener. Raises ``NotRequeueable`` and
-    ``ChatSession.DoesNotExist``.
+    The history of each gets the id of the other. The new session counts against the queue of the same caller,
+    and needs no listener. Raises ``NotRequeueable`` and ``ChatSession.DoesNotExist``.
     """
     with transaction.atomic():
-        # Locked, so that nothing of it expires meanwhile.
+        # Locked, so that the request and the media do not expire while they are read.
         failed = ChatSession.objects.select_for_update().get(pk=session_id)
         if (hindrance := _hindrance(failed)) is not None:
             raise NotRequeueable(hindrance)

@@ -1,8 +1,8 @@
 """The statements that the ORM cannot write, one function each: claim a session, append to many, insert a new one.
 
-They are written out for speed. A claim and an insert delay the first token of a request, and an append runs at every
-commit, in the interpreter that also drives the model: an UPDATE for each session took more CPU than everything else the
-chunk writer does. The query for whose turn it is has its own module, ``sessions_app.turns``.
+They are written out for speed. One UPDATE for each session took more CPU time than the rest of the chunk writer, and an
+append runs at every commit, in the interpreter that also drives the model. A claim and an insert delay the first token
+of a request. The query that chooses the next session is in ``sessions_app.turns``.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ WITH item AS (
 
 
 class Advance(TypedDict):
-    """One session's part of an append, as the statements read it."""
+    """One session's part of an append, in the form that the statements use."""
 
     session_id: str
     held_attempt: int

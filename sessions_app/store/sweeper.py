@@ -1,4 +1,4 @@
-"""The sweep: take back sessions with expired leases, cancel those without listeners, remove old ones.
+"""The sweep: requeue sessions whose lease has expired, cancel those without listeners, remove old ones.
 
 Every step is a conditional change, so any number of sweepers may run at once. Each worker process runs one, and
 ``manage.py sweep`` makes one pass.
@@ -33,7 +33,7 @@ def sweep() -> Counter[str]:
     moved = Counter[str]()
     moved["taken back"] = take_back_lapsed()
     moved["cancelled"] = cancel_abandoned()
-    # Before anything expires: a receiver may still want to read the chunks.
+    # Before anything expires: signal receivers may still need the chunks.
     for receiver, result in swept.send_robust(sender=sweep):
         if isinstance(result, Exception):
             log.error("%s failed in the sweep", receiver, exc_info=result)
@@ -77,7 +77,7 @@ def expire_finished() -> int:
     """Remove chunks, media and request of sessions that ended long enough ago. The row stays, as a summary."""
     expirable = ChatSession.objects.expirable(settings.SESSIONS_TTL_SECONDS)
     if not settings.PERSIST_SESSIONS:
-        # Three presence intervals without a listener in any process: the last one has left.
+        # No listener in any process for three presence intervals: nobody is reading any more.
         grace_seconds = 3 * (settings.HUB_PRESENCE_SECONDS + settings.HUB_POLL_SECONDS)
         left = ChatSession.objects.expirable(grace_seconds).without_listener(grace_seconds)
         expirable = expirable | ChatSession.objects.filter(pk__in=left.values("pk"))
@@ -88,7 +88,7 @@ def expire_finished() -> int:
 
 
 def expire(session_id: str) -> None:
-    """Remove all in one transaction: a resume gets the whole stream or a 410, and a crash removes nothing by half."""
+    """Remove it in one transaction: a resume gets the whole stream or a 410, and a crash never leaves a part."""
     with transaction.atomic():
         expirable = ChatSession.objects.finished().filter(pk=session_id, expired_at=None)
         if not expirable.update(expired_at=timezone.now(), request={}):

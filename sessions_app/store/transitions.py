@@ -22,9 +22,9 @@ from sessions_app.turns import Slot
 def claim(session_id: str, *, worker: str, fingerprint: dict[str, Any] | None = None) -> ChatSession | None:
     """Claim the session for this worker, with a new fencing token and a lease; None when it is not claimable.
 
-    A session is claimable while it is queued, or running with an expired lease. Of two claims at once one succeeds. A
-    session that has lost ``SESSION_MAX_ATTEMPTS`` workers is left to the sweeper, which fails it. ``fingerprint`` is
-    stored while nothing is committed but chunk 0: a later attempt must have the same.
+    A session is claimable while it is queued, or running with an expired lease. Of two concurrent claims exactly
+    one succeeds. A session that has lost ``SESSION_MAX_ATTEMPTS`` workers is left to the sweeper, which fails it.
+    ``fingerprint`` is stored as long as only chunk 0 is committed: later attempts must have the same one.
     """
     return _claim(session_id, worker, fingerprint)
 
@@ -50,7 +50,7 @@ def cancel_requested_among(session_ids: Iterable[str]) -> set[str]:
 def release(session_id: str, attempt: int, *, only_lapsed: bool = False) -> bool:
     """Requeue a running session with its chunks, for another worker to continue; False when ``attempt`` is fenced.
 
-    With ``only_lapsed`` its worker counts as lost, and a session whose lease was renewed meanwhile is left alone. A
+    With ``only_lapsed`` its worker counts as lost, and a session whose lease has been renewed is left alone. A
     session with a cancel request ends here instead.
     """
     with transaction.atomic():
@@ -77,7 +77,7 @@ def release(session_id: str, attempt: int, *, only_lapsed: bool = False) -> bool
 
 
 def request_cancel(session_id: str) -> ChatSession:
-    """Cancel: at once when no worker holds it, else by a mark that its worker reads. Idempotent.
+    """Cancel: at once if no worker holds it; otherwise set ``cancel_requested_at``, which its worker polls. Idempotent.
 
     Raises ``SessionNotFound``.
     """

@@ -24,7 +24,7 @@ A session is named by its id or by the beginning of it that the list shows.
   manage.py sessions tail sess_KSAqM
   manage.py sessions cancel sess_KSAqM
 """
-#: of a row as JSON: nothing of what was asked or said
+#: columns of a row in JSON output: no text of the request or the answer
 FIELDS = (
     *("id", "state", "origin", "model", "request_id", "worker", "attempt", "workers_lost", "next_index"),
     *("finish_reason", "prompt_tokens", "completion_tokens", "created_at", "enqueued_at", "started_at"),
@@ -116,7 +116,7 @@ class Command(BaseCommand):
             )
             raise SystemExit(130) from None
         except BrokenPipeError:
-            # Whoever read has left, and the interpreter would complain when it writes the rest.
+            # The reader of the pipe has left, and the interpreter would report an error when it writes the rest.
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             raise SystemExit(1) from None
         except Expired as exc:
@@ -130,7 +130,7 @@ class Command(BaseCommand):
             if "text" not in delta or delta.get("choice", 0) != answer:
                 continue
             if delta["type"] != kind:
-                # Thoughts come before the answer, and are told from it.
+                # The reasoning comes before the answer, and is separated from it.
                 self.stderr.write(f"--- {delta['type']}" if not kind else f"\n--- {delta['type']}")
                 kind = delta["type"]
             self.stdout.write(shown(delta["text"]), ending="")

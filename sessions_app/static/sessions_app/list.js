@@ -33,7 +33,7 @@
                     show(new DOMParser().parseFromString(await response.text(), "text/html"));
                 }
             } catch {
-                // The server is away: the next look will see.
+                // The server does not answer: the next request checks again.
             }
         }
         plan(Math.max(LOOK_MS, SHARE_OF_TIME * (performance.now() - begun)));

@@ -59,7 +59,7 @@
                 location.reload();
             }
         } catch {
-            // The server is away: the next attempt will see.
+            // The server does not answer: the next attempt checks again.
         }
     }
 
@@ -73,7 +73,7 @@
         badge.textContent = TEXTS.states[state] || state;
     }
 
-    /* What the server says of the session now. A part that is as before is left alone: somebody may be reading it. */
+    /* What the server says of the session now. A part that did not change is kept, because the user may be reading it. */
     function showFacts(fresh) {
         for (const id of ["session-facts", "session-history", "session-pace"]) {
             const part = fresh.querySelector(`#${id}`);
@@ -105,7 +105,7 @@
                     await leaveIfLoggedOut();
                 }
             } catch {
-                // The server is away: the next look will see.
+                // The server does not answer: the next request checks again.
             }
             if (!isOver && byId("session-live")) {
                 setTimeout(look, Math.max(FACTS_MS, SHARE_OF_TIME * (performance.now() - begun)));
@@ -114,7 +114,7 @@
         setTimeout(look, FACTS_MS);
     }
 
-    /* Model output is text and never markup. A box that stands at its end stays there. */
+    /* Model output is text and never markup. A box that is scrolled to its end stays there. */
     function append(box, text) {
         const atEnd = box.scrollHeight - box.scrollTop - box.clientHeight < 40;
         box.append(text);
