@@ -1,4 +1,4 @@
-"""Which network addresses a media URL may lead to."""
+"""Which network addresses a media URL may point to."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 #: (host, port) → addresses as text, best first; raises OSError where the name is not known
 Resolver = Callable[[str, int], Awaitable[list[str]]]
 
-#: prefixes whose last 32 bits are an IPv4 address that a gateway connects to (RFC 6052)
+#: prefixes whose last 32 bits are the IPv4 address that a gateway connects to (RFC 6052)
 NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 #: all such prefixes: also those of translation within a site (RFC 8215), and of IPv4-compatible and IPv4-translated
 #: addresses, which are not public but may lead to the IPv4 address
@@ -42,13 +42,13 @@ def is_public(address: str) -> bool:
 
 
 def is_metadata(address: str) -> bool:
-    """Whether a cloud tells its machines about themselves, and what they may do, at this address."""
+    """Whether this is the address of a cloud metadata service."""
     ip = _parse(address.partition("%")[0])
     return ip is not None and any(inner in network for inner in (ip, *_hidden_ipv4(ip)) for network in _METADATA)
 
 
 def is_public_name(host: str) -> bool:
-    """False for names of no domain, of this machine, of a local network. An address passes: ``is_public`` judges it."""
+    """False for names without a domain, of this machine or of a local network. Addresses pass: see ``is_public``."""
     name = host.rstrip(".").lower()
     if ":" in name:
         return True
@@ -58,12 +58,12 @@ def is_public_name(host: str) -> bool:
 
 
 def is_metadata_name(host: str) -> bool:
-    """Whether a cloud's metadata service goes by this name."""
+    """Whether this is the name of a cloud's metadata service."""
     return host.rstrip(".").lower() in METADATA_NAMES
 
 
 def _parse(address: str) -> IPAddress | None:
-    """None for what is no address, and for one with a zone: it means something on one link only."""
+    """None for what is not an address, and for an address with a zone, which is only valid on one link."""
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:
@@ -72,18 +72,18 @@ def _parse(address: str) -> IPAddress | None:
 
 
 def _is_listed_nowhere(ip: IPAddress) -> bool:
-    """By our table, and by the interpreter's, which may know of newer entries."""
+    """Judge by this module's table and by the interpreter's, which may have newer entries."""
     if any(ip in network for network in _NOT_PUBLIC) or ip.is_multicast or ip.is_reserved:
         return False
     if isinstance(ip, ipaddress.IPv4Address):
         return ip.is_global
     if ip in TEREDO or ip.sixtofour is not None:
-        return True  # the interpreter calls Teredo private as a whole; what it hides has been looked at
+        return True  # the interpreter calls all of Teredo private; the IPv4 addresses in it are checked above
     return ip.is_global and ip in IPV6_GLOBAL_UNICAST and ip not in IPV6_PROTOCOLS
 
 
 def _is_translated(ip: IPAddress) -> bool:
-    """Whether nothing but the IPv4 address inside counts."""
+    """Whether only the IPv4 address inside it is judged."""
     return isinstance(ip, ipaddress.IPv6Address) and (ip.ipv4_mapped is not None or ip in NAT64)
 
 

@@ -1,4 +1,4 @@
-"""What the media of one request come to, counted from their headers before anything is decoded."""
+"""The total pixels and tokens of a request's media, counted from their headers before anything is decoded."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from inference.errors import InvalidMedia, InvalidRequest
 
 
 class RequestBudget:
-    """The pixels and the tokens that the media of one request take. Fit to be sent to a process that decodes."""
+    """The pixels and the tokens that the media of one request take. It can be pickled for a decoding process."""
 
     def __init__(self, model: ModelVision | None, *, most_pixels: int) -> None:
         self._model = model
@@ -27,7 +27,7 @@ class RequestBudget:
             self._tokens += self._model.sizes.video_tokens(frames, width, height)
 
     def check(self) -> None:
-        """Raises InvalidRequest where the media alone do not fit the model's context, or have too many pixels."""
+        """Raises InvalidRequest if the media alone do not fit the model's context or have too many pixels."""
         if self._model is not None and self._tokens >= self._model.context_tokens:
             context = self._model.context_tokens
             raise InvalidRequest(

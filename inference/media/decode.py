@@ -1,4 +1,4 @@
-"""Decode in the processes of their own: what web and worker call.
+"""Entry points for decoding in separate processes, used by web and worker.
 
 Each function has the name and the results of the one in ``images`` or ``videos`` that does the work there. All raise
 InvalidMedia for the file, and Unavailable where decoding does not get its turn in ``MEDIA_QUEUE_TIMEOUT_SECONDS``.
@@ -29,9 +29,9 @@ from inference.media.videos import VideoShape, most_video_pixels
 
 T = TypeVar("T")
 
-#: frames of a video that is only checked are decoded and not kept; what the decoder itself keeps of them counts so much
+#: pixels charged for the decoder's own buffers; a video that is only checked needs no more, as no frame is kept
 PIXELS_OF_CHECK = 2**24
-#: how long a worker waits for the turn of what it has accepted
+#: how long a worker waits for a decoding process
 WORKER_QUEUE_SECONDS = 60.0
 
 
@@ -48,7 +48,7 @@ async def check_video(data: bytes, *, param: str, budget: RequestBudget | None =
 
 
 def decode_image(data: bytes, sizes: VisionSizes | None) -> Image.Image:
-    """For a thread that may wait."""
+    """Blocks: never call it on an event loop."""
     with SharedPixels() as shared:
         more = (sizes, shared.place)
         placed = _wait(submit_image(images.place_image, data, param=None, more=more, sizes=sizes))
@@ -56,7 +56,7 @@ def decode_image(data: bytes, sizes: VisionSizes | None) -> Image.Image:
 
 
 def sample_video(data: bytes, sizes: VisionSizes | None = None) -> Video:
-    """For a thread that may wait."""
+    """Blocks: never call it on an event loop."""
     pixels = PIXELS_OF_CHECK + most_video_pixels(media_limits(), sizes)
     with SharedPixels() as shared:
         placed, times = _wait(_submit_video(videos.place_video, data, None, pixels, sizes, shared.place))
@@ -64,7 +64,7 @@ def sample_video(data: bytes, sizes: VisionSizes | None = None) -> Video:
 
 
 def make_thumbnail(kind: str, data: bytes, longest_side: int) -> bytes:
-    """A JPEG of an image, or of a video's first frame. For a thread that may wait."""
+    """A JPEG of an image, or of a video's first frame. Blocks: never call it on an event loop."""
     if kind == "image":
         return _wait(submit_image(thumbnails.image_thumbnail, data, param=None, more=(longest_side,)))
     return _wait(_submit_video(thumbnails.video_thumbnail, data, None, PIXELS_OF_CHECK, longest_side))
@@ -79,10 +79,10 @@ def submit_image(
     sizes: VisionSizes | None = None,
     pixels: int | None = None,
 ) -> Future[T]:
-    """Have ``work(data, limits, param, *more)`` done. Raises InvalidMedia where the header says that it is no use.
+    """Submit ``work(data, limits, param, *more)``. Raises InvalidMedia if the header already rules the file out.
 
-    ``sizes`` are those of the model, where the picture is wanted at the size at which it sees it. What is no image and
-    is made one, such as the page of a document, counts as so many ``pixels``.
+    ``sizes`` are those of the model, if the image is to be reduced to the size that the model sees. ``pixels`` is given
+    for data that is not an image but becomes one, such as a page of a document.
     """
     limits = media_limits()
     is_large = False
@@ -106,7 +106,7 @@ def _pixels_at_once(data: bytes, width: int, height: int, sizes: VisionSizes | N
     kind = format_of(data)
     if kind is PNG:
         return png_pixels(data, width, height, most_pixels(width, height, sizes))
-    # These decoders keep a picture twice as often as the others do.
+    # These decoders need twice as many copies of an image as the others.
     return width * height * (2 if kind in (WEBP, HEIC, AVIF) else 1)
 
 
@@ -124,14 +124,14 @@ def _submit_video(work: Callable[..., T], data: bytes, param: str | None, pixels
 
 
 async def finished(future: Future[T]) -> T:
-    """The result, without holding up the event loop."""
+    """The result, without blocking the event loop."""
     result = asyncio.wrap_future(future)
     try:
         try:
             async with asyncio.timeout(settings.MEDIA_QUEUE_TIMEOUT_SECONDS):
                 return await asyncio.shield(result)
         except TimeoutError:
-            # What has begun is not given up: it ends soon, and ends by itself.
+            # Work that has started is not cancelled: it ends soon, within its own time limit.
             if future.cancel():
                 raise _busy() from None
         async with asyncio.timeout(_longest_work()):
@@ -144,7 +144,7 @@ async def finished(future: Future[T]) -> T:
 
 
 def _wait(future: Future[T]) -> T:
-    """As ``finished``, but patient: whoever waits here has been accepted."""
+    """Like ``finished``, but blocking and with a longer time-out: the request has already been accepted."""
     try:
         return future.result(WORKER_QUEUE_SECONDS + _longest_work())
     except TimeoutError:

@@ -1,7 +1,7 @@
-"""The processes of this server that decode pictures and videos, and who may use them when.
+"""The pool of processes that decode images and videos, and the order in which work is given to them.
 
-Web and worker share them where they are one process. Large work waits in order until there is a process for it and the
-pixels that are decoded at the same time are few enough. Small work goes first, and always has a process.
+Web and worker share them if they run in one process. Large work waits in order until a process is free for it and the
+pixels that are decoded at the same time are within the limit. Small work goes first; a process is reserved for it.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from inference.media import sandbox
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-#: a process is replaced after so many pieces of work: decoders lose a little memory here and there
+#: a process is replaced after this many jobs, because decoders leak a little memory
 TASKS_OF_PROCESS = 500
-#: others use the processors too: time by the clock may be longer than time of the processor by this factor
+#: the wall-clock limit is the CPU limit times this factor, because other processes use the CPUs too
 WALL_FACTOR = 2
-#: how often the same work is begun again when its process was ended by somebody else, or the pool broke
+#: how often a job is restarted when its process was killed from outside or the pool broke
 MAX_ATTEMPTS = 3
-#: what ends a process that has done nothing wrong: the system when memory is short, an operator
+#: exit codes of a process killed from outside (by the OOM killer or an operator), which is not the file's fault
 KILLED_FROM_OUTSIDE = {-signal.SIGKILL, -signal.SIGTERM}
 
 
@@ -43,9 +43,9 @@ class _Job:
     #: what is decoded, for messages
     kind: str
     param: str | None
-    #: in memory at once
+    #: pixels in memory at the same time
     pixels: int
-    #: takes long or much
+    #: needs much time or memory
     is_large: bool
     cpu_seconds: float
     answer: Future[Any]
@@ -53,15 +53,15 @@ class _Job:
 
 
 class DecodingPool:
-    """Starts the processes when somebody needs them, and replaces those that end."""
+    """Starts the processes when they are first needed, and replaces those that end."""
 
     def __init__(self, *, processes: int, pixels: int, memory_mb: int) -> None:
         self._processes = processes
         self._pixels = pixels
         self._memory_mb = memory_mb
-        # Where there are several processes, one is left for small pictures.
+        # If there are several processes, one is reserved for small images.
         self._large_turns = max(1, processes - 1)
-        #: guards what follows; never held while anything takes time
+        #: guards the attributes below; never held during slow work
         self._lock = threading.RLock()
         self._waiting: collections.deque[_Job] = collections.deque()
         self._running: list[_Job] = []
@@ -70,13 +70,13 @@ class DecodingPool:
         self._users = 0
 
     def start(self) -> None:
-        """Begin to have the processes ready, and return at once. Whoever calls this calls ``stop`` too."""
+        """Start the processes in the background and return at once. Each call needs a call of ``stop``."""
         with self._lock:
             self._users += 1
             self._ensure_started()
 
     def stop(self) -> None:
-        """End the processes when the last of those who called ``start`` has done so; what they decode is lost."""
+        """End the processes once every ``start`` has had its ``stop``; what they are decoding is lost."""
         with self._lock:
             self._users = max(0, self._users - 1)
             if self._users:
@@ -106,7 +106,7 @@ class DecodingPool:
         cpu_seconds: float,
         is_large: bool = False,
     ) -> Future[T]:
-        """Have the work done in one of the processes when it is its turn. Returns at once.
+        """Queue the work for one of the processes. Returns at once.
 
         ``pixels`` are those in memory at once; work that ``is_large`` leaves a process to other work.
 
@@ -123,14 +123,14 @@ class DecodingPool:
 
     @property
     def process_ids(self) -> list[int]:
-        """Those of the processes that there are now."""
+        """The ids of the processes that run now."""
         processes = multiprocessing.active_children()
         return [process.pid for process in processes if process.name == "pebble_pool_worker" and process.pid]
 
     def _ensure_started(self, broken: ProcessPool | None = None) -> None:
         """Under the lock."""
         if self._pool is None and self._starter is None:
-            # In a thread: it takes a second, and whoever asks may be an event loop.
+            # In a thread: it takes a second, and the caller may be on an event loop.
             self._starter = threading.Thread(target=self._start_pool, args=(broken,), name="media-start", daemon=True)
             self._starter.start()
 
@@ -138,7 +138,7 @@ class DecodingPool:
         if broken is not None:
             broken.stop()
             broken.join()
-        # Not fork: there are threads here, and a model. The server of new processes has nothing but the decoders.
+        # Not fork: this process has threads, and may have a model. The forkserver process imports only the decoders.
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([sandbox.__name__])
         pool = ProcessPool(
@@ -162,7 +162,7 @@ class DecodingPool:
             self._admit()
 
     def _admit(self) -> None:
-        """Begin what may run now: small work, then large work in order. Under the lock."""
+        """Start the jobs that may run now: small ones, then large ones in order. Called under the lock."""
         for job in sorted(self._waiting, key=lambda job: job.is_large):
             if self._pool is None or len(self._running) >= self._processes:
                 return
@@ -171,7 +171,7 @@ class DecodingPool:
                 if len(large) >= self._large_turns:
                     return
                 if large and sum(other.pixels for other in large) + job.pixels > self._pixels:
-                    # Nothing large overtakes it, or it would wait for ever.
+                    # No other large job may overtake it, or it could wait for ever.
                     return
             self._waiting.remove(job)
             if job.attempts or job.answer.set_running_or_notify_cancel():
@@ -187,7 +187,7 @@ class DecodingPool:
                 timeout=job.cpu_seconds * WALL_FACTOR,
             )
         except RuntimeError:
-            # Broken since: a process ended between two pieces of work.
+            # Broken meanwhile: a process ended between two jobs.
             self._replace(pool)
             self._end(job, BrokenExecutor())
         else:
@@ -215,7 +215,7 @@ class DecodingPool:
         self._running.remove(job)
         was_killed = isinstance(error, ProcessExpired) and error.exitcode in KILLED_FROM_OUTSIDE
         if (was_killed or isinstance(error, BrokenExecutor)) and job.attempts < MAX_ATTEMPTS:
-            log.warning("a process that decodes has ended without its fault; its work is begun again")
+            log.warning("a decoding process was killed from outside or its pool broke; its work is restarted")
             self._waiting.appendleft(job)
         else:
             _fail(job, _refusal(job, error))
@@ -252,14 +252,14 @@ def _refusal(job: _Job, error: BaseException) -> BaseException:
     if isinstance(error, BrokenExecutor):
         log.error("no process that decodes stays alive", exc_info=error)
         return _unavailable()
-    # A crash of a decoder, or a mistake of ours: somebody should look, but the file is what it comes from.
+    # A decoder crashed, or this code has a bug. It is logged as an error, and the file is refused.
     log.error("a %s could not be decoded: %r", job.kind, error, exc_info=error)
     return InvalidMedia(f"The {job.kind} cannot be decoded.", param=job.param)
 
 
 @functools.cache
 def decoding_pool() -> DecodingPool:
-    """The one of this process; made at the first call."""
+    """The pool of this process; made at the first call."""
     return DecodingPool(
         processes=settings.MEDIA_DECODE_PROCESSES,
         pixels=settings.MAX_PIXELS_AT_ONCE,

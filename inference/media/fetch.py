@@ -1,8 +1,8 @@
-"""Get the bytes of media from wherever a message says they are, but never from where the server must not go.
+"""Get the bytes of media from wherever a message says they are, but never from a forbidden address.
 
 A URL's host is resolved once, every address of it is checked, and the connection goes to a checked address:
-a name server that would answer differently the second time is not asked a second time. Redirects are followed
-by hand, each checked like the first URL.
+a name server that would answer differently the second time is not asked again. Redirects are followed here, each
+checked like the first URL.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from inference.media.parts import MediaKind, MediaSource
 from inference.media.threads import in_thread
 
 MAX_REDIRECTS = 3
-#: of one address of a host that has several; all downloads of a request have MEDIA_FETCH_TIMEOUT_SECONDS together
+#: time-out for one address of a host that may have several; all downloads of a request together have
+#: MEDIA_FETCH_TIMEOUT_SECONDS
 CONNECT_TIMEOUT_SECONDS = 5.0
 #: fetches of one request that run at once
 CONCURRENT_FETCHES = 4
@@ -36,7 +37,7 @@ REDIRECT_STATUSES = {301, 302, 303, 307, 308}
 HEADERS = {"User-Agent": "sambung", "Accept": "*/*", "Accept-Encoding": "identity"}
 #: a body that is slower than this after so many seconds does not arrive in time anyway
 SLOWEST_BYTES_PER_SECOND, SLOW_AFTER_SECONDS = 8192, 5.0
-#: what goes wrong on a connection, and in the libraries below it with hosts and paths that no server has
+#: errors of a connection, and those that the libraries below raise for impossible hosts and paths
 CONNECTION_ERRORS = (
     httpcore.NetworkError,
     httpcore.ProtocolError,
@@ -48,7 +49,7 @@ CONNECTION_ERRORS = (
 
 
 class ByteBudget:
-    """What all media of one request may weigh together: they are all in memory at the same time."""
+    """Limits the bytes of all media of a request together, because they are all in memory at the same time."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -72,7 +73,7 @@ def byte_limit(kind: MediaKind) -> int:
 async def fetch_all(sources: Sequence[MediaSource], *, resolve: Resolver = resolve_host) -> list[bytes]:
     """The bytes of every source, in order, a few at a time; the first refusal stops the others.
 
-    Together they have MEDIA_FETCH_TIMEOUT_SECONDS: what is fetched in turns must not take so many times as long.
+    MEDIA_FETCH_TIMEOUT_SECONDS is for all of them together, not for each download.
     """
     budget = ByteBudget(settings.MAX_MEDIA_BYTES_PER_REQUEST)
     turns = asyncio.Semaphore(CONCURRENT_FETCHES)
@@ -129,9 +130,9 @@ def _deadline() -> float:
 
 async def _download(source: MediaSource, limit: int, budget: ByteBudget, resolve: Resolver) -> bytes:
     param = source.param
-    # Not httpx's client: it reads proxies from the environment, which would resolve the name again, out of our sight,
-    # and it looks at redirects by itself. No kept connections: two hosts may share an address, and a connection checked
-    # for one must not serve the other.
+    # Not httpx's client: it reads proxies from the environment, which would resolve the name again without our
+    # checks, and it handles redirects itself. No kept connections: two hosts may share an address, and a connection
+    # checked for one must not serve the other.
     async with httpcore.AsyncConnectionPool(
         ssl_context=_tls(), max_keepalive_connections=0, network_backend=PacedNetwork()
     ) as client:
@@ -151,16 +152,16 @@ async def _download(source: MediaSource, limit: int, budget: ByteBudget, resolve
 
 
 def _url(text: str, param: str, *, base: httpx.URL | None = None) -> httpx.URL:
-    """Read a URL and refuse what must not be asked for, before any name is looked up."""
+    """Parse a URL and refuse a forbidden one before any name is looked up."""
     try:
         url = base.join(text) if base is not None else httpx.URL(text)
-    except (httpx.InvalidURL, ValueError):  # ValueError: characters that are none, or a host that IDNA cannot encode
+    except (httpx.InvalidURL, ValueError):  # ValueError: invalid characters, or a host that IDNA cannot encode
         raise InvalidMedia("The URL is malformed.", param=param) from None
     if url.scheme not in ("http", "https"):
         raise InvalidMedia("Only http and https URLs are fetched.", param=param)
     if url.userinfo:
         raise InvalidMedia("A URL with a user name or password is not fetched.", param=param)
-    # Not url.host, which decodes IDNA and refuses what domains of emoji are made of.
+    # Not url.host, which decodes IDNA and refuses the characters of emoji domains.
     if not url.raw_host:
         raise InvalidMedia("The URL names no host.", param=param)
     if url.port is not None and not 0 < url.port < 65536:
@@ -169,7 +170,7 @@ def _url(text: str, param: str, *, base: httpx.URL | None = None) -> httpx.URL:
 
 
 async def _addresses(url: httpx.URL, param: str, resolve: Resolver) -> list[str]:
-    """The checked addresses of the URL's host. One that is not public condemns them all."""
+    """The checked addresses of the URL's host. A single non-public address rejects the host."""
     host = url.raw_host.decode("ascii").strip("[]")
     _check_name(host, param)
     port = url.port or (443 if url.scheme == "https" else 80)
@@ -187,7 +188,7 @@ async def _addresses(url: httpx.URL, param: str, resolve: Resolver) -> list[str]
 
 
 def _check_name(host: str, param: str) -> None:
-    """Refuse a host that need not be looked up to be known as one that nothing is fetched from."""
+    """Refuse a host that is forbidden by its name alone, without looking it up."""
     allowed = settings.MEDIA_ALLOWED_HOSTS
     if allowed and not validate_host(host.rstrip(".").lower(), allowed):
         raise InvalidMedia(
@@ -237,7 +238,7 @@ async def _body(response: httpcore.Response, limit: int, budget: ByteBudget, par
     if not 200 <= response.status < 300:
         raise InvalidMedia(f"The address answered with status {response.status}.", param=param)
     if headers.get("Content-Encoding", "identity").lower() not in ("identity", ""):
-        # Not asked for, and a few packed kilobytes may unfold to gigabytes.
+        # Compression was not requested, and a few kilobytes may decompress to gigabytes.
         raise InvalidMedia("The address answered with a compressed body, which is not accepted.", param=param)
     length = headers.get("Content-Length", "")
     if length.isdecimal() and (len(length) > 19 or int(length) > limit):
@@ -270,5 +271,5 @@ def _is_about_certificate(error: BaseException | None) -> bool:
 
 @functools.cache
 def _tls() -> ssl.SSLContext:
-    # Reading the certificates takes some 20 ms; once a process is enough.
+    # Reading the certificates takes some 20 ms; once per process is enough.
     return httpx.create_ssl_context()

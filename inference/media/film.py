@@ -27,11 +27,11 @@ from inference.media.limits import Limits, check_shape
 #: as Qwen3-VL's own video processor samples
 FRAMES_PER_SECOND = 2
 MIN_FRAMES = 4
-#: where a file says nothing about its frame rate
+#: frames per second of a file that does not state its frame rate
 ASSUMED_RATE = Fraction(24)
-#: no camera's video has more; a file with more packets a second is made to wear the server out
+#: no camera's video has more; a file with more packets per second is considered an attack
 MAX_PACKETS_PER_SECOND = 240
-#: of a track that is no video; compressed sound of hours has less, raw sound one for each of its values
+#: most samples of a track that is not video; hours of compressed sound have fewer, raw sound has one for each value
 MAX_SOUND_SAMPLES = 1_000_000
 
 
@@ -51,12 +51,12 @@ class Deadline:
 
 @dataclass(frozen=True, slots=True)
 class _Packet:
-    """A frame that is still packed, in the order of decoding."""
+    """A frame that is still encoded, in decoding order."""
 
     #: when it is shown, in units of the stream's time base; None where the container does not say
     pts: int | None
     is_key: bool
-    #: decoded for the sake of others, never shown
+    #: decoded only because other frames need it, never shown
     is_hidden: bool
 
 
@@ -100,7 +100,7 @@ def opened(
     file = BlankedFile(data, hidden) if hidden else io.BytesIO(data)
     try:
         with av.open(file, mode="r", format=kind.reader, metadata_errors="replace") as container:
-            # A cover is a picture that belongs to the sound.
+            # A cover is an image that belongs to the sound.
             films = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
             if not films:
                 raise InvalidMedia("The file holds no video, only sound, pictures or other data.", param=param)
@@ -113,7 +113,7 @@ def opened(
             check_shape(stream.width, stream.height, limits, kind="video", param=param)
             # A frame may say that it is larger than its stream.
             stream.codec_context.options = {"max_pixels": str(limits.image_pixels)}
-            # One thread: what a damaged stream decodes to may depend on how threads share it.
+            # One thread: what a damaged stream decodes to may depend on how it is split among threads.
             stream.codec_context.thread_count = 1
             yield container, stream
     except MemoryError:  # FFmpeg's has both kinds among its ancestors
@@ -126,7 +126,7 @@ def read_film(
     container: InputContainer, stream: VideoStream, deadline: Deadline, limits: Limits, param: str | None
 ) -> Film:
     packets = _read_packets(container, stream, deadline, limits, param)
-    # AVI knows no times: those that its reader makes up are wrong where frames were reordered.
+    # AVI has no times: those that FFmpeg's reader makes up are wrong where frames were reordered.
     by_count = container.format.name == "avi" and not all(packet.is_key for packet in packets)
     by_count = by_count or any(packet.pts is None for packet in packets)
     rate = (stream.average_rate or stream.guessed_rate or ASSUMED_RATE) if by_count else None
@@ -142,10 +142,10 @@ def read_film(
 
 
 def _checked_index(data: bytes, limits: Limits, param: str | None) -> list[Blank]:
-    """See that an MP4 names no more frames than a video may have, and no bytes behind the end of the file.
+    """Check that an MP4's index lists no more frames than allowed and no data beyond the end of the file.
 
-    FFmpeg makes a table of all samples when it opens the file. Tracks beside the film that would make it large are
-    hidden from it.
+    FFmpeg makes a table of all samples when it opens the file. Other tracks that would make this table large are
+    hidden from it: the blanks that do so are returned.
     """
     try:
         index = mp4.read_index(data)
@@ -206,13 +206,13 @@ def _stretches(packets: list[_Packet], wanted: list[float], time_base: Fraction)
     position: dict[float, int] = {}
     for n, packet in enumerate(packets):
         if packet.pts is not None and not packet.is_hidden:
-            # The first of those with the same time: in recordings joined end to end the times start anew.
+            # The first of those with the same time: in recordings joined end to end the times start again.
             position.setdefault(float(packet.pts * time_base), n)
     key_frames = [n for n, packet in enumerate(packets) if packet.is_key]
     stretches: list[tuple[int, int]] = []
     for when in wanted:
         at = position[when]
-        # Frames stored behind a key frame but shown before it lean on the key frame before that one.
+        # Frames stored after a key frame but shown before it depend on the previous key frame.
         start = max((n for n in key_frames if n <= at and float((packets[n].pts or 0) * time_base) <= when), default=0)
         if stretches and start <= stretches[-1][1]:
             stretches[-1] = (stretches[-1][0], max(stretches[-1][1], at + 1))

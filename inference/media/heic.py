@@ -1,4 +1,4 @@
-"""Decode HEIC and large AVIF: whole by libheif, or reduced by FFmpeg, a tile after the other where there are tiles.
+"""Decode HEIC and large AVIF: whole by libheif, or reduced by FFmpeg, tile by tile if the image is tiled.
 
 Phones write pictures as tiles of 512 x 512. One of 200 megapixels takes 1.2 GB whole, and 200 MB in tiles at half size.
 """
@@ -19,13 +19,13 @@ from PIL import Image
 from inference.media.formats.bare import Unreadable
 from inference.media.formats.heif import HeifFile, Item, read_file
 
-#: of a HEIC's colours, by ISO 23091-2's number: what FFmpeg calls them
+#: matrix number of a HEIC's colours (ISO 23091-2) → FFmpeg's colour space
 COLOUR_SPACES = {1: Colorspace.ITU709, 5: Colorspace.ITU601, 6: Colorspace.ITU601, 9: Colorspace.BT2020}
 
-#: kinds of items → FFmpeg's name of what decodes them, and the property that sets it up
+#: kind of item → FFmpeg's name of its decoder, and the property that configures that decoder
 DECODERS = {b"hvc1": ("hevc", b"hvcC"), b"av01": ("libdav1d", b"av1C")}
 
-# A thread of its own for each tile would take more memory, and the processor's time is bounded anyway.
+# A thread for each tile would take more memory, and the CPU time is limited anyway.
 pillow_heif.options.DECODE_THREADS = 1
 pillow_heif.options.THUMBNAILS = False
 pillow_heif.options.DEPTH_IMAGES = False
@@ -44,7 +44,7 @@ class Grid:
 
 
 def decode_whole(data: bytes, size: tuple[int, int]) -> Image.Image:
-    """The picture, turned as its file says. Raises Unreadable where it has another size then."""
+    """The picture, turned as its file says. Raises Unreadable if its size is then not the expected one."""
     file = pillow_heif.open_heif(data, convert_hdr_to_8bit=True)
     if file.size != size:
         raise Unreadable
@@ -52,7 +52,7 @@ def decode_whole(data: bytes, size: tuple[int, int]) -> Image.Image:
 
 
 def shown_part(data: bytes, image: Image.Image) -> Image.Image:
-    """What is to be seen of a picture that Pillow has decoded whole. Raises Unreadable."""
+    """The visible part of a picture that Pillow has decoded whole. Raises Unreadable."""
     picture = read_file(data).picture
     if image.size != picture.size:
         raise Unreadable
@@ -119,7 +119,7 @@ def _grid(content: bytes) -> Grid:
 
 
 def _colours(item: Item) -> tuple[Colorspace, ColorRange] | None:
-    """How the file says that the colours are meant; None where the bits say it themselves."""
+    """The colour information of the file; None if the bitstream has it."""
     for found in item.properties:
         if found.kind == b"colr" and found.content.startswith(b"nclx") and len(found.content) >= 11:
             matrix, is_full = int.from_bytes(found.content[8:10]), found.content[10] >> 7

@@ -22,9 +22,9 @@ from inference.media.limits import Limits, check_shape
 from inference.media.shared import PixelRoom, Place, Placed
 
 WHITE = (255, 255, 255, 255)
-#: pixels times scans of a progressive JPEG: ten for each of a hundred million, some seconds of a processor
+#: pixels times scans of a progressive JPEG: ten scans of a hundred million pixels take some seconds of CPU
 MAX_SCANNED_PIXELS = 1_000_000_000
-#: what Pillow's parsers let out when they stumble over damaged bytes
+#: exceptions that Pillow and the other decoders raise for damaged files
 DECODER_ERRORS = (
     ArithmeticError,
     AttributeError,
@@ -40,7 +40,7 @@ DECODER_ERRORS = (
     av.error.FFmpegError,
     Unreadable,
 )
-#: how to make a picture upright, by EXIF's number
+#: EXIF orientation → Pillow's transposition that makes a picture upright
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -51,13 +51,13 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 
-# Set once, here where all decoding is: what a header may claim is checked before Pillow sees the file.
+# Pillow's own limit is not needed: the size in the header is checked before Pillow gets the file.
 Image.MAX_IMAGE_PIXELS = None
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedImage:
-    """What there is to know of a picture that can be decoded."""
+    """The properties of a picture that can be decoded."""
 
     content_type: str
     #: pixels, upright
@@ -122,7 +122,7 @@ def decode_image(
         size = max(1, int(width * ratio)), max(1, int(height * ratio))
     if size is not None:
         image = image.resize(size, Image.Resampling.BICUBIC)
-    # Whoever gets it gets its pixels only.
+    # Drop everything but the pixels.
     image.info.clear()
     return image
 
@@ -130,7 +130,7 @@ def decode_image(
 def place_image(
     data: bytes, limits: Limits, param: str | None, sizes: VisionSizes | None, place: Place | None
 ) -> np.ndarray | Placed:
-    """``decode_image`` for another process: the pixels, put where it says."""
+    """``decode_image`` for another process: the pixels are put into ``place``."""
     image = decode_image(data, limits, param, sizes)
     room = PixelRoom(place)
     pixels = room.empty((image.height, image.width, 3))
@@ -207,7 +207,7 @@ def take_apart(data: bytes, limits: Limits, *, param: str | None) -> BareImage:
 
 
 def header_size(data: bytes, *, param: str | None) -> tuple[int, int]:
-    """(width, height) that the header claims, at little cost. Raises InvalidMedia where it claims nothing."""
+    """(width, height) from the header, at little cost. Raises InvalidMedia if the header has none."""
     try:
         width, height = _format(data, param).size(data)
     except Unreadable:
@@ -240,13 +240,13 @@ def _damaged(param: str | None) -> InvalidMedia:
 
 def _opened(data: bytes, kind: ImageFormat, limits: Limits, param: str | None) -> Image.Image:
     image = Image.open(io.BytesIO(data), formats=[kind.name])
-    # A header that says one thing to us and another to Pillow.
+    # Our parser and Pillow may disagree about the size, so Pillow's is checked too.
     check_shape(*image.size, limits, kind="image", param=param)
     return image
 
 
 def _turn(image: Image.Image, orientation: int) -> None:
-    """Upright, as EXIF's number says, in place."""
+    """Make it upright in place, by its EXIF orientation."""
     if orientation in TURNS:
         image.im = image.im.transpose(TURNS[orientation])
         image._size = image.im.size
@@ -265,7 +265,7 @@ def _as_rgb(image: Image.Image, highest: float | None = None) -> Image.Image:
 
 
 def _highest(image: Image.Image) -> float | None:
-    """Of a greyscale of 32 bits; None of all else."""
+    """The highest value of a 32-bit greyscale picture; None for other modes."""
     if image.mode not in ("I", "F"):
         return None
     parts = (np.asarray(band) for band in large.image_bands(image))

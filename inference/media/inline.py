@@ -15,7 +15,7 @@ from urllib.parse import unquote_to_bytes
 from inference.errors import InvalidMedia
 
 PIECE_BYTES = 2**20
-#: of a data URL, what stands before the comma
+#: the part of a data URL before the comma
 LONGEST_HEADER = 1000
 
 _WHITESPACE = b" \t\r\n\f\v"
@@ -41,7 +41,7 @@ class InlineText:
         return self.pieces[0][:length].decode("ascii")
 
 
-#: what a request may hold where an image or a video is wanted
+#: the types of a value that a request may have for an image or a video
 Reference = str | InlineText
 
 
@@ -74,7 +74,7 @@ def _pieces(reference: Reference, param: str) -> Iterator[bytes]:
 
 
 def _unquoted(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """The pieces with ``%2B`` and the like as what they stand for, also where a piece ends within one."""
+    """The pieces with ``%2B`` and the like decoded, even if such an escape is split between two pieces."""
     rest = b""
     for piece in pieces:
         data = rest + piece
@@ -123,7 +123,7 @@ def too_large(limit: int, param: str) -> InvalidMedia:
 
 
 def in_words(size: int) -> str:
-    """A number of bytes as a person would say it."""
+    """A byte count in readable form."""
     return f"{size / 2**20:.4g} MiB" if size >= 2**20 else f"{size} bytes"
 
 

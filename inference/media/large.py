@@ -1,4 +1,4 @@
-"""Decode what is too large to be decoded whole: at a reduced size, or a band of rows after the other."""
+"""Decode what is too large to be decoded whole: at a reduced size, or band by band."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from inference.media import png_rows
 from inference.media.formats import png
 from inference.media.formats.bare import BareImage, Unreadable
 
-#: up to so many pixels a picture is decoded whole; 50 MB of them
+#: a picture of up to this many pixels (50 MB) is decoded whole
 WHOLE_PIXELS = 2**24
 #: pixels of a band of rows
 BAND_PIXELS = 2**22
-#: and of one of a PNG, which is there several times while it is decoded
+#: pixels of a band of a PNG, of which there are several copies while it is decoded
 PNG_BAND_PIXELS = 2**20
-#: bands have a multiple of so many rows: what any small number divides
+#: the rows of a band are a multiple of this number, which most small factors divide
 EVEN_ROWS = 60
-#: of 8 bits: the rows that Pillow gives are those of the file, byte for byte
+#: colour type → Pillow's mode, for 8 bits: the rows that Pillow gives are those of the file, byte for byte
 PNG_MODES = {0: "L", 2: "RGB", 3: "P", 4: "LA", 6: "RGBA"}
 
 
@@ -37,7 +37,7 @@ def load_jpeg(image: Image.Image, pixels: int) -> Image.Image:
 
 
 def decode_webp(data: bytes, pixels: int) -> Image.Image:
-    """By FFmpeg, which keeps the colours packed: a fourth of what libwebp takes. Raises Unreadable for animations."""
+    """Decode with FFmpeg, which needs a fourth of libwebp's memory. Raises Unreadable for animations."""
     codec = CodecContext.create("webp", "r")
     if not isinstance(codec, VideoCodecContext):
         raise Unreadable
@@ -82,13 +82,13 @@ def _png_bands(file: BareImage, mode: str, stride: int) -> Iterator[Image.Image]
 
 
 def _small_png(header: bytes, head: list[bytes], before: bytes, filtered: bytes, rows: int) -> Image.Image:
-    """Rows that lean on the row before them: it stands above them, unfiltered, and is cut off again."""
+    """Rows filtered relative to the row before them: that row is put above them, unfiltered, and cropped off again."""
     pixels = zlib.compress(b"\0" + before + filtered, 0)
     parts = [
         png.SIGNATURE,
         png.chunk(b"IHDR", header[:4] + (rows + 1).to_bytes(4) + header[8:]),
         *head,
-        # Nobody looks at this checksum, and it would take as long as the rest.
+        # No decoder checks this checksum, and computing it would take as long as the rest.
         png.chunk(b"IDAT", pixels, 0),
         png.chunk(b"IEND", b""),
     ]
@@ -98,8 +98,8 @@ def _small_png(header: bytes, head: list[bytes], before: bytes, filtered: bytes,
 
 
 def image_bands(image: Image.Image) -> Iterator[Image.Image]:
-    """The bands of a picture that is there."""
-    # A whole number of the rows that are made one, however many those are.
+    """The bands of a picture that is already decoded."""
+    # A multiple of most factors by which rows are reduced.
     rows = max(1, BAND_PIXELS // image.width // EVEN_ROWS) * EVEN_ROWS
     for top in range(0, image.height, rows):
         yield image.crop((0, top, image.width, min(top + rows, image.height)))
@@ -108,20 +108,20 @@ def image_bands(image: Image.Image) -> Iterator[Image.Image]:
 def reduce_bands(
     bands: Iterator[Image.Image], size: tuple[int, int], pixels: int, as_rgb: Callable[[Image.Image], Image.Image]
 ) -> Image.Image:
-    """Put bands of a picture of ``size`` together again, reduced by a whole number to no fewer than ``pixels``."""
+    """Join the bands of a picture of ``size``, reduced by a whole factor to no fewer than ``pixels``."""
     width, height = size
     factor = _factor(width, height, pixels)
     whole = Image.new("RGB", (math.ceil(width / factor), math.ceil(height / factor)))
     top, rest = 0, None
     for band in bands:
         if band.mode in ("I", "F") and band.height % factor == 0:
-            # Fewer values to convert, each of four bytes.
+            # Reduced before the conversion: these modes have four bytes per value.
             whole.paste(as_rgb(band.reduce(factor)), (0, top // factor))
             top += band.height
             continue
         rgb = as_rgb(band)
         if rest is not None:
-            # Rows that the band before was too short for.
+            # Rows left over from the previous band, too few to be reduced.
             joined = Image.new("RGB", (width, rest.height + rgb.height))
             joined.paste(rest)
             joined.paste(rgb, (0, rest.height))
@@ -139,5 +139,5 @@ def reduce_bands(
 
 
 def _factor(width: int, height: int, pixels: int) -> int:
-    """By which whole number both sides can be divided so that at least so many pixels are left."""
+    """The whole factor by which both sides can be divided so that at least ``pixels`` pixels are left."""
     return max(1, math.isqrt(width * height // pixels))

@@ -1,4 +1,4 @@
-"""What a picture or a video may have and cost. Plain values: the processes that decode know no settings."""
+"""Limits of size and cost for images and videos. Plain values, because decoding processes load no settings."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ MAX_ASPECT_RATIO = 200
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Those of one decoding."""
+    """The limits of one decoding job."""
 
-    #: of one picture, or of one frame of a video
+    #: pixels of one image, or of one frame of a video
     image_pixels: int
-    #: passes over a progressive JPEG
+    #: scans of a progressive JPEG
     image_scans: int
-    #: of all frames that are taken from a video, together
+    #: pixels of all sampled frames of a video together
     video_pixels: int
     video_seconds: float
-    #: frames that are taken from a video
+    #: sampled frames of a video
     video_frames: int
-    #: of a processor, to decode one picture and one video
+    #: CPU seconds to decode one image and one video
     image_decode_seconds: float
     video_decode_seconds: float
-    #: of a process that decodes, beside what it has when idle
+    #: memory of a decoding process, in addition to its idle size
     memory_bytes: int
 
 
 def media_limits() -> Limits:
-    """As the settings have them now."""
+    """The limits in the settings."""
     return Limits(
         image_pixels=settings.MAX_IMAGE_PIXELS,
         image_scans=settings.MAX_IMAGE_SCANS,

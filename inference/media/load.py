@@ -1,7 +1,7 @@
 """Fetch and check all media of a request before a session is opened for it.
 
-What is returned, and stored, are the original bytes, of pictures those that make pixels: the worker decodes them again
-with the same functions, so a resumed run sees the same pixels.
+What is returned, and stored, are the original bytes without metadata: the worker decodes them again with the same
+functions, so a resumed run sees the same pixels.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from inference.media.threads import in_thread, on_media_loop
 
 @dataclass(frozen=True, slots=True)
 class FetchedMedia:
-    """An image or video that has been decoded once without complaint."""
+    """An image or video that was decoded once without error."""
 
     kind: MediaKind
     #: the part it came with, like ``messages[0].content[1]``; a form field's name for an upload
     param: str
     #: the original file without its metadata
     data: bytes = field(repr=False)
-    #: as the bytes themselves show it, whatever their sender said
+    #: found from the bytes, whatever the sender stated
     content_type: str
-    #: of ``data``, in hexadecimal
+    #: hash of ``data``, in hexadecimal
     sha256: str
     #: pixels, upright
     width: int
@@ -56,9 +56,9 @@ async def load_all(
 ) -> list[FetchedMedia]:
     """Fetch the sources and check that each can be decoded, in order.
 
-    ``caller`` is whoever sent them: what one caller asks of the name servers is bounded. Without it each request counts
-    by itself. Raises InvalidMedia naming the part, InvalidRequest where the media do not fit the model's context
-    (without ``model`` that is not looked at), and Unavailable where decoding does not get its turn.
+    DNS lookups are limited per ``caller``; without it they are limited per request. Raises InvalidMedia naming the
+    part, InvalidRequest if the media do not fit the model's context (not checked without ``model``), and Unavailable if
+    no decoding process becomes free in time.
     """
     if not sources:
         return []
@@ -71,7 +71,7 @@ async def load_all(
     late = budget if kinds.count("video") == 1 else None
     sizes = model.sizes if model else None
     checked: dict[int, FetchedMedia] = {}
-    # One after the other: a request with many files holds one decoding process, not all of them.
+    # Sequentially: a request with many files holds one decoding process, not all of them.
     for n in sorted(range(len(sources)), key=lambda n: kinds[n] != "video"):
         checked[n] = await check(kinds[n], fetched[n], param=sources[n].param, budget=late, sizes=sizes)
     return [checked[n] for n in range(len(sources))]
@@ -85,7 +85,7 @@ async def check(
     budget: RequestBudget | None = None,
     sizes: VisionSizes | None = None,
 ) -> FetchedMedia:
-    """Decode one image or video in a process of its own to see that it can be. Serves uploads too.
+    """Decode one image or video in a separate process to check that it can be decoded. Also used for uploads.
 
     A large image is decoded as a model of these ``sizes`` will see it. A video is counted in ``budget`` before it is
     decoded. Raises InvalidMedia, Unavailable and what ``budget`` does.
@@ -94,7 +94,7 @@ async def check(
         raise too_large(byte_limit(kind), param)
     if kind == "image":
         image = await decode.check_image(data, param=param, sizes=sizes)
-        # Without metadata: the place and the device that a photograph names are nobody's business here.
+        # Without metadata: the location and the device in a photo are private and not needed.
         data = image.data or data
         content_type, width, height, frames = image.content_type, image.width, image.height, 1
     else:
@@ -115,7 +115,7 @@ async def check(
 
 
 async def _count(sources: Sequence[MediaSource], fetched: Sequence[bytes], budget: RequestBudget) -> None:
-    """Refuse what comes to too much, images first: their headers are read at once. A single video is left out."""
+    """Refuse media that exceed the limits, images first: their headers are read at once. A single video is left out."""
     limits = media_limits()
     pairs = list(zip(sources, fetched, strict=True))
     for source, data in pairs:

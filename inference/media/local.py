@@ -33,7 +33,7 @@ def read_local(reference: str, *, limit: int, param: str) -> bytes:
     if not path.is_relative_to(root):
         raise InvalidMedia("The path leads out of the folder that this server may read from.", param=param)
     try:
-        # Links are resolved by now: one that appears since is an attempt to slip out. A pipe must not block.
+        # Links are already resolved: one that appears now is an attempt to leave the folder. A pipe must not block.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError):
         raise _no_such_file(param) from None

@@ -1,8 +1,8 @@
-"""Ask the system for the addresses of a host name, off the event loop and never for long.
+"""Resolve host names through the system, off the event loop and with a time limit.
 
-The system's resolver cannot be interrupted, so each question has a thread of its own, and a name server that never
-answers keeps its thread for as long as the system tries. What is bounded is the waiting, the threads in all, and the
-share of them that one caller may hold.
+The system's resolver cannot be interrupted, so each lookup has its own thread, and a name server that never answers
+occupies that thread for as long as the system tries. The waiting time, the number of threads and the share of them that
+one caller may hold are limited.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import collections
 import socket
 import threading
 
-#: how long anyone waits for an answer
+#: how long a caller waits for an answer
 LOOKUP_SECONDS = 5.0
-#: questions at once in this process, and of one caller
+#: concurrent lookups in this process, and of one caller
 MAX_LOOKUPS, MAX_LOOKUPS_OF_CALLER = 64, 4
-#: between two looks at whether there is a thread
+#: seconds between two checks for a free thread
 TURN_SECONDS = 0.02
 
 
@@ -47,13 +47,13 @@ _turns = _Turns()
 async def resolve_host(host: str, port: int, *, caller: str = "") -> list[str]:
     """The host's addresses, best first. Raises OSError where it has none or they do not come in time.
 
-    ``caller`` is whoever the question is asked for: one caller's names that never resolve hold up that caller alone.
+    ``caller`` is who needs the answer: names that never resolve only delay the same caller.
     """
     async with asyncio.timeout(LOOKUP_SECONDS):
         while not _turns.take(caller):  # noqa: ASYNC110  (threads give them back, whatever loop waits)
             await asyncio.sleep(TURN_SECONDS)
         answer: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
-        # A daemon: nobody can end it, so nobody waits for it when the process ends.
+        # A daemon: it cannot be interrupted, so it is not joined when the process ends.
         threading.Thread(
             target=_look_up, args=(host, port, caller, answer), name=f"media-dns-{host[:40]}", daemon=True
         ).start()
@@ -71,7 +71,7 @@ def _look_up(host: str, port: int, caller: str, answer: asyncio.Future[list[str]
         _turns.give_back(caller)
 
     def deliver() -> None:
-        if answer.done():  # nobody waits any more
+        if answer.done():  # no caller waits any more
             return
         if isinstance(result, Exception):
             answer.set_exception(result)

@@ -1,4 +1,4 @@
-"""Connections that cannot keep the event loop busy: whoever sends a byte at a time is read a few times a second."""
+"""Connections that cannot keep the event loop busy: slow senders are read only a few times per second."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 import httpcore
 from httpcore import SOCKET_OPTION, AsyncNetworkBackend, AsyncNetworkStream
 
-#: a piece of fewer bytes is a small one
+#: a piece with fewer bytes is small
 SMALL_BYTES = 8192
-#: small pieces that a connection may send before it is slowed down: heads, ends and small files are made of them
+#: small pieces before a connection is slowed down; headers, ends of bodies and small files arrive in such pieces
 FREE_PIECES = 20
-#: after each small piece beyond those the connection is left alone for so long; more comes together meanwhile
+#: pause after each further small piece, in which more data can arrive
 PAUSE_SECONDS = 0.02
-#: and for as long as it takes that all slow connections together are read so many times a second
+#: most reads per second of all slow connections together; the pause is longer if they would exceed it
 READS_PER_SECOND = 500
 
 
@@ -26,7 +26,7 @@ READS_PER_SECOND = 500
 class PacedStream(AsyncNetworkStream):
     """A connection that is not read again at once after a small piece."""
 
-    #: connections that are left alone at the moment
+    #: connections that are paused now
     pausing = 0
 
     def __init__(self, stream: AsyncNetworkStream) -> None:

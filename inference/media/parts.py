@@ -1,6 +1,6 @@
 """Read OpenAI chat messages into a neutral conversation and the list of media it refers to.
 
-Nothing is fetched or decoded here: a reference is only told apart by its looks.
+Nothing is fetched or decoded here: references are only classified by their form (URL, data URL, base64 or path).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Origin = Literal["url", "data", "base64", "path"]
 ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
 #: part type → the member that holds the text
 TEXT_PARTS = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}
-#: what a model has said, and so may stand in its own turns only
+#: part types that only the assistant's messages may contain
 MODEL_PARTS = {"output_text", "refusal"}
 #: part type → kind of media, and the members that may hold it; exactly one of them must be there
 MEDIA_PARTS: dict[str, tuple[MediaKind, tuple[str, ...]]] = {
@@ -33,12 +33,12 @@ MEDIA_PARTS: dict[str, tuple[MediaKind, tuple[str, ...]]] = {
     "video_url": ("video", ("video_url",)),
     "input_video": ("video", ("b64_json", "video", "video_url")),
 }
-#: parts of OpenAI's API that this server knows of and does not serve
+#: part types of OpenAI's API that this server does not support
 UNSERVED_PARTS = {"input_audio", "audio_url", "file", "input_file"}
 UNSERVED_MEMBERS = ("function_call", "audio")
-#: whose messages may hold images and videos
+#: roles whose messages may contain images and videos
 SEEING_ROLES = ("user", "tool")
-#: of an image or a video, what other servers of Qwen's models take: how large to see it, and which frames
+#: members of an image or video part that other servers of Qwen's models use for resolution and frame selection
 UNSERVED_PART_MEMBERS = (
     *("min_pixels", "max_pixels", "total_pixels", "resized_height", "resized_width"),
     *("fps", "nframes", "min_frames", "max_frames", "video_start", "video_end"),
@@ -95,7 +95,7 @@ def parse_messages(messages: object) -> ParsedConversation:
 
 
 def origin_of(reference: str) -> Origin | None:
-    """Tell where a reference points by its looks; None for a URL of a scheme that is not served."""
+    """Classify a reference by its form; None for a URL with an unsupported scheme."""
     head = reference[:16].lower()
     if head.startswith(("http://", "https://")):
         return "url"
@@ -127,7 +127,7 @@ def _message(message: object, at: str, sources: list[MediaSource]) -> dict[str, 
     content = message.get("content")
     calls = calls_of(message.get("tool_calls"), role, at)
     if role == "assistant" and content in (None, []):
-        # A refusal is all that the model has said then.
+        # The refusal is then the whole message.
         content = message.get("refusal") or ""
     if isinstance(content, str):
         parts: list[dict[str, Any]] = [{"type": "text", "text": message_text(content, f"{at}.content")}]
@@ -209,11 +209,11 @@ def _source(part: Mapping[str, Any], part_type: str, at: str) -> MediaSource:
 
 
 def _reference(value: Reference) -> tuple[Reference, Origin | None]:
-    """``value`` without blanks around it, and where it points."""
+    """``value`` without surrounding white space, and the kind of place it points to."""
     if isinstance(value, str):
         stripped = value.strip()
         return stripped, origin_of(stripped)
-    # Its beginning tells, and blanks in base64 do not count.
+    # Only the beginning is inspected; white space in base64 is ignored.
     return value, origin_of(value.head(2 * _LONGEST_PATH).lstrip())
 
 

@@ -1,4 +1,4 @@
-"""A PNG's rows as they are packed: unpacked in groups, so that no more than a group is ever in memory."""
+"""A PNG's filtered rows, decompressed in groups, so that no more than a group is ever in memory."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from inference.media.formats import png
 from inference.media.formats.bare import BareImage, Unreadable
 
-#: values of a pixel, by the colour type of the header
+#: colour type in the header → values per pixel
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 #: rows are filtered in one of five ways; the number stands before each row
 HIGHEST_FILTER = 4
-#: of a group that is only looked at
+#: bytes of a group that is only checked
 GROUP_BYTES = 2**20
 
 
@@ -25,7 +25,7 @@ def row_bytes(file: BareImage) -> int | None:
 
 
 def groups(file: BareImage, bytes_of_row: int, rows: int) -> Iterator[bytes]:
-    """All rows from the top, so many at a time. Raises Unreadable or zlib.error where they end or break too early."""
+    """All rows from the top, in groups. Raises Unreadable or zlib.error if they are cut off or damaged."""
     left = file.height
     group = bytearray()
     inflate = zlib.decompressobj()
@@ -43,7 +43,7 @@ def groups(file: BareImage, bytes_of_row: int, rows: int) -> Iterator[bytes]:
 
 
 def check(file: BareImage, bytes_of_row: int) -> None:
-    """Find all that can be wrong with the rows without making pixels of them. Raises as ``groups`` does."""
+    """Check the rows completely without decoding them to pixels. Raises the same errors as ``groups``."""
     for group in groups(file, bytes_of_row, max(1, GROUP_BYTES // bytes_of_row)):
         if max(group[::bytes_of_row]) > HIGHEST_FILTER:
             raise Unreadable

@@ -1,7 +1,7 @@
-"""What runs inside the processes that decode. It knows no settings, no database and no model.
+"""What runs inside the decoding processes. It uses no settings, no database and no model.
 
-A decoder is a large piece of C that reads what strangers send. Here it can take no more memory and no more time than
-it was given, and when it crashes, nobody else does.
+A decoder is a large C library that parses untrusted input. Here its memory and its time are limited, and a crash
+affects only this process.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-# So that the server of new processes has loaded them once, and each new one begins with them.
+# The forkserver process loads them once, so that each new process already has them.
 from inference.engine import grammar_check  # noqa: F401
 from inference.media import images, videos  # noqa: F401
 
 T = TypeVar("T")
-#: added to the niceness of the processes: on a busy machine the server, which answers everybody, goes first. They still
-#: get half of what it gets, as their deadline by the clock allows (``decoding.WALL_FACTOR``).
+#: added to the niceness of the processes: on a busy machine the server, which answers all clients, goes first. They
+#: still get half of its CPU time, which is enough for their wall-clock limit (``decoding.WALL_FACTOR``).
 NICENESS = 3
 MEBIBYTE = 2**20
-#: freed memory that a process keeps for its next piece of work: to give it back and take it again costs milliseconds
+#: freed memory that a process keeps for its next job, because returning and requesting it again takes milliseconds
 KEPT_MEBIBYTES = 100
-#: of glibc's mallopt: from which size on memory comes from the system by itself, and from which on it goes back
+#: glibc's mallopt parameters: the size from which memory is mapped separately, and the one from which it is trimmed
 M_MMAP_THRESHOLD, M_TRIM_THRESHOLD = -3, -1
 
 
@@ -39,13 +39,13 @@ class OutOfMemory(Exception):
 
 
 def set_up() -> None:
-    """Called once in every process, before its first piece of work."""
-    # To be ended at once, whatever it is doing; Python's own handlers wait for the decoder to return.
+    """Called once in every process, before its first job."""
+    # The process must end at once; Python's own handlers would wait for the decoder to return.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.nice(NICENESS)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # Decoders tell of what they forgive, in Python's warnings and by writing to the terminal. It is made of what
-    # strangers send, and belongs in no log.
+    # Decoders report recoverable errors as Python warnings and on stderr. These reports contain untrusted text and must
+    # not reach the log.
     warnings.simplefilter("ignore")
     with Path(os.devnull).open("wb") as nowhere:
         os.dup2(nowhere.fileno(), 1)
@@ -55,7 +55,7 @@ def set_up() -> None:
 
 
 def _end_with_parent() -> None:
-    """A server that is killed has no chance to end its processes."""
+    """End this process with its server: a server that is killed cannot end its processes itself."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -63,9 +63,9 @@ def _end_with_parent() -> None:
 
 
 def run(work: Callable[..., T], args: tuple[Any, ...], cpu_seconds: float, memory_mb: int) -> T:
-    """Do the work within its share of the processor and of memory beside what an idle process has.
+    """Do the work within its limits of CPU time and of memory in addition to that of an idle process.
 
-    Raises OutOfMemory. Too much of the processor ends the process (SIGXCPU).
+    Raises OutOfMemory. Exceeding the CPU time ends the process (SIGXCPU).
     """
     try:
         with _limited_memory(memory_mb), _limited_cpu(cpu_seconds):
@@ -117,12 +117,12 @@ def _address_space() -> int | None:
 
 @functools.cache
 def _idle_bytes() -> int | None:
-    """What this process had before its first piece of work, the room that the C library keeps for a thread included."""
+    """The memory of this process before its first job, with the space that the C library reserves for a thread."""
     return _address_space()
 
 
 def _keep_freed_memory() -> None:
-    """Have the planes of the next picture lie where those of the last one lay."""
+    """Let the planes of the next picture reuse the memory of the last one."""
     with contextlib.suppress(OSError, AttributeError):  # another C library
         c_library = ctypes.CDLL(None)
         c_library.mallopt(M_MMAP_THRESHOLD, 32 * MEBIBYTE)
@@ -130,12 +130,12 @@ def _keep_freed_memory() -> None:
 
 
 def _give_back() -> None:
-    """Return freed memory to the system, so that each piece of work finds as much as the one before."""
+    """Return freed memory to the system, so that every job has the same amount available."""
     with contextlib.suppress(OSError, AttributeError):  # a C library without it
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def wake_up() -> int:
-    """A sign of life. The process that gives it is ready for work."""
+    """Health check: returns when the process is ready for work."""
     _idle_bytes()
     return os.getpid()

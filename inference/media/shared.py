@@ -1,7 +1,7 @@
-"""Pixels that a process which decodes hands to its server without a copy of them going through a pipe.
+"""Shared memory that passes decoded pixels to the server process without copying them through a pipe.
 
-The server makes a piece of memory that has no name and ends with its last user, so that nothing is left when either of
-them is killed. The process opens it through ``/proc``. Where the system has none of that, pixels go through the pipe.
+The server makes anonymous memory, which is freed with its last user, so that nothing is left when one of them is
+killed. The decoding process opens it through ``/proc``. On systems without this, pixels go through the pipe.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the process finds the memory, and how it knows that it is the right one."""
+    """Where the decoding process finds the memory, and how it recognises it."""
 
     path: str
     #: device and number of the file: the server may have closed it, and opened another under the same path
@@ -26,13 +26,13 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """Bytes of this shape lie in the memory."""
+    """The memory holds bytes of this shape."""
 
     shape: tuple[int, ...]
 
 
 class SharedPixels:
-    """For one piece of work; used by the server."""
+    """The server's side of the memory for one job."""
 
     def __init__(self) -> None:
         self._file = os.memfd_create("pixels") if hasattr(os, "memfd_create") else None
@@ -52,7 +52,7 @@ class SharedPixels:
         return Place(f"/proc/{os.getpid()}/fd/{self._file}", (found.st_dev, found.st_ino))
 
     def pixels(self, result: np.ndarray | Placed) -> np.ndarray:
-        """What the work has given, for as long as anybody has the array."""
+        """The result of the work; the memory lives as long as the array."""
         if isinstance(result, np.ndarray):
             return result
         if self._file is None:
@@ -61,7 +61,7 @@ class SharedPixels:
 
 
 class PixelRoom:
-    """Where a process puts its pixels: into the server's memory, or into its own if it cannot."""
+    """Where a decoding process puts its pixels: into the shared memory, or into its own if that is not possible."""
 
     def __init__(self, place: Place | None) -> None:
         self._place = place
@@ -87,7 +87,7 @@ class PixelRoom:
         return room
 
     def result(self, filled: np.ndarray) -> np.ndarray | Placed:
-        """What is sent to the server: ``filled`` is the room, or its beginning."""
+        """What is sent to the server: ``filled`` is the room or the first part of it."""
         return Placed(filled.shape) if self._is_shared else filled
 
 

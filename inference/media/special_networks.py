@@ -1,8 +1,8 @@
-"""The networks in which no public web server is, each with the document that says so.
+"""Networks without public web servers, each with the document that says so.
 
 The source is the IANA registries of special-purpose addresses and of multicast addresses. The interpreter has such a
 table too, but what it knows depends on the Python release. The registries call some of these networks globally
-reachable. They are here all the same: they lead to a protocol's own servers, such as those of AS112.
+reachable. They are listed here too, because they lead to a protocol's own servers, such as those of AS112.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ IPV4_NETWORKS: dict[str, str] = {
     "240.0.0.0/4": "RFC 1112: reserved, with limited broadcast (RFC 919)",
 }
 
-#: The only IPv6 addresses that are given out for the internet (RFC 4291). The table below lists networks outside of it
+#: The only IPv6 addresses that are allocated for the internet (RFC 4291). The table below lists networks outside of it
 #: too, so that it can be compared with the registry.
 IPV6_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
 IPV6_NETWORKS: dict[str, str] = {
@@ -60,11 +60,11 @@ IPV6_NETWORKS: dict[str, str] = {
     "fec0::/10": "RFC 3879: site-local, withdrawn",
     "ff00::/8": "RFC 4291: multicast",
 }
-#: All of it is for protocols. Teredo (RFC 4380) is a part of it, and is judged by the IPv4 addresses in it.
+#: This whole network is for protocols. Teredo (RFC 4380) is a part of it and is judged by the IPv4 addresses in it.
 IPV6_PROTOCOLS = ipaddress.IPv6Network("2001::/23")
 TEREDO = ipaddress.IPv6Network("2001::/32")
 
-#: What a cloud tells each of its machines, often with credentials. Not all of these look private. They are refused even
+#: Cloud metadata services, which often return credentials. Not all of these look private. They are refused even
 #: where MEDIA_ALLOW_PRIVATE_HOSTS opens the local network.
 METADATA_NETWORKS: dict[str, str] = {
     "169.254.0.0/16": "AWS, Azure, Google, Oracle, DigitalOcean, Hetzner, Tencent and containers on them",
@@ -76,7 +76,7 @@ METADATA_NETWORKS: dict[str, str] = {
     "fd00:42::/32": "Scaleway",
     "fd20:ce::/32": "Google",
 }
-#: the same by name: the address may be another one tomorrow
+#: the same by name, because the address may change
 METADATA_NAMES = (
     "metadata",
     "metadata.goog",
@@ -88,7 +88,7 @@ METADATA_NAMES = (
     "instance-data.ec2.internal",
     "rancher-metadata",
 )
-#: names that are never of the public internet
+#: names that never belong to the public internet
 PRIVATE_SUFFIXES: dict[str, str] = {
     "localhost": "RFC 6761",
     "local": "RFC 6762: multicast DNS",

@@ -1,4 +1,4 @@
-"""The threads that media have: a fixed few for what blocks, and one with a loop of its own for downloads."""
+"""The threads for media: a small fixed pool for blocking work, and one thread with its own event loop for downloads."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import Any, ParamSpec, TypeVar
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: for base64 and local files: little work, but too much for a loop
+#: threads for base64 and local files: short work, but too long for an event loop
 BLOCKING_THREADS = 2
 
 
 async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run blocking work on a media thread and wait for it without holding up the event loop.
+    """Run blocking work on a media thread and wait for it without blocking the event loop.
 
     Being cancelled stops the waiting, not the work. Decoding is not for these threads: see ``decoding``.
     """
@@ -32,13 +32,13 @@ def _threads() -> ThreadPoolExecutor:
 
 
 async def on_media_loop(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine on the loop of the downloads: what strangers send, and how, keeps no other loop busy."""
+    """Run a coroutine on the download loop, so that slow or hostile hosts cannot keep another loop busy."""
     return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, _loop()))
 
 
 @functools.cache
 def _loop() -> asyncio.AbstractEventLoop:
     loop = asyncio.new_event_loop()
-    # A daemon: every download has its deadline, and whoever waits for one is gone when the process ends.
+    # A daemon: every download has a deadline, and no caller waits for one any more when the process ends.
     threading.Thread(target=loop.run_forever, name="media-fetch", daemon=True).start()
     return loop

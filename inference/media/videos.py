@@ -1,8 +1,8 @@
 """Sample frames from a video, evenly over time, without ever holding more than the frames that are wanted.
 
 Two passes over the file in memory. The first reads the packets without decoding them: that gives the real time
-of every frame. The second decodes only the stretches that lead from a key frame to a wanted frame. One thread
-and no seeking by the container's index: the same bytes always give the same frames.
+of every frame. The second decodes only the stretches from a key frame to a wanted frame. It uses one thread and does
+not seek by the container's index, so that the same bytes always give the same frames.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ from inference.media.formats.video import container_of
 from inference.media.limits import Limits, check_shape
 from inference.media.shared import PixelRoom, Place, Placed
 
-#: frames with no more pixels together are left to the model's own processor to reduce
+#: frames with at most this many pixels together are left for the model's own processor to reduce
 REDUCED_FROM_PIXELS = 2**22
 
 
 @dataclass(frozen=True, slots=True)
 class VideoShape:
-    """What of a video the model will see."""
+    """What the model will see of a video: how many frames, and of which size."""
 
     content_type: str
-    #: pixels of a frame; of a survey as they are stored, else upright
+    #: pixels of a frame: as stored (from ``survey_video``) or upright (from ``check_video``)
     width: int
     height: int
     frames: int
-    #: what of the file is no film and need not be kept; found by a check only
+    #: parts of the file that are metadata and need not be kept; only ``check_video`` finds them
     metadata: tuple[Blank, ...] = field(default=(), repr=False)
 
     @property
@@ -52,7 +52,7 @@ class VideoShape:
 
 
 def survey_video(data: bytes, limits: Limits, param: str | None) -> VideoShape:
-    """What ``sample_video`` will give, found without decoding. Raises as that does, where it is not for the pixels."""
+    """What ``sample_video`` will give, found without decoding. Raises the same errors, except those about pixels."""
     deadline = Deadline(limits.video_decode_seconds, param)
     with opened(data, limits, param) as (container, stream):
         film = read_film(container, stream, deadline, limits, param)
@@ -61,7 +61,7 @@ def survey_video(data: bytes, limits: Limits, param: str | None) -> VideoShape:
 
 
 def check_video(data: bytes, limits: Limits, param: str | None, budget: RequestBudget | None = None) -> VideoShape:
-    """Decode the frames that the model will see, to see that it can be done. Raises as ``sample_video`` does.
+    """Check that the frames that the model will see can be decoded. Raises the same errors as ``sample_video``.
 
     Before they are decoded they are counted in ``budget``, which may refuse them. No frame is kept or made RGB. What is
     decoded is the file without the metadata that it found.
@@ -73,7 +73,7 @@ def check_video(data: bytes, limits: Limits, param: str | None, budget: RequestB
         for count, (_, frame) in enumerate(frames, 1):  # noqa: B007  (their number)
             if size is None:
                 columns, rows = _size(frame.width, frame.height, len(film.wanted), limits)
-                # Whoever samples it needs this room. It is never touched, so it is not taken, but it must be allowed.
+                # Sampling needs this memory. It is never touched, so it costs nothing, but the limit must allow it.
                 room = np.empty((max(2, len(film.wanted)) + 1, rows, columns, 3), np.uint8)
                 size = _turned((columns, rows), frame)
     if size is None:
@@ -97,7 +97,7 @@ def _metadata(data: bytes, param: str | None) -> tuple[Blank, ...]:
 def place_video(
     data: bytes, limits: Limits, param: str | None, sizes: VisionSizes | None, place: Place | None
 ) -> tuple[np.ndarray | Placed, list[float]]:
-    """``sample_video`` for another process: the frames, put where it says, and their times."""
+    """``sample_video`` for another process: the frames are put into ``place``. Returns them with their times."""
     room = PixelRoom(place)
     video = sample_video(data, limits, param, sizes, room)
     return room.result(video.frames), list(video.timestamps_seconds)
@@ -170,7 +170,7 @@ def _frames(
         if budget is not None:
             budget.add_video(max(2, len(film.wanted)), *_size(stream.width, stream.height, len(film.wanted), limits))
             budget.check()
-    # A fresh reader: not every container can be read twice.
+    # A new reader: not every container can be read twice.
     with opened(data, limits, param, metadata) as (container, stream):
         decoded = _decode(container, stream, film.stretches, deadline, limits)
         if film.rate is not None:
@@ -247,14 +247,14 @@ def _size(width: int, height: int, count: int, limits: Limits) -> tuple[int, int
 
 
 def _seen_size(width: int, height: int, count: int, sizes: VisionSizes | None) -> tuple[int, int]:
-    """The size at which the model sees frames of this size, where it is worth to reduce them to it."""
+    """The size at which the model sees frames of this size, if reducing them to it is worthwhile."""
     if sizes is None or count * width * height <= REDUCED_FROM_PIXELS:
         return width, height
     return sizes.reduced_video(count, width, height) or (width, height)
 
 
 def most_video_pixels(limits: Limits, sizes: VisionSizes | None) -> int:
-    """How many pixels the frames that ``sample_video`` gives may have together."""
+    """Most pixels of all frames that ``sample_video`` gives together."""
     return min(limits.video_pixels, max(REDUCED_FROM_PIXELS, sizes.video_pixels[1])) if sizes else limits.video_pixels
 
 

@@ -1,4 +1,4 @@
-"""Take a picture file apart and keep what its pixels need: no metadata decides whether a picture can be read.
+"""Keep only those parts of a picture file that its pixels need: metadata never decides whether it can be read.
 
 Comments, profiles, EXIF, XMP, IPTC and maker's notes are dropped before any decoder sees the file: decoders fail on
 metadata that is damaged or merely large. The same bytes are stored, so the place and the device that a photograph names
@@ -14,7 +14,7 @@ UPRIGHT = 1
 
 
 class Unreadable(Exception):
-    """The structure of the file ends or breaks before its pixels do."""
+    """The file is cut off or damaged before the end of its pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +26,13 @@ class BareImage:
     #: pixels, as they are stored
     width: int
     height: int
-    #: EXIF's number for the turn that makes it upright, 1 to 8; it stands in ``data`` too
+    #: EXIF's number for the turn that makes it upright, 1 to 8; ``data`` contains it too
     orientation: int = UPRIGHT
-    #: passes over the pixels that the file asks for; 1 but for progressive JPEGs
+    #: scans of a progressive JPEG; 1 for all other files
     scans: int = 1
     #: the same file with other bytes where it ends too early: both decode to the same pixels if none is missing
     control: bytes | None = None
-    #: what a decoder must keep before it can give the first row
+    #: what a decoder must keep in memory before it can give the first row
     buffered_bytes: int = 0
 
     @property

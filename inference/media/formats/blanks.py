@@ -1,4 +1,4 @@
-"""Parts of a file that are blanked without moving any other byte: what points into the file stays right."""
+"""Blank parts of a file without moving any other byte, so that offsets into the file stay right."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""BMP: it has no metadata that a decoder looks at, so it stays as it is."""
+"""BMP: it has no metadata that decoders read, so the file is kept as it is."""
 
 from __future__ import annotations
 

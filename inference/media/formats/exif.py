@@ -1,4 +1,4 @@
-"""The one thing that EXIF and XMP say about pixels: how to turn them."""
+"""The orientation, the one value in EXIF and XMP that affects the pixels."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def minimal_exif(orientation: int) -> bytes:
 
 
 def _from_exif(exif: bytes) -> int | None:
-    """What the first directory says; None where it says nothing."""
+    """The orientation in the first directory; None if it has none."""
     while exif.startswith(b"Exif\0\0"):
         exif = exif[6:]
     order = {b"II": "<", b"MM": ">"}.get(exif[:2])

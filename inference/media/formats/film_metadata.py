@@ -1,4 +1,4 @@
-"""Where a film's file says more than the film shows: the place, the device, the time, notes and pictures.
+"""Find the metadata in a film's file: the place, the device, the time, notes and pictures.
 
 Only what stands beside the film is found, in MP4, MOV, Matroska and WebM. What a camera writes into the film's own
 stream stays, as it cannot be told from what makes the pictures.
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from inference.media.formats import matroska, mp4
 from inference.media.formats.blanks import Blank, in_order
 
-#: what stays of an MP4, by the box around it: at the top and in these the rest says nothing of the pictures
+#: parent box → the boxes of an MP4 that are kept; all others at the top and in these boxes are metadata
 FILM_BOXES = {
     b"": {b"ftyp", b"styp", b"moov", b"mdat", b"moof", b"mfra", b"sidx", b"ssix", b"wide"},
     b"moov": {b"mvhd", b"trak", b"mvex", b"iods", b"cmov"},
@@ -19,7 +19,7 @@ FILM_BOXES = {
 }
 #: boxes that begin with the times of making and of the last change
 TIMED = {b"mvhd", b"tkhd", b"mdhd"}
-#: tracks that stay: others are positions, titles and marks
+#: tracks that are kept: others are positions, titles and marks
 FILM_TRACKS = {b"vide", b"soun", b"auxv", b"pict"}
 #: pieces of such a track that are blanked one by one
 MAX_PIECES = 100_000

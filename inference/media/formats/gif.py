@@ -1,4 +1,4 @@
-"""GIF: the screen, and the first frame with what says which of its colours is transparent."""
+"""GIF: the screen, and the first frame with the extension that names its transparent colour."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def bare(data: bytes) -> BareImage:
         if data[at] == TRAILER:
             break
         if data[at] != EXTENSION:
-            # Pillow and browsers skip what they do not know, byte by byte.
+            # Pillow and browsers skip unknown data byte by byte.
             at += 1
             continue
         end = _end_of_blocks(data, at + 2)
@@ -56,7 +56,7 @@ def _table_bytes(data: bytes, at: int) -> int:
 
 
 def _end_of_blocks(data: bytes, at: int) -> int:
-    """Behind the empty block that ends a run of blocks; the end of the file where it is missing."""
+    """The offset after the empty block that ends a run of blocks; the end of the file if there is none."""
     while at < len(data) and data[at]:
         at += 1 + data[at]
     return min(at + 1, len(data))

@@ -11,14 +11,14 @@ from inference.media.formats.bare import BareImage, Unreadable
 
 AVIF_BRANDS = {b"avif", b"avis"}
 HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
-#: of the first box, which lists the brands
+#: type of the first box, which lists the brands
 MOST_BRAND_BYTES = 256
 #: boxes of one level; of all items together their pieces, properties and parts. A picture of 200 megapixels has some
 #: thousand tiles with five properties each
 MOST_BOXES, MOST_ENTRIES = 3_000, 10_000
 #: boxes of the file that decoders need
 PIXEL_BOXES = {b"ftyp", b"meta", b"mdat", b"moov"}
-#: items that say something about the picture and are none
+#: types of items that are metadata, not pictures
 METADATA_ITEMS = {b"Exif", b"mime", b"uri "}
 #: EXIF's number of a turn to the left by so many quarters: alone, then flipped top to bottom, then left to right
 TURNS = {None: (1, 8, 3, 6), 0: (4, 5, 2, 7), 1: (2, 7, 4, 5)}
@@ -26,7 +26,7 @@ TURNS = {None: (1, 8, 3, 6), 0: (4, 5, 2, 7), 1: (2, 7, 4, 5)}
 
 @dataclass(frozen=True, slots=True)
 class Property:
-    """What is said of items: their size, their turn, how to set up their decoder."""
+    """A property of items: their size, their turn, or the configuration of their decoder."""
 
     kind: bytes
     content: bytes
@@ -107,7 +107,7 @@ class HeifFile:
 
 
 def brands(data: bytes) -> set[bytes]:
-    """Those that the file says it keeps to; none where it is no file of boxes."""
+    """The brands that the file names; none if it is not a file of boxes."""
     if data[4:8] != b"ftyp":
         return set()
     end = min(int.from_bytes(data[:4]), MOST_BRAND_BYTES, len(data))
@@ -121,7 +121,7 @@ def bare(data: bytes) -> BareImage:
     wiped = bytearray(data)
     for item in file.items.values():
         if item.kind in METADATA_ITEMS:
-            # Of no known kind, decoders do not look for metadata in it.
+            # Decoders do not look for metadata in an item of an unknown type.
             wiped[item.kind_at : item.kind_at + 4] = b"none"
             for start, end in item.extents:
                 _wipe(wiped, start, end)
@@ -147,12 +147,12 @@ def size(data: bytes) -> tuple[int, int]:
 
 
 def read_file(data: bytes) -> HeifFile:
-    """Where everything is. Raises Unreadable where that is not said, or said of too much."""
+    """Where everything is. Raises Unreadable if the file does not say so, or lists too much."""
     file = HeifFile(data)
     file.boxes = list(_boxes(data, 0, len(data)))
     try:
         start, end = next((start, end) for kind, start, end in file.boxes if kind == b"meta")
-        # Behind the box's own version.
+        # After the box's own version.
         inner = {kind: (at, stop) for kind, at, stop in _boxes(data, start + 12, end)}
         file.primary = _number(data, inner[b"pitm"][0] + 12, 4 if data[inner[b"pitm"][0] + 8] else 2)
         _read_kinds(file, *inner[b"iinf"])

@@ -29,7 +29,7 @@ _XMP = b"http://ns.adobe.com/xap/1.0/\0"
 
 @dataclass
 class _Walk:
-    """What is found on the way through the file."""
+    """What a pass over the file has found."""
 
     parts: list[bytes] = field(default_factory=list)
     exif: list[bytes] = field(default_factory=list)
@@ -62,13 +62,13 @@ def bare(data: bytes) -> BareImage:
     orientation = orientation_in(b"".join(walk.exif) or None, walk.xmp)
     if orientation != UPRIGHT:
         exif = b"Exif\0\0" + minimal_exif(orientation)
-        # Behind JFIF's marker, which must come first.
+        # After JFIF's marker, which must come first.
         at = 1 if walk.parts[0][1] == APP[0] else 0
         walk.parts.insert(at, b"\xff\xe1" + (len(exif) + 2).to_bytes(2) + exif)
     picture = START + b"".join(walk.parts)
     control = None
     if not walk.ended:
-        # Whatever stands behind the last pixel changes none; where pixels are missing, other bits make others.
+        # Bytes after the last pixel change nothing; if pixels are missing, other bits there decode to other pixels.
         picture = picture.rstrip(b"\xff")
         control = picture + _OTHER_BITS + END
     buffered = walk.coefficient_bytes if walk.scans > 1 else 0

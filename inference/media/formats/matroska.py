@@ -1,4 +1,4 @@
-"""The elements of a Matroska or WebM file, as far as one must look to find those that are no film."""
+"""The elements of a Matroska or WebM file, as far as they must be read to find the metadata."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from inference.media.formats.bare import Unreadable
 
 SEGMENT, INFO, TRACKS, TRACK, CLUSTER = 0x18538067, 0x1549A966, 0x1654AE6B, 0xAE, 0x1F43B675
-#: elements that are looked into
+#: elements whose children are read
 PARENTS = {SEGMENT, INFO, TRACKS, TRACK}
 #: tags, attached files, chapters; of the information the time of making, the title and names of files; a track's name
 METADATA = {0x1254C367, 0x1941A469, 0x1043A770, 0x4461, 0x7BA9, 0x7384, 0x3C83AB, 0x3E83BB, 0x536E}
-#: elements that are looked at; where clusters say how long they are, that is one for each
+#: most elements that are read; clusters of known length count as one each
 MAX_ELEMENTS = 400_000
 
 

@@ -38,7 +38,7 @@ class Track:
     end: int
     #: ``vide``, ``soun`` and others; QuickTime has a second handler in a track, that of the file with the samples
     handlers: set[bytes] = field(default_factory=set)
-    #: frames, or pieces of sound
+    #: number of frames, or of pieces of sound
     samples: int = 0
     #: boxes of the sample table → their content
     tables: dict[bytes, memoryview] = field(default_factory=dict)
@@ -93,7 +93,7 @@ class Index:
     """What a file says of its samples."""
 
     tracks: list[Track] = field(default_factory=list)
-    #: samples that are named outside the tracks, in fragments
+    #: samples that fragments list outside the tracks
     fragment_samples: int = 0
 
 

@@ -11,7 +11,7 @@ from inference.media.formats.bare import UPRIGHT, BareImage, Unreadable
 from inference.media.formats.exif import minimal_exif, orientation_in
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-#: an unpacked text chunk is looked into so far for the orientation
+#: bytes of a decompressed text chunk that are searched for the orientation
 TEXT_BYTES = 1_000_000
 _RAW_EXIF = (b"Raw profile type exif", b"Raw profile type APP1")
 _HEX = re.compile(rb"[0-9a-fA-F]{2}")
@@ -85,12 +85,12 @@ def _checksum(kind: bytes, content: bytes) -> int:
 
 
 def _text(kind: bytes, content: bytes) -> tuple[bytes, bytes]:
-    """The keyword and the text, unpacked as far as it matters; an empty text where it cannot be."""
+    """The keyword and the text, decompressed up to the limit; an empty text if that fails."""
     keyword, _, rest = content.partition(b"\0")
     packed = kind == b"zTXt"
     if kind == b"iTXt":
         packed = rest[:1] == b"\1"
-        # Two flags, a language and a translated keyword stand before the text.
+        # Two flags, a language and a translated keyword come before the text.
         rest = rest[2:].split(b"\0", 2)[-1]
     elif packed:
         rest = rest[1:]

@@ -21,11 +21,11 @@ PLACES = {273: 279, 324: 325}
 #: tags whose value is where another directory begins: EXIF's, GPS's, that of interoperability, thumbnails
 DIRECTORY_TAGS = {34665, 34853, 40965, 330}
 XMP_TAG = 700
-#: bytes of a value of each type
+#: type → bytes of one value
 TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 #: the magic number and where the first directory is
 HEADER_BYTES = 8
-#: directories that are wiped at most
+#: most directories that are wiped
 MAX_DIRECTORIES = 100
 
 
@@ -46,7 +46,7 @@ class _File:
     data: bytearray
     order: str
     is_big: bool
-    #: where pixels and what describes them lie; never wiped
+    #: ranges of the pixels and of what describes them; never wiped
     needed: list[tuple[int, int]] = field(default_factory=list)
 
     @property
@@ -54,7 +54,7 @@ class _File:
         return 20 if self.is_big else 12
 
     def number(self, at: int, size: int) -> int:
-        """An unsigned number. Raises Unreadable behind the end."""
+        """An unsigned number. Raises Unreadable if it is beyond the end."""
         if at + size > len(self.data):
             raise Unreadable
         return int.from_bytes(self.data[at : at + size], "little" if self.order == "<" else "big")

@@ -19,7 +19,7 @@ TS_SYNC = 0x47
 class Container:
     """A container format that is accepted."""
 
-    #: FFmpeg's name of its reader
+    #: name of FFmpeg's demuxer
     reader: str
     content_type: str
 
