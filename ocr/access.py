@@ -1,4 +1,4 @@
-"""Who may do what on the clerk's pages, and how those are told who may not: a page, or JSON to a script."""
+"""Who may do what on the clerk's pages. Users without permission get a page, and scripts get JSON."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from django.views.decorators.cache import never_cache
 
 from ocr.models import KtpExtraction, KtpExtractionQuerySet
 
-#: what a clerk needs for the form; the API asks for a key
+#: permission that a clerk needs for the form; the API requires a key instead
 MAY_UPLOAD = "ocr.add_ktpextraction"
 MAY_REVIEW = "ocr.review_ktp"
 
@@ -25,19 +25,19 @@ View = Callable[..., HttpResponseBase]
 
 
 def is_by_script(request: HttpRequest) -> bool:
-    """Whether a script of our pages asks, which wants no page to be led to."""
+    """Whether a script of one of our pages made the request; it must not be redirected to a page."""
     return request.headers.get("Accept", "").startswith("application/json")
 
 
 def log_in_first(request: HttpRequest) -> HttpResponse:
-    """To the log-in page, or for a script 401: the person goes there in another tab and loses nothing in this one."""
+    """Redirect to the log-in page. A script gets a 401: the user can log in in another tab and loses nothing."""
     if is_by_script(request):
         return JsonResponse({"login": resolve_url("login")}, status=401)
     return redirect_to_login(request.get_full_path())
 
 
 def forbidden(request: HttpRequest, user: User) -> HttpResponse:
-    """What the user lacks, and whom to ask."""
+    """Which permission the user lacks, and whom to ask for it."""
     request.user = user
     if is_by_script(request):
         return JsonResponse({"message": _("Your account may not upload cards any more.")}, status=403)
@@ -58,7 +58,7 @@ def logged_in(view: View) -> View:
 
 
 def without_picture(rows: KtpExtractionQuerySet) -> KtpExtractionQuerySet:
-    """The readings with their sessions and what there is to know of their pictures, but the bytes of those."""
+    """The readings with their sessions and the metadata of their images, without the image bytes."""
     return rows.select_related("session", "image").defer("raw_answer", "image__data")
 
 
@@ -75,10 +75,10 @@ def own_or_404(request: HttpRequest, pk: uuid.UUID) -> KtpExtraction:
 
 
 def sees_values(extraction: KtpExtraction, user: User) -> bool:
-    """Whether the user sees the holder's data in full: who sent the card, and who decides about cards."""
+    """Whether the user sees the holder's data in full: the card's uploader does, and so do reviewers."""
     return extraction.uploaded_by_id == user.pk or user.has_perm(MAY_REVIEW)
 
 
 def is_own(extraction: KtpExtraction, user: User) -> bool:
-    """Whether the user may change it, as ``own_or_404`` says."""
+    """Whether the user may change it, by the rule of ``own_or_404``."""
     return extraction.uploaded_by_id == user.pk and user.has_perm(MAY_UPLOAD)

@@ -92,7 +92,7 @@ class KtpExtractionAdmin(admin.ModelAdmin[KtpExtraction]):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[KtpExtraction], search_term: str
     ) -> tuple[QuerySet[KtpExtraction], bool]:
-        # SQLite stores a UUID without its hyphens, so a text search for one never finds it.
+        # SQLite stores a UUID without its hyphens, so a text search with hyphens never finds it.
         try:
             return queryset.filter(pk=uuid.UUID(search_term.strip())), False
         except ValueError:

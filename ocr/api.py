@@ -1,4 +1,4 @@
-"""``POST /ktp-ocr/``: a picture of a card in, the eleven keys out, and ``meta`` with what to make of them."""
+"""``POST /ktp-ocr/``: takes a picture of a card; returns the eleven keys, and ``meta`` with problems and state."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ async def read_ktp(request: HttpRequest, response: HttpResponse) -> dict[str, An
         )
     extraction = await in_db(complete_extraction, extraction.pk)
     if answer.error is not None and answer.error_status == Unavailable.status:
-        # No model was there to read it, which is not the same as a card that cannot be read.
+        # No model was available to read it, which differs from a card that cannot be read.
         raise ApiError.from_dict(answer.error, status=answer.error_status, headers={"X-Session-ID": session.pk})
     return render(extraction)
 

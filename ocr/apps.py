@@ -16,7 +16,7 @@ class OcrConfig(AppConfig):
     def ready(self) -> None:
         from sessions_app.privacy import keep_private  # its models are loaded after the app registry
 
-        # A transcript holds all that a card says; it is for those who see the card's values in full.
+        # A transcript contains all values of a card, so it is only for users who may see them in full.
         keep_private("ocr", "ocr.review_ktp", media_permission="ocr.view_ktp_image")
         swept.connect(complete_finished, dispatch_uid="ocr.complete_finished")
         post_migrate.connect(make_missing_groups, sender=self, dispatch_uid="ocr.make_missing_groups")

@@ -1,4 +1,4 @@
-"""The picture of a card as it is stored and as the model gets it: upright, RGB, no metadata, no larger than useful."""
+"""The picture of a card as it is stored and as the model gets it: upright, RGB, no metadata, limited in size."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from inference.media.limits import Limits, check_shape
 from inference.media.threads import in_thread
 from ocr import scans
 
-#: pixels; an ID-1 card of this width has 600 dots an inch, more than any print of it, and more pixels read no better
+#: pixels; an ID-1 card of this width has 600 dots per inch, more than any print; more pixels do not improve reading
 LONGEST_SIDE = 2048
 JPEG_QUALITY = 92
-#: quarter turns to the right → how Pillow turns
+#: quarter turns to the right → Pillow's transposition
 QUARTER_TURNS = {1: Image.Transpose.ROTATE_270, 2: Image.Transpose.ROTATE_180, 3: Image.Transpose.ROTATE_90}
 
 
@@ -33,7 +33,7 @@ class CardImage:
     width: int
     height: int
     data: bytes
-    #: of the document that it is a page of
+    #: number of pages of the document that it comes from
     pages: int = 1
     kind: str = "image"
     param: str = "image"
@@ -44,24 +44,24 @@ class CardImage:
 
 
 async def make_ready(data: bytes, *, page: int = 1, turn: int = 0) -> CardImage:
-    """The upload as ``prepare`` makes it, in a process that decodes. Of a PDF its page ``page``.
+    """The upload as ``prepare`` makes it, in a decoding process. Of a PDF, its page ``page``.
 
-    ``turn`` is in quarters to the right. Raises TooLarge, InvalidMedia, and Unavailable where decoding does not get
-    its turn.
+    ``turn`` is in quarters to the right. Raises TooLarge, InvalidMedia, and Unavailable if no decoding process becomes
+    free in time.
     """
     check_size(len(data))
     is_pdf = format_of(data) is None and scans.is_pdf(data)
     pixels = WHOLE_PIXELS if is_pdf else None
-    # In a thread: the header of a file that was made for it takes some milliseconds.
+    # In a thread: the header of a file made as an attack takes some milliseconds.
     submitted = await in_thread(submit_image, prepare, data, param="image", more=(page, turn), pixels=pixels)
     return await finished(submitted)
 
 
 def prepare(data: bytes, limits: Limits, param: str | None = "image", page: int = 1, turn: int = 0) -> CardImage:
-    """Decode what was uploaded and encode it anew: PNG stays PNG, everything else becomes JPEG.
+    """Decode the upload and encode it again: PNG stays PNG, everything else becomes JPEG.
 
-    EXIF goes with that, and the place and the device it names. Takes some 100 ms of CPU for a phone's photograph, and
-    is done in a process of its own. Raises InvalidMedia where it is no image.
+    This removes EXIF, with its location and device. Takes some 100 ms of CPU for a phone's photo, so it runs in a
+    decoding process. Raises InvalidMedia if it is not an image.
     """
     pages = 1
     if format_of(data) is None and scans.is_pdf(data):

@@ -14,7 +14,7 @@ def _name(path: str) -> str:
 
 
 def _field(path: str) -> models.CharField[str, str]:
-    # Named when it is shown, in the language of the page.
+    # Evaluated when it is shown, in the language of the page.
     name = lazy(_name, str)(path)
     return models.CharField(name, max_length=MAX_VALUE_CHARS, blank=True, default="")
 

@@ -1,7 +1,7 @@
 """The life of one extraction: an upload starts a session; when that has finished, its answer becomes a reading.
 
-Nobody needs to wait for the end. Whoever comes first completes the row (the API call that waits, the clerk's page that
-looks again, or the sweep when no web process is left) and the others find it done.
+Nothing has to wait for the end. The row is completed by whichever of these runs first: the API call that waits, the
+clerk's page when it refreshes, or the sweep if no web process is left. The others find it completed.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from sessions_app.store.transitions import request_cancel
 
 log = logging.getLogger(__name__)
 
-#: tokens whose probabilities are kept beside each token of a reading: itself, and two that it might have been
+#: number of likeliest tokens stored per token of a reading: the token itself and two alternatives
 LIKELIEST = 3
 
 #: extractions completed after one sweep, so that none takes long
 COMPLETE_BATCH = 100
 
-#: an extraction gets its session within a second of being stored; one without it for so long lost its web process
+#: an extraction gets its session within a second of being stored; one without it for this long lost its web process
 ABANDONED_SECONDS = 300
 
 
@@ -47,10 +47,10 @@ async def start_extraction(
 ) -> KtpExtraction:
     """Store the card and send it to the model; the reading is filled in later.
 
-    ``caller`` is who asks, as ``sessions_app.callers`` writes it. Raises OverShare and Unavailable when no run can be
-    queued. Nothing stays behind then.
+    ``caller`` is as ``sessions_app.callers`` writes it. Raises OverShare and Unavailable when no run can be queued;
+    nothing is stored then.
     """
-    # A client who leaves now must not leave a stored card without its session.
+    # If the client disconnects now, no stored card may remain without its session.
     return await asyncio.shield(_store_and_send(image, file_name, caller, user, request_id))
 
 
@@ -70,10 +70,10 @@ async def _store_and_send(
 async def read_again(
     extraction: KtpExtraction, user: User, version: int, *, turn: int = 0, request_id: str = ""
 ) -> None:
-    """Send the card to the model again, its picture turned to the right by so many quarters.
+    """Send the card to the model again, its picture turned to the right by ``turn`` quarters.
 
     The history keeps what was read before. Raises OverShare and Unavailable when no run can be queued, and the classes
-    of ``ocr.refusals`` when the reading is not to be had; nothing has changed then.
+    of ``ocr.refusals`` when the reading may not be changed; nothing has changed then.
     """
     stored = await in_db(KtpImage.objects.get, pk=extraction.pk)
     image = card_image.CardImage(stored.content_type, stored.width, stored.height, bytes(stored.data))
@@ -114,7 +114,7 @@ async def _start_session(image: card_image.CardImage, caller: str, request_id: s
         origin="ocr",
         request_id=request_id,
         caller=caller,
-        # A clerk's form does not stay to listen: the reading goes on and is collected later.
+        # A clerk's form does not listen to the session: the reading continues and is completed later.
         needs_listener=False,
     )
 
@@ -126,7 +126,7 @@ def stored_request() -> StoredRequest:
         messages=prompt.messages(),
         sampling=sampling(),
         constraint=form.CONSTRAINT if has_form and not is_upstream else None,
-        # Not every upstream knows schemas; the answer is parsed leniently either way.
+        # Not every upstream supports schemas; the answer is parsed leniently in any case.
         wire_format=form.WIRE_FORMAT if has_form and is_upstream else None,
         wire_format_is_optional=has_form and is_upstream,
     )
@@ -134,7 +134,7 @@ def stored_request() -> StoredRequest:
 
 def sampling() -> Sampling:
     """How a card is read: the likeliest token each time, ``OCR_MAX_TOKENS`` at most, and how likely each was."""
-    # Not every upstream gives probabilities; whoever has one that refuses them turns the doubts off.
+    # Not every upstream supports logprobs; set OCR_DOUBT_BELOW=0 for one that rejects them.
     logprobs = LIKELIEST if settings.OCR_DOUBT_BELOW else None
     return Sampling(max_tokens=settings.OCR_MAX_TOKENS, temperature=0.0, logprobs=logprobs)
 
@@ -164,7 +164,7 @@ def _attach(extraction: KtpExtraction, session: ChatSession) -> None:
 
 
 def safe_name(file_name: str) -> str:
-    """The last part of a client's file name, without what does not print; its end is kept when it is long."""
+    """The last part of a client's file name without unprintable characters; of a long name the end is kept."""
     name = pathlib.PurePosixPath(clean(file_name).replace("\\", "/")).name
     return name[-FILE_NAME_MAX_CHARS:]
 
@@ -180,12 +180,12 @@ def complete_extraction(pk: uuid.UUID) -> KtpExtraction:
         return extraction
     answer = read_answer(session.pk)
     if session.state == ChatSession.State.FAILED:
-        # The words of the error are in the session; they may name parts of the server.
+        # The error text stays in the session; it may contain internals of the server.
         extraction.mark_failed("generation_failed", raw_answer=storable(answer.text))
     elif session.state == ChatSession.State.CANCELLED:
         extraction.mark_failed("cancelled", raw_answer=storable(answer.text))
     elif not answer.finish_reason:
-        # Finished, yet no end in its chunks: they expired before anybody looked.
+        # Finished, but without a finish reason in its chunks: they expired before the row was completed.
         extraction.mark_failed("session_lost")
     else:
         tokens = confidence.stored_tokens(answer.first.logprobs)

@@ -18,7 +18,7 @@ NO_ITEMS = models.Value([], models.JSONField())
 
 
 class Flagged(CardValues):
-    """For ``KtpExtraction``: its flags, and which of them are answered."""
+    """The part of ``KtpExtraction`` about its flags, and which of them are answered."""
 
     fields_read = models.JSONField(default=dict, blank=True, editable=False, help_text="By the model; never changed.")
     problems_read = models.JSONField(
@@ -54,11 +54,11 @@ class Flagged(CardValues):
 
     @property
     def open_flags(self) -> list[Problem]:
-        """The flags that nobody has answered: neither the value was corrected nor the flag confirmed."""
+        """The open flags: neither was the value corrected nor the flag confirmed."""
         return [flag for flag in self.flags if not self.is_confirmed(flag)]
 
     def is_confirmed(self, flag: Problem) -> bool:
-        """Whether a person has said of this flag that the card is printed so."""
+        """Whether a person has confirmed for this flag that the value is as printed on the card."""
         return flag_key(flag) in self.confirmed
 
     @property
@@ -74,5 +74,5 @@ def problem_columns(found: Sequence[Problem]) -> dict[str, Any]:
 
 
 def flag_key(flag: Problem) -> dict[str, str | None]:
-    """What tells a flag from the others of its reading, as it is stored when somebody has confirmed it."""
+    """The key of a flag within its reading, as it is stored when the flag is confirmed."""
     return {"field": flag.field, "code": flag.code}

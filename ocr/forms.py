@@ -13,7 +13,7 @@ from inference.errors import ApiError, OverShare, TooLarge, Unavailable
 from inference.media.formats.image import format_of
 from ocr.scans import is_pdf
 
-#: what the browser offers to choose from. Some name no type for what phones and scanners write
+#: what the browser offers to choose from; extensions too, as some browsers report no MIME type for these formats
 ACCEPTED = "image/*,.heic,.heif,.avif,.tif,.tiff,.bmp,.pdf,application/pdf"
 MOST_PAGES = 9999
 
@@ -45,7 +45,7 @@ class UploadForm(forms.Form):
         return image
 
     def refuse(self, refusal: ApiError, data: bytes) -> None:
-        """Show why the upload was not taken: beside the field when it is the file, above the form when it is us."""
+        """Show why the upload was refused: at the field if the file is the reason, above the form if the server is."""
         if isinstance(refusal, Unavailable):
             self.add_error(
                 None,
@@ -60,7 +60,7 @@ class UploadForm(forms.Form):
 
     @property
     def first_error(self) -> str:
-        """The one to show to who sent a single file."""
+        """The error to show to a client that sent one file."""
         return next((str(error) for errors in self.errors.values() for error in errors), "")
 
 

@@ -34,9 +34,9 @@ GROUPS: dict[str, tuple[str, ...]] = {
 
 
 def make_groups(*, using: str = "default", restore: bool = False) -> list[str]:
-    """Make the groups that are not there; with ``restore`` also give the others back just these permissions.
+    """Make the missing groups; with ``restore`` also reset the others to exactly these permissions.
 
-    A group that somebody has changed is left as it is otherwise. Returns the names of those made or restored.
+    Without ``restore``, a group that was changed is left as it is. Returns the names of those made or restored.
     """
     done = []
     for name, permissions in GROUPS.items():

@@ -15,7 +15,7 @@ from ocr.reading.schema import FIELDS, MAX_VALUE_CHARS
 NOTE_MAX_CHARS = 500
 USER_NAME_MAX_CHARS = 150
 
-#: of a card, so that a flag's field can be told from none
+#: length of the longest path of a field
 PATH_MAX_CHARS = max(len(field.path) for field in FIELDS)
 
 
@@ -32,7 +32,7 @@ class RejectReason(models.TextChoices):
 class KtpChange(models.Model):
     """One line of a reading's history. It is written with the change itself and never changed.
 
-    Values stand here in clear, so the rows are erased with their card.
+    Values are stored unmasked, so the rows are erased with their card.
     """
 
     class Kind(models.TextChoices):
@@ -79,7 +79,7 @@ class KtpChange(models.Model):
         ordering = ("pk",)
         verbose_name = _("change of a reading")
         verbose_name_plural = _("changes of readings")
-        # Nobody may add, change or delete one: the transitions of a reading write them.
+        # No user may add, change or delete one: the transitions of a reading write them.
         default_permissions = ("view",)
         indexes = (
             models.Index(fields=("extraction", "version"), name="ktp_history"),
@@ -89,7 +89,7 @@ class KtpChange(models.Model):
         )
 
     def __str__(self) -> str:
-        # Shown in the admin and in logs: nothing of the card.
+        # Shown in the admin and in logs, so without card data.
         return f"{self.kind} of KTP {self.extraction_id}, version {self.version}"
 
     def save(self, *args: Any, **kwargs: Any) -> None:

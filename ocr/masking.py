@@ -18,5 +18,5 @@ def mask_name(name: str) -> str:
 
 
 def mask(path: str, value: str) -> str:
-    """The value of the field ``path`` so that it tells of nobody."""
+    """The masked value of the identifying field ``path``."""
     return mask_nik(value) if path == "nik" else mask_name(value)

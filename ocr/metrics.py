@@ -1,4 +1,4 @@
-"""What is counted of readings, for Prometheus. Nothing of any card: the codes are ours, and few."""
+"""Prometheus counters of readings. They contain no card data: the labels are our own codes, and few."""
 
 from __future__ import annotations
 

@@ -152,7 +152,7 @@ class KtpExtraction(Reviewable):
         )
 
     def __str__(self) -> str:
-        # Shown in the admin's history and in logs: nothing of the card.
+        # Shown in the admin's history and in logs: no card data.
         return f"KTP {self.pk}"
 
     @property
@@ -162,7 +162,7 @@ class KtpExtraction(Reviewable):
         return ((self.completed_at or timezone.now()) - started).total_seconds()
 
     def mark_read(self, *, values: Mapping[str, str], raw_answer: str, found: Sequence[Problem]) -> bool:
-        """READING → READ with these values; False when another process was first.
+        """READING → READ with these values; False if another process was first.
 
         A card without an uploader came through the API. No clerk will send it for review, so it joins the queue now.
         """

@@ -1,4 +1,4 @@
-"""How far readings are, and what a clerk may do meanwhile: follow, cancel, turn and read again."""
+"""The progress of readings, and what a clerk may do meanwhile: follow, cancel, turn and read again."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from sessions_app.wakeups import StreamChunk
 
 #: readings that one request may ask for
 MOST_ASKED = 40
-#: a stream ends after so many seconds; the browser comes back with Last-Event-ID, and its right is checked again
+#: a stream ends after this many seconds; the browser reconnects with Last-Event-ID, and its permission is checked again
 STREAM_SECONDS = 60
 #: the last event of a stream
 END = json.dumps({"end": True})
@@ -56,7 +56,7 @@ def progress(request: HttpRequest) -> HttpResponse:
     for extraction in found:
         session = extraction.session
         if extraction.state == extraction.State.READING and session is not None and session.is_finished:
-            # The sweep would do it within seconds; who looks now need not wait for it.
+            # The sweep would do it within seconds; this request need not wait for it.
             extraction = extractions.complete_extraction(extraction.pk)
         place = places.get(extraction.session_id or "", 0)
         if extraction.state == extraction.State.READING:
@@ -68,7 +68,7 @@ def progress(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 async def events(request: HttpRequest, pk: uuid.UUID) -> HttpResponseBase:
-    """The text of a reading as the model writes it, for an EventSource of whoever may see its values."""
+    """The text of a reading as the model writes it, for an EventSource of a user who may see its values."""
     user = await request.auser()
     if not user.is_authenticated:
         return _no_stream(401)
@@ -85,9 +85,9 @@ async def events(request: HttpRequest, pk: uuid.UUID) -> HttpResponseBase:
         )
     except TooManyStreams:
         return _no_stream(503)
-    # Django keeps the thread of a request, and with it the connection that the log-in was read by.
+    # Django keeps the thread of a request, and with it the database connection that read the log-in.
     await sync_to_async(release_connections)()
-    # The id of a session opens its stream where no API keys are set, and nobody here needs it.
+    # Without API keys, anyone with a session's id can read its stream, and this page does not need the id.
     del response.headers["X-Session-ID"]
     response.streaming_content = _bounded(cast("AsyncIterator[bytes]", response.streaming_content))
     return response
@@ -173,12 +173,12 @@ def _readable_by(user: User, pk: uuid.UUID) -> KtpExtraction | None:
 
 
 def _no_stream(status: int) -> HttpResponse:
-    """204 tells an EventSource that nothing more comes; after any other it gives up too."""
+    """An EventSource does not reconnect after a 204, nor after any other status without a stream."""
     return HttpResponse(status=status, headers={"Cache-Control": "no-store"})
 
 
 def _cursor(request: HttpRequest, session: ChatSession) -> int:
-    """Behind what the browser has; all, where it has events of another session: the card is read again."""
+    """The browser's last event; -1, for the whole stream, if that was an event of an earlier reading's session."""
     try:
         cursor = sse.parse_cursor(request.headers.get("Last-Event-ID", ""))
     except sse.MalformedCursor:

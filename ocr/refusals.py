@@ -26,7 +26,7 @@ class Stale(Refused):
 
 
 class NotOpen(Refused):
-    """The state does not allow it: still being read, failed, decided already, or nobody's decision to undo."""
+    """The state does not allow it: still being read, failed, decided already, or no decision that can be undone."""
 
 
 class FlagsOpen(Refused):

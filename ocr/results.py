@@ -30,9 +30,9 @@ from ocr.refusals import FlagsOpen, NotOpen, Stale
 from ocr.reviewing import MAY_APPROVE_OWN
 from ocr.rows import Reading, field_rows, masked_rows, queue_places, read_before
 
-#: between the parts of a confirmation's name
+#: separator in the form field name of a confirmation
 SEPARATOR = "|"
-#: after a card was sent, the next one is opened if it is not older; what was left for longer, was left
+#: after a card was sent, the next one is opened; cards older than this are not opened automatically
 WORKING_HOURS = 12
 
 
@@ -52,7 +52,7 @@ def result(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
 @logged_in
 @require_POST
 def check(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
-    """For scripts: what the checks say of values that are not saved yet, as what is to stand under each field."""
+    """For scripts: the problems of values that are not saved yet, as HTML to show under each field."""
     extraction = own_or_404(request, pk)
     values = _values(request, extraction)
     rows = field_rows(extraction, values, _judged(extraction, values))
@@ -153,7 +153,7 @@ def _page(
 
 
 def _merged(typed: dict[str, str], extraction: KtpExtraction, stale: Stale) -> dict[str, str]:
-    """What was typed; where that is what stood there before the changes, what stands there now."""
+    """What was typed; if that is the value from before the changes, the value now."""
     before: dict[str, str] = {}
     for change in stale.changes:
         if change.kind == KtpChange.Kind.CORRECTED:
@@ -163,7 +163,7 @@ def _merged(typed: dict[str, str], extraction: KtpExtraction, stale: Stale) -> d
 
 
 def _reject_note(extraction: KtpExtraction) -> str:
-    """What the reviewer has written beside the reason."""
+    """The reviewer's note to the reason."""
     decided = extraction.history.filter(kind=KtpChange.Kind.REJECTED).last()
     return decided.note if decided is not None else ""
 
@@ -198,7 +198,7 @@ def _seen_before(extraction: KtpExtraction, user: User) -> KtpExtraction | None:
 
 
 def _values(request: HttpRequest, extraction: KtpExtraction) -> dict[str, str]:
-    """Of the form; those that it does not have as they are stored."""
+    """The values of the form; those that it does not have as they are stored."""
     stored = extraction.values
     return {field.path: clean(request.POST.get(field.column, stored[field.path]))[:MAX_VALUE_CHARS] for field in FIELDS}
 

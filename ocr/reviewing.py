@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
 Kind = KtpChange.Kind
 
-#: a clerk with it may approve an own reading that nothing has flagged, without a reviewer
+#: permission of a clerk to approve their own reading without a reviewer, if it has no flags
 MAY_APPROVE_OWN = "ocr.approve_own_ktp"
 
 
 class Reviewable(Flagged, Versioned):
-    """The half of ``KtpExtraction`` that people move. Methods raise the classes of ``ocr.refusals``."""
+    """The part of ``KtpExtraction``'s state machine that users drive. Methods raise the classes of ``ocr.refusals``."""
 
     class State(models.TextChoices):
         READING = "reading", _("Reading")
@@ -87,7 +87,7 @@ class Reviewable(Flagged, Versioned):
     class Meta:
         abstract = True
 
-    # --- What can be asked ---
+    # --- Queries ---
 
     @property
     def is_readable(self) -> bool:
@@ -96,7 +96,7 @@ class Reviewable(Flagged, Versioned):
 
     @property
     def is_open(self) -> bool:
-        """Whether its values may be corrected: it was read and nobody has decided."""
+        """Whether its values may be corrected: it was read and is not decided."""
         return self.state == self.State.READ and self.review == self.Review.NEEDS_REVIEW
 
     @property
@@ -117,7 +117,7 @@ class Reviewable(Flagged, Versioned):
     def correct(self, user: User, values: Mapping[str, str], version: int) -> bool:
         """Store the values (by path) that differ; False when none does.
 
-        The card is judged anew. A confirmation is dropped with the value that it was about, or with its flag. Raises
+        The card is judged again. A confirmation is dropped with the value that it was about, or with its flag. Raises
         KeyError for a path that no field has.
         """
         self._check_version(version)
@@ -142,7 +142,7 @@ class Reviewable(Flagged, Versioned):
         return True
 
     def confirm(self, user: User, field: str | None, code: str | None, version: int) -> bool:
-        """Say that the card is printed so, for one flag or (``code`` None) for every open one of the field.
+        """Confirm that the value is as printed, for one flag or (``code`` None) for every open one of the field.
 
         ``field`` None means the reading as a whole. False when no such flag is open.
         """
@@ -186,14 +186,14 @@ class Reviewable(Flagged, Versioned):
         return bool(is_taken)
 
     def leave_unclear(self, user: User, note: str, version: int) -> None:
-        """This reviewer cannot tell: it goes back to the queue, for another one."""
+        """The reviewer cannot decide: the card goes back to the queue for another reviewer."""
         line = self._line(Kind.UNCLEAR, user, note=note.strip())
         self._move(version, self._open(), [line], **NO_CLAIM)
 
     # --- Decisions ---
 
     def approve(self, user: User, version: int) -> None:
-        """A reviewer vouches for the values. There must be some, and every flag must be answered."""
+        """A reviewer approves the values. There must be some, and every flag must be answered."""
         self._check_version(version)
         if not (self.is_open and self.is_readable):
             raise NotOpen
@@ -201,14 +201,14 @@ class Reviewable(Flagged, Versioned):
         self._decide(version, self.Review.APPROVED, self._line(Kind.APPROVED, user, facts=self._facts(user)))
 
     def approve_unreviewed(self, user: User, version: int) -> None:
-        """A clerk vouches for an own reading that nothing has flagged. Raises PermissionDenied without the right."""
+        """A clerk approves their own reading without flags. Raises PermissionDenied without the right."""
         if not user.has_perm(MAY_APPROVE_OWN) or self.uploaded_by_id != user.pk:
             raise PermissionDenied
         self._check_version(version)
         if not (self.is_readable and self.is_with_clerk):
             raise NotOpen
         if self.flags:
-            # One that the clerk has confirmed is for a second pair of eyes all the same.
+            # A reading with a confirmed flag still needs a reviewer.
             raise FlagsOpen(self.flags)
         self._decide(version, self.Review.APPROVED, self._line(Kind.APPROVED_OWN, user, facts=self._facts(user)))
 
@@ -238,7 +238,7 @@ class Reviewable(Flagged, Versioned):
         submitted_at = self.submitted_at or (timezone.now() if self.is_readable else None)
         self._move(version, rows, [line], submitted_at=submitted_at, **self._undecided())
 
-    # --- How ---
+    # --- Helpers ---
 
     def _open(self) -> Q:
         return Q(state=self.State.READ, review=self.Review.NEEDS_REVIEW)
@@ -261,7 +261,7 @@ class Reviewable(Flagged, Versioned):
         }
 
     def _facts(self, user: User) -> dict[str, Any]:
-        """What the page about accuracy counts; nothing of the card."""
+        """The facts that the page about accuracy counts, without card data."""
         corrected = self.corrected_fields
         read = [problems.from_dict(stored) for stored in self.problems_read]
         named = {problem.field for problem in read if problem.is_flag}

@@ -1,4 +1,4 @@
-"""What the clerk's pages say of a reading: the outcome in one word, and what may be done with it."""
+"""What the clerk's pages show of a reading: the outcome in one word, and what may be done with it."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 Outcome = Literal["reading", "cancelled", "failed", "nothing", "read", "sent", "approved", "rejected"]
 
-#: a picture that is so much taller than wide may show a card on its side; a card itself is 1.6 times as wide as tall
+#: a picture taller than its width by this factor may show a card on its side; a card is 1.6 times as wide as tall
 SIDEWAYS = 1.4
-#: of the fourteen values: that many doubts are more than a smudge
+#: with this many of the fourteen values flagged, the card is probably sideways or unreadable, not just smudged
 MANY_FLAGS = 6
 
 
@@ -60,7 +60,7 @@ class Reading:
     """A reading as a row of the tray."""
 
     extraction: KtpExtraction
-    #: of the user who looks at it
+    #: whether the user who looks at it may change it
     may_change: bool
     #: an earlier reading of the same picture that the user may see
     seen_before: KtpExtraction | None = None
@@ -90,7 +90,7 @@ class Reading:
             return False
         if self.outcome != "read" or self.open_flags >= MANY_FLAGS:
             return True
-        # A card that nobody doubts was not on its side, however its photograph was held.
+        # A card without open flags was not sideways, whatever the format of the photo.
         return self.open_flags > 0 and image.height > image.width * SIDEWAYS
 
     @property
@@ -116,12 +116,12 @@ def outcome_of(extraction: KtpExtraction) -> Outcome:
 
 
 def masked_rows(extraction: KtpExtraction) -> list[FieldRow]:
-    """Every field as whoever may not see the holder's data sees it."""
+    """Every field, masked for users who may not see the holder's data."""
     return [
         FieldRow(
             each,
             mask(each.path, extraction.values[each.path]) if each.identifying else extraction.values[each.path],
-            # What is in doubt is told in characters of the card.
+            # The text of a doubt contains characters of the card.
             [replace(problem, doubted=()) for problem in extraction.problem_list if problem.field == each.path],
             confirmed=[],
             suggestions=[],

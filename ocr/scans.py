@@ -1,6 +1,6 @@
 """PDF scans: one page as a picture, with its white margins cut off.
 
-PDFium reads what strangers send, so this runs in a process that may be killed, as all decoding does.
+PDFium parses untrusted files, so this runs in a process that may be killed, as all decoding does.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from inference.errors import InvalidMedia
 from inference.media.large import WHOLE_PIXELS
 from inference.media.limits import Limits, check_shape
 
-#: where a reader looks for the first bytes of a PDF
+#: PDF readers look for the signature of a PDF in this many bytes
 HEAD_BYTES = 1024
-#: a card of 86 mm has 1,000 pixels then
+#: at this resolution a card of 86 mm has 1,000 pixels
 DOTS_AN_INCH = 300
 POINTS_AN_INCH = 72
-#: a page is looked at in little for its margins: so many pixels for one, and darker than this is no paper
+#: margins are found in a page reduced by this factor; pixels darker than this are not paper
 MARGIN_STEP, PAPER = 8, 235
 
 
@@ -70,7 +70,7 @@ def _render(page: pypdfium2.PdfPage, limits: Limits, param: str | None) -> Image
 
 
 def _without_margins(page: Image.Image) -> Image.Image:
-    """Of a card that was copied onto a sheet the card is left, and it gets the pixels that the paper would have had."""
+    """The page without its margins, so that a card copied onto a sheet gets the pixels of the whole sheet."""
     small = ImageOps.invert(page.convert("L").reduce(MARGIN_STEP)).point(lambda level: 255 * (level > 255 - PAPER))
     box = small.getbbox()
     if box is None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Versioned(models.Model):
-    """For ``KtpExtraction``: one conditional UPDATE a transition, so that of two people at once one succeeds."""
+    """For ``KtpExtraction``: one conditional UPDATE per transition, so only one of two concurrent users succeeds."""
 
     version = models.PositiveIntegerField(
         default=0, db_default=0, editable=False, help_text=_("How often values or state have changed.")

@@ -28,7 +28,7 @@ from sessions_app.callers import caller_of_user
 from sessions_app.db import in_db
 from sessions_app.request_id import current_request_id
 
-#: of the clerk's own readings, on one page of the tray
+#: the clerk's own readings on one page of the tray
 RECENT = 20
 #: files that are sent from one page at a time
 MOST_FILES = 20
@@ -116,7 +116,7 @@ def _upload_page(request: HttpRequest, user: User, form: UploadForm, *, status: 
 @login_required
 @require_safe
 def image(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
-    """The picture of a card, to whoever may see it. Nothing on the way may keep a copy."""
+    """The picture of a card, for users who may see it. No cache may keep a copy."""
     visible = KtpExtraction.objects.images_visible_to(request.user).select_related("image")
     extraction = get_object_or_404(visible, pk=pk, image__isnull=False)
     response = HttpResponse(bytes(extraction.image.data), content_type=extraction.image.content_type)

@@ -24,12 +24,12 @@ from ocr.history import RejectReason
 from ocr.models import KtpExtraction
 from ocr.refusals import FlagsOpen, NotOpen, ReasonMissing, Refused, Stale
 
-#: what opens the next card
+#: buttons after which the next card is opened
 DECIDED = (forms.APPROVE, forms.REJECT, forms.UNCLEAR)
 
 
 def card(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
-    """The card, claimed by whoever opens it; a POST corrects, confirms and decides. Needs the right to review."""
+    """The card, which a GET claims; a POST corrects, confirms and decides. Needs the right to review."""
     rights = review_rights(request)
     extraction = get_object_or_404(KtpExtraction, pk=pk)
     if request.method == "POST":
@@ -41,7 +41,7 @@ def card(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
 
 
 def answer(request: HttpRequest, extraction: KtpExtraction, rights: Rights) -> HttpResponse:
-    """Do what was sent, and go on; or the card again, with the reason why not."""
+    """Do what was sent and go to the next page, or show the card again with the reason for the refusal."""
     form = CardForm(request.POST)
     if not form.is_valid():
         return invalid_page(request, extraction, rights, form)
@@ -94,7 +94,7 @@ def refusal_page(
         conflict = find_conflict(extraction, refused.changes, sent)
         return page(request, extraction, rights, conflict=conflict, status=409)
     if isinstance(refused, FlagsOpen):
-        # The corrections are stored; the values may be questioned anew.
+        # The corrections are stored, and may have raised new flags.
         return page(request, extraction, rights, is_asking=True, status=409)
     errors = {
         NotOpen: _("This card cannot be changed or decided in its present state."),
@@ -158,7 +158,7 @@ def page(
 
 
 def log(request: HttpRequest, extraction: KtpExtraction, form: CardForm) -> None:
-    """The admin's own record of who did something here; what it was is in the card's history."""
+    """Note in the admin's own log who did something here; the details are in the card's history."""
     kinds = extraction.history.order_by("-pk").values_list("kind", flat=True)
     model_admin = admin.site.get_model_admin(KtpExtraction)
     model_admin.log_change(request, extraction, kinds.first() or form.action)

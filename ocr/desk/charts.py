@@ -14,7 +14,7 @@ STEPS = 4
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One column. ``label`` is under it, ``told`` is its figure in words."""
+    """One column. ``label`` is under it, ``told`` is its figure as text."""
 
     x: float
     y: float
@@ -50,7 +50,7 @@ class Chart:
 
 
 def columns(figures: Sequence[tuple[str, float | None]], *, unit: str, decimals: int) -> Chart:
-    """A column for each (label, figure); None has no column. ``unit`` follows each figure."""
+    """A column for each (label, figure), but none for None. ``unit`` follows each figure."""
     highest = _nice(max((figure for _, figure in figures if figure is not None), default=0.0))
     room, base = HEIGHT - TOP - BOTTOM, HEIGHT - BOTTOM
     slot = (WIDTH - LEFT - RIGHT) / max(len(figures), 1)

@@ -1,4 +1,4 @@
-"""A form that was filled while somebody else changed the card: what each of the two did, field by field."""
+"""A form that was filled in while another user changed the card: the changes of both, field by field."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Clash:
     path: str
     theirs: str
     mine: str
-    #: their last correction of it
+    #: the other user's last correction of it
     change: KtpChange
 
 
@@ -24,11 +24,11 @@ class Clash:
 class Conflict:
     """What to show of a stale form."""
 
-    #: what the other did, oldest first
+    #: the other user's changes, oldest first
     changes: Sequence[KtpChange]
     #: by path: values that only the stale form changed; they are kept in the form, and not stored yet
     kept: Mapping[str, str]
-    #: by path: values that both changed, for somebody to choose
+    #: by path: values that both changed, from which the sender has to choose
     clashes: Mapping[str, Clash]
 
 

@@ -32,9 +32,9 @@ class Flag:
 
     key: str
     severity: str
-    #: what is wrong, most telling first
+    #: what is wrong, the most important first
     sentences: list[str]
-    #: the value with its doubtful characters; empty where none is known
+    #: the value with its doubtful characters; empty if none is known
     marks: list[Mark]
     is_confirmed: bool
     #: who has confirmed it
@@ -51,12 +51,12 @@ class Row:
     read: str | None
     flags: list[Flag]
     clash: Clash | None
-    #: what a stale form held, where it can no longer be stored
+    #: the value in a stale form, if it can no longer be stored
     typed: str | None
 
     @property
     def is_open(self) -> bool:
-        """Whether a flag of it waits for an answer."""
+        """Whether one of its flags is open."""
         return any(not flag.is_confirmed for flag in self.flags)
 
 
@@ -78,7 +78,7 @@ class Entry:
 
 
 def rows_of(card: KtpExtraction, rights: Rights, conflict: Conflict | None = None) -> list[Row]:
-    """Every field in the card's order. Identifying values are masked for whoever does not review."""
+    """Every field in the card's order. Identifying values are masked for users who do not review."""
     values, confirmers = card.values, _confirmers(card)
     rows = []
     for field in FIELDS:
@@ -110,7 +110,7 @@ def whole_flags_of(card: KtpExtraction, rights: Rights) -> list[Flag]:
 
 
 def timeline_of(card: KtpExtraction, rights: Rights) -> list[Entry]:
-    """What happened to the card, oldest first; empty for whoever may not know."""
+    """What happened to the card, oldest first; empty for users who may not see it."""
     if not rights.accuracy:
         return []
     return entries_of(card.history.all(), rights)
@@ -150,7 +150,7 @@ def _flag(card: KtpExtraction, flag: Problem, rights: Rights, confirmers: dict[s
 
 
 def _marks(value: str, flag: Problem) -> list[Mark]:
-    """The value in parts, those underlined that the model was not sure of."""
+    """The value in parts; those that the model was not sure of are underlined."""
     marks, at = [], 0
     for place in sorted(flag.doubted, key=lambda place: place.at):
         if place.at > at:

@@ -16,12 +16,12 @@ from ocr.desk.forms import QueueForm
 from ocr.desk.rights import Rights, user_of
 from ocr.models import KtpExtraction
 
-#: of the queue, on its page
+#: cards of the queue on its page
 SHOWN = 50
 
 
 def queue(request: HttpRequest) -> HttpResponse:
-    """What waits, the flagged first. Needs the right to review."""
+    """The waiting cards, the flagged first. Needs the right to review."""
     rights = review_rights(request)
     form = QueueForm(request.GET)
     filters = form.filters
@@ -53,13 +53,13 @@ def next_card(request: HttpRequest) -> HttpResponse:
 
 
 def logged_in(request: HttpRequest) -> HttpResponse:
-    """Nothing, for whoever may use the desk now: a page asks before it sends what was typed into it."""
+    """An empty answer if the user may use the desk: a page asks this before it sends what was typed into it."""
     review_rights(request)
     return HttpResponse(status=204)
 
 
 def to_next(request: HttpRequest) -> HttpResponseRedirect:
-    """To the next card, claimed; back to the queue when there is none."""
+    """Claim the next card and redirect to it, or back to the queue if there is none."""
     filters = QueueForm(request.GET).filters
     card = KtpExtraction.objects.claim_next_for(user_of(request), filters)
     if card is None:
@@ -69,7 +69,7 @@ def to_next(request: HttpRequest) -> HttpResponseRedirect:
 
 
 def card_url(request: HttpRequest, card: KtpExtraction) -> str:
-    """Of the card at the desk, with the filters of this request."""
+    """The address of the card at the desk, with the filters of this request."""
     return f"{reverse('admin:ktp_review_card', args=[card.pk])}{query_of(request)}"
 
 
@@ -80,7 +80,7 @@ def query_of(request: HttpRequest) -> str:
 
 
 def review_rights(request: HttpRequest) -> Rights:
-    """Raises ``PermissionDenied`` for whoever does not review."""
+    """The user's rights. Raises ``PermissionDenied`` for users who do not review."""
     rights = Rights.of(request)
     if not rights.review:
         raise PermissionDenied

@@ -10,7 +10,7 @@ from django.http import HttpRequest
 
 from ocr.models import KtpExtraction
 
-#: the identifying values are shown in full to whoever decides about cards, and to nobody else
+#: permission of reviewers; at the desk only they see identifying values in full
 MAY_REVIEW = "ocr.review_ktp"
 MAY_VIEW = "ocr.view_ktpextraction"
 MAY_CORRECT = "ocr.change_ktpextraction"
@@ -19,14 +19,14 @@ MAY_SEE_HISTORY = "ocr.view_ktpchange"
 
 @dataclass(frozen=True, slots=True)
 class Rights:
-    """Of a user of the admin."""
+    """The rights of a user of the admin."""
 
     view: bool
     #: decide, confirm flags, reopen, and see the values in full
     review: bool
-    #: change values; only whoever reviews may
+    #: change values, which only reviewers may
     correct: bool
-    #: the page about accuracy
+    #: open the page about accuracy
     accuracy: bool
 
     @classmethod

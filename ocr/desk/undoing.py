@@ -50,5 +50,5 @@ def pending(request: HttpRequest) -> Undo | None:
 
 
 def forget(request: HttpRequest) -> None:
-    """Offer nothing any more."""
+    """Stop offering to undo."""
     request.session.pop(_KEY, None)

@@ -33,7 +33,7 @@ def ask_all(reader: Reader, specimens: Sequence[LabelledPicture], *, concurrency
             except Exception as exc:
                 done.put(exc)
 
-    # Daemons, not a pool: at its end a pool waits for its threads, and so would a Ctrl-C, a card's time long.
+    # Daemon threads, not a pool: a pool waits for its threads, so a Ctrl-C would take as long as reading a card.
     for _ in range(min(concurrency, len(specimens))):
         threading.Thread(target=work, name="evaluation", daemon=True).start()
     try:

@@ -18,30 +18,30 @@ _PATH_OF_COLUMN = {field.column: field.path for field in FIELDS}
 
 
 class BrokenFolder(Exception):
-    """The folder cannot be evaluated; the message names the line and what is wrong with it."""
+    """The folder cannot be evaluated; the message names the line and its error."""
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledPicture:
-    """One picture and what a perfect reader says of it."""
+    """One picture and its right answer."""
 
     #: as in the labels, relative to the folder
     file: str
     path: Path
     #: how it was taken: flat, blur, …
     condition: str
-    #: otherwise it shows something else, and every value must stay empty
+    #: whether it shows a card; if not, every value must stay empty
     is_card: bool
     #: flat, by path; "" where nothing is printed or it cannot be seen
     values: dict[str, str]
     #: paths of the fields that are covered or cropped
     hidden: frozenset[str]
-    #: drawn by a program, as the seed in its label shows
+    #: whether it was drawn by a program: its label then has a seed
     is_synthetic: bool
 
 
 class _Label(BaseModel):
-    """One line of the labels; members that are not named here are let be."""
+    """One line of the labels; members that are not named here are ignored."""
 
     file: str = Field(min_length=1)
     condition: str = Field(min_length=1)

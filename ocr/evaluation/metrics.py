@@ -1,7 +1,7 @@
 """The figures. Each is defined where it is computed; those that are shares have a Wilson interval.
 
-Cards count for everything but the rejection, which is of other pictures alone. A picture without a reading, because
-the reader failed or its model said something unreadable, is wrong in every field and no rejection.
+All figures count cards, except the rejection, which counts only other pictures. A picture without a reading, because
+the reader failed or the model's answer could not be parsed, is wrong in every field and is not a rejection.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _Z = NormalDist().inv_cdf(0.975)
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """So many of so many."""
+    """A share, as two counts: ``hits`` of ``of`` cases."""
 
     hits: int
     of: int
 
     @property
     def share(self) -> float | None:
-        """None of nothing."""
+        """The share; None if the total is 0."""
         return self.hits / self.of if self.of else None
 
     @property
@@ -54,36 +54,36 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What one group of results comes to."""
+    """The figures of one group of results."""
 
     cards: int
-    #: pictures of something else
+    #: number of pictures that show something else
     others: int
-    #: pictures that the reader gave no answer to
+    #: number of pictures without an answer of the reader
     failed: int
-    #: answers that hold no reading at all
+    #: answers that could not be parsed as a reading
     unreadable: int
-    #: cards whose every field is as printed
+    #: cards with every field as printed
     card_exact: Rate
     field_exact: Rate
-    #: of the cards whose NIK can be seen
+    #: right NIKs, of the cards with a visible NIK
     nik_exact: Rate
-    #: position by position: a digit left out makes all behind it wrong
+    #: right digits, position by position: a missing digit makes all after it wrong
     nik_digits: Rate
-    #: of all fields
+    #: wrong fields without a flag, of all fields
     wrong_unflagged: Rate
-    #: of the right fields, those that a person is sent to look at all the same: what doubting costs
+    #: flagged fields, of the right fields: the cost of flagging
     right_flagged: Rate
-    #: of the hidden fields
+    #: filled-in fields, of the hidden fields
     invented: Rate
-    #: of the other pictures
+    #: empty readings, of the other pictures
     rejected: Rate
     #: by path
     exact_by_field: dict[str, Rate]
-    #: edits that make what was read what is printed, for each printed character; it may be above 1
+    #: edits that turn the reading into the printed text, per printed character; may be above 1
     cer: float | None
     anls_star: float | None
-    #: seconds of the pictures that were answered
+    #: seconds per answered picture
     p50: float | None
     p95: float | None
 

@@ -11,7 +11,7 @@ from ocr.evaluation.report import RATES, Evaluation
 #: formats that matplotlib writes by itself
 SUFFIXES = (".png", ".svg", ".pdf")
 
-#: of the figures, those that are drawn, and how
+#: the shares that are drawn, each with its marker and colour
 _SERIES = {"field_exact": ("o", "#1b7f5c"), "card_exact": ("s", "#1f4e9c"), "nik_exact": ("D", "#b5541c")}
 _REJECTED = {"rejected": ("^", "#6b6b6b")}
 

@@ -1,4 +1,4 @@
-"""Who reads the pictures: the model in this process, or a server by ``POST /ktp-ocr/``. Threads may share either."""
+"""Readers of pictures: the model in this process, or a server by ``POST /ktp-ocr/``. Both are thread-safe."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ from ocr.reading.schema import from_contract
 if TYPE_CHECKING:
     from inference.engine.engine import Engine
 
-#: between two looks at a server whose model is still loading
+#: seconds between two requests to a server whose model is still loading
 LOOK_SECONDS = 1.0
 CONNECT_SECONDS = 10.0
 
 
 class ReaderUnusable(Exception):
-    """There is no sense in asking this reader on; the message says why."""
+    """This reader cannot read any further pictures; the message says why."""
 
 
 class Reader(Protocol):
     """Reads one picture after another."""
 
-    #: who read, in words for the report
+    #: description of the reader for the report
     name: str
 
     def read(self, data: bytes, file_name: str) -> ReaderAnswer:
         """The reading of one picture; a picture that fails is an answer too. Raises ``ReaderUnusable``."""
 
     def close(self) -> None:
-        """Let go of the model or of the connections. What is being read ends without an answer."""
+        """Release the model or the connections. Pictures that are being read get no answer."""
 
 
 class EngineReader:
@@ -52,7 +52,7 @@ class EngineReader:
 
     def __init__(self, on_progress: Callable[[str], None]) -> None:
         """Loads the model, which takes seconds to minutes. Raises ``ReaderUnusable``."""
-        # torch comes with it, and a reader over HTTP does without.
+        # Imported here because it imports torch, which a reader over HTTP does not need.
         from inference.backends.engine_start import start_engine
 
         try:
@@ -77,7 +77,7 @@ class EngineReader:
 
 
 def ask(engine: Engine, data: bytes) -> tuple[str, str, list[confidence.Token]]:
-    """The model's words on one picture, thoughts left out, why they ended, and all its tokens.
+    """The model's answer for one picture without its reasoning, its finish reason, and all its tokens.
 
     Raises ``ApiError``, ``EngineError``.
     """
@@ -117,7 +117,7 @@ class HttpReader:
                 base_url=self._base_url,
                 headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
                 timeout=httpx.Timeout(timeout_seconds, connect=CONNECT_SECONDS),
-                # As many as there are threads to ask.
+                # As many connections as there are threads.
                 limits=httpx.Limits(max_connections=None),
             )
         except (httpx.InvalidURL, UnicodeError) as exc:

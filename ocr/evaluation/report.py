@@ -24,7 +24,7 @@ RATES: dict[str, str] = {
     "rejected": "Other pictures rejected",
 }
 
-#: of ``RATES``, those that the table by condition shows, with short names
+#: the members of ``RATES`` in the table by condition, with short names
 RATES_BY_CONDITION: dict[str, str] = {
     "card_exact": "card exact",
     "field_exact": "field exact",
@@ -39,15 +39,15 @@ NOTHING = "–"
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """All that one run of the command has found out."""
+    """All results of one run of the command."""
 
-    #: as it was named
+    #: the folder as it was named
     folder: str
-    #: in words
+    #: the reader's description
     reader: str
-    #: pictures shown at a time
+    #: pictures read at a time
     concurrency: int
-    #: from the first picture to the last
+    #: seconds from the first picture to the last
     seconds: float
     #: pictures that were to be shown; fewer were when the run was stopped
     planned: int

@@ -1,4 +1,4 @@
-"""What a reader said of a picture, beside what is printed there."""
+"""A reader's answer for a picture, compared with what is printed there."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ class ReaderAnswer:
     #: flat, every path of ``FIELDS``
     values: dict[str, str]
     problems: tuple[Problem, ...]
-    #: from the bytes of the picture to the reading
+    #: seconds from the bytes of the picture to the reading
     seconds: float
     #: why the reader did not answer; "" when it did
     error: str = ""
 
     @property
     def has_reading(self) -> bool:
-        """False when the reader failed, and when its model said something that holds no reading at all."""
+        """False if the reader failed or the model's answer could not be parsed as a reading."""
         return not self.error and not any(problem.code in UNREADABLE_CODES for problem in self.problems)
 
     @property
     def flagged(self) -> set[str]:
-        """The fields that a person is sent to look at. What is only worth knowing ("info") sends nobody."""
+        """The fields that a person should check. A problem of severity "info" does not count."""
         return {problem.field for problem in self.problems if problem.field and problem.severity in FLAGGING}
 
 
@@ -53,18 +53,18 @@ class Result:
 
     @property
     def wrong_and_unflagged(self) -> list[str]:
-        """Fields with a value that is not the printed one and that nothing tells a person to look at."""
+        """Fields with a wrong value and without a flag."""
         flagged = self.answer.flagged
         return [path for path in self.wrong if self.answer.values[path] and path not in flagged]
 
     @property
     def right_and_flagged(self) -> list[str]:
-        """Fields that are as printed and that a person is told to look at."""
+        """Fields that are as printed and have a flag."""
         return sorted(self.answer.flagged.difference(self.wrong))
 
     @property
     def invented(self) -> list[str]:
-        """Hidden fields that were given a value all the same."""
+        """Hidden fields that were filled in."""
         return [field.path for field in FIELDS if field.path in self.specimen.hidden and self.answer.values[field.path]]
 
     @property

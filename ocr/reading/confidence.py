@@ -1,7 +1,7 @@
 """How sure the model was of each value: the probability of its least likely token.
 
-A reader that meets a smudged digit writes one all the same. What it had to choose from shows in the probabilities, and
-one doubtful character makes the whole value doubtful, so the least counts and not the mean.
+A model still writes a digit where one is smudged. The probabilities show its alternatives. One doubtful character makes
+the whole value doubtful, so the minimum is used and not the mean.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _PATHS = {field.path.rpartition(".")[2].encode(): field.path for field in FIELDS
 _MEMBER = re.compile(rb'"(' + b"|".join(_PATHS) + rb')"\s*:\s*"((?:[^"\\]|\\.)*)"')
 
 
-#: an alternative less probable than this is not worth a reviewer's look
+#: an alternative less probable than this is not shown to reviewers
 WORTH_TELLING = 0.03
 MOST_OTHERS = 2
 
@@ -29,11 +29,11 @@ MOST_OTHERS = 2
 class Token(NamedTuple):
     """One token of the answer, in order."""
 
-    #: b"" for a token that is never text
+    #: the bytes of its text; b"" for a special token
     raw: bytes
     #: natural logarithm of its probability
     logprob: float
-    #: what the model might have written in its place, as far as it was asked for
+    #: the alternatives that the model considered, as far as they were requested
     others: tuple[tuple[bytes, float], ...] = ()
 
 
@@ -53,7 +53,7 @@ class Member(NamedTuple):
 
 
 def stored_tokens(logprobs: Iterable[Mapping[str, Any]]) -> list[Token]:
-    """Of the log probabilities in a session's deltas."""
+    """The tokens of the log probabilities in a session's deltas."""
     return [
         Token(
             bytes(entry["bytes"] or ()),
@@ -106,7 +106,7 @@ def check(values: Mapping[str, str], tokens: Iterable[Token], *, below: float) -
 
 
 def _places(value: str, written: list[Member], below: float) -> tuple[Doubted, ...]:
-    """Where in ``value`` the doubts are; nowhere if it is not to the letter what one member of the answer holds."""
+    """The doubtful places in ``value``; none unless it is exactly the value of one member of the answer."""
     if len(written) != 1 or written[0].raw != value.encode():
         return ()
     raw = written[0].raw
@@ -134,7 +134,7 @@ def _place(raw: bytes, at: int, token: Token) -> Doubted | None:
     # What both begin with is not in doubt.
     common = _common([text, *(other for other, _ in told)]) if told else 0
     if common == len(text) or any(common == len(other) for other, _ in told):
-        # One goes on where the other stops, and what follows is not known.
+        # One is a prefix of the other, and what would follow it is not known.
         told, common = [], 0
     shown = tuple((other[common:], round(chance, 3)) for other, chance in told if other[common:].isprintable())
     return Doubted(len(before) + common, text[common:], round(math.exp(token.logprob), 3), shown)

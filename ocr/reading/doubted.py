@@ -1,4 +1,4 @@
-"""Which characters of a value the model was not sure of, and what else it would have written there."""
+"""Which characters of a value the model was not sure of, and the alternatives that it considered."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.utils.translation import ngettext
 
 #: fields whose doubtful characters are counted as digits
 DIGITS_ONLY = frozenset({"nik"})
-#: more places than these are underlined and not told one by one
+#: most doubtful places that are described in words; further ones are only underlined
 MOST_TOLD = 3
 
 
@@ -23,9 +23,9 @@ class Doubted:
     at: int
     #: what was read there; "" for the end of the value, which may have more
     text: str
-    #: how probable that was
+    #: probability of what was read
     probability: float
-    #: what else may stand there, the likeliest first, each with its probability; none where nothing can be said
+    #: alternatives with their probabilities, the likeliest first; empty if they are not known
     others: tuple[tuple[str, float], ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def from_dict(stored: Mapping[str, Any]) -> Doubted:
 
 
 def sentences(field: str | None, places: Sequence[Doubted]) -> list[str]:
-    """What to say of them, in the language of the page: "Digit 13 may be 9 or 5"."""
+    """The texts for these places, in the language of the page: "Digit 13 may be 9 or 5"."""
     if len(places) > MOST_TOLD:
         count = len(places)
         return [

@@ -16,7 +16,7 @@ from ocr.reading.schema import FIELDS
 def judge_answer(text: str, *, finish_reason: str, tokens: Sequence[confidence.Token] = ()) -> Reading:
     """The reading in the model's answer, with what the parser noted and what the checks say of the values.
 
-    ``tokens`` are those of the answer; without them nothing is said of the model's doubts.
+    ``tokens`` are those of the answer; without them no value is flagged as uncertain.
     """
     reading = parse_answer(text, finish_reason=finish_reason)
     doubted = confidence.check(reading.values, tokens, below=settings.OCR_DOUBT_BELOW)
@@ -29,8 +29,8 @@ def judge_again(
 ) -> list[Problem]:
     """Every problem of ``values``, which started as ``values_read`` with ``problems_read``.
 
-    What the answer itself gave rise to stays for the fields that still are as the model gave them; a corrected field
-    is judged by the checks alone.
+    Problems found while parsing the answer stay for fields that are still as the model gave them; a corrected field is
+    judged by the checks alone.
     """
     corrected = {field.path for field in FIELDS if values[field.path] != values_read.get(field.path, "")}
     noted = [problem for problem in problems_read if problem.code in ANSWER_CODES and problem.field not in corrected]
@@ -38,7 +38,7 @@ def judge_again(
 
 
 def _without_repeats(checked: Iterable[Problem], noted: Iterable[Problem]) -> list[Problem]:
-    """The checks' problems without those that say "empty" where the parser has said why."""
+    """The checks' problems without "empty" for fields whose reason the parser already gave."""
     noted = list(noted)
     explained = {problem.field for problem in noted if problem.field and problem.severity != "info"}
     unreadable = any(problem.code in UNREADABLE_CODES for problem in noted)

@@ -1,4 +1,4 @@
-"""Whose value is it: from the names a model used to the names of the contract.
+"""Map the key names that a model used to the names of the contract.
 
 Only spellings that can mean one thing are taken: the printed labels, the flat forms that older readers of this card
 use, and English where it is unambiguous. Everything else is left unread rather than guessed.
@@ -16,7 +16,7 @@ from ocr.reading import lenient_json
 from ocr.reading.problems import Problem
 from ocr.reading.schema import FIELDS
 
-#: how deep an object may hide in a wrapper such as {"data": {"ktp": {…}}}
+#: how deep an object may be nested in wrappers such as {"data": {"ktp": {…}}}
 MAX_WRAPPERS = 3
 
 _NOT_A_WORD = re.compile(r"[^a-z0-9]+")
@@ -130,7 +130,7 @@ def _fields_of(members: Mapping[str, Any]) -> Found:
 
 def _put_address(found: Found, value: Any) -> None:
     if not isinstance(value, Mapping):
-        # One line where four were asked for is kept whole; nobody splits it by guessing.
+        # An address in one line instead of four members is kept whole; it is not split by guessing.
         found.put("alamat.name", value, exact=isinstance(value, str))
         return
     parts = {normalise_key(key): item for key, item in value.items()}

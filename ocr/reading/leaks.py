@@ -8,7 +8,7 @@ from ocr.reading.problems import Problem
 from ocr.reading.prompt import EXAMPLE
 from ocr.reading.schema import FIELD_BY_PATH, FIELDS
 
-#: so many identifying values of the example in one answer, and everything equal to the example is its echo
+#: if this many identifying values equal the prompt's example, all values equal to it count as copied
 ECHO_AT = 2
 
 _PLACEHOLDER = re.compile(
@@ -39,7 +39,7 @@ def without_leaks(values: dict[str, str]) -> tuple[dict[str, str], list[Problem]
 
 
 def is_placeholder(path: str, value: str) -> bool:
-    """Whether ``value`` names the field or says that nothing is there, in place of what is printed."""
+    """Whether ``value`` names the field or says that it is empty or unreadable, instead of what is printed."""
     if not value:
         return False
     field = FIELD_BY_PATH[path]

@@ -1,4 +1,4 @@
-"""Reading almost-JSON: what a language model writes when it is cut off or careless.
+"""Lenient JSON parser for truncated or malformed model output.
 
 Accepted beside JSON: trailing and missing commas, single quotes, unquoted words, Python's None/True/False, raw
 newlines in strings, and an end of text anywhere. A value that the end of the text cut in the middle is never returned
@@ -11,14 +11,14 @@ import json
 import re
 from typing import Any, Final
 
-#: nesting beyond this is nobody's identity card
+#: maximum nesting depth
 MAX_DEPTH: Final = 8
 
 _WHITESPACE: Final = " \t\r\n\f\v\u00a0\ufeff"
 _ESCAPES: Final = {'"': '"', "'": "'", "\\": "\\", "/": "/", "b": " ", "f": " ", "n": "\n", "r": "\n", "t": "\t"}
 _HEX4: Final = re.compile(r"[0-9a-fA-F]{4}")
 _WORDS: Final = {"null": None, "none": None, "true": True, "false": False}
-# What follows the end of a line inside a string whose closing quote was forgotten.
+# What follows the end of a line in a string whose closing quote is missing.
 _NEXT_MEMBER: Final = re.compile(r"""\s{0,80}(?:["'][^"'\r\n:]{1,40}["']\s*:|[}\]])""")
 
 
@@ -36,8 +36,8 @@ CUT: Final = _Cut()
 def read_object(text: str, start: int) -> tuple[dict[str, Any], int, bool]:
     """The object that opens with the brace at ``start``: its members, where it ends, and whether it was closed.
 
-    Numbers stay text, digit for digit: an identity number is no quantity. A repeated key keeps its last value, as in
-    JSON.
+    Numbers are kept as text, because an identity number must keep its digits. A repeated key keeps its last value, as
+    in JSON.
     """
     reader = _Reader(text, start)
     value = reader.object(depth=0)
@@ -72,7 +72,7 @@ class _Reader:
                 continue
             key = self._scalar(stops=":,}")
             if self._peek() != ":":
-                # A key without a value: nothing was said about it.
+                # A key without a value is left out.
                 continue
             self.at += 1
             members[str(key)] = self._value(depth)
@@ -89,7 +89,7 @@ class _Reader:
                 self.at += 1
                 return items
             if char == "}":
-                # The bracket was forgotten; the brace belongs to the object around it.
+                # The bracket is missing; the brace belongs to the object around it.
                 return items
             if char in ",:":
                 self.at += 1
@@ -136,7 +136,7 @@ class _Reader:
         return CUT
 
     def _closes(self) -> bool:
-        """Whether the quote here ends its string, rather than being one that the model forgot to escape."""
+        """Whether this quote ends its string, rather than being one that the model did not escape."""
         ahead = self.text[self.at + 1 : self.at + 200].lstrip(_WHITESPACE)
         return not ahead or ahead[0] in ",:}]\"'"
 

@@ -1,7 +1,7 @@
 """From the model's answer to a reading: the fields, and what was wrong with the answer. Never raises.
 
-Nothing is guessed and nothing is corrected here. A value that cannot be taken as it stands is left empty and a problem
-says why; only blanks at the ends, doubled blanks and control characters go.
+Nothing is guessed and nothing is corrected here. A value that cannot be used as it is is left empty and a problem
+says why; only blanks at the ends, doubled blanks and control characters are removed.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _LINE_BREAKS = re.compile(r"\s+")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f\ufffe\uffff\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
 
 
-#: answers that hold no reading at all
+#: codes of answers without a reading
 UNREADABLE_CODES = frozenset({"no_answer", "not_json", "wrong_shape"})
 
-#: what only the model's answer can say; the checks cannot find it again in the values
+#: problems that only the answer shows; the checks cannot find them again in the values
 ANSWER_CODES = UNREADABLE_CODES | {
     "repaired",
     "truncated",
@@ -79,7 +79,7 @@ def parse_answer(text: str, *, finish_reason: str = "stop") -> Reading:
         code = "wrong_shape" if candidates else "not_json"
         return Reading(empty_values(), (*whole, Problem(None, code, "error")))
 
-    # The fullest object; of several as full, the last: models think aloud first and answer last.
+    # The fullest object; of several equally complete ones the last: models reason first and answer last.
     chosen = max(enumerate(useful), key=lambda pair: (len(pair[1].found.values), pair[0]))[1]
     if any(_disagree(chosen, other) for other in useful):
         whole.append(Problem(None, "several_answers"))
@@ -101,7 +101,7 @@ def parse_answer(text: str, *, finish_reason: str = "stop") -> Reading:
 def without_thoughts(text: str) -> str:
     """``text`` without <think>…</think>, also where the opening or the closing tag is missing."""
     answer = _THOUGHT.sub("", text)
-    # The template may have opened the thought, so that only its end is in the text.
+    # The template may have opened the reasoning, so that only its end is in the text.
     return answer.rpartition("</think>")[2]
 
 
@@ -118,7 +118,7 @@ def _candidates(answer: str) -> Iterator[_Candidate]:
             value, end, closed = lenient_json.read_object(answer, at)
             found = keys.find_fields(value)
             if not found.values:
-                # A brace in prose must not swallow the object behind it.
+                # A stray brace in prose must not hide the object after it.
                 end = at + 1
             if value:
                 yield _Candidate(found, strict=False, cut=not closed)

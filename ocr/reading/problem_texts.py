@@ -1,4 +1,4 @@
-"""The words for each problem code, Indonesian and English. Codes are stable; words may improve.
+"""The words for each problem code, Indonesian and English. Codes are stable; texts may change.
 
 No text takes a value from the card, so that problems can be logged and listed without personal data.
 """
@@ -41,7 +41,7 @@ TEXTS: dict[str, Text] = {
     "session_lost": Text(
         "Sesi pembacaan hilang sebelum selesai.", "The session of this reading was lost before it finished."
     ),
-    # What the answer held for one field.
+    # The answer's value for one field.
     "wrong_type": Text("Model memberi nilai yang bukan teks.", "The model gave a value that is not text."),
     "too_long": Text(
         "Nilai terlalu panjang untuk sebuah kartu dan dikosongkan.", "The value is too long for a card and was dropped."

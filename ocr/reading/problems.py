@@ -27,7 +27,7 @@ class Problem:
     #: stable name, a key of ``ocr.reading.problem_texts.TEXTS``
     code: str
     severity: Severity = "warning"
-    #: which characters are in doubt, where the model has told
+    #: which characters are in doubt, if the model's probabilities show it
     doubted: tuple[Doubted, ...] = ()
 
     @property
@@ -37,12 +37,12 @@ class Problem:
 
     @property
     def sentence(self) -> str:
-        """What the code says, in the language of the page. Nothing of the card."""
+        """The text of the code, in the language of the page. It contains no card data."""
         return self.text.id if get_language() == "id" else self.text.en
 
     @property
     def doubts(self) -> list[str]:
-        """What exactly is in doubt, in the language of the page. It holds characters of the card."""
+        """What exactly is in doubt, in the language of the page. It contains characters of the card."""
         return doubted.sentences(self.field, self.doubted)
 
     @property

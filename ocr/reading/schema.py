@@ -20,7 +20,7 @@ MAX_VALUE_CHARS = 200
 class Field:
     """One value printed on the card."""
 
-    #: its place in the contract; a dot enters the nested address
+    #: its place in the contract; a dot means a member of ``alamat``
     path: str
     #: as printed on the card
     label: str

@@ -1,6 +1,6 @@
 """What a value may have been meant as: the nearest words that cards print, and dates in the way they print them.
 
-A suggestion is shown and never taken by itself.
+A suggestion is only shown, never applied automatically.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ VOCABULARIES: dict[str, tuple[str, ...]] = {
 }
 DATES = frozenset({"tgl_lahir", "berlaku_hingga"})
 MOST = 3
-#: of 100: how alike two words must be. WN1 and WNI are 67
+#: minimum similarity (0 to 100) of two words for a suggestion; WN1 and WNI have 67
 ALIKE = 66
-#: letters that are taken for digits, and what they look like
+#: letters that are often read in place of digits → the digit
 LOOK_ALIKES = str.maketrans("OQDILZSGB", "000112568")
 _DATE = re.compile(r"\s*([0-9]{1,2})\s*[-/. ]\s*([0-9]{1,2})\s*[-/. ]\s*([0-9]{4})\s*")
 
@@ -47,6 +47,6 @@ def suggest(path: str, value: str) -> list[str]:
 
 
 def _digits(written: str) -> str:
-    """Sixteen digits, where only blanks and look-alikes stand in the way; "" elsewhere."""
+    """Sixteen digits, if only blanks and look-alike letters have to be replaced; else ""."""
     digits = re.sub(r"[ .\-]", "", written).translate(LOOK_ALIKES)
     return digits if re.fullmatch(r"[0-9]{16}", digits) else ""

@@ -1,4 +1,4 @@
-"""What cards usually print. Soft facts: an unknown value is worth a look, never a refusal."""
+"""What cards usually print. Reference lists: an unknown value is at most flagged, never rejected."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def _waves(size: tuple[int, int], kind: int) -> Image.Image:
 
 
 def mark_specimen(image: Image.Image, random: Random, face: Face) -> None:
-    """Write across the card and into its margin that it is none."""
+    """Write across the card and into its margin that it is a specimen."""
     width, height = image.size
     ink = random.choice(((200, 40, 40), (90, 90, 110), (60, 90, 160)))
     image.paste(ink, mask=_diagonal(image.size, face, random.randrange(3), random.randrange(3)))

@@ -15,7 +15,7 @@ from ocr.specimens.holder import Holder
 from ocr.specimens.layout import CARD_RATIO, Layout, make_layout
 from ocr.specimens.writing import Colour, Page
 
-#: characters on a line before it is broken where a value may take two lines
+#: most characters on a line of a value that may take two lines
 _WRAPPED = ("nama", "alamat.name", "tempat_lahir", "agama")
 
 
@@ -134,7 +134,7 @@ class _Pen:
     def _lines(self, path: str) -> Iterator[tuple[str, int]]:
         """The printed lines of a value, and the place in the value where each begins."""
         text = self._holder.values[path]
-        # The date stands behind the place and needs room.
+        # The date follows the place and needs room.
         room = self._wrap_at + 4 - (10 if path == "tempat_lahir" else 0)
         cut = text.rfind(" ", 0, room)
         if path in _WRAPPED and len(text) > room and cut > 3:
@@ -152,7 +152,7 @@ class _Pen:
         return left * self._width, top * self._height, right * self._width, bottom * self._height
 
 
-#: label, the field whose value stands behind it, whether it is indented
+#: label, the field whose value follows it, whether it is indented
 _ROWS: tuple[tuple[str, str, bool], ...] = (
     ("Nama", "nama", False),
     ("Tempat/Tgl Lahir", "tempat_lahir", False),

@@ -13,7 +13,7 @@ from ocr.specimens import geometry, spoiling
 from ocr.specimens.background import clouds
 from ocr.specimens.geometry import View
 
-#: every condition, and how often it is drawn when none is asked for
+#: condition → how often it is drawn if none is given
 CONDITIONS: dict[str, float] = {
     "flat": 30,
     "framed": 8,
@@ -39,7 +39,7 @@ _VIEWS: dict[str, Callable[[Random, tuple[int, int]], View]] = {
     "cropped": geometry.cropped,
 }
 
-#: conditions whose pictures are also a little out of place now and then, as real ones are
+#: conditions whose pictures are sometimes also a little displaced, as real ones are
 _NUDGED = 0.5
 
 
@@ -76,7 +76,7 @@ def show(random: Random, condition: str, card: Image.Image, boxes: np.ndarray, s
 
 
 def lay(random: Random, view: View, card: Image.Image) -> Image.Image:
-    """The card as ``view`` has it, on some soft ground."""
+    """The card as ``view`` places it, on a soft background."""
     if np.allclose(view.corners, geometry.filling(view.size).corners):
         return card.resize(view.size, Image.Resampling.BICUBIC)
     # Shrunk first: the mapping itself takes single points and would leave jagged letters.
@@ -124,7 +124,7 @@ def _cover(random: Random, picture: Image.Image, boxes: np.ndarray) -> np.ndarra
     box = (x - half_width, y - half_height, x + half_width, y + half_height)
     ImageDraw.Draw(picture).rounded_rectangle(box, radius=half_height, fill=skin)
     middles_x, middles_y = (boxes[:, 0] + boxes[:, 2]) / 2, (boxes[:, 1] + boxes[:, 3]) / 2
-    # The ends are round: a character there may still be seen.
+    # The ends are round, so a character there may still be visible.
     straight = half_width - 0.4 * half_height
     return (abs(middles_x - x) < straight) & (abs(middles_y - y) < half_height)
 

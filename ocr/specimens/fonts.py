@@ -26,7 +26,7 @@ class Face:
 
 @dataclass(frozen=True, slots=True)
 class Faces:
-    """What a card may be printed with."""
+    """The font files of a card."""
 
     regular: tuple[Face, ...]
     bold: tuple[Face, ...]

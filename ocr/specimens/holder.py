@@ -8,7 +8,7 @@ from random import Random
 
 from ocr.specimens import names, word_lists
 
-#: of a specimen's NIK: real district codes end at 68, so no person can have the number
+#: district code of a specimen's NIK: real codes end at 68, so no person can have the number
 IMPOSSIBLE_DISTRICT = 99
 
 #: some genuine cards disagree with their own NIK, so a reader must not infer one from the other
@@ -82,7 +82,7 @@ def make_holder(random: Random) -> Holder:
 
 
 def _regency(random: Random, province_code: str) -> tuple[str, int]:
-    # Jakarta's cities stand without the word.
+    # Jakarta's cities are printed without the word.
     if province_code == "31":
         number = random.randrange(len(word_lists.JAKARTA_CITIES))
         return word_lists.JAKARTA_CITIES[number], 71 + number

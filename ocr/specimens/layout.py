@@ -1,11 +1,11 @@
-"""Where things stand on a card: fractions of its width and height, jittered, because print runs differ."""
+"""Where things are printed on a card: fractions of its width and height, jittered, because print runs differ."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from random import Random
 
-#: width by height of an ID-1 card
+#: width divided by height of an ID-1 card
 CARD_RATIO = 85.60 / 53.98
 
 

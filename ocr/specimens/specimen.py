@@ -29,7 +29,7 @@ class Specimen:
     #: a key of ``CONDITIONS``
     condition: str
     kind: Literal["ktp", "other"]
-    #: the right answer; "" where the card prints nothing, where it is hidden, and everywhere on what is no card
+    #: the right answer; "" if the card prints nothing there, if the value is hidden, and if it is not a card
     fields: KtpFields
     #: ``Field.column`` of the values that are printed and cannot be read, because covered or cut off
     hidden: tuple[str, ...]

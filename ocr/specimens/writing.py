@@ -1,4 +1,4 @@
-"""Prints text and notes where every character of a value has come to stand."""
+"""Prints text and records the position of every character of a value."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Character(NamedTuple):
 
 
 class Page:
-    """An image under the pen."""
+    """An image that is being printed, with the positions of its characters."""
 
     def __init__(self, image: Image.Image) -> None:
         self.image = image
         self.draw = ImageDraw.Draw(image)
-        # Basic types in lists: a card has some 200 characters, and one object each costs more than to draw them.
+        # Basic types in lists: a card has some 200 characters, and an object for each costs more than drawing them.
         self._marks: list[tuple[str, int, str]] = []
         self._boxes: list[tuple[float, float, float, float]] = []
 

@@ -117,7 +117,7 @@ class Command(BaseCommand):
 
 
 def check_options(options: dict[str, Any]) -> None:
-    """Refuse what would only be found out when the work is done. Raises ``CommandError``."""
+    """Check early what would otherwise only fail at the end of the work. Raises ``CommandError``."""
     for name in ("limit", "concurrency", "timeout"):
         if options[name] is not None and not options[name] > 0:
             raise CommandError(f"--{name} must be above 0; it is {options[name]:g}.")

@@ -64,7 +64,7 @@ class Command(BaseCommand):
             folder, count=count, seed=seed, conditions=condition, width=width, processes=min(processes, count)
         )
         try:
-            # The bar goes to stderr and stays away where that is no terminal.
+            # The bar is written to stderr, and only if that is a terminal.
             for _ in tqdm(written, total=count, unit="card", disable=None if verbosity else True):
                 pass
         except OSError as error:

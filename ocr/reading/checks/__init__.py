@@ -1,8 +1,8 @@
-"""The rules a reading is held against. They flag; they never change a value and never refuse one.
+"""The checks of a reading. They flag values; they never change or reject one.
 
 A genuine card can break most of them: a NIK never changes, not when its holder moves and not when a wrongly encoded
-birth date is found, and old cards carry old words. Repairing one field from another would manufacture agreement and
-destroy the check.
+birth date is found, and old cards carry old words. Repairing one field from another would make the fields agree
+and so defeat the check.
 """
 
 from __future__ import annotations

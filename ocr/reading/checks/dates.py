@@ -13,7 +13,7 @@ from ocr.reading.checks import printed
 from ocr.reading.problems import Problem
 from ocr.reading.vocabularies import LIFETIME
 
-#: a card is issued at 17, or earlier to who is married
+#: a card is issued at 17, or earlier to a married person
 YOUNGEST_YEARS = 16
 OLDEST_YEARS = 120
 

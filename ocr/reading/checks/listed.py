@@ -1,4 +1,4 @@
-"""Fields that cards usually fill from a list. Foreigners' cards use English words of their own and are let be."""
+"""Fields that cards usually fill from a list. Foreigners' cards use English words and are not checked."""
 
 from __future__ import annotations
 

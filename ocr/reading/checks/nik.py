@@ -9,7 +9,7 @@ from ocr.reading.checks import printed
 from ocr.reading.problems import Problem
 from ocr.reading.vocabularies import FEMALE, HIGHEST_DISTRICT_CODE, MALE, PROVINCE_CODES
 
-# The digits 0-9 only: \d would take every script's.
+# The digits 0-9 only: \d would match those of every script.
 _NIK = re.compile(r"[0-9]{16}")
 _FEMALE_OFFSET = 40
 
@@ -19,7 +19,7 @@ def check(values: Mapping[str, str]) -> Iterator[Problem]:
     if not nik:
         return
     if not _NIK.fullmatch(nik):
-        # Every other rule counts from the left; on a number of another length they would all be noise.
+        # The other rules depend on digit positions; on a number of another length they would give false flags.
         yield Problem("nik", "nik_not_16_digits", "error")
         return
     yield from _check_region(nik)
@@ -35,7 +35,7 @@ def _check_region(nik: str) -> Iterator[Problem]:
     if not (1 <= regency <= 69 or 71 <= regency <= 99):
         yield Problem("nik", "nik_bad_regency")
     if not 1 <= district <= HIGHEST_DISTRICT_CODE:
-        # Districts come and go and numbers stay for life, so an unknown one is information.
+        # Districts change while numbers are kept for life, so an unknown district is only information.
         yield Problem("nik", "nik_unused_district", "info")
 
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from ocr.reading.problems import Problem
 from ocr.reading.schema import FIELDS
 
-#: without these the reading identifies nobody
+#: without these values the reading does not identify a person
 ESSENTIAL = frozenset({"nik", "nama"})
 
-#: older cards leave these blank
+#: values that older cards leave blank
 OFTEN_BLANK = frozenset({"agama"})
 
 
