@@ -1,4 +1,4 @@
-"""The users in the admin: Django's page, where what the server writes is not for people to change."""
+"""Django's user admin, with the fields that the server writes read-only."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ admin.site.unregister(User)
 
 @admin.register(User)
 class PeopleAdmin(UserAdmin[User]):
-    # They would be fields of a date and a time without labels.
+    # Django would show them as date and time inputs without labels.
     readonly_fields = ("last_login", "date_joined")

@@ -1,4 +1,4 @@
-"""The admin with this project's site in the place of Django's."""
+"""The admin's app config, with ``CarefulAdminSite`` as the default site."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""An admin that no address can break: what cannot be asked for is said, and the page is shown without it.
+"""An admin site that answers an invalid query string with a message and the page without it, instead of a 500.
 
-Django hands parts of the address to the database as they come. A filter that no field has, a year of five digits, a
-number of twenty, a NUL: each would be a 500 with a stack trace, some on one database only.
+Django passes parts of the address to the database unchecked. A filter for an unknown field, a year of five digits, a
+number of twenty digits or a NUL would each be a 500 with a stack trace, some on one database only.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from django.template.response import SimpleTemplateResponse, TemplateResponse
 
 log = logging.getLogger(__name__)
 
-#: what a value that is none comes to: in Django, in the driver, in the database
+#: exceptions that invalid values raise in Django, in the driver or in the database
 NOT_TO_BE_HAD = (
     ArithmeticError,
     DataError,
@@ -33,12 +33,12 @@ NOT_TO_BE_HAD = (
 )
 #: the order of the menu: what runs, what people decide, who may do what
 APP_ORDER = ("sessions_app", "inference", "ocr", "auth", "axes")
-#: what the filters of a list add to a field's name
+#: suffixes that the filters of a list add to a field's name
 OFFERED = ("", "__exact", "__isnull", "__gte", "__lt", "__id__exact")
 
 
 class CarefulAdminSite(admin.AdminSite):
-    """Looks at what comes before any view does, and turns what a view makes of it into an answer."""
+    """Refuses NULs before the view, and turns errors that invalid values raise in the view into a response."""
 
     # The header has a menu, and the lists need the width.
     enable_nav_sidebar = False
@@ -75,15 +75,15 @@ class CarefulAdminSite(admin.AdminSite):
 
 
 class OfferedLookups:
-    """For every ``ModelAdmin``: an address filters by what the list offers, and nothing else.
+    """For every ``ModelAdmin``: an address may only filter by what the list offers.
 
-    Django lets it filter by any field of the model and any lookup. By a regular expression too, which finds out values
-    that no page shows, at the database's cost. ``linked_lookups`` of the class names what other pages link to.
+    Django lets it filter by any field of the model and any lookup, also by a regular expression. That is costly and can
+    reveal values that no page shows. ``linked_lookups`` of the class names the lookups that other pages link to.
     """
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
         filters = self.get_list_filter(request)  # type: ignore[attr-defined]
-        # A filter of our own has a name in the address instead of a field, or is for a field in a way of its own.
+        # Our own filters have a parameter name instead of a field, or filter a field in their own way.
         names = [one[0] if isinstance(one, tuple) else getattr(one, "parameter_name", one) for one in filters]
         offered = {f"{name}{suffix}" for name in names for suffix in OFFERED}
         if lookup not in offered and lookup not in getattr(self, "linked_lookups", ()):
@@ -100,11 +100,11 @@ def _careful(view: Callable[..., Any]) -> Callable[..., Any]:
         try:
             response = view(request, *args, **kwargs)
             if isinstance(response, SimpleTemplateResponse):
-                # Here, where its queries may fail, and not behind the middleware.
+                # Rendered here, so that errors of its queries are caught, and not later by the middleware.
                 response.render()
         except NOT_TO_BE_HAD as exc:
             if not (request.GET or request.POST or args or kwargs):
-                raise  # nobody asked for anything: it is ours
+                raise  # the request had no values, so this is a bug of the server
             is_sent = request.method not in ("GET", "HEAD")
             log.warning("the admin cannot do this: %s: %s", type(exc).__name__, exc, exc_info=is_sent)
             if is_sent:

@@ -15,7 +15,7 @@ from ocr import api as ocr_api
 
 
 class Api(NinjaAPI):
-    """Ninja's, with the body that it does not read itself in the document."""
+    """``NinjaAPI`` that adds the chat request's body to the OpenAPI document, as ninja does not parse that body."""
 
     def get_openapi_schema(self, **options: Any) -> Any:
         document = super().get_openapi_schema(**options)

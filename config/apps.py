@@ -1,4 +1,4 @@
-"""The site: its pages, its settings, and what it keeps of its users."""
+"""The site: its pages, its settings, and what it stores about its users."""
 
 from __future__ import annotations
 

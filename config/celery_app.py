@@ -1,7 +1,7 @@
-"""The Celery application: one queue, early acknowledgement, one task in hand a thread.
+"""The Celery application: one queue, early acknowledgement, a prefetch of one task per thread.
 
 Redelivery is not left to the broker (with a short visibility timeout one task ran four times). A row claim makes a
-second delivery harmless, and workers find in the database what was lost.
+second delivery harmless, and workers find lost sessions in the database.
 """
 
 from __future__ import annotations

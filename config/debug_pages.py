@@ -1,4 +1,4 @@
-"""What Django's error pages, which ``DEBUG=1`` shows, say of the settings."""
+"""What Django's debug pages (``DEBUG=1``) show of the settings."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ from django.views.debug import SafeExceptionReporterFilter
 
 
 class AddressesHidden(SafeExceptionReporterFilter):
-    """Django hides settings by their names, and ``REDIS_URL`` does not sound like a password. There is one in it."""
+    """Also hides ``REDIS_URL``: it contains a password, but Django does not recognise its name as that of a secret."""
 
     hidden_settings = re.compile(f"{SafeExceptionReporterFilter.hidden_settings.pattern}|REDIS_URL", re.IGNORECASE)

@@ -1,4 +1,4 @@
-"""The only place that reads the environment. Every name here stands in ``.env.example`` with a comment.
+"""The only place that reads the environment. Every name here is in ``.env.example`` with a comment.
 
 Values come from the process environment first, then from the file named by ``ENV_FILE`` (default ``.env`` beside
 ``manage.py``). A value that cannot be read stops the process with the name of the setting and what it should be.
@@ -22,10 +22,10 @@ from django.core.exceptions import ImproperlyConfigured
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
-#: Variables that libraries read behind our back, and that would override what the settings say or stop the start:
-#: Celery's and kombu's, prometheus_client's, torch's LOGLEVEL, the threads of Daphne, what libpq puts in the place of
-#: parts of ``DATABASE_URL`` (its passwords and certificates are left to it), and Django's leave to block the loop.
-#: Removed before any of them looks.
+#: Variables that libraries read on their own, and that would override our settings or make the start fail:
+#: Celery's and kombu's, prometheus_client's, torch's LOGLEVEL, Daphne's threads, those by which libpq replaces parts of
+#: ``DATABASE_URL`` (except passwords and certificates), and Django's permission to block the loop.
+#: They are removed before any library reads them.
 FOREIGN = re.compile(
     r"(CELERY|KOMBU|PROMETHEUS)_.*|prometheus_multiproc_dir|C_(BENCH|BENCH_EVERY|IMPDEBUG|FORCE_ROOT)|PICKLE_PROTOCOL"
     r"|DISABLE_TRACEBACKS|AUTOSCALE_KEEPALIVE"
@@ -41,13 +41,13 @@ if _env_file.is_file():
 for _name in [name for name in os.environ if FOREIGN.fullmatch(name)]:
     del os.environ[_name]
 
-#: every name that was asked for, so that a test can compare them with ``.env.example``
+#: every name that was read, so that a test can compare them with ``.env.example``
 names_read: set[str] = {"ENV_FILE"}
 
 
 def _read(name: str, default: object, reader: Callable[[str], Any], kind: str) -> Any:
-    # Not by environ's readers: for them a value that begins with $ is the name of another variable, and a key or a
-    # password that begins so would be empty.
+    # Not by environ's readers: they take a value that begins with $ as the name of another variable, so a key or a
+    # password that begins with $ would be empty.
     value = text(name, str(default))
     try:
         return reader(value)
@@ -99,7 +99,7 @@ def number(name: str, default: float, *, minimum: float | None = None, maximum: 
 
 
 def path_prefix(name: str) -> str:
-    """Empty, or the beginning of a path without the slash behind it."""
+    """Empty, or the beginning of a path without a slash at its end."""
     value = text(name).rstrip("/")
     if value and not value.startswith("/"):
         raise ImproperlyConfigured(f"{name} must begin with a slash, such as /sambung; it is {value!r}.")
@@ -130,7 +130,7 @@ def _host_name(name: str, value: str) -> str:
     host = value.lower().rstrip(".")
     try:
         if re.fullmatch(r"\*|\.?[^\s/:@?#\[\]*.]+(\.[^\s/:@?#\[\]*.]+)*|\[[0-9a-f:.]+\]", host):
-            # An international name as it stands in a URL that is sent.
+            # An international name in the form that it has in a request's URL.
             dot = "." if host.startswith(".") else ""
             return dot + host.removeprefix(".").encode("idna").decode("ascii").strip("[]")
     except UnicodeError:  # a label that is too long
@@ -178,7 +178,7 @@ def redis_address(name: str) -> str:
         try:
             parse_url(address)
         except ValueError:
-            # Without its value, and without what was wrong with it: there is a password in it.
+            # The message has neither the value nor its error, because the value contains a password.
             raise ImproperlyConfigured(
                 f"{name} must be an address such as rediss://user:password@host:6379/0, "
                 "with what is special in user and password percent-encoded."
@@ -187,7 +187,7 @@ def redis_address(name: str) -> str:
 
 
 def without_secrets(address: str) -> str:
-    """The address without user, password and options: fit for logs."""
+    """The address without user, password and options, which may be logged."""
     parts = urlsplit(address)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" if address else ""
 
@@ -199,12 +199,12 @@ def database(default_sqlite_path: Path) -> dict[str, Any]:
         return {"ENGINE": "django.db.backends.sqlite3", "NAME": str(default_sqlite_path)}
     try:
         with warnings.catch_warnings():
-            # It shows what it took the address for, with the password.
+            # The original message shows the parsed address with its password.
             warnings.simplefilter("ignore")
             settings = environ.Env.db_url_config(url)
     except (ValueError, environ.ImproperlyConfigured):
         settings = {}
     if not settings.get("ENGINE"):
-        # Without its value: there is a password in it.
+        # The message has no value, because the value contains a password.
         raise ImproperlyConfigured("DATABASE_URL must be an address such as postgres://user:password@host:5432/name.")
     return dict(settings)

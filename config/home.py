@@ -1,4 +1,4 @@
-"""The front page: the playground, or where everything is and whether the model is there."""
+"""The front page: the playground, or a page of links with the model's status."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from inference.readiness import describe_health
 
 
 async def home(request: HttpRequest) -> HttpResponse:
-    """The playground; links and health, for a person, where ``PLAYGROUND`` is off."""
+    """The playground; links and health as a page if ``PLAYGROUND`` is off."""
     if settings.PLAYGROUND:
         return await playground(request)
-    # Read here, so that the template does not ask the database from the event loop.
+    # Read here, so that the template makes no database query on the event loop.
     request.user = await request.auser()
     return render(
         request,

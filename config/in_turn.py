@@ -1,9 +1,9 @@
-"""Requests that come in the same moment begin a few at a time, those of different addresses in turns.
+"""Start requests that arrive at the same time a few at a time, taking turns between client addresses.
 
-From the first line of middleware to the first wait of its view a request has the loop for a few milliseconds. Two
-hundred at once would have it for half a second, in which no stream moves and /health is not answered. Here each begins
-in a turn of the loop of its own, and the loop looks at everything else in between. So many are on the way to their
-answer at once; of those that wait, the next is of another address than the last.
+From the first line of middleware to the first wait of its view, a request occupies the event loop for a few
+milliseconds. Two hundred at once would occupy it for half a second, in which no stream advances and /health is not
+answered. Here each request starts in its own iteration of the loop, which handles everything else in between.
+``MOST_BEGINNING`` requests may be in this phase at once; waiting requests of different addresses are admitted in turn.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from sessions_app.client_address import client_block_of
 
 Application = Callable[[dict[str, Any], Any, Any], Any]
 
-#: requests that are on the way to the start of their answer
+#: most requests between their start and the start of their answer
 MOST_BEGINNING = 8
-#: after so long a request counts no longer: it waits for something, such as a model or a picture
+#: after this time a request no longer counts: it waits for something, such as a model or a picture
 LONGEST_SECONDS = 0.1
 
 
 def in_turn(application: Application, *, for_path: Callable[[str], object]) -> Application:
-    """``application``, whose requests to a path that ``for_path`` is true of begin in turns.
+    """``application``; its requests to the paths for which ``for_path`` is true are started in turn.
 
     The path is the one that Django routes by, without the prefix of a proxy.
     """
@@ -55,16 +55,16 @@ def in_turn(application: Application, *, for_path: Callable[[str], object]) -> A
 
 
 class Door:
-    """Lets ``MOST_BEGINNING`` in at once, and one in each turn of the loop."""
+    """Admits at most ``MOST_BEGINNING`` requests at once, and one in each iteration of the loop."""
 
     def __init__(self) -> None:
         self._free = MOST_BEGINNING
-        #: address → those that wait, in order; the address whose turn it is first
+        #: address → its waiting requests in order; the address whose turn it is comes first
         self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
         self._one_a_turn = asyncio.Lock()
 
     async def enter(self, address: str) -> None:
-        """Wait for one's turn. Whoever is in calls ``leave`` once."""
+        """Wait to be admitted. Each admitted request must call ``leave`` once."""
         if self._free:
             self._free -= 1
         else:
@@ -78,7 +78,7 @@ class Door:
                 raise
         try:
             async with self._one_a_turn:
-                # Whoever is next is woken by the release, and runs in the turn after this one.
+                # Releasing the lock wakes the next request, which runs in the following iteration of the loop.
                 await asyncio.sleep(0)
         except asyncio.CancelledError:
             self.leave()
@@ -87,7 +87,7 @@ class Door:
     def leave(self) -> None:
         while self._waiting:
             address, queue = self._waiting.popitem(last=False)
-            # One that left before its turn is among them still.
+            # Requests that were cancelled while they waited are still in the queue.
             while queue and queue[0].done():
                 queue.popleft()
             if queue:
@@ -99,7 +99,7 @@ class Door:
 
 
 class _Place:
-    """Of one request that is in; it leaves once, at whatever comes first."""
+    """The place of one admitted request; only its first ``leave`` counts."""
 
     def __init__(self, door: Door) -> None:
         self._door: Door | None = door

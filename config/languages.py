@@ -1,7 +1,7 @@
-"""Pages speak the reader's language: the user's choice, else the browser's last choice, else what it accepts.
+"""Pages are in the reader's language: the user's choice, else the browser's last choice, else what it accepts.
 
-The API speaks English. Its errors are read by programs and by their developers, and no answer of it may depend on a
-header that a proxy does not know of.
+The API is in English. Its errors are read by programs and their developers, and its answers must not depend on a header
+that a proxy's cache does not know of.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ CODES = frozenset(code for code, _ in settings.LANGUAGES)
 
 
 class PageLanguageMiddleware(LocaleMiddleware):
-    """Django's, with the user's own choice before the browser's, and nothing of it for the API."""
+    """Django's locale middleware, which prefers the user's saved choice and skips the API's paths."""
 
     def process_request(self, request: HttpRequest) -> None:
         if is_api_path(request.path_info):
-            # The thread may have answered a page before.
+            # This thread may have a language active from an earlier request for a page.
             translation.deactivate()
             return
         translation.activate(_of_the_user(request) or translation.get_language_from_request(request))
@@ -48,7 +48,7 @@ def _of_the_user(request: HttpRequest) -> str | None:
     try:
         code = request.session.get(SESSION_KEY)
     except DatabaseError:
-        return None  # Whatever page can be shown without the database is shown.
+        return None  # Pages that do not need the database are still shown.
     return code if code in CODES else None
 
 

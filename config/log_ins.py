@@ -1,7 +1,7 @@
-"""Wrong passwords are limited, for a name from one address, for an address and for a name.
+"""Limit wrong passwords for a name from one address, for an address and for a name.
 
 django-axes counts them in the database, for all web processes together, and refuses without looking at the password.
-Here is what it leaves open: limits that differ, one try at a time, and a page that says when to come back.
+This module adds what it lacks: different limits, one try at a time, and a page that says when to try again.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from django.utils.translation import gettext_lazy as _
 
 from sessions_app.client_address import client_block
 
-#: An address may stand for an office, and a name may be attacked from many addresses: each may fail so many times as
-#: often as one name from one address.
+#: An address may be that of a whole office, and a name may be attacked from many addresses: each of the two may fail
+#: this many times as often as one name from one address.
 WIDER_LIMIT = 4
-#: more rows than the limits leave room for
+#: upper bound of the rows read; the limits keep their number lower
 MOST_ATTEMPTS = 1000
-#: how long a log-in waits for another from the same address
+#: how long a log-in waits for another log-in from the same address
 TURN_SECONDS = 10
 
-#: Tries that came at the same time would all be made before the first has failed. Addresses share these locks.
+#: Without a lock, simultaneous tries would all be checked before the first has failed. Addresses share these locks.
 _turns = tuple(threading.Lock() for _ in range(64))
 
 
@@ -47,7 +47,7 @@ class LogInLimits(AxesDatabaseHandler):
     """``AXES_HANDLER``: locked by the strictest of the limits."""
 
     def get_failures(self, request: HttpRequest, credentials: dict[str, Any] | None = None) -> int:
-        """``AXES_FAILURE_LIMIT`` when a limit is reached; how near it is, nobody asks."""
+        """``AXES_FAILURE_LIMIT`` when a limit is reached, else 0: the exact count is not used."""
         return settings.AXES_FAILURE_LIMIT if locked_until(request, credentials) else 0
 
 
@@ -70,7 +70,7 @@ def locked_until(request: HttpRequest, credentials: dict[str, Any] | None) -> da
 
 
 def _limit_reached(limit: int, attempts: list[tuple[datetime.datetime, int]]) -> datetime.datetime | None:
-    """The time of that attempt, of the newest, with which their failures are too many."""
+    """The time of the attempt at which the failures, counted from the newest attempt, reach the limit."""
     failures = 0
     for time, count in attempts:
         failures += count
@@ -85,7 +85,7 @@ def axes_address(request: HttpRequest) -> str | None:
 
 
 def axes_client(username: str, ip_address: str, *rest: Any) -> str:
-    """``AXES_CLIENT_STR_CALLABLE``: who failed, for the log. Not the name: people type their password there."""
+    """``AXES_CLIENT_STR_CALLABLE``: who failed, for the log. Not the name: users may type their password there."""
     return ip_address or "a client without an address"
 
 
@@ -126,17 +126,17 @@ class _InTurn(AuthenticationForm):
 
 
 class LogInForm(_InTurn):
-    """Of the clerks' page."""
+    """The log-in form of the clerks' page."""
 
 
 class AdminLogInForm(_InTurn, AdminAuthenticationForm):
-    """Of the admin."""
+    """The log-in form of the admin."""
 
     error_messages = {**AdminAuthenticationForm.error_messages, "busy": _InTurn.error_messages["busy"]}
 
 
 class LogInView(LoginView):
-    """The log-in of everybody: it leads to the page that was asked for, else to where the user works."""
+    """The log-in page of all users: it redirects to the requested page, else to the page where the user works."""
 
     authentication_form = LogInForm
 
@@ -145,12 +145,12 @@ class LogInView(LoginView):
 
 
 def place_of_work(user: User) -> str:
-    """The name of the page: a reviewer's desk, a clerk's tray, the admin for who runs the server."""
+    """The name of the page: a reviewer's desk, a clerk's tray, or the admin for operators."""
     if user.is_superuser:
         return "admin:index"
     if user.is_staff and user.has_perm("ocr.review_ktp"):
         return "admin:ktp_review"
     if user.is_staff and not user.has_perm("ocr.add_ktpextraction"):
         return "admin:index"
-    # Who may not upload either is told there what to ask for.
+    # That page tells a user without permission to upload which permission to ask for.
     return "ocr:upload"

@@ -1,4 +1,4 @@
-"""What the site keeps of its users besides their accounts."""
+"""What the site stores about its users besides their accounts."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Requests to the API without a thread of their own.
+"""Handle requests to the API without a thread for each.
 
-Django runs whatever of it is synchronous in a thread that it starts for the request: the receivers of its signals, two
+Django runs its synchronous parts in a thread that it starts for the request: the receivers of its signals, two
 methods of each middleware, the close of the response. For a chat request that was a dozen hops, 3.4 of the 5.6 ms of
-``GET /v1/models``. None of this waits for anything, so on the paths of the API it runs where it is, on the event loop;
-what of the API does wait goes through ``sessions_app.db.in_db``. A query that strays in here is refused by Django.
+``GET /v1/models``. None of this waits for anything, so on the paths of the API it runs on the event loop; the parts
+of the API that wait go through ``sessions_app.db.in_db``. Django raises an error for a database query made here.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Application = Callable[[dict[str, Any], Any, Any], Any]
 
 
 class OnTheLoop(Executor):
-    """Runs what is submitted at once, where it is submitted."""
+    """Runs what is submitted immediately, in the submitting thread."""
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         future: Future[T] = Future()
@@ -32,7 +32,7 @@ class OnTheLoop(Executor):
 
 
 def without_threads(application: Application, *, for_path: Callable[[str], object]) -> Application:
-    """``application``, whose requests to a path that ``for_path`` is true of start no thread.
+    """``application``; its requests to the paths for which ``for_path`` is true start no thread.
 
     Their views must be asynchronous. The path is the one that Django routes by, without the prefix of a proxy.
     """

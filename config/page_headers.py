@@ -20,7 +20,7 @@ DEBUG_PAGES = (404, 500)
 
 
 def policy_line(policy: Mapping[str, Sequence[str]]) -> str:
-    """A content security policy as its header, for a view with a policy of its own."""
+    """A content security policy as the value of its header, for a view with its own policy."""
     return "; ".join(f"{name} {' '.join(sources)}" for name, sources in policy.items())
 
 
@@ -38,7 +38,7 @@ class PageHeadersMiddleware(Middleware):
 
     def _with_headers(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         if is_api_path(request.path_info):
-            # Cards, chats, and refusals that may name what is in them.
+            # Cards, chats, and error answers that may contain their data.
             response.headers.setdefault("Cache-Control", "no-store")
             return response
         if not (settings.DEBUG and response.status_code in DEBUG_PAGES):

@@ -1,6 +1,6 @@
 """The playground: a chat page that talks to the server's API as any client would.
 
-The page is the same for everybody and holds nothing of anybody: chats are in the browser, answers come from the API.
+The page is the same for all users and contains no user data: chats are kept in the browser, answers come from the API.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from ocr.reading.prompt import INSTRUCTION
 
 MODULES = sorted(path.name for path in (settings.BASE_DIR / "config/static/playground").glob("*.js"))
 READER = settings.BASE_DIR / "models/ktp-reader"
-#: stands in an address for the session's id
+#: placeholder for the session's id in an address
 SESSION = "SESSION"
-#: Videos that wait to be sent are shown from the browser's memory. No script may write HTML, whatever a model says.
+#: Videos are shown from the browser's memory before they are sent. Scripts may not write HTML, so no answer can.
 POLICY = settings.SECURE_CSP | {
     "media-src": [*settings.SECURE_CSP["media-src"], "blob:"],
     "require-trusted-types-for": ["'script'"],
@@ -32,8 +32,8 @@ POLICY = settings.SECURE_CSP | {
 
 
 async def playground(request: HttpRequest) -> HttpResponse:
-    """The page. Asks nothing of the database but who is logged in."""
-    # Read here, so that the template does not ask the database from the event loop.
+    """The page. Its only database query is for the logged-in user."""
+    # Read here, so that the template makes no database query on the event loop.
     request.user = await request.auser()
     cards = specimen_cards()
     context = {
@@ -73,13 +73,13 @@ def script_config(cards: list[dict[str, str]]) -> dict[str, Any]:
             "requestBytes": settings.MAX_REQUEST_BYTES,
         },
         "cards": cards,
-        # As POST /ktp-ocr/ asks.
+        # The same prompt and parameters as POST /ktp-ocr/.
         "reading": {"prompt": INSTRUCTION, "parameters": {"temperature": 0, "max_tokens": settings.OCR_MAX_TOKENS}},
     }
 
 
 def specimen_cards() -> list[dict[str, str]]:
-    """The cards to try; none where the model is another server's, which may see no pictures."""
+    """The cards to try; none with an upstream, whose model may not accept images."""
     if settings.INFERENCE_ENGINE != "local":
         return []
     cards = {
@@ -94,5 +94,5 @@ def specimen_cards() -> list[dict[str, str]]:
 
 
 def only_reads_cards() -> bool:
-    """Whether the served model is the small reader that the repository brings."""
+    """Whether the served model is the small reader in the repository."""
     return settings.INFERENCE_ENGINE == "local" and (settings.BASE_DIR / Path(settings.MODEL_REPO_ID)) == READER

@@ -6,7 +6,7 @@ from django.utils.translation import gettext as _
 
 
 def script_texts() -> dict[str, str]:
-    """By the name that the scripts know it by."""
+    """The texts by their names in the scripts."""
     return _messages() | _line() | _problems() | _announcements()
 
 
@@ -36,7 +36,7 @@ def _messages() -> dict[str, str]:
 
 
 def _line() -> dict[str, str]:
-    """How the connection to a running answer is. Event numbers count from 0."""
+    """The state of the connection to a running answer. Event numbers count from 0."""
     return {
         "connected": _("Connected. Waiting for the first event."),
         "event": _("Connected. Event %(last)s"),

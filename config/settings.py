@@ -13,11 +13,11 @@ from django.core.exceptions import ImproperlyConfigured
 
 from config import env
 
-# So that ModelAdmin[Session] and the like, which type checkers read, can be evaluated.
+# Makes ModelAdmin[Session] and the like, which are written for type checkers, work at run time.
 django_stubs_ext.monkeypatch()
 
 BASE_DIR = env.BASE_DIR
-#: of this server, written in pyproject.toml alone
+#: version of this server, defined only in pyproject.toml
 VERSION: str = tomllib.loads((BASE_DIR / "pyproject.toml").read_text())["project"]["version"]
 
 # --- Django ---------------------------------------------------------------------------------------------------------
@@ -74,7 +74,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    # Last, as it asks: it answers in place of the log-in views.
+    # Last, as django-axes requires: it answers in place of the log-in views.
     "axes.middleware.AxesMiddleware",
 ]
 
@@ -121,21 +121,21 @@ AXES_FAILURE_LIMIT = env.integer("LOGIN_MAX_FAILURES", 5, minimum=1)
 AXES_COOLOFF_TIME = datetime.timedelta(minutes=env.number("LOGIN_LOCK_MINUTES", 15, minimum=0.1))
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_RESET_ON_SUCCESS = True
-# Neither longer for who goes on trying, nor a row that grows with each try.
+# Further tries neither extend the lock nor make the row grow.
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_CLIENT_IP_CALLABLE = "config.log_ins.axes_address"
 AXES_CLIENT_STR_CALLABLE = "config.log_ins.axes_client"
 AXES_LOCKOUT_CALLABLE = "config.log_ins.locked_page"
 AXES_SENSITIVE_PARAMETERS = ["username", "ip_address", "csrfmiddlewaretoken", "next"]
-AXES_DISABLE_ACCESS_LOG = True  # it is never emptied
+AXES_DISABLE_ACCESS_LOG = True  # its table is never pruned
 AXES_ENABLE_ADMIN = False  # config/urls.py registers the one model that is used
 AXES_VERBOSE = False
 
 STATIC_URL = f"{ROOT_PATH}/static/"
-# As Django routes: without the prefix.
+# Without the prefix, like Django's routes.
 WHITENOISE_STATIC_PREFIX = "/static/"
 STATICFILES_DIRS = [BASE_DIR / "config" / "static"]
-# Files are served from where the apps keep them, so that no collectstatic stands between a checkout and a styled page.
+# Files are served from the apps' folders, so that a checkout works without collectstatic.
 WHITENOISE_USE_FINDERS = True
 
 # --- Database -------------------------------------------------------------------------------------------------------
@@ -153,9 +153,9 @@ if _database["ENGINE"].endswith("sqlite3"):
         "timeout": 20,
     }
 elif _database["ENGINE"].endswith("postgresql"):
-    # What DATABASE_URL says itself goes before these. A host that vanished without a word is given up after seconds,
-    # where the system would wait for a quarter of an hour. A transaction that idles for longer than a lease is of a
-    # process that is frozen or gone, and its locks hold up whoever takes over.
+    # Options in DATABASE_URL override these. A host that disappeared without closing its connections is given up after
+    # seconds; the system's default would be a quarter of an hour. A transaction that idles for longer than a lease
+    # belongs to a process that is frozen or gone, and its locks block the worker that takes over.
     _database["OPTIONS"] = {
         "connect_timeout": 5,
         "tcp_user_timeout": 10_000,
@@ -164,24 +164,24 @@ elif _database["ENGINE"].endswith("postgresql"):
         "keepalives_count": 3,
         "options": f"-c idle_in_transaction_session_timeout={int(max(SESSION_LEASE_SECONDS, 5) * 1000)}",
         **_database.get("OPTIONS", {}),
-        # Where it fails to connect, the pool waits twice as long each time, up to minutes: it begins anew after one
-        # second.
+        # After each failed attempt to connect the pool waits twice as long, up to minutes. With this limit it gives up
+        # after one second and starts again with the next request.
         "pool": {"min_size": 0, "max_size": DB_POOL_SIZE, "timeout": 4, "reconnect_timeout": 1},
     }
-# Persistent connections leak under ASGI (45 of 200 requests, measured); the pool stands in for them.
+# Persistent connections leak under ASGI (measured: 45 of 200 requests); the pool replaces them.
 _database["CONN_MAX_AGE"] = 0
-# The pool looks at a connection before it lends it: after the database was away, none of them works.
+# The pool checks a connection before handing it out: after a restart of the database, none of them works.
 _database["CONN_HEALTH_CHECKS"] = True
 DATABASES = {"default": _database}
 
 # --- Broker and wake-ups --------------------------------------------------------------------------------------------
 
 REDIS_URL = env.redis_address("REDIS_URL")
-# Only for what Celery logs. The transport reads REDIS_URL, so that no password is in Celery's configuration.
+# Used only in Celery's log messages. The transport reads REDIS_URL, so that no password is in Celery's configuration.
 CELERY_BROKER_URL = env.without_secrets(REDIS_URL) or "memory://localhost/"
 CELERY_BROKER_TRANSPORT = f"sessions_app.broker:{'Redis' if REDIS_URL else 'InProcess'}Transport"
 CELERY_BROKER_TRANSPORT_OPTIONS = {"polling_interval": 0.01}
-# What Redis refuses is tried again, as what it does not answer: by default it ends the worker.
+# Retry commands that Redis rejects, like those that time out; by default a rejection ends the worker.
 CELERY_BROKER_CHANNEL_ERROR_RETRY = True
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_WORKER_ENABLE_REMOTE_CONTROL = env.flag("WORKER_REMOTE_CONTROL")
@@ -228,7 +228,7 @@ UPSTREAM_RETRY_SECONDS = env.number("UPSTREAM_RETRY_SECONDS", 60, minimum=0)
 UPSTREAM_MAX_EVENT_BYTES = env.integer("UPSTREAM_MAX_EVENT_BYTES", 4 * 1024 * 1024, minimum=65_536)
 MODEL_REPO_ID = env.text("MODEL_REPO_ID", "Qwen/Qwen3-VL-2B-Thinking")
 if INFERENCE_ENGINE == "openai":
-    # No model is loaded here; the upstream's is the one that requests may name.
+    # No model is loaded here; requests name the upstream's model.
     MODEL_REPO_ID = UPSTREAM_MODEL or "upstream"
 SERVED_MODEL_NAME = env.text("SERVED_MODEL_NAME") or (
     Path(MODEL_REPO_ID).name if Path(MODEL_REPO_ID).exists() or MODEL_REPO_ID.startswith((".", "/")) else MODEL_REPO_ID
@@ -313,13 +313,13 @@ CORS_URLS_REGEX = r"^/(v1/|health$|ktp-ocr/?$|openapi\.json$)"
 _cors_origins = env.texts("CORS_ALLOWED_ORIGINS") or (["*"] if API_KEYS else [])
 CORS_ALLOW_ALL_ORIGINS = "*" in _cors_origins
 CORS_ALLOWED_ORIGINS = [] if CORS_ALLOW_ALL_ORIGINS else _cors_origins
-# Nobody but a person at this machine can serve a page from there, so such pages need no key.
+# Only a user of this machine can serve a page from these origins, so such pages need no key.
 CORS_ALLOWED_ORIGIN_REGEXES = [] if _cors_origins else [r"https?://(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?\Z"]
 CORS_ALLOW_CREDENTIALS = False
 CORS_ALLOW_HEADERS = [
     *("accept", "authorization", "cache-control", "content-type", "idempotency-key", "last-event-id", "x-request-id"),
     *("openai-beta", "openai-organization", "openai-project"),
-    # what the official JavaScript SDK adds to every request it makes from a browser
+    # headers that the official JavaScript SDK adds to every request from a browser
     *(
         f"x-stainless-{name}"
         for name in [
@@ -362,7 +362,7 @@ PERMISSIONS_POLICY = {
 }
 SECURE_REFERRER_POLICY = "same-origin"
 
-# Behind a proxy that ends TLS. HSTS and the secure cookies are what `manage.py check --deploy` asks for.
+# For a server behind a proxy that ends TLS. `manage.py check --deploy` asks for HSTS and secure cookies.
 SECURE_HTTPS = env.flag("SECURE_HTTPS")
 if SECURE_HTTPS:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
@@ -379,7 +379,7 @@ METRICS_TOKEN = env.text("METRICS_TOKEN")
 METRICS_ALLOWED_NETWORKS = env.networks("METRICS_ALLOWED_NETWORKS")
 METRICS_DIR = env.folder("METRICS_DIR")
 if METRICS_DIR:
-    # prometheus_client looks at it when it is imported, and nothing imports it before the settings.
+    # prometheus_client reads it when it is imported, which is always after the settings.
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = METRICS_DIR
 WORKER_METRICS_HOST = env.text("WORKER_METRICS_HOST", "127.0.0.1")
 WORKER_METRICS_PORT = env.integer("WORKER_METRICS_PORT", 0, minimum=0, maximum=65535)
@@ -391,8 +391,8 @@ TRACES_SAMPLE = env.number("TRACES_SAMPLE", 1.0, minimum=0.0, maximum=1.0)
 
 LOG_LEVEL = env.one_of("LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"), "INFO")
 LOG_FORMAT = env.one_of("LOG_FORMAT", ("TEXT", "JSON"), "text")
-# Libraries stay at INFO, and only our own code goes below: at DEBUG Django writes every statement with its values, and
-# these are prompts, answers and cards.
+# Only our own code logs below INFO, libraries do not: at DEBUG Django logs every SQL statement with its values, which
+# are prompts, answers and cards.
 _libraries_level = "INFO" if LOG_LEVEL == "DEBUG" else LOG_LEVEL
 LOGGING = {
     "version": 1,
@@ -417,11 +417,11 @@ LOGGING = {
     "root": {"handlers": ["stderr"], "level": _libraries_level},
     "loggers": {
         **{name: {"level": LOG_LEVEL} for name in ("config", "inference", "ocr", "sambung", "sessions_app")},
-        # The access line is ours, with the request id; Django's and Daphne's would say it again.
+        # We log our own access line, with the request id; those of Django and Daphne would repeat it.
         "django.server": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},
         "daphne": {"level": "WARNING"},
         "httpx": {"level": "WARNING"},
-        # It warns of every attempt to connect; who wanted the connection gets an error and says it once.
+        # It warns of every failed attempt to connect; the code that needs the connection logs the error once.
         "psycopg.pool": {"level": "ERROR"},
         "celery": {"level": "WARNING"},
         "celery.app.trace": {"level": "ERROR"},

@@ -17,7 +17,7 @@ from sessions_app.middleware import Handler, Middleware, Steps
 
 
 class AsyncWhiteNoiseMiddleware(Middleware, WhiteNoiseMiddleware):
-    """WhiteNoise in either chain."""
+    """WhiteNoise for the synchronous and the asynchronous middleware chain."""
 
     def __init__(self, get_response: Handler) -> None:
         WhiteNoiseMiddleware.__init__(self, get_response)

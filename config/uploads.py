@@ -1,4 +1,4 @@
-"""Where uploaded files wait: in temporary files whose names owe nothing to their senders."""
+"""Uploads in temporary files whose names do not contain client input."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from django.core.files.uploadhandler import TemporaryFileUploadHandler
 
 
 class NamelessTemporaryFileUploadHandler(TemporaryFileUploadHandler):
-    """Django puts what stands behind the last dot of a file's name into the temporary file's, however long it is."""
+    """Django's own handler puts the client's file extension, of any length, into the name of the temporary file."""
 
     def new_file(self, *args: Any, **kwargs: Any) -> None:
-        # Of the parent's parent: the parent makes the file.
+        # The method of the parent's parent, because the parent's would create the file.
         super(TemporaryFileUploadHandler, self).new_file(*args, **kwargs)
         self.file = TemporaryUploadedFile("upload", self.content_type or "", 0, self.charset, self.content_type_extra)
         self.file.name = self.file_name or ""

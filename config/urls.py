@@ -20,12 +20,12 @@ admin.site.site_title = "Sambung"
 admin.site.index_title = _("Sessions, workers and KTP readings")
 admin.site.login_form = AdminLogInForm
 apps.get_app_config("axes").verbose_name = _("Wrong passwords")
-# Who is locked out, and since when; to delete a line is to let somebody in again.
+# Shows who is locked out, and since when; deleting a row ends its lock.
 admin.site.register(AccessAttempt, AccessAttemptAdmin)
 
 urlpatterns = [
     path("", home, name="home"),
-    # The admin and the API pages name no icon of their own; browsers ask here.
+    # The admin and the API pages have no icon link, so browsers request this address.
     path("favicon.ico", lambda request: redirect(static("icon.svg"))),
     path("admin/", admin.site.urls),
     path("accounts/login/", LogInView.as_view(), name="login"),

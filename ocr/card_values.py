@@ -42,7 +42,7 @@ class CardValues(models.Model):
 
     @property
     def values(self) -> dict[str, str]:
-        """The flat reading as it stands, corrections included."""
+        """The current flat reading, corrections included."""
         return {field.path: getattr(self, field.column) for field in FIELDS}
 
     @property

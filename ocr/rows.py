@@ -100,7 +100,7 @@ class Reading:
 
 
 def outcome_of(extraction: KtpExtraction) -> Outcome:
-    """In one word where the reading stands."""
+    """The state of the reading in one word."""
     if extraction.state == extraction.State.READING:
         return "reading"
     if extraction.review == extraction.Review.APPROVED:

@@ -26,7 +26,7 @@ Value = float | None
 @dataclasses.dataclass(frozen=True, slots=True)
 class Line:
     label: Any
-    #: of ``path``; broken where nothing is known
+    #: the ``d`` attribute of an SVG ``path``; interrupted where no value is known
     path: str
     last: Value
     highest: Value
@@ -61,7 +61,7 @@ class Chart:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Figure:
-    """What a line shows, and how it is read from a point."""
+    """What a line shows, and how its value is taken from a point."""
 
     label: Any
     of: Callable[[Point], Value]
@@ -115,7 +115,7 @@ def _chart(key: str, title: Any, unit: str, figures: Sequence[Figure], points: S
             if value is None:
                 pen = "M"
                 continue
-            # A lone point has a length of nothing, and is seen because of its round end.
+            # A single point is a line of length zero, which is visible by its round caps.
             steps.append(f"{pen}{x:.1f} {base - room * value / top:.1f}" + ("h0" if pen == "M" else ""))
             pen = "L"
         return "".join(steps)
@@ -136,7 +136,7 @@ def _chart(key: str, title: Any, unit: str, figures: Sequence[Figure], points: S
 
 
 def nice(highest: float) -> float:
-    """The next 1, 2 or 5 times a power of ten, and at least 1 where nothing was counted."""
+    """The next 1, 2 or 5 times a power of ten; 1 if nothing was counted."""
     if highest <= 0:
         return 1.0
     power: float = 10.0 ** math.floor(math.log10(highest))
@@ -155,10 +155,10 @@ def _read(span: Span) -> History:
     return History(span, points, charts_of(points))
 
 
-#: by the key of the span
+#: key of the span → its shared history
 histories = {span.key: Shared(functools.partial(_read, span), seconds=HISTORY_SECONDS) for span in SPANS}
 
 
 def history_of(key: str) -> Shared[History]:
-    """Of an unknown span, the hour."""
+    """The history of a span; the last hour for an unknown key."""
     return histories.get(key, histories[LAST_HOUR.key])

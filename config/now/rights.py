@@ -13,7 +13,7 @@ from ocr.desk.rights import user_of
 @dataclass(frozen=True, slots=True)
 class Rights:
     sessions: bool
-    #: cancel those that run and those that wait
+    #: cancel running and waiting sessions
     stop: bool
     workers: bool
     review: bool

@@ -1,4 +1,4 @@
-"""A reading of the database that all viewers of a process share."""
+"""A cached database query that all viewers of a process share."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: how long somebody waits for the reading of somebody else; with one that is younger, nobody does
+#: how long a viewer waits for another's query; a viewer does not wait if the last result is younger than this
 WAIT_SECONDS = 5.0
 
 
 class Reading(NamedTuple, Generic[T]):
     value: T
-    #: monotonic; readings of the same moment are the same
+    #: monotonic time; equal times mean the same result
     read_at: float
     #: the database did not answer when it was last asked
     is_old: bool
 
 
 class Shared(Generic[T]):
-    """What ``read`` returned last. It is called by one thread at a time, and not more often than every ``seconds``.
+    """The last result of ``read``, which is called by one thread at a time and at most once in ``seconds``.
 
-    While the database does not answer, the last reading is given out, and is marked as old.
+    While the database does not answer, the last result is returned, marked as old.
     """
 
     def __init__(self, read: Callable[[], T], *, seconds: float) -> None:
@@ -41,7 +41,7 @@ class Shared(Generic[T]):
         self._has_failed = False
 
     def get(self) -> Reading[T]:
-        """Raises what the database raised when there is no reading yet, and ``TimeoutError``."""
+        """The result. If there is none yet, raises the database's error or ``TimeoutError``."""
         if self._is_due() and self._lock.acquire(timeout=0 if self._has_recent() else WAIT_SECONDS):
             try:
                 if self._is_due():

@@ -21,16 +21,16 @@ from sessions_app.history import reading
 from sessions_app.models import ChatSession
 from sessions_app.token_rates import tokens_per_second
 
-#: pages ask every two seconds
+#: how long a snapshot is reused; pages refresh every two seconds
 SNAPSHOT_SECONDS = 1.5
-#: processes add to the history every ten
+#: how long a history is reused; processes add to it every ten seconds
 HISTORY_SECONDS = 5.0
-#: of the running list
+#: most rows of the running list
 MOST_ROWS = 50
 MOST_WORKERS = 50
-#: a worker that has gone without a word is shown for so long
+#: seconds for which a worker is shown that disappeared without a final heartbeat
 SHOW_GONE_SECONDS = 900
-#: minutes that the percentiles of the first token are of
+#: minutes that the percentiles of the time to the first token cover
 RECENT_MINUTES = 15
 
 
@@ -47,7 +47,7 @@ class RunningSession:
     is_cancelling: bool
     created_at: datetime.datetime
     age: datetime.timedelta
-    #: generated so far, and at most by all its answers together
+    #: tokens generated so far, and the limit of all its answers together
     tokens: int
     max_tokens: int | None
     tokens_per_second: float
@@ -71,7 +71,7 @@ class WorkerLine:
 class Snapshot:
     running: int
     waiting: int
-    #: how long the first of the queue has waited
+    #: how long the first session of the queue has waited
     oldest: datetime.timedelta | None
     sessions: Sequence[RunningSession]
     workers: Sequence[WorkerLine]
@@ -85,7 +85,7 @@ class Snapshot:
 
     @property
     def further_sessions(self) -> int:
-        """That run and are not in ``sessions``."""
+        """Running sessions that are not in ``sessions``."""
         return max(0, self.running - len(self.sessions))
 
     @property
@@ -95,7 +95,7 @@ class Snapshot:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Recent:
-    """Of the last hour how many ended badly, and of the last ``RECENT_MINUTES`` how long the first token took."""
+    """Failures of the last hour, and times to the first token of the last ``RECENT_MINUTES``."""
 
     failed: int
     cancelled: int
@@ -148,7 +148,7 @@ def _running(now: datetime.datetime) -> list[RunningSession]:
 
 
 class _TokenLimits:
-    """``max_tokens`` of sessions that run: read from a request once, since the database reads all of it for that."""
+    """``max_tokens`` of running sessions, read once for each: the database reads the whole request for it."""
 
     def __init__(self) -> None:
         self._known: dict[str, int | None] = {}
@@ -165,7 +165,7 @@ class _TokenLimits:
 
 
 def _product(limit: Any, choices: Any) -> int | None:
-    """Both come as texts. A request that has been removed, or is of another make, has neither."""
+    """Both are strings, and None for a request that was removed or was written by another version."""
     try:
         return int(limit) * int(choices or 1)
     except (TypeError, ValueError):

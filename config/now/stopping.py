@@ -11,12 +11,12 @@ from ocr.desk.rights import user_of
 from sessions_app.models import ChatSession
 from sessions_app.store import transitions
 
-#: at one confirmation, so that the answer does not take long
+#: most sessions stopped by one confirmation, so that the answer does not take long
 MOST_STOPPED = 500
 
 
 class StopForm(forms.Form):
-    """All sessions of a caller, waiting ones too, or all that a worker runs."""
+    """Choose all sessions of a caller, waiting ones too, or all that a worker runs."""
 
     caller = forms.CharField(required=False, max_length=64, widget=forms.HiddenInput)
     worker = forms.CharField(required=False, max_length=255, widget=forms.HiddenInput)
@@ -26,7 +26,7 @@ class StopForm(forms.Form):
             raise forms.ValidationError("One of caller and worker is needed.")
 
     def sessions(self) -> QuerySet[ChatSession]:
-        """Those that are not being cancelled already. Of a valid form."""
+        """The chosen sessions that are not being cancelled already. Only for a valid form."""
         caller, worker = self.cleaned_data["caller"], self.cleaned_data["worker"]
         unfinished = ChatSession.objects.unfinished().filter(cancel_requested_at=None)
         return unfinished.filter(caller=caller) if caller else unfinished.running().filter(worker=worker)
@@ -38,7 +38,7 @@ def can_be_stopped(session_id: str) -> QuerySet[ChatSession]:
 
 
 def stop(request: HttpRequest, sessions: QuerySet[ChatSession]) -> int:
-    """Cancel at most ``MOST_STOPPED`` of them, and note in the history of each who did. Returns how many."""
+    """Cancel at most ``MOST_STOPPED`` of them, and note in each history who did it. Returns how many."""
     stopped = []
     for session_id in sessions.order_by("created_at").values_list("pk", flat=True)[:MOST_STOPPED]:
         session = transitions.request_cancel(session_id)

@@ -30,7 +30,7 @@ SPAN_NAMES = {
     "30d": gettext_lazy("30 days"),
 }
 
-#: of the table: unit and value
+#: unit and value of the columns of the table
 COLUMNS: tuple[tuple[str, Callable[[Point], float | None]], ...] = (
     ("", lambda point: point.tokens_per_second),
     ("", lambda point: point.queue),
@@ -41,7 +41,7 @@ COLUMNS: tuple[tuple[str, Callable[[Point], float | None]], ...] = (
 
 
 def front_page(request: HttpRequest) -> dict[str, Any]:
-    """What the admin's first page shows before its list of models."""
+    """The context of the figures on the admin's first page."""
     rights = Rights.of(request)
     return {"title": _("Now"), "rights": rights, "figures": _figures(request, rights), "span": _span(request)}
 
@@ -83,7 +83,7 @@ def stop_one(request: HttpRequest, session_id: str) -> HttpResponseRedirect:
 
 
 def stop_many(request: HttpRequest) -> HttpResponse:
-    """All of a caller or of a worker: asked first, then done."""
+    """Stop all sessions of a caller or of a worker, after a confirmation."""
     _require_stop(request)
     form = StopForm(request.POST if request.method == "POST" else request.GET)
     if not form.is_valid():
@@ -137,7 +137,7 @@ def _figures(request: HttpRequest, rights: Rights) -> SafeString:
     return text
 
 
-#: of the same readings; older ones are of no use
+#: most cached texts of the current results; when there are more, all are dropped
 MOST_RENDERED = 32
 _rendered: dict[Any, SafeString] = {}
 
@@ -151,7 +151,7 @@ def _spans() -> list[tuple[str, Any]]:
 
 
 def _reading(shared: Shared[Any]) -> Reading[Any] | None:
-    """None when the database does not answer, and never has since this process began."""
+    """None if the database does not answer and has not answered since this process started."""
     try:
         return shared.get()
     except (Error, TimeoutError):

@@ -35,7 +35,7 @@ CONNECT_TIMEOUT_SECONDS = 5.0
 CONCURRENT_FETCHES = 4
 REDIRECT_STATUSES = {301, 302, 303, 307, 308}
 HEADERS = {"User-Agent": "sambung", "Accept": "*/*", "Accept-Encoding": "identity"}
-#: a body that is slower than this after so many seconds does not arrive in time anyway
+#: a body that is slower than this after this many seconds does not arrive in time anyway
 SLOWEST_BYTES_PER_SECOND, SLOW_AFTER_SECONDS = 8192, 5.0
 #: errors of a connection, and those that the libraries below raise for impossible hosts and paths
 CONNECTION_ERRORS = (

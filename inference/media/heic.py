@@ -60,7 +60,7 @@ def shown_part(data: bytes, image: Image.Image) -> Image.Image:
 
 
 def decode_reduced(data: bytes, pixels: int) -> Image.Image:
-    """The picture as it is stored, not turned, reduced to about so many pixels; one of tiles to no fewer.
+    """The picture as it is stored, not turned, reduced to about ``pixels`` pixels; a tiled one to no fewer.
 
     Without its alpha. Raises Unreadable where it is made of anything but tiles, or of others than FFmpeg decodes.
     """

@@ -139,7 +139,7 @@ def place_image(
 
 
 def _load(file: BareImage, limits: Limits, pixels: int, param: str | None) -> Image.Image:
-    """Decode a file. Of one over ``WHOLE_PIXELS``, and where ``pixels`` is 1, only so many need be there."""
+    """Decode a file. If it is over ``WHOLE_PIXELS``, or ``pixels`` is 1, ``pixels`` pixels are enough."""
     try:
         image = _decode(file.data, file, limits, pixels, param)
         if file.control is not None:

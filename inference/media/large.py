@@ -29,7 +29,7 @@ PNG_MODES = {0: "L", 2: "RGB", 3: "P", 4: "LA", 6: "RGBA"}
 
 
 def load_jpeg(image: Image.Image, pixels: int) -> Image.Image:
-    """Decode an opened JPEG at the smallest of libjpeg's scales (1, 1/2, 1/4, 1/8) that has at least so many pixels."""
+    """Decode an opened JPEG at the smallest of libjpeg's scales (1, 1/2, 1/4, 1/8) with at least ``pixels`` pixels."""
     ratio = max(1.0, math.sqrt(image.width * image.height / pixels))
     image.draft(None, (max(1, int(image.width / ratio)), max(1, int(image.height / ratio))))
     image.load()

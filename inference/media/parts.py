@@ -55,7 +55,7 @@ class MediaSource:
     """An image or a video that a message refers to."""
 
     kind: MediaKind
-    #: the part it stands in, like ``messages[0].content[1]``
+    #: the part that contains it, like ``messages[0].content[1]``
     param: str
     #: URL, data URL, base64 or path, as sent; megabytes at times, so it stays out of logs
     reference: Reference = field(repr=False)

@@ -10,7 +10,7 @@ from inference.media.formats.bare import BareImage, Unreadable
 
 #: colour type in the header → values per pixel
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
-#: rows are filtered in one of five ways; the number stands before each row
+#: rows are filtered in one of five ways; the number comes before each row
 HIGHEST_FILTER = 4
 #: bytes of a group that is only checked
 GROUP_BYTES = 2**20

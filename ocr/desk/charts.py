@@ -1,4 +1,4 @@
-"""Charts as SVG for a template: coordinates and words, no markup. Every figure also stands in a table."""
+"""Charts as SVG for a template: coordinates and words, no markup. Every figure is also in a table."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ class CardForm(forms.Form):
 
     @property
     def action(self) -> str:
-        """The button that was pressed; "" for a plain save."""
+        """The button that was pressed; ``SAVE`` if it is none of the desk's own."""
         return next((name for name in ACTIONS if name in self.data), SAVE)
 
 

@@ -16,7 +16,7 @@ from ocr.reading.doubted import Doubted
 from ocr.reading.problems import Problem
 from ocr.reading.schema import FIELDS
 
-#: a string member of the contract's object, whichever object it stands in: no key comes twice
+#: a string member of the contract's object, at any depth: no key occurs twice in the contract
 _PATHS = {field.path.rpartition(".")[2].encode(): field.path for field in FIELDS}
 _MEMBER = re.compile(rb'"(' + b"|".join(_PATHS) + rb')"\s*:\s*"((?:[^"\\]|\\.)*)"')
 
@@ -41,7 +41,7 @@ class Member(NamedTuple):
     """One value of the answer and the tokens that wrote it, its closing quote included."""
 
     path: str
-    #: as it stands in the JSON
+    #: the bytes in the JSON
     raw: bytes
     #: each with the offset of its first byte from the beginning of the value
     tokens: list[tuple[int, Token]]

@@ -66,7 +66,7 @@ def syllable(random: Random) -> str:
 
 
 def word(random: Random, shortest: int = 1, longest: int = 3) -> str:
-    """A pronounceable word of ``syllables`` syllables."""
+    """A pronounceable word of ``shortest`` to ``longest`` syllables."""
     return "".join(syllable(random) for _ in range(random.randint(shortest, longest)))
 
 

@@ -1,5 +1,5 @@
 /* Makes the children of one element equal to those of another and changes only what differs: a button keeps the focus,
-   and a click that has begun ends on the same button. Rows are told apart by data-key. What stays is never moved unless
+   and a click that has begun ends on the same button. Rows are identified by data-key. What stays is never moved unless
    its order has changed, because an element that is moved loses the focus. */
 
 export function morph(target, source) {

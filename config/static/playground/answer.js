@@ -1,6 +1,6 @@
 /** An answer as it grows: what is known of it after each event of its stream. */
 
-/** One that nothing has been heard of. Its id is the key to it: nobody can guess it. */
+/** A new answer without events. Its id gives access to it, so it is random and cannot be guessed. */
 export function newAnswer(turnId, parameters) {
   return {
     turn: turnId,

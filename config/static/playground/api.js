@@ -22,7 +22,7 @@ export function openChat(request, sessionId, signal) {
   return ask(config.addresses.chat, { method: "POST", body: JSON.stringify(body), signal });
 }
 
-/** The stream of a session behind the event `lastIndex`. Status 204: nothing follows it. */
+/** The stream of a session after the event `lastIndex`. Status 204: there are no further events. */
 export function readEvents(sessionId, lastIndex, signal) {
   const headers = lastIndex < 0 ? {} : { "Last-Event-ID": `${sessionId}:${lastIndex}` };
   return ask(`${address("events", sessionId)}?include_usage=true`, { headers, signal });

@@ -51,7 +51,7 @@ export class Chats {
     const chat = this.list.find((one) => one.id === id) ?? null;
     this.#wanted = chat;
     const turns = chat ? await this.#turnsOf(chat.id) : [];
-    // Somebody has chosen another one in the meantime.
+    // The user has chosen another one in the meantime.
     if (this.#wanted !== chat) return;
     this.open = chat;
     this.turns = turns;
@@ -221,7 +221,7 @@ export class Chats {
     else if (this.#waiting.length && this.#running.size < MOST_LINES) this.#follow(this.#waiting.shift());
   }
 
-  /** What somebody looks at does not wait for its turn. */
+  /** What the user looks at does not wait for its turn. */
   #hearShown(turn) {
     this.#waiting = this.#waiting.filter((answer) => answer.turn !== turn.id);
     this.#follow(turn.answer, turn.chat);

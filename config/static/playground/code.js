@@ -6,7 +6,7 @@ import { requestOf } from "./request.js";
 
 /** What OpenAI's package takes as arguments of its own; the rest is vLLM's and goes into `extra_body`. */
 const EXTRA = new Set(["top_k", "min_p", "repetition_penalty", "min_tokens", "stop_token_ids", "ignore_eos"]);
-/** Stands, with a number between two of it, for a file. No text that somebody writes holds it. */
+/** Two of these with a number between them stand for a file. No text that a user writes contains it. */
 const MARK = `<${randomId()}>`;
 
 /** `[{name, code}]` for the turns up to the one that is asked about. Files are read by name from the current folder. */

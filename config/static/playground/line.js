@@ -1,4 +1,4 @@
-/** The line to one session: opens it, reads it, and takes it up again behind the last event whenever it breaks. */
+/** The connection to one session: opens it, reads it, and resumes after the last event whenever it breaks. */
 
 import { cancel, openChat, readEvents, Refusal } from "./api.js";
 import { config } from "./page.js";

@@ -154,7 +154,7 @@ function showAnswer(what, answer) {
   else if (what === "answer") announcer.say(t(`announce_${answer.state}`));
 }
 
-/** The page stays with the end of the answer until somebody scrolls away from it. */
+/** The page follows the end of the answer until the user scrolls up. */
 function followTheEnd() {
   let isFollowing = true;
   const toEnd = () => scrollTo({ top: document.documentElement.scrollHeight });

@@ -1,6 +1,6 @@
 /** Reads server-sent events out of text that comes in pieces, cut anywhere. */
 
-/** The network failed, or we ended the connection: nobody said no. */
+/** The network failed, or we ended the connection: the server did not refuse. */
 export class Broken extends Error {}
 
 /** By the WHATWG standard, of which `id` and `data` are used here. */

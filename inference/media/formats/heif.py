@@ -20,7 +20,7 @@ MOST_BOXES, MOST_ENTRIES = 3_000, 10_000
 PIXEL_BOXES = {b"ftyp", b"meta", b"mdat", b"moov"}
 #: types of items that are metadata, not pictures
 METADATA_ITEMS = {b"Exif", b"mime", b"uri "}
-#: EXIF's number of a turn to the left by so many quarters: alone, then flipped top to bottom, then left to right
+#: axis of the flip (none, top to bottom, left to right) → EXIF's number for each count of quarter turns to the left
 TURNS = {None: (1, 8, 3, 6), 0: (4, 5, 2, 7), 1: (2, 7, 4, 5)}
 
 

@@ -76,7 +76,7 @@ def bare(data: bytes) -> BareImage:
 
 
 def size(data: bytes) -> tuple[int, int]:
-    """(width, height) of the frame. Raises Unreadable where there is none, or too much stands before it."""
+    """(width, height) of the frame. Raises Unreadable if there is none, or too much comes before it."""
     at = len(START)
     for _ in range(MOST_SEGMENTS):
         found = _MARKER.search(data, at)

@@ -58,7 +58,7 @@ export function send(address, form, onProgress, signal) {
       try {
         said = JSON.parse(request.responseText);
       } catch {
-        // A page of somebody else's, such as a proxy.
+        // A page of another server, such as a proxy.
       }
       reject(new Refused(said.message ?? "", said.may_retry ?? true, request.status));
     };

@@ -254,7 +254,7 @@ input.onchange = () => {
   input.value = "";
 };
 banner.querySelector("[data-retry]").onclick = goOn;
-// Whoever comes back from the tab of the log-in need not press anything.
+// A user who comes back from the log-in tab need not press anything.
 window.addEventListener("focus", goOn);
 document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && goOn());
 
