@@ -33,7 +33,7 @@ QUEUED = 200
 STREAMS, RATE, SECONDS = 50, 10, 15
 ROUNDS = 8
 VIEWER_SECONDS = 2.0
-#: no page may take longer
+#: most milliseconds that a page may take
 LIMIT_MS = 300
 
 SESSIONS = """
@@ -79,7 +79,7 @@ client = Client()
 client.force_login(User.objects.create_superuser("operator"))
 print(client.cookies["sessionid"].value)
 """
-#: in a process of its own, whose first reading nobody has made before
+#: in a separate process, so that no figures are cached
 COUNT = """
 import json, sys
 import django; django.setup()
@@ -162,7 +162,7 @@ async def measure(stack: ScaledStack, viewers: int) -> dict[str, Any]:
 
 
 async def page_times(client: httpx.AsyncClient, path: str) -> list[float]:
-    """Milliseconds of each request; the first warms up. Each finds that the last reading is due to be made anew."""
+    """Milliseconds of each request; the first warms up. Each finds the cached figures expired and reads them."""
     times = []
     for _ in range(ROUNDS + 1):
         times.append(await _timed(lambda: client.get(path)))

@@ -34,7 +34,7 @@ def open_sessions(names: Iterable[str]) -> None:
 
 
 def fill(name: str, events: int) -> None:
-    """One finished session with so many events."""
+    """One finished session with this many events."""
     open_sessions([name])
     pieces = [
         appending.Piece({"type": "text", "text": f" kata{number % 1000}"}, [number]) for number in range(events - 4)

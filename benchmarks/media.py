@@ -124,7 +124,7 @@ def measure(folder: Path, against: Path, rounds: int, end: float) -> list[Figure
         for number in range(rounds):
             if number and time.monotonic() > end:
                 break
-            # Whoever is first in one round is second in the next.
+            # The server that is first in one round is second in the next.
             stacks = {"ours": ours, "theirs": theirs} if number % 2 else {"theirs": theirs, "ours": ours}
             for kind, at_once in itertools.product(("photograph", "video"), AT_ONCE):
                 bodies = [body(kind, next(numbers)) for _ in range(REQUESTS[at_once])]

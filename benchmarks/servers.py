@@ -42,7 +42,7 @@ class StampedEmbeddedStack(EmbeddedStack):
 def scaled(folder: Path, model: Path, *, with_worker: bool) -> Iterator[ScaledStack]:
     with own_redis(folder) as redis_url:
         stack = StampedScaledStack(folder, model, postgres_url=services.POSTGRES_URL, redis_url=redis_url, **SETTINGS)
-        # PostgreSQL is told who connects, so that the web process's connections can be counted.
+        # PostgreSQL gets an application name, so that the web process's connections can be counted.
         stack.env |= {"PGAPPNAME": "web", "COMMIT_STAMPS": str(folder / "commits")}
         try:
             yield stack.start(with_worker=with_worker)
@@ -62,7 +62,7 @@ def embedded(folder: Path, model: Path) -> Iterator[EmbeddedStack]:
 
 @contextlib.contextmanager
 def own_redis(folder: Path) -> Iterator[str]:
-    """A broker with nobody else's messages in it."""
+    """A broker without messages of others."""
     program = shutil.which("redis-server")
     if program is None:
         raise SystemExit("redis-server is not on the PATH")
@@ -125,7 +125,7 @@ def memory_kb(pid: int, which: str = "VmRSS") -> int:
 
 
 def forget_peak_memory(pid: int) -> None:
-    """Begin ``VmHWM`` anew."""
+    """Reset ``VmHWM``."""
     Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 

@@ -1,4 +1,4 @@
-"""What the reader is taught to answer, and the pieces of it that are one token each."""
+"""The answers that the reader learns, and the pieces of them that are one token each."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, *, causal: bool = False) -
 
 
 class _Blocks(torch.autograd.Function):
-    """Softmax attention in bfloat16 that keeps its shares for the way back, row block by row block."""
+    """Softmax attention in bfloat16 by blocks of rows, which keeps its weights for the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, causal: bool) -> Tensor:
@@ -58,7 +58,7 @@ class _Blocks(torch.autograd.Function):
         given = gradients[0].contiguous()
         to_query = torch.empty_like(scaled)
         to_key, to_value = torch.zeros_like(key), torch.zeros_like(value)
-        # Of each query: how much its whole output pulls, which the softmax takes off every share's own pull.
+        # Per query: the sum of output times gradient, which the softmax's backward pass subtracts from each gradient.
         pull = (given * out).sum(-1, keepdim=True, dtype=torch.float32).to(given.dtype)
         blocks = iter(kept)
         for row in range(len(scaled)):
@@ -74,7 +74,7 @@ class _Blocks(torch.autograd.Function):
 
 
 def _blocks(tokens: int, causal: bool) -> list[tuple[int, int, int]]:
-    """Rows from, rows to, and how many keys they see."""
+    """The first row, the end row, and the number of keys that these rows see."""
     if not causal:
         return [(0, tokens, tokens)]
     ends = [min(start + BLOCK_ROWS, tokens) for start in range(0, tokens, BLOCK_ROWS)]

@@ -21,7 +21,7 @@ class Progress:
     page_batches: int = 0
     #: seconds of training, over all starts
     seconds: float = 0.0
-    #: the eye knows its letters well enough to read cards
+    #: whether the vision tower recognises letters well enough to start with cards
     reading: bool = False
     #: the step at which that was so
     reading_since: int = 0

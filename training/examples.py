@@ -18,9 +18,9 @@ from training.answers import answer_text
 TOKEN_SIDE = 16
 #: places inside a token's square where the eye is asked for a character: columns and rows
 COLUMNS, ROWS = 4, 2
-#: what may stand there; 0 is nothing
+#: the characters that may be there; class 0 means none
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,-/'&()+:"
-#: most characters of a value that are told apart by their place in it
+#: most characters of a value that are distinguished by their position
 MOST_PLACES = 64
 #: pixels by which a drawn picture is moved for another use
 MOST_MOVED = 8
@@ -31,7 +31,7 @@ _FIELD = {field.path: i + 1 for i, field in enumerate(FIELDS)}
 
 @dataclass(slots=True)
 class EyeLabels:
-    """What the eye should see in each token of one picture; -1 where nobody asks."""
+    """What the vision tower should find in each token of one picture; -1 where it is not trained."""
 
     #: [tokens, ROWS * COLUMNS] int8, classes of ``ALPHABET``
     letters: np.ndarray
@@ -85,7 +85,7 @@ def card_example(specimen: Specimen, encode: Callable[[str], list[int]], end_of_
     for field in FIELDS:
         starts[field.path] = at
         at += len(values[field.path]) + 1
-    # One piece more than fields, and the end of the turn.
+    # There is one piece more than fields, and the end of the turn.
     if at + 1 != len(answer):
         raise ValueError("The tokenizer does not cut the answer into single characters.")
     printed_in = np.full(len(answer), -1, dtype=np.int16)
@@ -99,7 +99,7 @@ def card_example(specimen: Specimen, encode: Callable[[str], list[int]], end_of_
 
 
 def moved(random: Random, specimen: Specimen) -> Specimen:
-    """The same specimen some pixels away and a little lighter or darker: every letter falls differently on the tokens.
+    """The same specimen moved by some pixels and a little lighter or darker, so letters fall differently on the tokens.
 
     What can be seen of a value stays in the picture.
     """

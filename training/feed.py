@@ -24,9 +24,9 @@ from ocr.specimens.writing import Character
 from training.examples import MOST_MOVED, TOKEN_SIDE, EyeLabels, card_example, eye_labels, moved
 from training.pages import make_page
 
-#: batches that wait ready for each process
+#: batches that each process keeps ready
 AHEAD = 4
-#: to draw a batch, on a machine that is busy with everything else
+#: most seconds to draw a batch, on a machine that is busy with other work
 LONGEST_SECONDS = 120
 #: pages are a part of a card's size: attention over a picture costs the square of its pixels
 PAGE_SHARE = 2
@@ -190,7 +190,7 @@ class Feed:
             process.start()
 
     def __iter__(self) -> Iterator[Batch]:
-        """Endless: one batch of each process in turn. Raises RuntimeError when none is drawn any more."""
+        """Endless: one batch of each process in turn. Raises RuntimeError if no further batch arrives."""
         while True:
             for queue in self._queues:
                 try:
@@ -211,7 +211,7 @@ def _draw(plan: Plan, kind: str, group: int, step: int, queue: Any) -> None:
     while os.getppid() == parent:
         for again in range(plan.repeats):
             batch = draw(plan, group * plan.repeats + again)
-            # Not for ever: a trainer that was killed takes no more, and its processes must not stay behind.
+            # With a time-out: if the trainer was killed, its processes must end too.
             while os.getppid() == parent:
                 try:
                     queue.put(batch, timeout=5)

@@ -52,7 +52,7 @@ def example(processor: Any, file: Path, answer: str) -> dict[str, Tensor]:
     )
     tokenizer = processor.tokenizer
     said = tokenizer(answer + tokenizer.eos_token, return_tensors="pt")["input_ids"]
-    # A template of a thinking model opens the thought; an empty one is what reading needs.
+    # The template of a thinking model opens the reasoning; reading a card needs an empty one.
     if _opens_thought(tokenizer, inputs["input_ids"]):
         said = torch.cat([tokenizer("\n</think>\n\n", return_tensors="pt")["input_ids"], said], dim=1)
     asked = inputs["input_ids"]

@@ -1,8 +1,8 @@
-"""What is asked of the reader beside the next token while it learns, and thrown away afterwards.
+"""Auxiliary losses for training, whose heads are dropped afterwards.
 
-Next-token loss alone finds no letters in a picture: nothing says where to look. The renderer knows where every
-character stands, so the eye is asked for the characters themselves, and one head of two text layers is pulled to the
-picture's token in which the character to be written is printed.
+With the next-token loss alone the reader learns no letters, because it gets no hint where to look. The renderer knows
+the place of every character, so the vision tower is asked for the characters themselves, and one head of two text
+layers is pulled to the picture's token in which the character to be written is printed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from training.attention import attend
 from training.examples import ALPHABET, COLUMNS, MOST_PLACES, ROWS
 
 GUIDED = "guided"
-#: nothing stands in most places, and to say so is easily learned
+#: loss weight of empty places: most places are empty, and that is easily learned
 _NOTHING_WEIGHT = 0.25
 
 
@@ -82,7 +82,7 @@ class Guide:
         self._losses, self.hits = [], []
 
     def loss(self) -> Tensor:
-        """Of the pass since ``expect``; call it once."""
+        """The loss of the pass since ``expect``; call it once."""
         self._wanted = None
         return torch.stack(self._losses).mean()
 
@@ -98,7 +98,7 @@ class Guide:
     ) -> tuple[Tensor, None]:
         if self._wanted is not None and module.layer_idx in self._layers:
             self._listen(query, key, scaling, self._wanted)
-        # Padding stands at the end, where nothing looks back from.
+        # Padding is at the end, so no other token attends to it.
         out = attend(query, key, value, causal=query.shape[2] > 1)
         return out.transpose(1, 2).contiguous(), None
 

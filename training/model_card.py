@@ -15,7 +15,7 @@ from typing import Any
 from ocr.evaluation.report import RATES
 from training.plot import plot, read_log
 
-#: of ``RATES``, those of the table by condition
+#: the members of ``RATES`` in the table by condition
 BY_CONDITION = ("field_exact", "nik_exact", "nik_digits", "wrong_unflagged")
 
 TEXT = """\

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-#: parts of a name whose matrices are tables or outputs, not layers
+#: name parts of matrices that are tables or outputs, not layers
 _NOT_LAYERS = ("embed", "lm_head", "pos_embed", "letters", "fields", "places")
 
 

@@ -1,7 +1,7 @@
 """The forward passes of training, over the reader's own modules: what Transformers does, for batches of one shape.
 
-Pictures of a batch have the same size and the prompt is the same, so that positions are worked out once, the answer
-stands at the same place in every row, and logits are made for answers only.
+Pictures of a batch have the same size and the prompt is the same, so that positions are computed once, the answer is
+at the same place in every row, and logits are made for answers only.
 """
 
 from __future__ import annotations

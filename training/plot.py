@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-#: of the log: what each of the three plots shows, and how it is called there
+#: members of the log that each of the three plots shows, with their labels
 PLOTS: tuple[tuple[str, dict[str, str]], ...] = (
     ("Loss", {"words": "next token", "letters": "letters on pages", "guide": "guided attention"}),
     (
@@ -22,7 +22,7 @@ PLOTS: tuple[tuple[str, dict[str, str]], ...] = (
 
 
 def read_log(log: Path) -> list[dict[str, Any]]:
-    """The lines of a run's log. What a start logged behind its last checkpoint, and the next one again, comes once."""
+    """The lines of a run's log. Lines after a start's last checkpoint are replaced by the next start's."""
     lines: list[dict[str, Any]] = []
     for text in log.read_text().splitlines():
         line = json.loads(text)

@@ -20,7 +20,7 @@ from training.passes import Passes
 @dataclass(slots=True)
 class Score:
     cards: int = 0
-    #: cards without a mistake
+    #: cards without an error
     exact: int = 0
     #: fields without one
     fields: int = 0
@@ -58,7 +58,7 @@ def score(passes: Passes, batches: list[Batch], pieces: set[int]) -> Score:
 def _add(total: Score, answer: np.ndarray, right: np.ndarray, pieces: set[int]) -> None:
     length = int((answer >= 0).sum())
     starts = [i for i in range(length) if int(answer[i]) in pieces]
-    # The piece behind a value counts too: a value that goes on too long is wrong.
+    # The piece after a value counts too: a value that goes on too long is wrong.
     fields = [bool(right[a + 1 : b + 1].all()) for a, b in itertools.pairwise(starts)]
     total.cards += 1
     total.exact += bool(right[:length].all())

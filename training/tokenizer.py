@@ -21,7 +21,7 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
     """The same tokenizer every time: it follows from the prompt and the texts that it is trained on.
 
     The prompt's paragraphs and the pieces of JSON between values are added tokens, taken whole wherever they stand. An
-    edited prompt is still tokenized, in letters, and the reader has to be trained for it anew.
+    edited prompt is still tokenized, in letters, and the reader has to be trained for it again.
     """
     from tokenizers import pre_tokenizers
     from transformers import Qwen2TokenizerFast

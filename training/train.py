@@ -101,7 +101,7 @@ class Trainer:
     def run(self, *, steps: int | None = None) -> None:
         """Train until the time is up, step ``steps`` is done or ``stop``; checkpoints are written meanwhile and last.
 
-        Whatever ends it otherwise costs what was learned since the last checkpoint.
+        If it is killed, what was learned since the last checkpoint is lost.
         """
         options, progress = self._options, self.progress
         feeds = {
@@ -139,7 +139,7 @@ class Trainer:
         self._save_and_score(held_out)
 
     def stop(self, *_: Any) -> None:
-        """Ask ``run`` to end after the step that it is at. Of any thread, and a signal handler too."""
+        """Ask ``run`` to end after its current step. May be called from any thread and from a signal handler."""
         self._stopped = True
 
     def _step(self, streams: dict[str, Iterator[Batch]]) -> dict[str, float]:
@@ -171,7 +171,7 @@ class Trainer:
         return said
 
     def _agreed(self, said: dict[str, float]) -> dict[str, float]:
-        """The mean of what all processes say, so that all come to the same decisions."""
+        """The mean of the values of all processes, so that all make the same decisions."""
         if self._accelerator.num_processes == 1:
             return said
         values = torch.tensor(list(said.values()), dtype=torch.float64, device=self._accelerator.device)

@@ -1,7 +1,7 @@
-"""What may one greedy caller cost the server, and everybody else?
+"""What can one greedy caller cost the server, and all other callers?
 
 It starts a server of its own with the small local model, keeps streams open, and sends one abusive request, or one
-flood of them, after the other: pictures and videos that are small as files and large in memory or long to decode, media
+flood of them, after another: pictures and videos that are small as files and large in memory or long to decode, media
 servers that never end, long texts, many sessions, many listeners. Meanwhile others ask /health, for a chat, for a chat
 about a picture behind a URL, and for the reading of a card. Everything is on this machine and ends with it:
 
@@ -9,7 +9,7 @@ about a picture behind a URL, and for the reading of a card. Everything is on th
     python -m benchmarks.abuse --only 'ktp-*' --only webp-16
     python -m benchmarks.abuse --json abuse.json
 
-Exit status 0 only when every request was answered within 15 s, took at most 512 MB, and nobody else was held up:
+Exit status 0 only when every request was answered within 15 s, took at most 512 MB, and no other caller was held up:
 /health under 200 ms, the streams' gaps within twice the quiet ones, every neighbour answered within 15 s.
 """
 

@@ -32,7 +32,7 @@ def _attach(method: str) -> Pieces:
 
 
 def crowds() -> Iterator[Hostile]:
-    """A caller who opens more than its share may be told so (429): what counts is that nobody else waits."""
+    """A caller that opens more than its share may get a 429: what counts is that no other caller waits."""
     yield Hostile(
         "streams-abandoned",
         "150 streams of 3,000 tokens, whose clients leave at once",

@@ -26,7 +26,7 @@ SAMPLES = 80_000_000
 
 @functools.cache
 def plain(size: tuple[int, int], file_format: str, mode: str = "RGB", **options: Any) -> bytes:
-    """A picture of one colour."""
+    """A picture with a single colour."""
     color = 0.5 if mode == "F" else 99 if mode == "L" else "red"
     return image_bytes(size, mode=mode, color=color, format=file_format, **options)
 
@@ -66,7 +66,7 @@ def many_sound_samples() -> bytes:
 
 
 def many_fragment_samples() -> bytes:
-    """A fragment that claims more samples than any file has bytes for."""
+    """A fragment that claims more samples than any file could hold."""
     data = bytearray(video_bytes(frames=4, container_options={"movflags": "frag_every_frame+empty_moov"}))
     at = data.index(b"trun") + 8
     data[at : at + 4] = SAMPLES.to_bytes(4)
@@ -78,7 +78,7 @@ def many_boxes() -> bytes:
 
 
 def text_png(megabytes: int = 100) -> bytes:
-    """A small picture with a compressed text that unfolds to so many megabytes."""
+    """A small picture with a compressed text that decompresses to this many megabytes."""
     packed = zlib.compress(bytes(megabytes * 10**6), 9)
     chunk = b"zTXt" + b"Comment\0\0" + packed
     data = image_bytes((64, 64))
@@ -93,7 +93,7 @@ def large_frames() -> bytes:
 
 
 def many_packets(count: int = 20_000) -> bytes:
-    """So many small frames in one video."""
+    """Many small frames in one video."""
     return video_bytes(
         frames=count, rate=120, size=(32, 32), container="matroska", options={"preset": "ultrafast", "g": "100000"}
     )

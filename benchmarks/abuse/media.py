@@ -13,7 +13,7 @@ from benchmarks.abuse.media_host import DEAD_SUFFIX, MediaHost
 from benchmarks.loop.bodies import KTP, MULTIPART, Pieces, multipart, part, request
 from benchmarks.loop.hostile import EITHER, REFUSED, Hostile
 
-#: longer than the goal, so that what misses it is seen with its figure
+#: longer than the goal, so that an answer that misses it still gets a figure
 PATIENCE = 60.0
 MakeFile = Callable[[], bytes]
 
@@ -24,7 +24,7 @@ def _chat(*parts: dict[str, Any]) -> Pieces:
 
 
 def _media(kind: str, make: MakeFile, count: int) -> Pieces:
-    """A chat with the same file so many times."""
+    """A chat with the same file several times."""
     encoded = base64.b64encode(make()).decode()
     if kind == "video":
         return _chat(*[{"type": "input_video", "b64_json": encoded}] * count)

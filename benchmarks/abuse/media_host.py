@@ -11,11 +11,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 #: names under it never resolve where ``benchmarks.abuse.served`` runs
 DEAD_SUFFIX = ".dead.example"
-#: no connection is served longer
+#: most seconds for which a connection is served
 LONGEST_SECONDS = 60.0
-#: between two bytes of ``/drip``
+#: seconds between two bytes of ``/drip``
 DRIP_SECONDS = 0.0005
-#: and between two of the head that ``/slow-head`` has
+#: seconds between two bytes of the head of ``/slow-head``
 SLOW_SECONDS = 0.5
 LARGE_BYTES = 200 * 10**6
 
@@ -105,4 +105,4 @@ class _Page(BaseHTTPRequestHandler):
             time.sleep(seconds)
 
     def log_message(self, *arguments: object) -> None:
-        """Say nothing."""
+        """Log nothing."""

@@ -1,4 +1,4 @@
-"""Others who ask for little: a chat, a chat about a picture behind a URL, the reading of a card.
+"""Neighbours with small requests: a chat, a chat about a picture behind a URL, the reading of a card.
 
 A process of its own, with a key and an address of its own. It prints ``ready``, takes a line with the seconds after
 which it asks, and answers with a line of JSON, until its input ends:
@@ -31,7 +31,7 @@ def chat(content: Any) -> dict[str, Any]:
 
 
 async def ask(client: httpx.AsyncClient, path: str, **body: Any) -> tuple[int, float]:
-    """Status, 0 for none, and seconds."""
+    """Status (0 without an answer) and seconds."""
     started = time.monotonic()
     status = 0
     with contextlib.suppress(httpx.HTTPError):
@@ -57,7 +57,7 @@ async def ask_all(port: int, picture_url: str) -> dict[str, tuple[int, float]]:
 
 def main(port: str) -> None:
     host = MediaHost({"/picture.png": PICTURE})
-    # By a name: whoever waits for a name server waits here too.
+    # By name, so that a request that waits for a name server is measured too.
     picture_url = f"http://localhost:{host.port}/picture.png"
     print("ready", flush=True)
     for line in sys.stdin:

@@ -1,8 +1,8 @@
 """Streams under faults: does every client still get every event once, and the text of an undisturbed run?
 
 It starts web processes and workers of its own with the small local model, asks every question once undisturbed, and
-then runs the streams while a schedule drawn from the seed kills, freezes and restarts processes and takes Redis and
-PostgreSQL away. PostgreSQL and Redis are those of the tests, on this machine, reached through proxies:
+then runs the streams while a schedule drawn from the seed kills, freezes and restarts processes and cuts off Redis and
+PostgreSQL. PostgreSQL and Redis are those of the tests, on this machine, reached through proxies:
 
     python -m benchmarks.chaos --streams 200 --faults 30
 

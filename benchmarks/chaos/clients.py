@@ -1,4 +1,4 @@
-"""What is asked, and those who read the answers: they leave, come back, and keep count of what they saw."""
+"""The questions, and the clients that read the answers: they disconnect, resume, and count the events that they saw."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.media_samples import image_bytes
 
 QUESTIONS = 24
 TICK_SECONDS = 0.02
-#: a stream that sends not even a keep-alive for so long hangs: its client comes back
+#: seconds without even a keep-alive after which a stream counts as hanging, and its client reconnects
 SILENCE_SECONDS = 15.0
 
 
@@ -101,7 +101,7 @@ def run_streams(
 ) -> list[Client]:
     """``total`` clients, ``at_once`` at a time, to their ends or the deadline.
 
-    ``tick`` is told how many have ended and are open, and says whether another may start.
+    ``tick`` gets the numbers of ended and of open clients, and returns whether another may start.
     """
     begun: list[Client] = []
     while time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-"""What breaks, when it does so, and who mends it."""
+"""The faults: what breaks, when, and how it is repaired."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ DECK: tuple[tuple[str, tuple[float, float]], ...] = (
 class Fault:
     kind: str
     target: str
-    #: how long what is broken stays so
+    #: seconds for which a fault lasts
     seconds: float
-    #: it comes when so many streams have ended
+    #: number of ended streams at which the fault starts
     after: int
 
 
@@ -62,7 +62,7 @@ class Injector:
         self._stack = stack
         self._busy: dict[str, threading.Thread] = {}
         self._stopping = threading.Event()
-        #: what no fault explains
+        #: findings that no fault explains
         self.troubles: list[str] = []
         #: process and seconds
         self.slowest_stop = ("", 0.0)

@@ -18,14 +18,14 @@ SETTINGS: dict[str, object] = {
     "SESSION_LEASE_SECONDS": LEASE_SECONDS,
     # The small model is fast: with shorter waits an answer has about as many events as one of a large model.
     "CHUNK_COMMIT_SECONDS": 0.005,
-    # Faults fall on whoever runs: no session is to blame for them.
+    # Faults hit any running session, so a session must not fail for losing its worker often.
     "SESSION_MAX_ATTEMPTS": 1000,
     "WORKER_HEARTBEAT_SECONDS": 1,
     "KEEPALIVE_SECONDS": 2,
     # The log is compared with what the clients saw, at the very end.
     "SESSIONS_TTL_SECONDS": 86_400,
 }
-#: a process that is started again and says nothing for so long is left alone
+#: seconds after which a restarted process that does not respond is no longer waited for
 READY_SECONDS = 90.0
 
 

@@ -171,7 +171,7 @@ def enter(
     threads: int,
     left_out: dict[str, str],
 ) -> Iterator[Contestant]:
-    """Start who takes part; who cannot goes to ``left_out``. All end with ``running``."""
+    """Start the contestants; those that cannot run go to ``left_out``. All end with ``running``."""
     wanted = [name for name in CONTESTANTS if name not in options.skip]
     choices = [threads, os.cpu_count() or 1] if options.device == "cpu" else [threads]
     if any(name.startswith("engine") for name in wanted):
@@ -218,7 +218,7 @@ def weight_streaming(loaded: LoadedModel) -> dict[str, float]:
 
 
 def quiet_libraries() -> None:
-    """Each ``generate`` that is told to ignore the end warns that it will."""
+    """Hide the warning of each ``generate`` that ignores the end token."""
     from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
     set_verbosity_error()
@@ -226,7 +226,7 @@ def quiet_libraries() -> None:
 
 
 def tell(text: str) -> None:
-    """What is going on, on a line that the next one overwrites; only where somebody may be watching."""
+    """Show the progress on a line that the next one overwrites; only on a terminal."""
     if sys.stderr.isatty():
         print(f"\r{text:78}", end="" if text else "\r", file=sys.stderr, flush=True)
 

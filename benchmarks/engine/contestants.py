@@ -229,7 +229,7 @@ class ThreadChoice:
     """Lets a baseline run with each number of torch threads, and counts the faster run of each round.
 
     A number with which it is less than half as fast is tried no more at that kind of run: two threads that wait for
-    each other in a busy loop come to a crawl when somebody else wants their cores.
+    each other in a busy loop become very slow when another process uses their cores.
     """
 
     def __init__(self, choices: Sequence[int]) -> None:

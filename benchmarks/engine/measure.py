@@ -14,7 +14,7 @@ AT_ONCE, STAGGERED = "at once", "staggered"
 #: what is left out would have taken more than this many times the patience
 FAR_TOO_LONG = 2
 WARM_UP_TOKENS = 8
-#: one request alone is soon done, so that a moment's noise is much of it: it has so many times the rounds
+#: a single request is short, so noise has a large share in it: it is measured in this many times the rounds
 SHORT_RUN_ROUNDS = 3
 
 

@@ -124,7 +124,7 @@ def build(folder: Path, shape: Shape, *, device: str, dtype: torch.dtype) -> Non
     if "vocab_size" in shape.text:
         _pad_vocabulary(processor.tokenizer, shape.text["vocab_size"])
     processor.save_pretrained(folder)
-    # Read again: the special tokens have moved behind the others.
+    # Read again: the special tokens have moved after the others.
     tokenizer = AutoProcessor.from_pretrained(folder).tokenizer
     base = make_config(tokenizer).to_dict()
     config = Qwen3VLConfig(

@@ -95,7 +95,7 @@ def _values(runs: Iterable[Run | None], of: Callable[[Run], float | None]) -> li
 
 
 def spread(values: Sequence[float]) -> dict[str, float] | None:
-    """None of nothing."""
+    """None if there are no values."""
     if not values:
         return None
     return {"median": statistics.median(values), "least": min(values), "most": max(values)}

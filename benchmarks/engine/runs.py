@@ -1,4 +1,4 @@
-"""One measured run: so many requests, from the first asking to the last token."""
+"""One measured run: a set of requests, from the start of the first to the last token."""
 
 from __future__ import annotations
 

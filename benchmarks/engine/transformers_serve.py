@@ -32,7 +32,7 @@ GREEDY = json.dumps({"do_sample": False, "eos_token_id": -1, "pad_token_id": 0})
 
 
 class TransformersServe:
-    """It answers vision models one by one, whatever it is told, and so it is started as it comes."""
+    """It answers requests to vision models one by one with any options, so it is started with its defaults."""
 
     name = "transformers serve"
     batches = False

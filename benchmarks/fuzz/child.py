@@ -1,4 +1,4 @@
-"""Feeds one loader, and says of each input what became of it, a line each. It may hang or die: a parent looks on.
+"""Feeds one loader, and prints a line with the result of each input. It may hang or die: its parent watches it.
 
     python -m benchmarks.fuzz.child LOADER SEED FIRST COUNT FOLDER
 

@@ -1,4 +1,4 @@
-"""What reads bytes of strangers: one function each, and what it may do with them.
+"""The loaders that read untrusted bytes: one function each, and what it may do with them.
 
 ``read`` returns whether the input was accepted. A refusal of the kind that the API turns into an answer is no finding;
 whatever else is raised is, and so is an accepted value that cannot be used.
@@ -44,7 +44,7 @@ PART_BYTES = 61
 
 
 class Unusable(Exception):
-    """An accepted value that nothing behind the loader can use."""
+    """An accepted value that the code after the loader cannot use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ def read_upstream_stream(data: bytes) -> bool:
     finally:
         log.removeHandler(handler)
     if unforeseen:
-        # The relay answers it with an error that names nothing: the answer is lost all the same.
+        # The relay answers it with an error without details: the answer is lost in this case too.
         raise unforeseen[0]
     for delta in deltas:
         _check_delta(delta)

@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 #: few changes leave most of a sample as it was, so that the inner parts of a loader are reached
 CHANGES = (1, 1, 1, 2, 2, 3, 5, 8)
 LONGEST_BYTES = 200_000
-#: what lengths, counts and offsets overflow at
+#: values at which lengths, counts and offsets overflow
 NUMBERS = (0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF)
-#: a value of JSON behind its key
+#: a JSON value after its key
 _VALUE = re.compile(rb'(?<=":)\s*(?:"(?:[^"\\]|\\.)*"|[^,}\]\s]+)')
 
 

@@ -61,7 +61,7 @@ URL_TOKENS = (
 
 
 def images() -> list[bytes]:
-    """Every format and mode that is told apart."""
+    """Every format and mode that is distinguished."""
     size = (24, 17)
     made = [image_bytes(size, format=name) for name in ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")]
     made += [
@@ -86,7 +86,7 @@ def images() -> list[bytes]:
 
 
 def videos() -> list[bytes]:
-    """Every container that is told apart."""
+    """Every container that is distinguished."""
     small: dict[str, Any] = {"frames": 6, "size": (32, 24)}
     made = [video_bytes(**small, container=name) for name in ("mp4", "mov", "matroska", "avi", "mpegts")]
     made.append(video_bytes(**small, container="webm", codec="libvpx-vp9"))

@@ -1,7 +1,7 @@
-"""Does anything that a stranger sends hold up the server's loop?
+"""Can an untrusted request block the server's event loop?
 
 It starts a server of its own with the small local model, keeps streams open, asks /health every 20 ms from a process of
-its own, and sends one hostile request after the other from another. Everything is on this machine and ends with it:
+its own, and sends one hostile request after another from a third one. Everything is on this machine and ends with it:
 
     python -m benchmarks.loop
     python -m benchmarks.loop --only numbers-100k --only 'multipart-19mb /health'

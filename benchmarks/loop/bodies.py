@@ -9,9 +9,9 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-#: what the server under test takes; see ``API_KEYS``
+#: the key that the server under test accepts; see ``API_KEYS``
 KEY = "loop-benchmark-key-0123456789"
-#: of those who ask for little meanwhile
+#: the key of the neighbours, whose requests are small
 NEIGHBOUR_KEY = "neighbour-benchmark-key-0123456789"
 CHAT = "/v1/chat/completions"
 KTP = "/ktp-ocr/"
@@ -24,12 +24,12 @@ _BLOCK_BYTES = 1 << 16
 _BOUNDARY = "----boundary-6d1f0c52b7"
 MULTIPART = f"multipart/form-data; boundary={_BOUNDARY}"
 URLENCODED = "application/x-www-form-urlencoded"
-#: a chat that is answered; what is hostile stands beside it
+#: members of a valid chat, to which the hostile ones are added
 _CHAT_START = b'{"messages":[{"role":"user","content":"Halo"}],"max_tokens":4,'
 
 
 def times(unit: bytes, count: int) -> list[bytes]:
-    """``unit``, so many times."""
+    """``unit``, repeated."""
     a_block = max(1, _BLOCK_BYTES // len(unit))
     blocks, rest = divmod(count, a_block)
     return [unit * a_block] * blocks + [unit * rest] * bool(rest)
@@ -41,7 +41,7 @@ def filled(unit: bytes, size: int) -> list[bytes]:
 
 
 def listed(item: bytes, count: int) -> list[bytes]:
-    """A JSON list of so many equal items."""
+    """A JSON list of equal items."""
     return [b"[", item, *times(b"," + item, count - 1), b"]"]
 
 
@@ -110,7 +110,7 @@ def chunked(body: Sequence[bytes], method: str = "POST", path: str = CHAT, **opt
 
 @functools.cache
 def noise_picture(file_format: str, megabytes: float) -> bytes:
-    """A picture of noise, which no format makes smaller, of about so many megabytes."""
+    """A picture of noise, which no format compresses, of about this many megabytes."""
     import numpy as np
     from PIL import Image
 

@@ -33,7 +33,7 @@ class Hostile:
     patience: float = 30.0
     #: after the answers, seconds that the client stays and reads on
     stays: float = 0.0
-    #: what it leaves behind runs on, so that the next request gets a new server
+    #: whether the work that it causes continues afterwards, so that the next request needs a new server
     spoils: bool = False
     #: seconds after its start until the neighbours ask, where there are some
     neighbours_after: float = 0.1

@@ -22,7 +22,7 @@ from benchmarks.listeners import Listener, attaching, listen
 from benchmarks.loop.rates import FEED_RATE
 
 ASK_EVERY_SECONDS = 0.02
-#: a stream that has so many is being fed
+#: events after which a stream counts as being fed
 FED_EVENTS = 3
 EVENT_EVERY_SECONDS = 1 / FEED_RATE
 #: an answer that takes longer counts as none, and the next is asked for on a new connection

@@ -14,17 +14,17 @@ from benchmarks.loop.observer import Seen
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Goals:
-    """What everybody else may notice of a request, and how soon it is answered. None: it is not judged."""
+    """Limits of a request's effect on other callers, and of its own time. None: not judged."""
 
-    #: no probe may wait so long
+    #: most milliseconds that a probe may wait
     health_ms: float = 100.0
-    #: until the last answer begins, those of the neighbours included
+    #: most seconds until the last answer begins, including those of the neighbours
     seconds: float | None = None
-    #: p99 of the streams' gaps, as a multiple of the quiet one
+    #: highest p99 of the streams' gaps, as a multiple of the quiet one
     gaps_ratio: float | None = None
 
 
-#: the p99 of the streams' gaps may be so many times the quiet one before it is marked
+#: factor by which the p99 of the streams' gaps may exceed the quiet one before it is marked
 GAPS_RATIO = 2.0
 
 
@@ -34,7 +34,7 @@ class Quiet:
 
     health: list[float] = dataclasses.field(default_factory=list)
     gaps: list[float] = dataclasses.field(default_factory=list)
-    #: as in ``Row``: what the neighbours get when nobody else asks anything
+    #: as in ``Row``: the neighbours' answers when no other requests are sent
     beside: dict[str, tuple[int, float]] = dataclasses.field(default_factory=dict)
 
     def add(self, seen: Seen) -> None:

@@ -24,20 +24,20 @@ from benchmarks.loop.stack import Memory, serving
 from inference.tiny_models.vision import build_tiny_model
 from tests.live.stack import ROOT
 
-#: before each request, what is measured as quiet
+#: seconds before each request that are measured as quiet
 QUIET_SECONDS = 1.0
-#: and before the first
+#: the same before the first request
 FIRST_QUIET_SECONDS = 4.0
-#: what a request leaves behind still counts as its own: so long at least, and until probes are quick again
+#: after-effects count for the request for at least this many seconds, and until probes are quick again
 AFTER_SECONDS = 0.6
 CALM_SECONDS = 0.4
-#: as a part of the longest that a probe may take
+#: share of the longest allowed probe below which the server counts as calm
 CALM_PART = 0.5
 STORM_SECONDS = 60.0
-#: memory that comes back may take this long, and this much may stay
+#: how long freed memory may take to be returned, and how many MB may stay
 RETURN_SECONDS = 3.0
 RETURNED_MB = 32.0
-#: a server that has kept more, or has not answered, would give the next request's figures: that one gets a new server
+#: a server that keeps more MB, or has not answered, would distort the next request's figures, so it is replaced
 SPOILED_MB = 128.0
 START_SECONDS = 60.0
 
@@ -149,7 +149,7 @@ class Subject:
             self._observer = starting.enter_context(Observer(self._stack.port, options.streams))
             if plan.neighbours is not None:
                 self._neighbours = starting.enter_context(Neighbours(plan.neighbours, self._stack.port))
-                # What is loaded for the first request of a kind is nobody's doing; the second is what is right.
+                # The first request of a kind also loads modules, so the second is the one that is compared.
                 for _ in range(2):
                     self._neighbours.ask(0)
                     self._quiet.beside = self._neighbours.answered()

@@ -1,7 +1,7 @@
 """Sends one hostile request, or several of a kind at once, and says what was answered and when.
 
-As a process of its own, so that what a request costs its client costs nobody else. It prints ``ready`` when everything
-is made, waits for a line, and prints what came of it as JSON. CATALOGUE is the module whose ``named`` knows NAME:
+It is a separate process, so that the client's own work does not slow down other clients. It prints ``ready`` when
+everything is made, waits for a line, and prints the result as JSON. CATALOGUE is the module whose ``named`` knows NAME:
 
     python -m benchmarks.loop.sender CATALOGUE PORT NAME
 """
@@ -22,11 +22,11 @@ from dataclasses import dataclass
 from benchmarks.loop.bodies import Pieces
 from benchmarks.loop.hostile import LEFT, Hostile
 
-#: nothing may take longer, whatever a request waits for
+#: time-out in seconds for everything, whatever a request waits for
 LONGEST_SECONDS = 150.0
-#: of a response: the start of its head. 100 only asks for the body
+#: the start of a response's head; status 100 only asks for the body
 _STATUS = re.compile(rb"HTTP/1\.[01] (?!100)([0-9]{3}) ")
-#: as long as the start of a head may be when it comes in two parts
+#: length of the start of a head, kept because it may arrive in two parts
 _TAIL_BYTES = 15
 
 
@@ -72,7 +72,7 @@ async def _send_one(port: int, hostile: Hostile, pieces: Pieces) -> Outcome:
 
 
 async def _write(connection: socket.socket, pieces: Pieces) -> None:
-    """Until everything is sent or nobody takes it any more."""
+    """Send until everything is sent or the server closes the connection."""
     loop = asyncio.get_running_loop()
     with contextlib.suppress(ConnectionError):
         for piece in pieces:

@@ -21,7 +21,7 @@ from tests.live.stack import EmbeddedStack, ScaledStack, Stack
 SAMPLE_SECONDS = {"rss": 0.02, "pss": 0.1}
 #: a process of the server's own that was started meanwhile is found so soon
 LOOK_FOR_CHILDREN_SECONDS = 0.5
-#: what differs from a deployment: a session that nobody feeds while everything stands still must not be taken over
+#: differences from a deployment: a session that is not fed while the server is blocked must not be taken over
 SETTINGS: dict[str, object] = {"API_KEYS": f"{KEY},{NEIGHBOUR_KEY}", "SESSION_LEASE_SECONDS": 600}
 
 

@@ -99,7 +99,7 @@ def measure(
                 if number > 1 and time.monotonic() > deadline:
                     break
                 draw += 1
-                # What a process loads and connects for its first streams is nobody's speed.
+                # What a process loads and connects for its first streams is not measured.
                 tokens = options.tokens if number else WARM_UP_TOKENS
                 requests = ask(options.media, streams, tokens=tokens, draw=draw, image_size=IMAGE_SIZE)
                 turn = number % len(contestants)

@@ -25,7 +25,7 @@ def run_clients(
 ) -> dict[str, Any]:
     """Stream the answers to ``bodies``: seconds from the first request to the last end, to each first text, of CPU.
 
-    With ``at_once`` no more than so many are asked at the same time.
+    With ``at_once``, at most that many requests run at the same time.
     """
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.serve.clients", str(port), str(every_seconds), str(at_once or len(bodies))],

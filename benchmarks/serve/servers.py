@@ -35,7 +35,7 @@ class Server:
             "rate": tokens / found["seconds"],
             "first_seconds": found["first_text_seconds"],
             "events": found["events"],
-            # The clients' is that of their whole process, its start included.
+            # The clients' CPU time is that of their whole process, including its start.
             "cores": {name: seconds / found["seconds"] for name, seconds in cpu.items()},
         }
 
