@@ -1,7 +1,7 @@
 """The JSON schema of the model's answer, with patterns for the values that have a fixed format.
 
-Every value may be empty. A NIK may be shorter than sixteen digits: if only fifteen can be read, the value has fifteen,
-and the checks say that one is missing.
+Every value may be empty, and no pattern requires a minimum length: if only fifteen digits of a NIK can be read, the
+value has fifteen, and the checks say that one is missing.
 """
 
 from __future__ import annotations
