@@ -20,7 +20,7 @@ from inference.worker.stopping import FAILED
 
 
 class ModelProcess(CeleryWorker):
-    """With Celery's signals except SIGHUP, which loads the model again and does not restart the process."""
+    """A Celery worker whose SIGHUP loads the model again instead of restarting the process."""
 
     def install_platform_tweaks(self, worker: Any) -> None:
         super().install_platform_tweaks(worker)
@@ -30,7 +30,7 @@ class ModelProcess(CeleryWorker):
 def run_worker(name: str) -> int:
     """Run until SIGTERM, and return the exit status. ``name`` is the node's, unique on this host.
 
-    SIGTERM and the first SIGINT release the running sessions. SIGHUP loads a model again that could not be loaded.
+    SIGTERM and the first SIGINT release the running sessions. SIGHUP retries a load that has failed.
     """
     app = current_app._get_current_object()
     app.finalize()
@@ -48,7 +48,7 @@ def run_worker(name: str) -> int:
         without_gossip=True,
         without_mingle=True,
         loglevel="WARNING",
-        # No banner: one line of the log says the same.
+        # No banner: one log line has the same information.
         quiet=True,
     )
     serve_metrics()

@@ -1,8 +1,8 @@
 """The one writer of a worker: it gathers the pieces of all running sessions and commits them together.
 
 The first piece of a session is committed at once, the next every ``CHUNK_COMMIT_SECONDS``. The same thread renews the
-leases and looks for cancel requests. While the database is away, pieces wait here. They are committed when it is back,
-unless another worker has taken the session over by then.
+leases and polls for cancel requests. While the database is unavailable, pieces wait here. They are committed when it is
+available again, unless another worker has taken the session over by then.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from sessions_app.store.appending import Append
 
 log = logging.getLogger(__name__)
 
-#: between two looks for cancel requests while sessions run
+#: interval of polling for cancel requests while sessions run
 CANCEL_POLL_SECONDS = 0.1
-#: between two tries while the database is away
+#: pause between two attempts to commit while the database is unavailable
 RETRY_SECONDS = 0.5
-#: without a session it sleeps this long at most: every wait has an end
+#: maximum sleep without sessions, so that no wait is unbounded
 IDLE_SECONDS = 5.0
 
 
@@ -56,7 +56,7 @@ class ChunkWriter(threading.Thread):
         with self.changed:
             before = self._runs.get(session_id)
             if before is not None:
-                # The lease of this worker's own run had expired, and the worker has claimed the session again.
+                # This worker lost the lease and then claimed the same session again: stop the old run.
                 before.fence()
             self._runs[session_id] = run
             self.changed.notify_all()
@@ -91,7 +91,7 @@ class ChunkWriter(threading.Thread):
         try:
             self._write_until_stopped()
         except Exception:
-            # An error of ours. ``SideThreads`` sees that this thread has ended.
+            # A bug in this code, not a database error. ``SideThreads`` sees that this thread has ended.
             log.exception("the chunk writer failed")
         finally:
             release_connections()
@@ -111,7 +111,7 @@ class ChunkWriter(threading.Thread):
             self._look_for_cancels()
 
     def _wait_for_work(self, last_commit: float) -> bool:
-        """Wait until a commit or a look for cancel requests is due. Returns whether the writer should end.
+        """Wait until a commit or a poll for cancel requests is due. Returns whether the writer should end.
 
         The lock is held.
         """
@@ -162,7 +162,7 @@ class ChunkWriter(threading.Thread):
                 run.stop()
 
     def _commit_apart(self, work: Sequence[tuple[Run, Append]], exc: Exception) -> None:
-        """Something in this commit can never be written. Find it by committing each session alone."""
+        """One session in this batch has data that the database rejects. Commit each separately to find it."""
         if len(work) > 1:
             for one in work:
                 self._commit([one])

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 def serve(*, host: str, port: int, on_ready: Callable[[], None]) -> int:
     """Run until SIGINT or SIGTERM, release the running sessions for the next start, and return the exit status.
 
-    SIGHUP loads a model again that could not be loaded. ``on_ready`` is called when the server is about to listen.
+    SIGHUP tries again to load a model that failed to load. ``on_ready`` is called when the server is about to listen.
     Raises ``PortTaken``.
     """
     on_hangup(this_worker().reload)
@@ -47,7 +47,7 @@ def _celery_thread() -> Iterator[None]:
     app.finalize()
     app.set_current()
     app.set_default()
-    # It sends worker_init now and worker_shutdown at its end, on which `inference.tasks` starts and stops the worker.
+    # It sends worker_init now and worker_shutdown when it ends; `inference.tasks` starts and stops the worker on these.
     controller = WorkController(
         app=app,
         pool_cls="threads",

@@ -1,4 +1,4 @@
-"""SIGHUP as a reload request, and still as the end of a server whose terminal was closed."""
+"""Handle SIGHUP: reload the model or, if the controlling terminal was closed, stop as on SIGTERM."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 def on_hangup(reload: Callable[[], None]) -> None:
     """Call ``reload`` at every SIGHUP. Must be called on the main thread, which ``reload`` may interrupt anywhere.
 
-    A closed terminal sends the same signal. A server that was started in one, without nohup, stops then as by SIGTERM.
+    Closing a terminal sends the same signal. A server that was started in it without nohup then stops as on SIGTERM.
     """
     stays = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     dies_with_terminal = not stays and _has_terminal()

@@ -1,4 +1,4 @@
-"""The life of a worker: get an engine in the background, report to the database, run sessions, release them.
+"""The lifecycle of a worker: get an engine in the background, report to the database, run sessions, release them.
 
 A process has one worker, under Celery (``inference.tasks``) or beside the web server (``inference.worker.embedded``).
 """
@@ -39,11 +39,11 @@ from sessions_app.turns import Slot
 
 log = logging.getLogger(__name__)
 
-#: outside of a stop, how long the release of a session that the engine gave up may take
+#: maximum time to release one session that the engine gave up, when the worker is not stopping
 RELEASE_SECONDS = 5.0
-#: rows of workers without a heartbeat are removed after a day
+#: rows of workers are deleted after this long without a heartbeat
 FORGET_SECONDS = 86_400
-#: between two writes of the row at least: progress of the loading comes fast
+#: minimum interval between writes of the worker's row; loading progress is reported often
 ROW_SECONDS = 0.2
 
 
@@ -53,23 +53,23 @@ class Worker:
     def __init__(self) -> None:
         self.name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
         self.writer = ChunkWriter()
-        #: set once it is known whether there is an engine: it is there, or it could not be loaded
+        #: set when loading has finished, successfully or not
         self.settled = threading.Event()
         #: set when this process stops and releases its sessions
         self.draining = threading.Event()
         self.load_error: str | None = None
-        #: set when a side thread has ended too early, for which the process stops
+        #: set when a side thread has ended unexpectedly; the process then stops
         self.has_failed = False
-        #: one for each session that may run here; it is held from before the claim to the end of the run
+        #: one slot for each session that may run here, held from before the claim until the run ends
         self.slots = threading.BoundedSemaphore(settings.MAX_BATCH_SIZE)
-        #: further slots, used while none of the others is free
+        #: extra slots, used only when all common slots are taken
         self.reserved = reserved_slots()
         self._stop_by: float | None = None
         self._queue_watch: QueueWatch | None = None
         self._side_threads: SideThreads | None = None
         self._controller: Any = None
         self._has_left_queue = False
-        #: an operator has asked it to claim no more sessions; the running ones go on
+        #: an operator has asked this worker to drain: it claims no more sessions, and the running ones continue
         self._is_closed = False
         self._engine: SessionEngine | None = None
         self._source = engine_source()
@@ -124,7 +124,7 @@ class Worker:
         self._source.reload()
 
     def drain(self) -> None:
-        """Claim no more sessions, and have the running ones released. Returns at once."""
+        """Stop claiming sessions and release the running ones. Returns at once."""
         if self._stop_by is None:
             self._stop_by = time.monotonic() + settings.WORKER_STOP_SECONDS
         self.draining.set()
@@ -135,11 +135,11 @@ class Worker:
 
     @property
     def seconds_left(self) -> float:
-        """What is left of the time for all steps of a stop; outside of a stop, the time for one release."""
+        """Time left for all steps of a stop together; the time for one release when the worker is not stopping."""
         return RELEASE_SECONDS if self._stop_by is None else max(0.0, self._stop_by - time.monotonic())
 
     def stop(self) -> None:
-        """Drain, commit what is pending, and write that this worker is gone. The broker's consumer has ended before."""
+        """Drain, commit what is pending, and record that this worker has stopped. Celery's consumer must have ended."""
         self.drain()
         if self._queue_watch is not None:
             self._queue_watch.stop(self.seconds_left)
@@ -158,12 +158,13 @@ class Worker:
 
     def engine_pending(self, progress: str) -> None:
         self._progress = progress[:255]
-        # Clear ``settled`` before ``load_error``, or a task may see neither and claim.
+        # Clear ``settled`` before ``load_error``. Otherwise a task could see ``settled`` set and no load error, and
+        # claim a session.
         if not self.draining.is_set():
             self.settled.clear()
         self.load_error = None
         if self.draining.is_set():
-            # The drain began in between, and a waiting task must not wait for ever.
+            # A drain began in between. Tasks that wait for ``settled`` must not wait for ever.
             self.settled.set()
         self._changed.set()
 
@@ -199,7 +200,7 @@ class Worker:
                     self._changed.wait(settings.WORKER_HEARTBEAT_SECONDS)
             self._unless_database_is_away(self._write_row)
         except Exception:
-            # An error of ours, which every beat would repeat. ``SideThreads`` sees that this thread has ended.
+            # A bug in this code, which every beat would repeat. ``SideThreads`` sees that this thread has ended.
             log.exception("the heartbeat failed")
 
     def _unless_database_is_away(self, step: Callable[[], None]) -> None:
@@ -246,7 +247,7 @@ class Worker:
             self.reload()
 
     def _join_or_leave_queue(self) -> None:
-        """Leave the queue while this worker cannot run sessions: it would take messages that others could use.
+        """Leave the queue while this worker cannot run sessions, so that other workers get the messages.
 
         This is checked at every beat, because the consumer starts later than the worker and is replaced with each
         connection to the broker.

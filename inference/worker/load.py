@@ -9,29 +9,29 @@ from typing import Any, Self
 
 from django.conf import settings
 
-#: tokens per second are the mean of so long
+#: window over which tokens per second are averaged
 WINDOW_SECONDS = 5.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class WorkerLoad:
-    """One report. What is not known, as of an upstream's batch, is None."""
+    """One report. Unknown values are None, for example those of an upstream's batch."""
 
-    #: rows of the batch in use, and how many there may be
+    #: rows of the batch in use, and their maximum
     rows: int | None = None
     max_rows: int | None = None
-    #: tokens in the memory for keys and values, and how many it may have
+    #: tokens held in the memory for keys and values, and their maximum
     kv_tokens: int | None = None
     max_kv_tokens: int | None = None
     device: str = ""
-    #: of its GPUs, in bytes
+    #: bytes in use on its GPUs, and their total
     gpu_bytes: int | None = None
     max_gpu_bytes: int | None = None
     tokens_per_second: float = 0.0
 
     @classmethod
     def from_json(cls, stored: Any) -> Self:
-        """Of a row that an older or newer version has written: what is missing or of another kind is not known."""
+        """Parse the stored report of any version; missing or malformed fields count as unknown."""
         stored = stored if isinstance(stored, dict) else {}
         counts = {
             name: _count(stored.get(name))
@@ -53,11 +53,11 @@ class LoadReader:
     """Makes the reports of one worker."""
 
     def __init__(self) -> None:
-        #: moments, with the tokens that were generated until then
+        #: (time, tokens generated so far) samples
         self._looks: collections.deque[tuple[float, int]] = collections.deque()
 
     def read(self, stats: Any, generated: int) -> dict[str, Any]:
-        """The report for the row. ``stats`` are the engine's, None without one; ``generated`` is of all time."""
+        """The report for the row. ``stats`` are the engine's, None without one; ``generated`` is the total so far."""
         found: dict[str, Any] = {} if stats is None else dataclasses.asdict(stats)
         load = WorkerLoad(
             rows=found.get("running"),
@@ -73,7 +73,7 @@ class LoadReader:
 
     def _rate(self, generated: int) -> float:
         now = time.monotonic()
-        # The youngest look that is a window old stays, as what the others are compared with.
+        # Keep the newest sample that is at least WINDOW_SECONDS old as the baseline.
         while len(self._looks) > 1 and now - self._looks[1][0] >= WINDOW_SECONDS:
             self._looks.popleft()
         self._looks.append((now, generated))

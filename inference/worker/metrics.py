@@ -50,7 +50,7 @@ class _Handler(BaseHTTPRequestHandler):
         return is_ours and is_allowed_address(self.client_address[0])
 
     def log_message(self, *args: object) -> None:
-        """Log nothing: a line for every scrape is of no use."""
+        """Log nothing: a line for every scrape would be noise."""
 
 
 class _Server(ThreadingHTTPServer):

@@ -12,13 +12,13 @@ from sessions_app.store.appending import Piece
 class PendingPieces:
     """Pieces in the order of their commit, joined where they can be: each becomes a chunk.
 
-    The order of the pieces of one answer is kept. Between two answers the order means nothing, so a piece is joined to
-    the newest one of its own answer, wherever that is.
+    The order of the pieces of one answer is kept. The order between different answers does not matter, so a piece is
+    joined to the newest one of its own answer, wherever that is.
     """
 
     def __init__(self) -> None:
         self._pieces: list[Piece] = []
-        #: choice → place of its newest piece
+        #: choice → index of its newest piece
         self._newest: dict[int, int] = {}
 
     def __len__(self) -> int:
@@ -34,13 +34,13 @@ class PendingPieces:
             self._pieces.append(piece)
 
     def take(self) -> tuple[Piece, ...]:
-        """All of them. None is left."""
+        """Remove and return all pieces."""
         taken = tuple(self._pieces)
         self.clear()
         return taken
 
     def give_back(self, pieces: Sequence[Piece]) -> None:
-        """Put pieces that were taken and not committed before those that came since."""
+        """Put pieces that were taken but not committed back, before those that were added since."""
         self._pieces = [*pieces, *self._pieces]
         self._newest = {_choice_of(piece): place for place, piece in enumerate(self._pieces)}
 

@@ -11,15 +11,15 @@ from sessions_app.deltas import SAID_DELTAS, CallDelta, ContentDelta, SaidKind, 
 from sessions_app.storable import WholeCharacters
 from sessions_app.store.appending import Piece
 
-#: of a chunk's text: the live view sends no message of more than a mebibyte
+#: maximum characters of a chunk's text, because the live view sends no message over 1 MiB
 MOST_CHUNK_CHARS = 32_768
 
 
 class PieceMaker:
     """Makes the pieces of one answer.
 
-    Tokens without text stay here until the text that they are part of comes, and half a character until the other half
-    does: a piece always has the tokens that its text was made of, and their log probabilities.
+    Tokens without text are held until the text that they are part of arrives, and half a character until its other half
+    does. So a piece always has the tokens that its text was made of, and their log probabilities.
     """
 
     def __init__(self, choice: int) -> None:
@@ -29,7 +29,7 @@ class PieceMaker:
         self._logprobs: list[StoredTokenLogprob] = []
 
     def add(self, delta: EngineDelta) -> list[Piece]:
-        """The pieces that are certain with this delta."""
+        """The pieces that are final once this delta has arrived."""
         pieces: list[Piece] = []
         if self._characters.is_holding and (kind := _first_kind_in(delta)):
             # Half a character of another kind goes with its own tokens, before those of this delta.
@@ -45,7 +45,7 @@ class PieceMaker:
         return pieces
 
     def end(self) -> list[Piece]:
-        """The rest, when no delta follows."""
+        """The remaining pieces, after the last delta."""
         return self._pieces_of(self._characters.end() or [("text", "")])
 
     def _pieces_of(self, said: Iterable[tuple[SaidKind, str]]) -> list[Piece]:
@@ -67,7 +67,7 @@ class PieceMaker:
         return pieces
 
     def _piece(self, kind: SaidKind, text: str) -> Piece | None:
-        """With all tokens that have no text yet; None when there is neither text nor a token."""
+        """A piece with all tokens that have no text yet; None when there is neither text nor a token."""
         if not (text or self._token_ids):
             return None
         return self._with_tokens({"type": kind, "text": text})

@@ -1,8 +1,9 @@
 """Run sessions that wait in the database while this worker has a free slot, so that none depends on a message.
 
-A message is fast and may be lost: the broker is emptied or away, or the worker that took the message died. The database
-has every session that is queued or whose lease has expired. And while all slots are taken, so are all task threads, and
-messages wait. Only the watch finds who has come meanwhile, and gives them the reserved slots.
+A message is fast but may be lost: the broker was emptied or is unavailable, or the worker that took the message died.
+The database has every session that is queued or whose lease has expired. While all common slots are taken, all task
+threads are busy too, and messages wait. Only the watch then finds callers that arrived meanwhile, and runs their
+sessions in the reserved slots.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from sessions_app.turns import Slot
 
 log = logging.getLogger(__name__)
 
-#: it looks this often while only reserved slots are free, because the callers that may have one have nothing running
+#: poll interval while only reserved slots are free; shorter, because callers entitled to one have nothing running
 FULL_POLL_SECONDS = 0.1
 
 
@@ -38,7 +39,7 @@ class Room(Protocol):
 
 
 class QueueWatch(threading.Thread):
-    """Looks every ``QUEUE_POLL_SECONDS``, if a slot is free. Owns the threads that run the sessions it finds."""
+    """Polls every ``QUEUE_POLL_SECONDS`` if a slot is free. Owns the threads that run the sessions it finds."""
 
     def __init__(self, room: Room, run: Callable[[Slot], None]) -> None:
         super().__init__(name="queue-watch", daemon=True)
@@ -65,7 +66,7 @@ class QueueWatch(threading.Thread):
         return min(seconds, FULL_POLL_SECONDS) if self._is_full else seconds
 
     def look(self) -> None:
-        """Begin to run waiting sessions, as many as there are free slots."""
+        """Start waiting sessions, at most one for each free slot."""
         self._running = {thread for thread in self._running if thread.is_alive()}
         self._is_full = False
         if not self._room.has_engine:
@@ -77,7 +78,7 @@ class QueueWatch(threading.Thread):
             self._is_full |= self._begin(slot, free, waiting.for_slot(slot)) > 0
 
     def _begin(self, slot: Slot, free: threading.BoundedSemaphore, waiting: ChatSessionQuerySet) -> int:
-        """Run waiting sessions in these slots. Returns how many slots were free."""
+        """Start waiting sessions in these slots. Returns how many slots were free."""
         taken = left = self._take(free)
         try:
             for _ in range(len(waiting.values_list("pk")[:taken]) if taken else 0):
@@ -93,7 +94,7 @@ class QueueWatch(threading.Thread):
         return taken
 
     def stop(self, timeout_seconds: float) -> None:
-        """Stop looking, and wait for the threads that run sessions: a draining worker releases these."""
+        """Stop polling, and wait for the threads that run sessions; a draining worker releases their sessions."""
         until = time.monotonic() + timeout_seconds
         self._stopping.set()
         if self.ident is not None:

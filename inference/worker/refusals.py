@@ -7,12 +7,12 @@ from inference.readiness import model_failed_error
 from sessions_app.models import ChatSession
 from sessions_app.store import transitions
 
-#: sessions that one pass fails
+#: maximum number of sessions failed in one pass
 BATCH_SESSIONS = 200
 
 
 def refuse_session(session_id: str, reason: str) -> bool:
-    """Fail a queued session because the model could not be loaded; False when another worker has it or loads it."""
+    """Fail a queued session because the model failed to load; False when another worker has it or is loading it."""
     if _any_worker_has_the_model():
         return False
     transitions.fail(session_id, model_failed_error(reason))
@@ -20,7 +20,10 @@ def refuse_session(session_id: str, reason: str) -> bool:
 
 
 def refuse_queued(reason: str) -> int:
-    """Fail all queued sessions, at most ``BATCH_SESSIONS``, in the same case. Returns how many there were."""
+    """Fail queued sessions, at most ``BATCH_SESSIONS``, if no worker has the model or is loading it.
+
+    Returns how many were failed.
+    """
     if _any_worker_has_the_model():
         return 0
     session_ids = list(ChatSession.objects.queued().values_list("pk", flat=True)[:BATCH_SESSIONS])

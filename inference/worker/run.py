@@ -1,4 +1,4 @@
-"""One session as its worker writes it: what the engine has made, what waits for a commit, and how it ends.
+"""One attempt at a session, as its worker writes it: the pieces that wait for a commit, and how the session ends.
 
 Three threads use a run. The engine's adds deltas, the task's closes it and waits, the chunk writer's commits. All of
 them hold the writer's lock, ``changed``, while they change it.
@@ -19,13 +19,13 @@ from inference.worker.pending import PendingPieces
 from inference.worker.pieces import PieceMaker
 from sessions_app.store.appending import Append, Closing
 
-#: a lease is renewed when this part of it is over
+#: a lease is renewed after this fraction of its duration
 RENEW_FRACTION = 1 / 3
 UNWRITABLE = Closing.failed(GenerationFailed("The answer could not be stored. The log of the worker has the details."))
 
 
 class Run:
-    """An attempt at a session, from its claim to its end or to its release."""
+    """One attempt at a session, from its claim until it ends or is released."""
 
     def __init__(
         self,
@@ -36,9 +36,9 @@ class Run:
         stop: Callable[[], None],
         times: RunTimes | None = None,
     ) -> None:
-        """``index`` is that of its next chunk; ``stop`` stops the engine early, and may be called from any thread.
+        """``index`` is the index of its next chunk. ``stop`` stops the engine early and may be called from any thread.
 
-        ``times`` is given each commit.
+        ``times`` is notified of each commit.
         """
         self.session_id = session_id
         self.attempt = attempt
@@ -46,13 +46,13 @@ class Run:
         self.done = threading.Event()
         #: another worker owns the session, or it has ended: nothing more can be written
         self.is_fenced = False
-        #: its session has a cancel request
+        #: a cancel was requested for the session
         self.is_cancelled = False
         self._changed = changed
         self._stop = stop
         self._times = times
         self._index = index
-        #: choice → what makes its pieces
+        #: choice → its PieceMaker
         self._makers: dict[int, PieceMaker] = {}
         self._pending = PendingPieces()
         self._closing: Closing | None = None
@@ -72,7 +72,7 @@ class Run:
                 maker = self._makers[choice] = PieceMaker(choice)
             for piece in maker.add(delta):
                 self._pending.add(piece)
-            # Later deltas need not wake the writer: it is at a commit, or waits for the time of the next.
+            # Later deltas need not wake the writer: it is committing, or waits until the next commit is due.
             if not had_pending and self.has_pending:
                 self._changed.notify_all()
 
@@ -91,7 +91,7 @@ class Run:
 
     @property
     def has_pending(self) -> bool:
-        """Whether something waits for a commit, or is in one."""
+        """Whether something waits for a commit or is being committed."""
         if self.done.is_set():
             return False
         return bool(self._pending) or self._closing is not None or self._is_in_flight
@@ -124,7 +124,7 @@ class Run:
             self.done.set()
 
     def refuse(self, item: Append) -> None:
-        """The database will never take this. End the session with an error, or give it up if that was the error."""
+        """The database rejects this data permanently. End the session with an error, or fence it if that fails."""
         self._is_in_flight = False
         if item.closing is UNWRITABLE:
             self.fence()

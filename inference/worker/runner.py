@@ -1,4 +1,4 @@
-"""Run one session: claim it, submit it to the engine, give its deltas to the writer, close it. Knows no Celery."""
+"""Run one session: claim it, submit it to the engine, pass its deltas to the writer, close it. Does not need Celery."""
 
 from __future__ import annotations
 
@@ -35,25 +35,25 @@ from sessions_app.turns import Slot
 
 log = logging.getLogger(__name__)
 
-#: of a session with several answers, the reason of all is the first of these that one of them has
+#: finish reason of a session with several answers: the first entry of this list that any answer has
 REASONS_OF_ALL: tuple[FinishReason, ...] = ("cancelled", "content_filter", "length", "tool_calls", "stop")
 
 #: how long a task waits for the model: loading a large one from a slow disk takes minutes
 LOAD_WAIT_SECONDS = 1800.0
-#: a task that waits for a slot looks this often whether the worker stops
+#: interval at which a task that waits for a slot checks whether the worker is stopping
 SLOT_POLL_SECONDS = 1.0
-#: a worker without the model sends a message on after this pause, because it may get it again
+#: pause before a worker without a model requeues a message: it may get the message again, and must not loop busily
 PASS_ON_SECONDS = 0.25
-#: how long a task waits for the commit of its closing while the database is away
+#: how long a task waits for the commit of its closing while the database is unavailable
 CLOSE_SECONDS = 600.0
 
 
 def run_session(session_id: str, worker: Worker) -> None:
     """Wait for the model and for a slot, and run the session whose turn it is.
 
-    A message says only that some session waits. If each message ran its own session, callers would not take turns, and
-    a session whose message was lost would wait for all later ones. A session that cannot run here is claimed later, by
-    this worker once its model is loaded, or by another.
+    A message only means that some session is waiting, not that ``session_id`` must run next. If each message ran its
+    own session, callers would not take turns, and a session whose message was lost would wait for all later ones. A
+    session that cannot run here is claimed later, by this worker once its model is loaded, or by another.
     """
     worker.settled.wait(LOAD_WAIT_SECONDS)
     if worker.load_error is not None:
@@ -92,7 +92,7 @@ def _run_claimed(session: ChatSession, worker: Worker) -> None:
     def stop() -> None:
         for handle in list(handles):
             if run.is_fenced:
-                # This is no cancel: another worker continues the session.
+                # Not a user cancel: another worker continues the session.
                 handle.finish(EngineStopped())
             else:
                 handle.cancel()
@@ -104,7 +104,7 @@ def _run_claimed(session: ChatSession, worker: Worker) -> None:
             run.cancel()
         _check_fingerprint(session, worker)
         handles += worker.engine.submit(session)
-        # From here on this thread holds no connection: the writer has its own.
+        # From here on this thread needs no connection: the writer has its own.
         release_connections()
         if run.is_cancelled or run.is_fenced:
             stop()
@@ -119,21 +119,21 @@ def _run_claimed(session: ChatSession, worker: Worker) -> None:
         log.exception("session %s: the engine failed", short_id(session.pk))
         _close(run, Closing.failed(GenerationFailed(f"The generation failed: {exc}")))
     except (InterfaceError, OperationalError) as exc:
-        # Not the session's fault. Its lease expires, and a worker that reaches the database continues it.
+        # The session did not cause this. Its lease expires, and a worker that reaches the database continues it.
         log.warning("session %s: attempt %d could not read it: %s", short_id(session.pk), session.attempt, exc)
     except Exception:
         log.exception("session %s failed", short_id(session.pk))
         failure = GenerationFailed("The generation failed. The log of the worker has the details.")
         _close(run, Closing.failed(failure))
     finally:
-        stop()  # the other choices, when one has failed
+        stop()  # cancels the other choices when one has failed
         worker.writer.forget(run)
         times.ended("fenced" if run.is_fenced else "released")
         release_connections()
 
 
 class _Feed:
-    """Gives an answer's deltas to the writer on the engine's thread, so that no other thread wakes for each token."""
+    """Passes an answer's deltas to the writer on the engine's thread, so that no other thread wakes for each token."""
 
     def __init__(self, run: Run, choice: int, ends: queue.SimpleQueue[tuple[int, Finish | EngineError]]) -> None:
         self._run = run
@@ -162,7 +162,7 @@ def _ends_of(handles: Sequence[Handle], run: Run) -> list[Finish]:
 
 
 def _check_fingerprint(session: ChatSession, worker: Worker) -> None:
-    """Raise ``GenerationFailed`` for a session that other weights began."""
+    """Raise ``GenerationFailed`` if the session was started with another fingerprint, such as other weights."""
     mine = worker.engine.fingerprint
     if session.fingerprint in (mine, {}):
         return
@@ -185,11 +185,11 @@ def _finish(run: Run, finishes: Sequence[Finish], worker: Worker) -> None:
         Closing(
             reason=next(reason for reason in REASONS_OF_ALL if reason in reasons),
             reasons=tuple(reasons) if len(reasons) > 1 else (),
-            # All have the same prompt. A choice that was cancelled before prefill counts none.
+            # All choices have the same prompt. One that was cancelled before prefill reports 0.
             prompt_tokens=max(finish.prompt_tokens for finish in finishes),
             completion_tokens=sum(finish.completion_tokens for finish in finishes),
             reasoning_tokens=sum(finish.reasoning_tokens for finish in finishes),
-            # Further choices reuse what the first one has read.
+            # Further choices hit the prefix cache that the first one filled, so only the first one's count is reported.
             cached_tokens=finishes[0].cached_tokens,
         ),
     )
@@ -204,7 +204,7 @@ def _close(run: Run, closing: Closing) -> None:
 
 
 def _release(run: Run, worker: Worker) -> None:
-    """Release the session to another worker, with every token committed, unless this run is fenced."""
+    """Release the session to another worker once every token is committed, unless this run is fenced."""
     if worker.writer.flush(run, worker.seconds_left) and transitions.release(run.session_id, run.attempt):
         log.info("session %s: attempt %d released it", short_id(run.session_id), run.attempt)
 

@@ -1,4 +1,4 @@
-"""Watch the threads that a worker cannot do without. When one ends by itself, the worker stops, and says so."""
+"""Watch the threads that a worker depends on. When one ends unexpectedly, log it and stop the worker."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Protocol
 
 log = logging.getLogger(__name__)
 
-#: between two looks at the threads
+#: interval between two checks of the threads
 LOOK_SECONDS = 1.0
 
 
 class Watched(Protocol):
-    """A thread, or what owns one."""
+    """A thread, or an object that owns one."""
 
     @property
     def name(self) -> str: ...
@@ -23,16 +23,16 @@ class Watched(Protocol):
 
 
 class SideThreads(threading.Thread):
-    """Starts these threads, and looks until ``stopping`` is set whether they are alive.
+    """Starts these threads, and checks until ``stopping`` is set that they are alive.
 
-    A worker without one of them does harm in silence. Without its heartbeat it runs sessions and counts as gone, and
-    without the chunk writer its sessions never end. Its supervisor starts a stopped worker again.
+    A worker without one of them fails silently: without its heartbeat it keeps running sessions but is shown as gone,
+    and without the chunk writer its sessions never end. A stopped worker is restarted by its supervisor.
     """
 
     def __init__(
         self, threads: Sequence[threading.Thread], *, stopping: threading.Event, on_end: Callable[[], None]
     ) -> None:
-        """``on_end`` is called once, from this thread, when one of them has ended too early."""
+        """``on_end`` is called once, from this thread, when one of them has ended unexpectedly."""
         super().__init__(name="side-threads", daemon=True)
         self._threads = threads
         self._watched: list[Watched] = list(threads)
@@ -45,7 +45,7 @@ class SideThreads(threading.Thread):
         super().start()
 
     def watch(self, other: Watched) -> None:
-        """Look after one more, which somebody else starts and has started."""
+        """Watch one more thread, which the caller has already started."""
         self._watched.append(other)
 
     def run(self) -> None:

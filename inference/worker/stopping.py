@@ -1,4 +1,7 @@
-"""End a stop that takes too long. Sessions that were not released in time go on elsewhere when their lease expires."""
+"""Force the process to exit when an orderly stop takes too long.
+
+Sessions that were not released in time continue on another worker when their lease expires.
+"""
 
 from __future__ import annotations
 
@@ -11,19 +14,19 @@ from typing import NoReturn
 
 log = logging.getLogger(__name__)
 
-#: exit status: a thread that the worker cannot do without has ended
+#: exit status: a thread that the worker depends on has ended
 FAILED = 1
 #: exit status: not every session was released
 NOT_DONE = 1
-#: after the time that all steps of a stop have together
+#: grace period after the time that all steps of a stop have together (``WORKER_STOP_SECONDS``)
 GRACE_SECONDS = 1.0
 
 
 def end_by_force(seconds: float) -> threading.Timer:
     """End this process with exit status ``NOT_DONE`` after this many seconds, if it still runs.
 
-    A driver, a broker or a database may block any step of an orderly stop for longer than its time-out. Being killed
-    costs only time: whatever the dead worker had in flight is fenced.
+    A driver, a broker or a database may block any step of an orderly stop for longer than its timeout. Killing the
+    process costs only time: whatever it had in flight is fenced.
     """
     timer = threading.Timer(seconds + GRACE_SECONDS, _end, [seconds])
     timer.daemon = True
@@ -32,14 +35,14 @@ def end_by_force(seconds: float) -> threading.Timer:
 
 
 def end_now(status: int) -> NoReturn:
-    """End this process when its stop is done, without finalizing the interpreter.
+    """Exit once the stop is complete, without finalizing the interpreter.
 
     Everything is committed and released by then. Freeing what torch has loaded, object by object, took longer than the
     stop itself: 20 seconds on a machine with busy processors.
     """
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):  # closed at the other end, or here
+        with contextlib.suppress(OSError, ValueError):  # closed by the reader, or by this process
             stream.flush()
     os._exit(status)
 
