@@ -1,4 +1,4 @@
-"""Rules out tokens by what a request lists: all but the allowed ones, and the words that must not come."""
+"""Bans the tokens that a request rules out: all but the allowed ones, and the bad words."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from inference.engine.penalties import Row
 
 
 class Bans:
-    """Of the rows of one batch. Rows that list nothing cost nothing.
+    """The bans of the rows of one batch. Rows without any cost nothing.
 
-    A bad word is a sequence of tokens: its last token is ruled out where the tokens before it have just come. Another
-    spelling of the word passes, as in vLLM.
+    A bad word is a sequence of tokens: its last token is banned when the tokens before it have just been generated.
+    Another spelling of the word passes, as in vLLM.
     """
 
     def __init__(self, rows: Sequence[Row], *, device: torch.device) -> None:

@@ -1,4 +1,4 @@
-"""The running batch: who is in it, who is read next, and one decode step for all. Of the model thread alone."""
+"""The running batch: its rows, the prompts being prefilled, and the decode step. Used by the model thread only."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from inference.engine.sampling import Sampler
 
 logger = logging.getLogger(__name__)
 
-#: positions that a row is given ahead of its tokens when it is let in, so that it is not put out again at once
+#: positions reserved beyond a row's tokens when it is admitted, so that it is not preempted again immediately
 HEADROOM_TOKENS = 256
 
 
 class Batch:
-    """Rows 0 … n-1 decode, each a generation; others of the batch are still being read, in order of arrival."""
+    """Rows 0 … n-1 decode, one generation each; other members of the batch are still prefilled, in order of arrival."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class Batch:
         self._rows: list[Generation] = []
         self._reading: list[tuple[Generation, Prefill]] = []
         self._sampler: Sampler | None = None
-        #: put out when the memory ended; they come before all that wait
+        #: preempted when the memory was full; admitted again before all waiting ones
         self.returned: collections.deque[Generation] = collections.deque()
         # Counted since the batch was made.
         self.generated_tokens = 0
@@ -72,27 +72,27 @@ class Batch:
 
     @property
     def running_tokens(self) -> int:
-        """Rows times the longest of them, which is what the memory bounds."""
+        """Rows times the length of the longest, which is what the memory limits."""
         return len(self._rows) * max((generation.cached for generation in self._rows), default=0)
 
     @property
     def kept_bytes(self) -> int:
-        """Bytes kept for later requests: known prefixes and media."""
+        """Bytes kept for later requests: cached prefixes and media."""
         return self._prefixes.nbytes + self._encoder.nbytes
 
     @property
     def media_hits(self) -> int:
-        """Images and frames that were not read again."""
+        """Images and frames whose encoding was cached."""
         return self._encoder.hits
 
     def has_room_for(self, generation: Generation) -> bool:
-        """Whether one more row of its length fits beside the others. The first one always does."""
+        """Whether one more row of its length fits beside the others. The first row always fits."""
         members = [*self._rows, *(reading for reading, _ in self._reading), generation]
         length = max(min(g.tokens_held + HEADROOM_TOKENS, g.tokens_at_most) for g in members)
         return len(members) == 1 or self._runner.cache.fits(len(members), length)
 
     def admit(self, generation: Generation) -> None:
-        """Take it in; it is read by the next units of ``prefill``."""
+        """Add it to the batch; the next units of ``prefill`` process its prompt."""
         try:
             prefill = self._prefiller.begin(generation.whole_prompt())
         except Exception as error:
@@ -105,7 +105,7 @@ class Batch:
         self._reading.append((generation, prefill))
 
     def prefill(self) -> None:
-        """Read one unit of what waits to be read; those that are read to the end get their first token."""
+        """Prefill one unit of the waiting prompts; prompts that are completely prefilled get their first token."""
         if not self._reading:
             return
         try:
@@ -131,11 +131,11 @@ class Batch:
             except Exception as error:
                 logger.exception("no room for a row")
                 generation.handle.finish(caused_by(error, "The model failed to read the prompt."))
-                # The layers of the cache may have been laid anew for some and not for others.
+                # Some layers of the cache may have been resized and others not.
                 self._fail_rows(error)
 
     def decode(self) -> None:
-        """One token for every row."""
+        """Generate one token for every row."""
         if not self._rows:
             return
         self._make_room()
@@ -159,7 +159,7 @@ class Batch:
         self.drop_closed()
 
     def drop_closed(self) -> None:
-        """Take ended and cancelled generations out."""
+        """Remove ended and cancelled generations."""
         if any(generation.handle.closed for generation, _ in self._reading):
             self._reading = [(g, prefill) for g, prefill in self._reading if not g.handle.closed]
         for row in range(len(self._rows) - 1, -1, -1):
@@ -169,7 +169,7 @@ class Batch:
             self._runner.cache.release()
 
     def release(self) -> None:
-        """Forget everything; the handles are somebody else's matter."""
+        """Drop all rows and caches. The handles are not closed here."""
         self._rows, self._reading, self._sampler = [], [], None
         self.returned.clear()
         self._runner.cache.release()
@@ -184,8 +184,8 @@ class Batch:
         try:
             self._prefixes.store(digests, states)
         except RuntimeError:
-            # Nobody's answer hangs on it; it is memory that is wanting.
-            logger.exception("prefix not kept")
+            # No answer depends on it: storing failed for lack of memory.
+            logger.exception("prefix not cached")
             self._prefixes.clear()
 
     def _fail_rows(self, error: Exception) -> None:
@@ -206,10 +206,10 @@ class Batch:
         self._sampler = None
 
     def _make_room(self, *, joining: Generation | None = None, length: int = 0) -> bool:
-        """See that every row may grow by a position, and that one of ``length`` fits beside them if it is ``joining``.
+        """Make sure that every row can grow by one position, and that ``joining`` of ``length`` fits too, if given.
 
-        The last to come goes first: it waits at the head of the queue, and its tokens are read again then. False when
-        that is the joining one.
+        The newest row is preempted first: it waits at the head of the queue, and its tokens are prefilled again.
+        Returns False when the newest is ``joining``.
         """
         while self._rows:
             needed = max(length, *(generation.cached for generation in self._rows)) + 1
@@ -224,7 +224,7 @@ class Batch:
         return True
 
     def _remove(self, row: int) -> None:
-        """Keep the row's blocks for whoever begins alike; the last row moves into the hole."""
+        """Store the row's blocks in the prefix cache, and move the last row into the gap."""
         leaving, cache = self._rows[row], self._runner.cache
         digests = block_digests(leaving.keys()[: leaving.cached])
         self._store(digests, cache.row(row, 0, leaving.cached))

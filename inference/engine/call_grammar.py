@@ -1,4 +1,4 @@
-"""The grammar of answers that call tools, in Lark's notation, for the form that ``tool_calls`` reads."""
+"""The grammar of answers that call tools, in Lark's notation, for the format that ``tool_calls`` parses."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-#: what a function's arguments are where its schema is not held to
+#: the schema of a function's arguments where its own schema is not enforced
 ANY_OBJECT: dict[str, Any] = {"type": "object"}
 
 
@@ -15,17 +15,17 @@ def calls_source(
 ) -> str:
     """The source of a constraint of kind ``calls``.
 
-    ``schemas`` are those of the arguments, by the names of the functions. Unless calls are required, the answer may be
-    any text in place of them or around them; with ``answer``, a JSON schema, it is JSON of that schema or calls.
+    ``schemas`` maps the names of the functions to the schemas of their arguments. Unless calls are required, the answer
+    may be any text instead of them or around them; with ``answer``, a JSON schema, it is JSON of that schema or calls.
     """
     asked = {"schemas": schemas, "is_required": is_required, "one_call": one_call, "answer": answer}
     return json.dumps(asked)
 
 
 def calls_grammar(source: str, options: Mapping[str, Any], *, tags: tuple[int, int]) -> str:
-    """The grammar of such a source.
+    """The grammar of a source from ``calls_source``.
 
-    ``options`` are llguidance's for JSON schemas, ``tags`` the ids of the tokens that a call stands between.
+    ``options`` are llguidance's for JSON schemas, ``tags`` the ids of the tokens that begin and end a call.
     """
     asked = json.loads(source)
     calls = "call" if asked["one_call"] else 'call ("\\n" call)*'
@@ -35,7 +35,7 @@ def calls_grammar(source: str, options: Mapping[str, Any], *, tags: tuple[int, i
     elif asked["answer"] is not None:
         rules = [f"start: answer | {calls}", f"answer: {_json(asked['answer'], options)}", *rules]
     else:
-        # No text has a control token in it: a call begins with one.
+        # Text contains no control token, and a call begins with one.
         rules = ["start: TEXT (call TEXT)*", "TEXT: /(.|\\n)*/", *rules]
     return "\n".join(rules)
 
@@ -43,9 +43,9 @@ def calls_grammar(source: str, options: Mapping[str, Any], *, tags: tuple[int, i
 def _calls(schemas: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any], begin: int, end: int) -> list[str]:
     rules = [f'call: <[{begin}]> "\\n" ({" | ".join(f"call_{i}" for i in range(len(schemas)))}) "\\n" <[{end}]>']
     for i, (name, schema) in enumerate(schemas.items()):
-        # As a template writes an earlier call: the model goes on in the form that it has seen.
+        # The same format as the template uses for earlier calls, which the model continues.
         head = f'{{"name": {json.dumps(name)}, "arguments": '
-        # A schema of its own for each: what it refers to is within it.
+        # A separate schema for each function: its references are resolved within it.
         rules += [f'call_{i}: {json.dumps(head)} args_{i} "}}"', f"args_{i}: {_json(schema, options)}"]
     return rules
 

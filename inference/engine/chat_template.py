@@ -1,4 +1,4 @@
-"""Renders a conversation with the model's chat template, and tells what the template wrote from what it was given."""
+"""Renders a conversation with the model's chat template, and keeps what the template wrote apart from its input."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from inference.engine.errors import InvalidPrompt, LoadError
 from inference.engine.types import PromptEnding
 from inference.engine.vocabulary import Vocabulary
 
-#: what a message's role may be where a template makes a token of it, as "<|" + role + "|>"
+#: roles of a message that a template may build a token from, as "<|" + role + "|>"
 ROLES = ("system", "developer", "user", "assistant", "tool")
 
-#: Two lone surrogates, which no text of a request can hold, stand for a token until the text is rendered: this one,
-#: because a text is split quickest at a single character, and one that tells which token it is.
+#: Two lone surrogates, which no text of a request can contain, represent a token until the text is rendered: this one,
+#: because splitting a text at a single character is fastest, and one that identifies the token.
 _MARK = "\ud800"
 _NUMBERS = range(0xD801, 0xDFFF)
-#: stands at the end of a message that goes on, where the prompt is cut
+#: put at the end of a message that the model continues; the prompt is cut there
 _CUT = _MARK + "\udfff"
 
-#: methods and filters whose first argument is looked for and not written
+#: methods and filters whose first argument is searched for and not written
 _SEARCHES = {
     *("count", "endswith", "find", "index", "lstrip", "partition", "removeprefix", "removesuffix", "replace"),
     *("rfind", "rindex", "rpartition", "rsplit", "rstrip", "split", "startswith", "strip"),
@@ -33,19 +33,19 @@ _SEARCHES = {
 class ChatTemplate:
     """A model's chat template whose own control tokens cannot be mistaken for text, nor text for them.
 
-    Every control token that the template's source writes is replaced by a mark when it is compiled. What a request
-    says reaches the template as it is, so that the template may trim, cut and search it, and comes out as text.
+    Every control token in the template's source is replaced by a mark when the template is compiled. The texts of a
+    request reach the template unchanged, so that it may trim, cut and search them, and they come out as text.
     """
 
     def __init__(self, tokenizer: Any, vocabulary: Vocabulary, source: str) -> None:
-        """Raises LoadError when the template is damaged, or writes control tokens in ways that are not understood."""
+        """Raises LoadError when the template is damaged, or writes control tokens in unknown ways."""
         from transformers.utils.chat_template_utils import _compile_jinja_template
 
         self._controls = vocabulary.controls
         self._spelling = _Spelling({entry.content: i for i, entry in vocabulary.controls.items()})
         variables = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
         try:
-            # Its environment has all that templates of released models use; its cache knows templates by their source.
+            # Its environment has everything that templates of released models use; it caches templates by their source.
             plain = _compile_jinja_template(source)
             environment: Environment = plain.environment
             tree = environment.parse(source)
@@ -57,7 +57,7 @@ class ChatTemplate:
             raise LoadError(f"The model's chat template is damaged: {error}") from error
         self._variables = {name: self._spelling.mark(token) for name, token in variables.items()}
         self._refuse_hidden_tokens(plain, variables)
-        #: whether a model is told which functions it may call, and how to call them
+        #: whether the template tells the model which functions it may call, and how
         self.knows_tools = self._shows_tools()
 
     def render(
@@ -69,8 +69,8 @@ class ChatTemplate:
     ) -> list[str | int]:
         """The prompt up to where the answer begins: texts, and the ids of control tokens.
 
-        A message's members are JSON values, and so are those of ``tools``, which are as OpenAI has them. ``variables``
-        are for the template too. Raises InvalidPrompt.
+        A message's members are JSON values, and so are those of ``tools``, in OpenAI's format. ``variables`` are passed
+        to the template too. Raises InvalidPrompt.
         """
         _check(messages)
         _check(tools)
@@ -86,7 +86,7 @@ class ChatTemplate:
                 raise InvalidPrompt("This model's chat template has no place at which the last message could go on.")
         texts, ids = self._spelling.read(rendered)
         for place, token in enumerate(ids):
-            # Some tokens take in the spaces beside them.
+            # Some tokens absorb the spaces beside them.
             if self._controls[token].lstrip:
                 texts[place] = texts[place].rstrip()
             if self._controls[token].rstrip:
@@ -95,7 +95,7 @@ class ChatTemplate:
         return [segment for segment in segments if segment != ""]
 
     def _mark(self, node: nodes.Node, *, sought: bool = False) -> None:
-        """Put marks into the literals that ``node`` writes; those that it only looks for stay as they are."""
+        """Put marks into the literals that ``node`` writes; those that it only searches for stay unchanged."""
         if isinstance(node, nodes.TemplateData):
             node.data = self._spelling.mark(node.data)
         elif isinstance(node, nodes.Const) and isinstance(node.value, str) and not sought:
@@ -112,7 +112,7 @@ class ChatTemplate:
                 rendered = _render(self._template, messages, self._variables, tools)
                 found = self._spelling.read(rendered)[1]
             except (TemplateError, InvalidPrompt, TypeError):
-                continue  # Some templates take no system message, others no list of parts.
+                continue  # Some templates reject a system message, others a list of parts.
             if found != self._spelling.tokens_in(text):
                 raise LoadError("The model's chat template puts its control tokens together out of unknown parts.")
 
@@ -125,13 +125,13 @@ class ChatTemplate:
 
 
 class _Spelling:
-    """Marks in place of tokens, and back."""
+    """Replaces tokens by marks, and marks by tokens."""
 
     def __init__(self, ids: Mapping[str, int]) -> None:
         self._ids = ids
-        # As the tokenizer finds them: the longest of those that begin at a place.
+        # As the tokenizer matches them: the longest token that begins at a position.
         self._token = re.compile("|".join(map(re.escape, sorted(ids, key=len, reverse=True))) or "(?!)")
-        #: (what stands before a role, what stands behind it) → the roles that make a token with both
+        #: (text before a role, text after it) → the roles that make a token with both
         self._frames = {
             (before, after): [role for role in ROLES if before + role + after in ids]
             for role in ROLES
@@ -140,7 +140,7 @@ class _Spelling:
             if found and before and after
         }
         self._marks: dict[str, str] = {}
-        #: by the second character of a mark
+        #: second character of a mark → the token or part of a token
         self._spelt: dict[str, str] = {}
         self._framed = {
             self._mark_of(before) + role + self._mark_of(after): self._mark_of(before + role + after)
@@ -149,7 +149,7 @@ class _Spelling:
         }
 
     def mark(self, literal: str) -> str:
-        """``literal`` with a mark in place of each token, and of a token's part next to which a role may be put."""
+        """``literal`` with a mark for each token, and for each part of a token that may be next to a role."""
         literal = self._token.sub(lambda found: self._mark_of(found.group()), literal)
         for before, after in self._frames:
             if literal.endswith(before):
@@ -159,7 +159,7 @@ class _Spelling:
         return literal
 
     def read(self, rendered: str) -> tuple[list[str], list[int]]:
-        """The tokens of a rendered text, and the texts before, between and behind them."""
+        """The tokens of a rendered text, and the texts before, between and after them."""
         for framed, mark in self._framed.items():
             rendered = rendered.replace(framed, mark)
         first, *marked = rendered.split(_MARK)
@@ -187,7 +187,7 @@ class _Spelling:
 
 
 def _is_sought(child: nodes.Node, parent: nodes.Node) -> bool:
-    """Whether ``parent`` looks for ``child`` in another value, or uses it as a key."""
+    """Whether ``parent`` searches for ``child`` in another value, or uses it as a key."""
     match parent:
         case nodes.Getitem(arg=arg):
             return child is arg

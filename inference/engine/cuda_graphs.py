@@ -1,4 +1,4 @@
-"""Decode steps on an NVIDIA GPU, recorded once and replayed: one launch a step in place of some hundred."""
+"""Decode steps on an NVIDIA GPU, recorded once and replayed: one launch per step instead of a few hundred."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from inference.engine.kv_cache import SlotCache
 
 logger = logging.getLogger(__name__)
 
-#: a graph reads the span of its bucket, so a coarse bucket reads too much and a fine one is recorded too often
+#: positions in a bucket; a graph reads its whole bucket, so coarse buckets read too much and fine ones record too often
 SPAN_BUCKET = 512
 #: replayed logits may differ from the recorded step's by this much, relative to their spread
 _TOLERANCE = 0.02
@@ -22,19 +22,19 @@ _TOLERANCE = 0.02
 @dataclass(frozen=True, slots=True, eq=False)
 class _Graph:
     graph: Any
-    #: [3, rows], tokens, places in the cache, offsets of the rotary positions; read anew by every replay
+    #: [3, rows], tokens, positions in the cache, offsets of the rotary positions; read again by every replay
     inputs: torch.Tensor
     #: [rows, vocabulary], written by every replay
     logits: torch.Tensor
-    #: a graph knows addresses only: what it reads besides must not be freed before it
+    #: other tensors that it reads; a graph holds addresses only, so these must live as long as it does
     read: tuple[torch.Tensor, ...]
 
 
 class GraphedSteps:
     """One graph for each number of rows (powers of two) and span (``SPAN_BUCKET``), recorded when it is first needed.
 
-    A graph holds the addresses of the cache: when the cache is laid anew, all are dropped. The first replay of each is
-    compared with the step that it recorded; one that differs, or cannot be recorded, ends the use of graphs.
+    A graph holds the addresses of the cache, so all are dropped when the cache is resized. The first replay of each is
+    compared with the step that it recorded; if it differs, or cannot be recorded, graphs are no longer used.
     """
 
     def __init__(
@@ -50,9 +50,9 @@ class GraphedSteps:
     def run(
         self, tokens: Sequence[int], lengths: Sequence[int], rope_deltas: Sequence[int], device: torch.device
     ) -> torch.Tensor | None:
-        """The logits of a step, [rows, vocabulary], as ``ModelRunner.decode``; None when it must be taken without.
+        """The logits of a step, [rows, vocabulary], as ``ModelRunner.decode``; None when no graph can be used.
 
-        They are overwritten by the next step.
+        The next step overwrites them.
         """
         rows, longest = len(tokens), max(lengths)
         self._cache.reserve(rows, longest + 1, rows, longest)
@@ -64,7 +64,7 @@ class GraphedSteps:
             min(1 << (rows - 1).bit_length(), room_rows),
             min(-(-(longest + 1) // SPAN_BUCKET) * SPAN_BUCKET, room_length),
         )
-        # The rows that fill up the bucket are free ones, and what they write at their beginning is nobody's.
+        # The rows that pad the bucket are free; what they write at their first position is never read.
         padding = [0] * (size[0] - rows)
         columns = torch.tensor([[*tokens, *padding], [*lengths, *padding], [*rope_deltas, *padding]], pin_memory=True)
         graph = self._graphs.get(size)
@@ -75,7 +75,7 @@ class GraphedSteps:
                 graph.inputs.copy_(columns, non_blocking=True)
                 graph.graph.replay()
         except RuntimeError as error:
-            logger.warning("decode steps are taken without CUDA graphs: %s", error)
+            logger.warning("decode steps run without CUDA graphs: %s", error)
             self._graphs.clear()
             self.usable = False
             return None
@@ -90,7 +90,7 @@ class GraphedSteps:
         def take() -> torch.Tensor:
             return self._step(ids, places + deltas, every_place > places[:, None])
 
-        # Libraries set themselves up in the first calls, which must not be recorded.
+        # Libraries initialize themselves in the first calls, which must not be recorded.
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):

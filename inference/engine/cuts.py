@@ -1,4 +1,4 @@
-"""Leaves out the tokens that are too unlikely to be drawn: min_p, then top_k, then top_p, as in vLLM's sampler."""
+"""Removes unlikely tokens before the draw: min_p, then top_k, then top_p, as in vLLM's sampler."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from inference.engine.types import Sampling
 
 
 class Cuts:
-    """Every cut keeps the tokens from some logit on. Equal logits stay or go together: which of them a sort puts first
-    may change with the shape of the batch, and on half precision many are equal.
+    """Every cut keeps the tokens at or above some logit. Tokens with equal logits are kept or removed together: their
+    order in a sort may change with the shape of the batch, and in half precision many logits are equal.
     """
 
     def __init__(self, samplings: Sequence[Sampling], *, temperatures: torch.Tensor) -> None:
@@ -29,17 +29,17 @@ class Cuts:
             return
         self._rows = torch.tensor(cut, dtype=torch.long, device=device)
         top_k = [samplings[i].top_k for i in cut]
-        #: the likeliest tokens that have to be put in order, None for all
+        #: how many of the likeliest tokens have to be sorted, None for all
         self._most = max(top_k) if min(top_k) > 0 else None
         self._top_k = torch.tensor([k or 2**31 for k in top_k], device=device).unsqueeze(1)
         self._any_top_p = any(samplings[i].top_p < 1 for i in cut)
         top_p = [samplings[i].top_p for i in cut]
-        # Rounding must not cut where nothing is to be cut.
+        # Rounding must not remove tokens where top_p removes none.
         top_p = [p if p < 1 else math.inf for p in top_p]
         self._top_p = torch.tensor(top_p, dtype=torch.float64, device=device).unsqueeze(1)
 
     def apply(self, logits: torch.Tensor, maxima: torch.Tensor) -> None:
-        """Put -inf into the [rows, vocabulary] logits, in place, where they are cut off. ``maxima`` are [rows, 1]."""
+        """Set the [rows, vocabulary] logits of removed tokens to -inf, in place. ``maxima`` are [rows, 1]."""
         if self._floor is not None:
             logits.masked_fill_(logits < maxima + self._floor, -torch.inf)
         if self._any_sorted:
@@ -55,6 +55,6 @@ class Cuts:
         if self._any_top_p:
             weights = ((ordered - ordered[:, :1]).double() / self._temperatures[self._rows]).exp_().mul_(keep)
             sums = weights.cumsum(dim=-1)
-            # A token stays when those before it do not reach top_p yet.
+            # A token is kept while the sum of those before it is below top_p.
             keep &= sums - weights < self._top_p * sums[:, -1:]
         return ordered.gather(1, keep.sum(dim=-1, keepdim=True).sub_(1).clamp_(min=0))

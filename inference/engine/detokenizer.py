@@ -1,4 +1,4 @@
-"""Turns tokens into text one by one: whole characters, reasoning apart from the answer, nothing of a stop string."""
+"""Turns tokens into text one by one: whole characters, reasoning apart from the answer, stop strings removed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from inference.engine.vocabulary import CALL_TAGS, Vocabulary
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What tokens add to the answer, as far as later tokens cannot change it."""
+    """The part of the output that later tokens cannot change."""
 
     text: str = ""
     reasoning: str = ""
@@ -25,11 +25,11 @@ class Decoded:
 class Detokenizer:
     """The text of one generation.
 
-    What it has given out after k tokens depends on those k tokens alone, so a resumed generation feeds it the earlier
-    tokens, throws the text away, and goes on with exactly the rest. The work per token does not grow with the text.
+    Its output after k tokens depends on those k tokens alone, so a resumed generation feeds it the earlier tokens,
+    discards their text, and continues with exactly the rest. The work per token does not grow with the text.
 
     Bytes that do not complete a character are held back until they do. So is text that may turn out to be the beginning
-    of a stop string. Stop strings are looked for in the answer only: one in the thinking or in a call ends nothing.
+    of a stop string. Stop strings are searched for in the answer only: one in the reasoning or in a call is ignored.
     """
 
     def __init__(
@@ -44,17 +44,17 @@ class Detokenizer:
         self._vocabulary = vocabulary
         self._stop = tuple(s for s in stop if s)
         self._longest_stop = max(map(len, self._stop), default=0)
-        #: what a stop string may begin with, without the whole one
+        #: proper prefixes of all stop strings
         self._stop_beginnings = {stop[:length] for stop in self._stop for length in range(1, len(stop))}
         self._min_tokens = min_tokens
         self._in_reasoning = in_reasoning
-        # The newlines that follow a tag set it off from the text; they are not part of the text.
+        # The newlines that follow a tag are formatting, not part of the text.
         self._at_start = in_reasoning
         self._call_start, self._call_end = vocabulary.call_start, vocabulary.call_end
         self._reads_calls = reads_calls
         #: the call that is being written
         self._call: JsonCallReader | None = None
-        #: those whose name has been given out, and those of them that have ended
+        #: calls whose name has been returned, and those of them that are complete
         self.calls = 0
         self.complete_calls = 0
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
@@ -62,16 +62,16 @@ class Detokenizer:
         #: whether a stop string has been found; no more tokens may be fed then
         self.stopped = False
         self.tokens = 0
-        #: tokens up to and with </think>
+        #: generated tokens of the reasoning, its tags included
         self.reasoning_tokens = 0
 
     @property
     def in_reasoning(self) -> bool:
-        """Whether the next token belongs to a thought."""
+        """Whether the next token belongs to the reasoning."""
         return self._in_reasoning
 
     def feed(self, token_id: int, *, is_text: bool = True) -> Decoded:
-        """Take the next token and return what is certain now. One that is no text only counts."""
+        """Take the next token and return what is final now. A token that is not text is only counted."""
         self.tokens += 1
         if self._in_reasoning or token_id == self._vocabulary.think_start:
             self.reasoning_tokens += 1
@@ -90,7 +90,7 @@ class Detokenizer:
         return self._accept(self._decoder.decode(raw))
 
     def flush(self) -> Decoded:
-        """What was held back, when no token follows. An incomplete character comes out as U+FFFD."""
+        """What was held back, after the last token. An incomplete character becomes U+FFFD."""
         if self.stopped:
             return Decoded()
         piece = self._accept(self._decoder.decode(b"", final=True))
@@ -122,12 +122,12 @@ class Detokenizer:
         return piece + self._leave_call(CALL_TAGS[1])
 
     def _leave_call(self, behind: str = "") -> Decoded:
-        """What was written in place of a call, and has no name that could be called, is text."""
+        """Leave a call. One without a usable name is returned as ordinary text."""
         call, self._call = self._call, None
         return Decoded() if call is None or call.is_begun else Decoded(text=CALL_TAGS[0] + call.raw + behind)
 
     def _accept(self, characters: str) -> Decoded:
-        # No model means U+0000, and PostgreSQL cannot store it.
+        # No model outputs U+0000 deliberately, and PostgreSQL cannot store it.
         characters = characters.replace("\0", "\ufffd")
         if self._at_start:
             characters = characters.lstrip("\r\n")
@@ -157,7 +157,7 @@ class Detokenizer:
         return text[:certain]
 
     def _possible_stop(self, text: str) -> int:
-        """Length of the longest end of ``text`` that begins a stop string."""
+        """Length of the longest suffix of ``text`` that is a proper prefix of a stop string."""
         for length in range(min(self._longest_stop - 1, len(text)), 0, -1):
             if text[-length:] in self._stop_beginnings:
                 return length

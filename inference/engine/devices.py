@@ -6,19 +6,19 @@ import torch
 
 
 class Devices:
-    """Those of one model. Fit for any thread."""
+    """The devices of one model. Thread-safe."""
 
     def __init__(self, model: torch.nn.Module) -> None:
         found = {parameter.device for parameter in model.parameters()}
         self._gpus = sorted((device for device in found if device.type == "cuda"), key=str)
-        #: bytes of all its GPUs; 0 on a CPU
+        #: memory of all its GPUs in bytes; 0 on a CPU
         self.total_bytes = sum(torch.cuda.mem_get_info(gpu)[1] for gpu in self._gpus)
         names = [torch.cuda.get_device_name(gpu) for gpu in self._gpus]
         counted = [f"{names.count(name)} × {name}" if names.count(name) > 1 else name for name in dict.fromkeys(names)]
         others = sorted({device.type for device in found if device.type != "cuda"})
-        #: for people: ``NVIDIA H100 80GB HBM3``, ``2 × NVIDIA L4``, ``cpu``
+        #: for display: ``NVIDIA H100 80GB HBM3``, ``2 × NVIDIA L4``, ``cpu``
         self.name = ", ".join([*counted, *others])
 
     def bytes_used(self) -> int:
-        """On its GPUs, by this process and by others."""
+        """Bytes in use on its GPUs, by this process and by others."""
         return sum(total - free for free, total in map(torch.cuda.mem_get_info, self._gpus))

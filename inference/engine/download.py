@@ -1,4 +1,4 @@
-"""A model's files from the hub, with words for what can go wrong on the way."""
+"""Downloads a model's files from the hub, and explains what went wrong if that fails."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from inference.engine.progress import Listener, bytes_bar
 def download(source: str, *, token: str | None, trust_remote_code: bool, listener: Listener) -> Path:
     """The folder of the model's newest snapshot, or of the one in the cache when the hub cannot be reached.
 
-    All files first, then the loading: the libraries would otherwise ask the hub for each file by itself, and when it is
-    down try each one again and again for minutes. Raises LoadError, with what the libraries raised as its cause.
+    All files are downloaded before loading: the libraries would otherwise ask the hub for each file separately and,
+    when it is down, retry each one for minutes. Raises LoadError, with the exception of the libraries as its cause.
     """
     from huggingface_hub import snapshot_download
 

@@ -27,33 +27,33 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class EngineStats:
-    """A look at the engine at one moment."""
+    """A snapshot of the engine's counters."""
 
-    #: rows of the batch in use, and how many there may be
+    #: rows of the batch in use, and their maximum
     running: int
     max_batch_size: int
-    #: submitted and not in the batch yet
+    #: requests that were submitted and are not in the batch yet
     waiting: int
-    #: since the engine was made
+    #: totals since the engine was created
     generated_tokens: int
     decode_steps: int
-    #: of prompts, and how many of these were known and not read again
+    #: prompt tokens, and how many of them came from the prefix cache
     prompt_tokens: int
     reused_tokens: int
-    #: images and video frames that were not read again
+    #: images and video frames whose encoding was cached
     media_hits: int
-    #: generations put back into the queue because the memory ended
+    #: generations preempted because the memory for keys and values was full
     evictions: int
     #: bytes of keys and values of the running rows now
     cache_bytes: int
-    #: bytes kept for later requests now, of prefixes and of media
+    #: bytes kept for later requests now: cached prefixes and media
     kept_bytes: int
-    #: rows times the longest of them, now and at most
+    #: rows times the length of the longest, now and at most
     running_tokens: int
     max_running_tokens: int
-    #: what the model is on, for people
+    #: device name, for display
     device: str
-    #: bytes in use on the GPUs of the model, by whomever, and all they have; 0 on a CPU
+    #: bytes in use on the model's GPUs (by any process), and their total; 0 on a CPU
     device_bytes: int
     max_device_bytes: int
 
@@ -61,10 +61,10 @@ class EngineStats:
 class Engine:
     """Continuous batching over one model: a request joins the running batch after its prefill and leaves at its end.
 
-    One thread owns the model, the cache and the batch. A forward pass is not made for two threads (the cache holds
-    state between its layers, and Qwen3-VL keeps state on the module), and a batch is quicker than threads in turns.
-    Other threads turn conversations into tensors meanwhile, in small steps: neither decoding nor a short prompt waits
-    for a long one or for the resizing of images.
+    One thread owns the model, the cache and the batch. A forward pass is not thread-safe (the cache holds state
+    between its layers, and Qwen3-VL keeps state on the module), and batching is faster than several threads taking
+    turns. Other threads turn conversations into tensors meanwhile, in small steps: neither decoding nor a short prompt
+    waits for a long one or for the resizing of images.
     """
 
     def __init__(
@@ -82,14 +82,14 @@ class Engine:
         compile_step: bool = False,
         torch_threads: int | None = None,
     ) -> None:
-        """``max_context_tokens`` narrows the model's own limit of prompt and answer together.
+        """``max_context_tokens`` lowers the model's own limit of prompt and answer together.
 
-        ``kv_cache_bytes`` bounds the keys and values, of running rows and known prefixes together; None takes a share
-        of the free memory. ``prefill_chunk_tokens`` bounds what is read of prompts between two decode steps, and so
-        how long the running rows wait. ``media_cache_bytes`` bounds the images and frames that are kept encoded.
+        ``kv_cache_bytes`` limits the keys and values of running rows and cached prefixes together; None takes a share
+        of the free memory. ``prefill_chunk_tokens`` limits the prompt tokens prefilled between two decode steps, and so
+        how long the running rows wait. ``media_cache_bytes`` limits the cache of encoded images and frames.
         ``cuda_graphs`` replays decode steps on an NVIDIA GPU; ``compile_step`` has torch compile them.
-        ``torch_threads`` sets torch's number of threads for the whole process; None leaves it alone. Raises LoadError
-        when the model cannot be batched or no memory is left for it.
+        ``torch_threads`` sets torch's number of threads for the whole process; None keeps torch's default. Raises
+        LoadError when the model cannot be batched or no memory is left for it.
         """
         if max_batch_size - reserved_rows < 1:
             raise ValueError("max_batch_size must be at least 1, without the reserved rows")
@@ -99,7 +99,7 @@ class Engine:
         self._budget = kv_budget(
             loaded, max_rows=max_batch_size, max_bytes=kv_cache_bytes, reuse_prefixes=reuse_prefixes
         )
-        # A request that has all the memory to itself fits: none is refused that could ever run.
+        # A request is limited to what fits when it is alone, so every accepted request can run eventually.
         self._limit = min(
             loaded.context_length, max_context_tokens or loaded.context_length, self._budget.running_tokens
         )
@@ -110,16 +110,16 @@ class Engine:
         self._preparing = Lanes("engine-prepare")
         self._thread = threading.Thread(target=self._run, name="engine-model", daemon=True)
 
-        # Guards the five below, and wakes the model thread.
+        # Protects the five attributes below, and wakes the model thread.
         self._changed = threading.Condition()
         self._open: set[Handle] = set()
         self._ready: collections.deque[Generation] = collections.deque()
-        #: further answers, which are let in when nothing else is ready
+        #: further answers, admitted when nothing else is ready
         self._ready_further: collections.deque[Generation] = collections.deque()
         self._in_preparation = 0
         self._stopping = False
 
-        # Of the model thread alone; others only read the numbers.
+        # Used by the model thread only; other threads just read its counters.
         self._batch = Batch(
             loaded,
             max_rows=max_batch_size,
@@ -131,11 +131,11 @@ class Engine:
         )
 
     def start(self) -> None:
-        """Start the model thread. Requests may be submitted before, and are prepared."""
+        """Start the model thread. Requests that are submitted before are prepared already."""
         self._thread.start()
 
     def submit(self, request: GenerationRequest) -> Handle:
-        """Hand in a request; returns at once. Everything that can go wrong with it is raised by iterating the handle.
+        """Submit a request; returns at once. All errors of the request are raised by iterating the handle.
 
         Raises EngineStopped.
         """
@@ -153,9 +153,9 @@ class Engine:
         return self._thread.is_alive()
 
     def stop(self, timeout_seconds: float = 10.0) -> bool:
-        """Take no more requests, end all handles with EngineStopped, and wait for the threads.
+        """Accept no more requests, end all handles with EngineStopped, and wait for the threads.
 
-        Returns whether they ended in time. May be called again, and without a start.
+        Returns whether they ended in time. May be called again, and without ``start``.
         """
         deadline = time.monotonic() + timeout_seconds
         with self._changed:
@@ -169,7 +169,7 @@ class Engine:
 
     @property
     def max_context_tokens(self) -> int:
-        """Of prompt and answer together."""
+        """Limit of prompt and answer together."""
         return self._limit
 
     def stats(self) -> EngineStats:
@@ -237,7 +237,7 @@ class Engine:
             matcher=matcher,
             bad_words=self._prompts.spellings(request.sampling.bad_words),
         )
-        # An earlier attempt may have generated the last token and been lost before it could say so.
+        # The previous attempt may have generated the last token and died before it committed the end.
         generation.finish_if_ended()
         return generation
 
@@ -283,7 +283,7 @@ class Engine:
             return not self._stopping
 
     def _admit(self) -> None:
-        """Let in, in order, those that fit; the first that does not fit keeps the others waiting behind it."""
+        """Admit waiting generations in order; the first that does not fit blocks the rest."""
         with self._changed:
             for queue, rows in (
                 (self._batch.returned, self._max_batch_size),

@@ -22,7 +22,7 @@ class PromptTooLong(EngineError):
     def __init__(self, prompt_tokens: int, limit: int, *, exact: bool = True) -> None:
         count = prompt_tokens if exact else f"at least {prompt_tokens}"
         super().__init__(f"The prompt has {count} tokens; the context holds {limit}, answer included.")
-        #: of a prompt that was not read to its end: no more than it has
+        #: a lower bound where the prompt was not encoded to its end
         self.prompt_tokens = prompt_tokens
         #: tokens of prompt and answer together
         self.limit = limit
@@ -37,7 +37,7 @@ class InvalidSampling(EngineError):
 
     def __init__(self, field: str, reason: str) -> None:
         super().__init__(f"{field}: {reason}")
-        #: the name in the request
+        #: the name of the parameter in the request
         self.field = field
 
 
@@ -46,7 +46,7 @@ class InvalidConstraint(EngineError):
 
     @classmethod
     def because(cls, told: str) -> InvalidConstraint:
-        """``told`` is what llguidance says, which may quote the grammar at length."""
+        """``told`` is llguidance's message, which may quote the grammar at length."""
         words = " ".join(told.split())
         for pattern, reason in _CONSTRAINT_REASONS:
             if found := re.match(pattern, words):
@@ -55,13 +55,13 @@ class InvalidConstraint(EngineError):
 
 
 def caused_by(error: Exception, message: str) -> EngineError:
-    """An error that the caller may read, with the one that it came from."""
+    """An error that may be shown to the caller, with ``error`` as its cause."""
     failure = EngineError(message)
     failure.__cause__ = error
     return failure
 
 
-#: what llguidance says, and how to say it to somebody who does not know it
+#: messages of llguidance, and how to say the same to callers who do not know it
 _CONSTRAINT_REASONS = (
     (r"Unimplemented keys: \[(.*)\]", r"These keywords of the schema are not supported: \1."),
     (r"panic|.*assertion failed", "The grammar is too large."),

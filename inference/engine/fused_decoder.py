@@ -2,7 +2,7 @@
 
 A step of one token per row is bound by the number of operations and not by their size, on a CPU for small models and
 on a GPU for large ones. Here the projections of a layer are joined, keys and values are written together, each query
-group reads its keys without copies, and sums are part of the products before them.
+group reads its keys without copies, and additions are fused into the preceding matrix products.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from torch.nn import functional
 
 from inference.engine.kv_cache import SlotCache
 
-#: rotary embeddings whose frequencies do not change with the length of the text
+#: types of rotary embeddings whose frequencies do not depend on the length of the text
 _STEADY_ROPE = frozenset({"default", "linear", "llama3", "yarn"})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Layer:
-    """One decoder layer's weights; None where the model has none."""
+    """One decoder layer's weights; None for a weight that the model does not have."""
 
     input_norm: torch.Tensor
     #: queries, keys and values, [(heads + 2 x key heads) x head size, hidden size]
@@ -41,7 +41,7 @@ class FusedDecoder:
     """Decodes for models with the layers of Llama and Qwen3: RMS norms, rotary positions, gated SiLU."""
 
     def __init__(self, model: Any, cache: SlotCache) -> None:
-        """Raises ValueError when the model is of another make. The weights are joined in place, not copied twice."""
+        """Raises ValueError when the model has another architecture. The joined weights replace the model's own."""
         decoder = model.get_decoder()
         config = decoder.config
         _require(config.hidden_act == "silu", "its activation is not SiLU")
@@ -60,11 +60,11 @@ class FusedDecoder:
         self._layers = [self._join(layer) for layer in decoder.layers]
 
     def step(self, ids: torch.Tensor, positions: torch.Tensor, unseen: torch.Tensor | None) -> torch.Tensor:
-        """One token of each row through the model; the cache has been told where (``SlotCache.enter_step``).
+        """Run one token of each row through the model. ``SlotCache.enter_step`` has set the positions before.
 
-        ``ids`` and ``positions`` (rotary) are [rows]; ``unseen``, [rows, span], is true where a row sees nothing (of
-        longer rows, behind its own end), or None when every row sees the whole span. Returns the logits, [rows,
-        vocabulary].
+        ``ids`` and ``positions`` (rotary) are [rows]; ``unseen``, [rows, span], is true at positions that a row
+        must not attend to (those after its own end), or None when every row attends to the whole span. Returns the
+        logits, [rows, vocabulary].
         """
         hidden = self._embed(ids)
         mask = None
@@ -93,13 +93,13 @@ class FusedDecoder:
         turned = states[:, : queries + keys]
         if layer.qk_norm is not None:
             turned = functional.rms_norm(turned, (self.head_size,), None, self._epsilon) * layer.qk_norm
-        # A rotation by halves: x * cos + (-x2, x1) * sin, the sign being in ``sin``.
+        # Rotation by halves: x * cos + (-x2, x1) * sin, with the sign in ``sin``.
         half = self.head_size // 2
         torch.addcmul(turned * cos, turned.roll(half, -1), sin, out=states[:, : queries + keys])
         step, kept = self._cache.step, self._cache.layers[number].states
         kept[step.rows, :, step.positions] = states[:, queries:]
         past_keys, past_values = self._cache.layers[number].read(rows, step.span)
-        # The queries that share a key stand where the tokens of a longer text would: nothing is repeated.
+        # The queries that share a key are passed as if they were successive tokens, so that no key is repeated.
         grouped = states[:, :queries].unflatten(1, (keys, queries // keys))
         seen = functional.scaled_dot_product_attention(
             grouped, past_keys, past_values, attn_mask=mask, scale=self._scale
@@ -110,7 +110,7 @@ class FusedDecoder:
         return functional.rms_norm(hidden, weight.shape, weight, self._epsilon)
 
     def _angles(self, positions: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-        """[rows, 1, head size] each. In the text that is generated all axes of mrope have the same position."""
+        """[rows, 1, head size] each. In generated text all axes of mrope have the same position."""
         half = positions[:, None].float() * self._rotary.inv_freq
         scaling = self._rotary.attention_scaling
         cos, sin = half.cos() * scaling, half.sin() * scaling
@@ -154,7 +154,7 @@ class FusedDecoder:
 
 
 def _joined(linears: list[Any]) -> torch.Tensor:
-    """The weights below one another; the modules' own become views of it, so that memory holds them once."""
+    """The weights concatenated; the modules' own become views of the result, so that memory holds them once."""
     joined = torch.cat([linear.weight.detach() for linear in linears])
     start = 0
     for linear in linears:

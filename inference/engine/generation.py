@@ -1,4 +1,4 @@
-"""The life of one request inside the engine, from its prompt to its end."""
+"""One request inside the engine, from its prompt to its end."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from inference.engine.vocabulary import Vocabulary
 logger = logging.getLogger(__name__)
 
 _arrivals = itertools.count()
-#: for a token that the model rules out, as OpenAI has it: JSON knows no infinity
+#: reported for impossible tokens, as OpenAI does; JSON has no infinity
 LEAST_LOGPROB = -9999.0
 
 
 class Generation:
-    """Takes the tokens of one request, delivers their text, and says when it ends."""
+    """Takes the tokens of one request, delivers their text, and decides when it ends."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class Generation:
         matcher: Matcher | None = None,
         bad_words: Sequence[tuple[int, ...]] = (),
     ) -> None:
-        """``matcher`` belongs to the request's constraint, and has taken no token.
+        """``matcher`` enforces the request's constraint, and has taken no token.
 
         Raises InvalidSampling; InvalidConstraint when the tokens of an earlier attempt break the constraint.
         """
@@ -45,13 +45,13 @@ class Generation:
         self.sampling = request.sampling
         self.handle = handle
         self.rope_delta = prompt.rope_delta
-        #: when it came, against the others
+        #: sequence number of arrival
         self.arrival = next(_arrivals)
-        #: positions in the cache: all tokens but the last, whose keys and values the next step computes
+        #: positions in the cache: all tokens except the last, whose keys and values the next step computes
         self.cached = 0
         #: [prompt tokens]
         self.prompt_ids = prompt.ids[: prompt.prompt_tokens]
-        #: those of the earlier attempt included
+        #: tokens of the answer, those of the earlier attempt included
         self.generated_ids: list[int] = []
         self.matcher = matcher
         self.bad_words = bad_words
@@ -91,35 +91,38 @@ class Generation:
 
     @property
     def tokens_at_most(self) -> int:
-        """What it can come to."""
+        """Upper limit of its total tokens."""
         return self._prompt_tokens + self._most
 
     @property
     def forced_token(self) -> int | None:
-        """The next token where the model has no choice: the end of a thought whose budget is spent.
+        """The next token where it is forced: the end of the reasoning when its budget is spent.
 
-        It follows from the tokens so far alone, so a takeover forces the same.
+        It depends on the tokens so far alone, so a takeover forces the same.
         """
         budget = self.sampling.thought_budget
         is_spent = budget is not None and self._detokenizer.reasoning_tokens >= budget
         return self._vocabulary.think_end if is_spent and self._detokenizer.in_reasoning else None
 
     def whole_prompt(self) -> Prompt:
-        """What must be read for the next token: the prompt and all that was generated."""
+        """What must be prefilled for the next token: the prompt and all generated tokens."""
         new = self.generated_ids[self._resumed :]
         return self._prompt.extended(new) if new else self._prompt
 
     def keys(self) -> tuple[int, ...]:
-        """What each token so far stands for (``block_digests``)."""
+        """The key of each token so far (see ``block_digests``)."""
         return (*self._prompt.keys, *self.generated_ids[self._resumed :])
 
     def note_reuse(self, tokens: int) -> None:
-        """Of what is to be read, so many tokens need no prefill. The first time counts: later ones reuse its own."""
+        """Record how many prompt tokens came from the cache.
+
+        Only the first call counts, because later calls find the tokens that this generation has cached itself.
+        """
         if self._cached_tokens is None:
             self._cached_tokens = min(tokens, self._prompt_tokens)
 
     def finish_if_ended(self) -> None:
-        """Tell the caller that the generation has ended, if it has."""
+        """Deliver the end to the handle if the generation has ended."""
         if self._end is not None:
             counts = (self._prompt_tokens, len(self.generated_ids), self._detokenizer.reasoning_tokens)
             self.handle.finish(Finish(self._end, *counts, self._cached_tokens or 0))
@@ -132,7 +135,7 @@ class Generation:
             self.handle.finish(error)
             return
         except Exception as error:
-            # On the model thread, which all other rows need.
+            # An exception here would end the model thread, which all other rows need.
             logger.exception("a token could not be taken")
             self.handle.finish(caused_by(error, "The answer could not be read."))
             return
@@ -159,7 +162,7 @@ class Generation:
         return piece if self._end is None else piece + self._detokenizer.flush()
 
     def _is_answered(self) -> bool:
-        """Whether the answer alone has all its tokens, where the thought has tokens of its own."""
+        """Whether the answer has used up its tokens, when the reasoning has a separate budget."""
         if self.sampling.max_reasoning_tokens is None:
             return False
         return len(self.generated_ids) - self._detokenizer.reasoning_tokens >= self.sampling.max_tokens
@@ -172,16 +175,16 @@ class Generation:
         known = self._vocabulary.token_bytes
         name = self._vocabulary.names.get(token)
         raw = known[token] if name is None and token < len(known) else None
-        # No model means U+0000, and PostgreSQL cannot store it.
+        # No model outputs U+0000 deliberately, and PostgreSQL cannot store it.
         text = name or (raw or b"").decode(errors="replace").replace("\0", "\ufffd")
         return Likelihood(token, text, raw, max(LEAST_LOGPROB, logprob))
 
 
 def _most_tokens(sampling: Sampling, *, may_think: bool) -> int:
-    """Of thought and answer together."""
+    """Maximum tokens of reasoning and answer together."""
     if sampling.max_reasoning_tokens is None or not may_think:
         return sampling.max_tokens
-    # The two tags are tokens of the thought too.
+    # The two tags are tokens of the reasoning too.
     return sampling.max_tokens + sampling.max_reasoning_tokens + 2
 
 

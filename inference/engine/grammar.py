@@ -1,4 +1,4 @@
-"""Holds an answer to a grammar: which tokens may come next, and whether the answer is complete."""
+"""Enforces a grammar on an answer: which tokens may come next, and whether the answer is complete."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ from inference.engine.types import Constraint
 if TYPE_CHECKING:
     from inference.engine.vocabulary import Vocabulary
 
-#: another version may allow other tokens in the same place
+#: version of the grammar library; another one may allow other tokens in the same place
 LIBRARY = f"llguidance {importlib.metadata.version('llguidance')}"
-#: One blank, or a line break and an indentation: a model cannot fill its answer with white space for ever.
+#: one blank, or a line break and an indentation, so that a model cannot fill its answer with white space for ever
 WHITESPACE = r" |\n {0,40}"
 JSON_OPTIONS: Any = {"whitespace_pattern": WHITESPACE, "lenient": False, "coerce_one_of": False}
-#: What one row may cost: some milliseconds a step, and 100 MB. What needs more fails, and holds up nobody else.
+#: limits of one row: a few milliseconds per step, and 100 MB; a grammar that needs more fails without delaying others
 LIMITS = LLParserLimits(
     step_lexer_fuel=50_000,
     step_max_items=20_000,
     max_lexer_states=50_000,
     max_grammar_size=250_000,
-    # The messages would quote the caller's grammar, and what the model wrote, into the log.
+    # Verbose messages would put the caller's grammar and the model's output into the log.
     verbose_errors=False,
 )
 
-#: grammars that are kept compiled; each some megabytes
+#: number of compiled grammars in the cache; each takes some megabytes
 KEPT_GRAMMARS = 16
-#: of an answer that is tried when a grammar is compiled
+#: tokens of the trial answer that is generated when a grammar is compiled
 TRIED_TOKENS = 64
 
 
 def library_grammar(constraint: Constraint) -> str:
-    """The constraint in llguidance's own form. Raises InvalidConstraint where it cannot even be parsed."""
+    """The constraint in llguidance's own form. Raises InvalidConstraint if it cannot even be parsed."""
     match constraint.kind:
         case "json_object":
             return library_grammar(Constraint("json_schema", '{"type": "object"}'))
@@ -66,9 +66,9 @@ class Grammars:
     """Compiles constraints for one loaded model. Used by any number of threads."""
 
     def __init__(self, tokenizer: Any, vocabulary: Vocabulary, eos_token_ids: Sequence[int]) -> None:
-        """Takes a second or two for a vocabulary of 150,000 tokens, and keeps the interpreter lock meanwhile."""
-        # Control tokens are no text: <think> inside a JSON string is spelled out with ordinary tokens. The tokenizer
-        # would find them by their names in the text that a grammar wants, so here they have names that no text has.
+        """Takes a second or two for a vocabulary of 150,000 tokens, and holds the interpreter lock meanwhile."""
+        # Control tokens are not text: <think> inside a JSON string is spelled with ordinary tokens. The tokenizer would
+        # find control tokens by name in the text of a grammar, so here they get names that no text contains.
         written = json.loads(tokenizer.backend_tokenizer.to_str())
         nameless = secrets.token_hex(16)
         for token in written["added_tokens"]:
@@ -77,7 +77,7 @@ class Grammars:
         written["truncation"] = written["padding"] = None
         self._tokenizer = LLTokenizer(json.dumps(written), eos_token=list(eos_token_ids))
         self._vocabulary = vocabulary
-        #: compiled, at the beginning, the latest used last
+        #: compiled grammars in their initial state, most recently used last
         self._compiled: collections.OrderedDict[Constraint, LLMatcher] = collections.OrderedDict()
         self._lock = threading.Lock()
         tokens = -(-self._tokenizer.vocab_size // 32) * 32
@@ -86,15 +86,15 @@ class Grammars:
         self._all_but_ends = np.packbits(allowed, bitorder="little")
 
     def has(self, constraint: Constraint) -> bool:
-        """Whether it is compiled, so that ``matcher`` takes no time."""
+        """Whether the grammar is in the cache, so that ``matcher`` need not compile it."""
         with self._lock:
             return constraint in self._compiled
 
     def matcher(self, constraint: Constraint, *, in_thought: bool = False, may_think: bool = False) -> Matcher:
-        """For one answer, at its beginning. Raises InvalidConstraint.
+        """A matcher for one answer, in its initial state. Raises InvalidConstraint.
 
-        ``in_thought`` says that the prompt has opened a thought, ``may_think`` that the model may open one itself: the
-        constraint holds for what follows the thought.
+        ``in_thought`` says that the prompt has opened the reasoning, ``may_think`` that the model may open it itself.
+        The constraint applies to the answer after the reasoning.
         """
         with self._lock:
             compiled = self._compiled.pop(constraint, None)
@@ -108,7 +108,7 @@ class Grammars:
         return Matcher(matcher, self._vocabulary, self._all_but_ends, in_thought=in_thought, may_think=may_think)
 
     def _compile(self, constraint: Constraint) -> LLMatcher:
-        """Compile, and write some answer: what is looked up on the way is found at once in every copy."""
+        """Compile, and generate a trial answer: every copy shares what the matcher computes and caches on the way."""
         grammar = self._calls(constraint) if constraint.kind == "calls" else library_grammar(constraint)
         matcher = LLMatcher(self._tokenizer, grammar, log_level=0, limits=LIMITS)
         if matcher.is_error():
@@ -120,7 +120,7 @@ class Grammars:
             allowed = np.flatnonzero(np.unpackbits(bits, bitorder="little"))
             if tried.is_stopped() or not len(allowed) or not tried.consume_token(int(chance.choice(allowed))):
                 break
-        # One that has become too complex has nothing to start over from.
+        # A matcher in an error state cannot be reset.
         return tried if not tried.is_error() and tried.reset() else matcher
 
     def _calls(self, constraint: Constraint) -> str:
@@ -131,7 +131,7 @@ class Grammars:
 
 
 class Matcher:
-    """Where one answer is in its grammar. What it allows after k tokens depends on those k tokens alone."""
+    """The position of one answer in its grammar. What it allows after k tokens depends on those k tokens alone."""
 
     def __init__(
         self,
@@ -151,11 +151,11 @@ class Matcher:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the answer is a whole one that nothing can follow."""
+        """Whether the answer is complete and no token can follow."""
         return not self._in_thought and self._matcher.is_stopped() and not self._matcher.is_error()
 
     def take(self, token: int) -> None:
-        """Go on behind the next token. Raises InvalidConstraint when the grammar does not allow it."""
+        """Advance by the next token. Raises InvalidConstraint when the grammar does not allow it."""
         if self._in_thought:
             self._in_thought = token != self._think_end
         elif self._at_start and token == self._think_start:
@@ -165,18 +165,18 @@ class Matcher:
         self._at_start = False
 
     def check(self) -> None:
-        """Raises InvalidConstraint when the grammar has become too complex: the end was all that it still allowed."""
+        """Raises InvalidConstraint when the grammar has become too complex, so that only the end was allowed."""
         if self._matcher.is_error():
             raise InvalidConstraint.because(self._matcher.get_error())
 
     def fill(self, row: np.ndarray) -> None:
-        """Set the bits of the tokens that may come next in ``row``: uint8, contiguous, a bit for each token and more.
+        """Set the bits of the tokens that may come next in ``row``: uint8, contiguous, at least one bit for each token.
 
-        A grammar that has become too complex leaves the end of the answer only; ``check`` raises then.
+        A grammar that has become too complex allows only the end of the answer; ``check`` raises then.
         """
         mask = row[: len(self._all_but_ends)]
         if self._in_thought:
-            # The answer is still to come.
+            # The reasoning is free, but it must not end the answer.
             mask[:] = self._all_but_ends
             return
         self._matcher.unsafe_compute_mask_ptr(mask.ctypes.data, mask.nbytes)

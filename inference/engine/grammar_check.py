@@ -1,6 +1,6 @@
-"""Whether a constraint can be enforced, found without a model. Runs where a crash harms nobody.
+"""Checks without a model whether a constraint can be enforced. Runs in a process that may crash without harm.
 
-llguidance is quick, and recurses: a schema of two thousand definitions, each naming the next, overflows the stack of a
+llguidance recurses: a schema of two thousand definitions, each naming the next, overflows the stack of a
 thread and ends its process. The stack here is a fraction of that of the worker that will compile the grammar, so what
 passes here passes there.
 """
@@ -24,12 +24,12 @@ from inference.engine.errors import InvalidConstraint
 from inference.engine.grammar import JSON_OPTIONS, LIMITS, library_grammar
 from inference.engine.types import Constraint
 
-#: the worker has the system's default: 8 MiB, and 2 MiB where the system sets no limit
+#: stack of the check; the worker has the system's default of 8 MiB, or 2 MiB if the system sets no limit
 STACK_BYTES = 2**19
-#: bytes of an answer that are tried: what is too complex mostly shows itself at once
+#: bytes of the trial answer; most grammars that are too complex fail near the beginning
 TRIED_BYTES = 200
 _END = 256
-#: the token that a call begins with; the next is that of its end
+#: the token that begins a call; the next id is the token that ends it
 _CALL = 257
 _UNCHECKED = "It cannot be read."
 
@@ -38,29 +38,29 @@ T = TypeVar("T")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Function:
-    """A function whose arguments are to be held to their schema."""
+    """A function, and the schema to enforce on its arguments."""
 
     name: str
     schema: dict[str, Any]
-    #: a schema that cannot be enforced is refused; else any object counts in its place
+    #: whether a schema that cannot be enforced is refused; otherwise any object is allowed instead
     is_strict: bool
 
 
 def check(constraint: Constraint) -> tuple[Constraint, str]:
-    """The constraint as the engine takes it, and why it cannot be enforced; "" if it can."""
+    """The constraint as the engine takes it, and the reason why it cannot be enforced; "" if it can."""
     return _on_a_small_stack(lambda: _check(constraint)) or (constraint, _UNCHECKED)
 
 
 def check_calls(functions: Sequence[Function], **options: Any) -> tuple[Constraint | None, str, str]:
-    """The constraint of calls to these functions, else why it cannot be enforced and the function whose fault that is.
+    """(the constraint for calls of these functions, "", ""); if there is none, (None, reason, name of the function).
 
-    ``options`` are those of ``calls_source``. Where all functions together are too much, the fault is none's: "".
+    ``options`` are those of ``calls_source``. The name is "" if only all functions together are too much.
     """
     return _on_a_small_stack(lambda: _check_calls(functions, options)) or (None, _UNCHECKED, "")
 
 
 def _on_a_small_stack(work: Callable[[], T]) -> T | None:
-    """The result, or None where the work has raised what it should not."""
+    """The result of the work, or None if it raised an unexpected exception."""
     outcome: list[T] = []
     before = threading.stack_size(STACK_BYTES)
     try:
@@ -109,17 +109,17 @@ def _check_calls(functions: Sequence[Function], options: dict[str, Any]) -> tupl
 
 
 def _in_lark(constraint: Constraint) -> Constraint:
-    """llama.cpp's notation (GBNF) in Lark's; a grammar in Lark's stays as it is."""
+    """Convert llama.cpp's notation (GBNF) to Lark's; a grammar in Lark's notation stays unchanged."""
     if constraint.kind != "grammar":
         return constraint
     try:
         return dataclasses.replace(constraint, source=any_to_lark(constraint.source))
-    except Exception as error:  # the library raises what comes to hand
+    except Exception as error:  # the library raises exceptions of any kind
         raise InvalidConstraint(f"The grammar cannot be read: {str(error)[:200]}") from error
 
 
 def _try_out(source: str) -> None:
-    """Write the beginning of some answer byte by byte. Raises InvalidConstraint where that turns out too complex."""
+    """Generate the beginning of a trial answer byte by byte. Raises InvalidConstraint if that is too complex."""
     matcher = LLMatcher(LLTokenizer(Wrapper(_Bytes())), source, log_level=0, limits=LIMITS)
     chance = random.Random(0)  # noqa: S311  (no secret)
     for _ in range(TRIED_BYTES):
@@ -134,7 +134,7 @@ def _try_out(source: str) -> None:
 
 
 class _Bytes:
-    """A tokenizer with a token for each byte, and those of calls."""
+    """A tokenizer with a token for each byte, and the tokens of calls."""
 
     eos_token_id = _END
     bos_token_id = None

@@ -1,4 +1,4 @@
-"""What a caller holds while its request is generated."""
+"""The caller's side of a generation: its deltas, its end, and the means to cancel it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from inference.engine.types import Delta, Finish
 
 
 class Receiver(Protocol):
-    """Where a handle puts what its generation gives."""
+    """Receives the items of a generation."""
 
     def put(self, item: Delta | Finish | EngineError, /) -> None:
         """Called with the handle's lock held, on the thread that generates: it must be quick, and not raise."""
@@ -22,8 +22,8 @@ class Receiver(Protocol):
 class Handle:
     """Iterates over the Deltas of one generation and, last, its Finish.
 
-    Iterating blocks until something comes, and raises an EngineError when the generation fails. Every handle ends:
-    with a Finish or with an error, exactly once, whoever is first.
+    Iterating blocks until the next item, and raises an EngineError when the generation fails. Every handle ends exactly
+    once, with a Finish or with an error; the first end wins.
     """
 
     def __init__(self, on_close: Callable[[Handle], None], *, resumed_tokens: int = 0) -> None:
@@ -51,9 +51,9 @@ class Handle:
         return item
 
     def cancel(self) -> None:
-        """End the generation with Finish("cancelled") now, wherever it is; does nothing when it has ended.
+        """End the generation with Finish("cancelled") now, at any stage; does nothing when it has ended.
 
-        Text held back for a possible stop string is not delivered then.
+        Text held back for a possible stop string is then not delivered.
         """
         with self._lock:
             if self._closed:
@@ -63,7 +63,7 @@ class Handle:
         self._on_close(self)
 
     def send_to(self, receiver: Receiver) -> None:
-        """Give ``receiver`` everything that was not read yet and all that follows; do not iterate any more."""
+        """Pass all unread items and all later ones to ``receiver``. The handle must not be iterated any more."""
         with self._lock:
             while not self._items.empty():
                 receiver.put(self._items.get())
@@ -71,17 +71,17 @@ class Handle:
 
     @property
     def closed(self) -> bool:
-        """Whether the generation has ended, so that the engine need not go on with it."""
+        """Whether the generation has ended, so that the engine need not continue it."""
         return self._closed
 
     def prepared(self, *, prompt_tokens: int, reasoning_tokens: int) -> None:
-        """For the engine: what is known before the first token."""
+        """For the engine: set the counts that are known before the first token."""
         with self._lock:
             self._prompt_tokens = prompt_tokens
             self._reasoning_tokens = reasoning_tokens
 
     def put(self, delta: Delta, *, reasoning_tokens: int) -> None:
-        """For the engine: the next delta; dropped when the generation has ended."""
+        """For the engine: deliver the next delta; it is dropped when the generation has ended."""
         with self._lock:
             if not self._closed:
                 self._completion_tokens += len(delta.token_ids)
@@ -89,7 +89,7 @@ class Handle:
                 self._receiver.put(delta)
 
     def finish(self, item: Finish | EngineError) -> None:
-        """For the engine: the end; the first end counts."""
+        """For the engine: end the generation; the first end wins."""
         with self._lock:
             if self._closed:
                 return

@@ -1,4 +1,4 @@
-"""The keys and values of all decoding rows, in one tensor a layer."""
+"""The keys and values of all decoding rows, in one tensor per layer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Step:
     #: [rows], each row's number and the position at which it writes
     rows: torch.Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
     positions: torch.Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
-    #: positions that the step reads, of every row
+    #: number of positions of each row that the step reads
     span: int = 0
 
 
@@ -34,7 +34,7 @@ class SlotLayer(CacheLayerMixin):
         self._step = step
 
     def resize(self, like: torch.Tensor, rows: int, length: int, used_rows: int, used_length: int) -> None:
-        """Make room for ``rows`` of ``length`` positions, and keep what is in the used part.
+        """Make room for ``rows`` of ``length`` positions, and keep the contents of the used part.
 
         ``like`` is [1, 2 x heads, …, head size], on the layer's device and in its dtype.
         """
@@ -49,7 +49,7 @@ class SlotLayer(CacheLayerMixin):
         keys, values = self.states[:rows, :, :span].chunk(2, dim=1)
         return keys, values
 
-    # What a model of Transformers calls in a decode step.
+    # Called by a model of Transformers in a decode step.
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
@@ -62,7 +62,7 @@ class SlotLayer(CacheLayerMixin):
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         raise AssertionError("rows are inserted before they are decoded")
 
-    # Asked for by the mask of a step that brings none; every step of ours brings its own.
+    # Transformers calls these only when a step passes no mask; the engine always passes one.
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         return query_length, 0
@@ -75,14 +75,15 @@ class SlotLayer(CacheLayerMixin):
 
 
 class SlotCache:
-    """Rows 0 … n-1 are in use, without holes, so that a decode step reads one slice and nothing is gathered.
+    """Rows 0 … n-1 are in use, without gaps, so that a decode step reads one slice and nothing is gathered.
 
-    Every row has the room of the longest. Capacity follows use in buckets, both ways: it doubles in rows and grows by
-    about an eighth in length, and shrinks when a quarter would do. It never exceeds ``max_tokens``, rows times length.
+    Every row is allocated the length of the longest. Capacity grows and shrinks with use, in steps: it doubles in rows,
+    grows by about an eighth in length, and shrinks when a quarter would be enough. It never exceeds ``max_tokens``,
+    rows times length.
     """
 
     def __init__(self, layers: int, *, max_rows: int, max_tokens: int, steady: bool = False) -> None:
-        """``steady`` never gives memory back and begins with room for all rows: CUDA graphs hold its addresses."""
+        """``steady`` keeps its memory and allocates all rows at the start, because CUDA graphs hold its addresses."""
         self.step = Step()
         self.layers = [SlotLayer(self.step) for _ in range(layers)]
         self.max_tokens = max_tokens
@@ -92,7 +93,7 @@ class SlotCache:
         self.layout = 0
         self._rows = 0
         self._length = 0
-        #: what the model is given as ``past_key_values``
+        #: passed to the model as ``past_key_values``
         self.past_key_values = Cache(layers=list(self.layers))
 
     @property
@@ -102,26 +103,26 @@ class SlotCache:
 
     @property
     def capacity(self) -> tuple[int, int]:
-        """Rows, and positions of each, that fit without new memory."""
+        """(rows, positions of each) that fit without new memory."""
         return self._rows, self._length
 
     def fits(self, rows: int, length: int) -> bool:
-        """Whether ``rows`` of ``length`` positions are within what this cache may hold."""
+        """Whether ``rows`` of ``length`` positions are within the limits of this cache."""
         return rows <= self._max_rows and rows * length <= self.max_tokens
 
     def insert(self, row: int, states: list[torch.Tensor], used_length: int) -> None:
         """Fill ``row``, the first free one, with the layers' ``states``, [1, 2 x heads, tokens, head size] each.
 
-        ``used_length`` is that of the longest row in use.
+        ``used_length`` is the length of the longest row in use.
         """
         tokens = states[0].shape[2]
-        # One more, so that the first decode step does not have to grow the cache at once.
+        # One more, so that the first decode step need not resize the cache.
         self.reserve(row + 1, max(tokens + 1, used_length), row, used_length, states)
         for layer, new in zip(self.layers, states, strict=True):
             layer.states[row, :, :tokens] = new[0]
 
     def enter_step(self, rows: int, positions: torch.Tensor, longest: int) -> None:
-        """The next forward pass adds one position to each of the first ``rows``, at ``positions``, [rows].
+        """Prepare a forward pass that adds one position to each of the first ``rows``, at ``positions``, [rows].
 
         ``longest`` is the greatest of ``positions``.
         """
@@ -131,16 +132,16 @@ class SlotCache:
         self.step.positions, self.step.span = positions, longest + 1
 
     def move(self, source: int, target: int, length: int) -> None:
-        """Copy a row over another, to close the hole that one leaves."""
+        """Copy a row over another, to fill the gap left by a removed row."""
         for layer in self.layers:
             layer.states[target, :, :length] = layer.states[source, :, :length]
 
     def row(self, row: int, start: int, end: int) -> list[torch.Tensor]:
-        """Positions ``start`` to ``end`` of a row, [2 x heads, end - start, head size] a layer; views."""
+        """Positions ``start`` to ``end`` of a row, [2 x heads, end - start, head size] per layer; views."""
         return [layer.states[row, :, start:end] for layer in self.layers]
 
     def release(self, *, whole: bool = False) -> None:
-        """Give the memory back; a steady cache does so only if ``whole``. Nothing is in use."""
+        """Free the memory; a steady cache does so only if ``whole``. No row may be in use."""
         if self._steady and not whole:
             return
         self.layout += 1
@@ -151,9 +152,9 @@ class SlotCache:
     def reserve(
         self, rows: int, length: int, used_rows: int, used_length: int, like: Sequence[torch.Tensor] | None = None
     ) -> None:
-        """See that ``rows`` of ``length`` positions fit; the used part is kept.
+        """Ensure capacity for ``rows`` of ``length`` positions; the used part is kept.
 
-        ``like`` shows the shape, device and dtype of the layers, where nothing has been inserted yet.
+        ``like`` gives the shape, device and dtype of the layers, needed while nothing has been inserted.
         """
         if self._steady and self._rows:
             rows, length = max(rows, self._rows), max(length, self._length)
@@ -165,7 +166,7 @@ class SlotCache:
             return
         if not too_large:
             fit_rows, fit_length = max(fit_rows, self._rows), max(fit_length, self._length)
-        # Near the limit there is no room to spare: first the rows, then the length are taken as they are needed.
+        # Near the limit nothing is allocated in advance: first the rows, then the length shrink to what is needed.
         if fit_rows * fit_length > self.max_tokens:
             fit_rows = min(fit_rows, max(rows, self.max_tokens // fit_length))
         if fit_rows * fit_length > self.max_tokens:

@@ -1,4 +1,4 @@
-"""Runs work that is cut into steps, so that long work lets short work pass."""
+"""Runs jobs in steps, so that long jobs do not delay short ones."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from collections.abc import Generator
 
 
 class Lane(enum.Enum):
-    """What a step is mostly made of. The steps of one lane never wait for those of another."""
+    """The kind of a step. Steps of one lane never wait for those of another."""
 
-    #: some milliseconds
+    #: chat template and tokenizing; a few milliseconds per step
     TEXT = "text"
     #: resizing one image or video, which may take seconds
     MEDIA = "media"
@@ -24,14 +24,14 @@ class Lane(enum.Enum):
 
 Work = Generator[Lane, None, None]
 
-#: threads of each lane: steps of text are short, and media must not take the processor from the model
+#: threads of each lane: text steps are short, and media steps must not starve the model thread
 _THREADS = {Lane.TEXT: 1, Lane.MEDIA: max(2, min(4, (os.cpu_count() or 1) // 2)), Lane.GRAMMAR: 1}
 
 
 class Lanes:
-    """Takes the steps of many works in turn: those that have had the fewest go first, then those that came first.
+    """Schedules the steps of many jobs fairly: jobs with the fewest steps go first, then those that arrived first.
 
-    A work is a generator that must not raise. It gives the lane of its next step; the first one is of ``Lane.TEXT``.
+    A job is a generator that must not raise. It yields the lane of its next step; the first step is in ``Lane.TEXT``.
     """
 
     def __init__(self, name: str) -> None:
@@ -41,14 +41,14 @@ class Lanes:
             for number in range(count)
         ]
         self._numbers = itertools.count()
-        # Guards the three below, and wakes the threads.
+        # Protects the three attributes below, and wakes the threads.
         self._changed = threading.Condition()
-        #: steps taken, number, and the work
+        #: heap of (steps taken, number, job) for each lane
         self._waiting: dict[Lane, list[tuple[int, int, Work]]] = {lane: [] for lane in Lane}
         self._started = self._stopping = False
 
     def submit(self, work: Work) -> None:
-        """Have it run; the first one starts the threads. Once stopped, it is closed instead."""
+        """Schedule a job; the first call starts the threads. After ``stop`` the job is closed instead."""
         with self._changed:
             if not (self._started or self._stopping):
                 self._started = True
@@ -57,7 +57,7 @@ class Lanes:
         self._put(Lane.TEXT, (0, next(self._numbers), work))
 
     def stop(self, timeout_seconds: float) -> bool:
-        """Take no more steps, close what has not ended, and wait for the threads. Returns whether they ended in time.
+        """Run no more steps, close unfinished jobs, and wait for the threads. Returns whether they ended in time.
 
         May be called again.
         """

@@ -1,4 +1,4 @@
-"""Loads a Qwen3-VL, or a model of text alone, from a local folder or the model hub, and says what was loaded."""
+"""Loads a Qwen3-VL or a text-only model from a local folder or the model hub, and describes what was loaded."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from inference.engine.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 
-#: the architectures with images and video whose positions and modules the engine knows
+#: the architectures with images and video that the engine supports
 MEDIA_MODEL_TYPES = ("qwen3_vl", "qwen3_vl_moe")
 
 LOADING_WEIGHTS = "loading the weights"
@@ -27,10 +27,10 @@ LOADING_WEIGHTS = "loading the weights"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoadedModel:
-    """A model ready to serve, with what belongs to it."""
+    """A model ready to serve, with its processor, tokenizer and limits."""
 
     model: Any
-    #: None for a model of text alone
+    #: None for a text-only model
     processor: Any
     tokenizer: Any
     vocabulary: Vocabulary
@@ -40,11 +40,11 @@ class LoadedModel:
     eos_token_ids: tuple[int, ...]
     #: tokens of prompt and answer together
     context_length: int
-    #: changes when weights, configuration, tokenizer or processor change; a resumed generation needs the same one
+    #: changes with weights, configuration, tokenizer and processor; a resumed generation needs the same revision
     revision: str
-    #: of the weights, such as "bfloat16"
+    #: dtype of the weights, such as "bfloat16"
     dtype: str
-    #: what was made of the weights while they loaded: "none", "8bit" or "4bit"
+    #: how the weights were quantized while they loaded: "none", "8bit" or "4bit"
     quantization: str
     device: torch.device
 
@@ -62,9 +62,9 @@ def load_model(
     """Load the model in the local folder ``source``, or the one of that id on the model hub.
 
     ``dtype`` is a torch dtype's name or "auto" (what the configuration says); ``device_map`` is "auto" (every
-    accelerator there is, else the CPU), another way to spread that transformers knows, or a device of this machine;
-    ``quantization`` is "none", "8bit" or "4bit". ``on_progress`` is told each stage, and in the long ones every
-    percent. Raises LoadError.
+    available accelerator, else the CPU), another distribution that transformers supports, or a device of this machine;
+    ``quantization`` is "none", "8bit" or "4bit". ``on_progress`` is called for each stage, and for every percent of the
+    long ones. Raises LoadError.
     """
     listener = on_progress or (lambda progress: None)
     torch_dtype = parse_dtype(dtype)
@@ -86,7 +86,7 @@ def load_model(
         from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
         from transformers.utils.logging import disable_progress_bar
 
-        # A bar is for a terminal; the stages are told by on_progress.
+        # Bars are for terminals; ``on_progress`` reports the stages.
         disable_progress_bar()
         common: dict[str, Any] = {"trust_remote_code": trust_remote_code, "local_files_only": True}
         config = AutoConfig.from_pretrained(folder, **common)
@@ -108,7 +108,7 @@ def load_model(
     except LoadError:
         raise
     except Exception as error:
-        # Whatever a damaged file raises in the libraries below, the caller gets one kind of error.
+        # A damaged file may raise anything in the libraries; the caller gets one kind of error.
         _log_cause("model not loaded", error)
         raise LoadError(
             f"The model {source!r} cannot be loaded: a file is missing, damaged or of another kind"
@@ -117,7 +117,7 @@ def load_model(
     if info["missing_keys"]:
         raise LoadError(f"The weights of {source!r} are incomplete: {len(info['missing_keys'])} tensors are missing.")
     if getattr(model, "_is_stateful", False):
-        # Its state cannot be taken back to an earlier token, or moved to another row of the batch.
+        # Its state cannot be reset to an earlier token, or moved to another row of the batch.
         raise LoadError(f"The model {source!r} is a {config.model_type}, which keeps no cache of keys and values.")
     model.eval()
     listener(Progress("ready"))
@@ -146,7 +146,7 @@ def _refuse_missing_folder(source: str) -> None:
 
 
 def _is_text_model(config: Any, *, trust_remote_code: bool) -> bool:
-    """Whether it is a decoder of text and of nothing else."""
+    """Whether it is a text-only decoder."""
     from transformers.models.auto.modeling_auto import (
         MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
         MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES,
@@ -159,7 +159,7 @@ def _is_text_model(config: Any, *, trust_remote_code: bool) -> bool:
 
 
 def _read_processor(folder: Path, source: str, *, has_media: bool, common: dict[str, Any]) -> tuple[Any, Any]:
-    """The processor, or None, and the tokenizer."""
+    """The processor, None for a text-only model, and the tokenizer."""
     from transformers import AutoProcessor, AutoTokenizer
 
     if has_media:
@@ -187,7 +187,7 @@ def _context_length(model: Any, source: str) -> int:
 
 
 def _log_cause(message: str, error: BaseException) -> None:
-    """One line for who runs the server, the stack for who looks closer; the LoadError has what callers may read."""
+    """Log one line, and the traceback at debug level. The LoadError has what callers may read."""
     first_line = (str(error).splitlines() or [""])[0]
     logger.warning("%s: %s: %s", message, type(error).__name__, first_line)
     logger.debug("%s", message, exc_info=error)

@@ -1,4 +1,4 @@
-"""What the vision tower makes of images and video frames, kept for when the same one comes again."""
+"""Encodes images and video frames with the vision tower, and caches the results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from inference.engine.media_inputs import MediaPiece
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EncodedPiece:
-    """A piece in the language model's terms, on the model's device."""
+    """A piece as the language model gets it, on the model's device."""
 
     #: [tokens, hidden size]
     embeddings: torch.Tensor
@@ -27,7 +27,7 @@ class EncodedPiece:
 
 
 class MediaEncoder:
-    """Encodes pieces; the least recently used are forgotten above ``max_bytes``. Of the model thread."""
+    """Encodes pieces; above ``max_bytes`` the least recently used are evicted. Used by the model thread only."""
 
     def __init__(self, model: Any, *, max_bytes: int) -> None:
         self._model = model
@@ -35,11 +35,11 @@ class MediaEncoder:
         self._known: collections.OrderedDict[bytes, EncodedPiece] = collections.OrderedDict()
         #: bytes held now
         self.nbytes = 0
-        #: pieces that were not read again
+        #: pieces whose encoding was cached
         self.hits = 0
 
     def encode(self, pieces: Sequence[MediaPiece]) -> list[EncodedPiece]:
-        """The pieces' embeddings; those that are not known go through the vision tower together, each one once."""
+        """The pieces' embeddings; those that are not cached go through the vision tower together, each one once."""
         new = {piece.digest: piece for piece in pieces if piece.digest not in self._known}
         encoded = self._encode(list(new.values())) if new else {}
         found = []
@@ -56,25 +56,25 @@ class MediaEncoder:
 
     def _encode(self, pieces: list[MediaPiece]) -> dict[bytes, EncodedPiece]:
         device = self._model.get_input_embeddings().weight.device
-        # A frame of a video is an image to the vision tower.
+        # The vision tower treats a frame of a video as an image.
         output = self._model.model.get_image_features(
             torch.cat([piece.pixels for piece in pieces]).to(device),
             torch.cat([piece.grid for piece in pieces]).to(device),
             return_dict=True,
         )
         layers = zip(*output.deepstack_features, strict=True)
-        # Copies: what is kept of one piece must not keep the others that were encoded with it.
+        # Copies, because a view of one piece would keep the others that were encoded with it in memory.
         return {
             piece.digest: EncodedPiece(embeddings.clone(), tuple(layer.clone() for layer in deepstack))
             for piece, embeddings, deepstack in zip(pieces, output.pooler_output, layers, strict=True)
         }
 
     def knows(self, piece: MediaPiece) -> bool:
-        """Whether ``encode`` would cost nothing."""
+        """Whether the piece is cached, so that ``encode`` need not compute it."""
         return piece.digest in self._known
 
     def clear(self) -> None:
-        """Give the memory back."""
+        """Free the memory."""
         self._known.clear()
         self.nbytes = 0
 

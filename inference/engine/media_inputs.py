@@ -1,4 +1,4 @@
-"""Makes the vision tower's inputs of an image or a video, and the tokens that stand for it in a prompt."""
+"""Turns an image or a video into inputs of the vision tower, and into the tokens that represent it in a prompt."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ Kind = Literal["image", "video"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MediaPiece:
-    """What the vision tower reads at once: an image, or two frames of a video. Tensors are on the CPU."""
+    """One input of the vision tower: an image, or two frames of a video. Tensors are on the CPU."""
 
     kind: Kind
-    #: tells the piece from every other one
+    #: identifies the content of the piece
     digest: bytes
     #: [patches, values of a patch]
     pixels: torch.Tensor
     #: [1, 3], frames (always 1), rows and columns of patches
     grid: torch.Tensor
-    #: the tokens that it takes in the prompt
+    #: positions of its tokens in the prompt
     places: range
 
 
@@ -37,19 +37,19 @@ class MediaInput:
     """One image or video, ready for the vision tower. Tensors are on the CPU."""
 
     kind: Kind
-    #: what stands for it in the prompt
+    #: the tokens that represent it in the prompt
     ids: tuple[int, ...]
     #: [1, 3], frames, rows and columns of patches
     grid: torch.Tensor
-    #: [patches, values of a patch], of each image or pair of frames
+    #: [patches, values of a patch] for each image or pair of frames
     patches: tuple[torch.Tensor, ...]
-    #: of each of them
+    #: digest of each image or pair of frames
     digests: tuple[bytes, ...]
-    #: tokens that each of them takes
+    #: number of tokens of each image or pair of frames
     piece_tokens: int
 
     def pieces(self, places: list[int]) -> Iterator[MediaPiece]:
-        """Its pieces in a prompt where its placeholder tokens have these places."""
+        """Its pieces in a prompt, given the positions of its placeholder tokens."""
         _, rows, columns = self.grid[0].tolist()
         for number, (patches, digest) in enumerate(zip(self.patches, self.digests, strict=True)):
             first = places[number * self.piece_tokens]
@@ -70,11 +70,11 @@ class MediaReader:
         self._tokenizer = loaded.tokenizer.backend_tokenizer
         config = loaded.model.config
         self._merged = config.vision_config.spatial_merge_size**2
-        #: the tokens of a prompt that stand for a piece of an image, and of a video
+        #: the token ids that represent a part of an image, and of a video
         self.placeholders: dict[Kind, int] = {"image": config.image_token_id, "video": config.video_token_id}
 
     def tokens_of(self, media: Image.Image | Video) -> int:
-        """The placeholder tokens that it takes, by its size alone. Raises ValueError when it is too narrow."""
+        """The number of its placeholder tokens, from its size alone. Raises ValueError when it is too narrow."""
         if isinstance(media, Video):
             count, height, width, _ = _frames(media).shape
             patches = self._processor.video_processor.get_num_of_video_patches(count, height, width)
@@ -105,7 +105,7 @@ class MediaReader:
         return self._input("video", tuple(encoding.ids), features["video_grid_thw"], features["pixel_values_videos"])
 
     def _input(self, kind: Kind, ids: tuple[int, ...], grid: torch.Tensor, pixels: torch.Tensor) -> MediaInput:
-        # Cut as small as the vision tower allows: it never looks from frame to frame.
+        # As small as the vision tower allows: it never attends across pairs of frames.
         _, rows, columns = grid[0].tolist()
         patches = pixels.split(rows * columns)
         return MediaInput(
@@ -125,12 +125,12 @@ def _digest(kind: Kind, rows: int, columns: int, patches: torch.Tensor) -> bytes
 
 
 def _frames(video: Video) -> np.ndarray:
-    # The processor merges frames in pairs; it completes an odd number by itself, but not a single frame.
+    # The processor merges frames in pairs; it pads an odd number by itself, but not a single frame.
     return video.frames if len(video.frames) > 1 else np.repeat(video.frames, 2, axis=0)
 
 
 def _metadata(video: Video) -> dict[str, Any]:
-    # The processor knows frame numbers and a rate. At a thousand frames a second the number is the time in
+    # The processor takes frame numbers and a rate. At a thousand frames a second the number is the time in
     # milliseconds, which keeps the true times of frames that are not evenly spread.
     milliseconds = [round(seconds * 1000) for seconds in video.timestamps_seconds]
     return {

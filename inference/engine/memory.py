@@ -10,18 +10,18 @@ import torch
 from inference.engine.errors import LoadError
 from inference.engine.loading import LoadedModel
 
-#: share of the memory that is free once the model is loaded; on a CPU others need some, too
+#: share of the free memory once the model is loaded; less on a CPU, where other programs need some too
 _DEVICE_SHARE = 0.8
 _HOST_SHARE = 0.4
-#: share of the budget that keeps prompts which were read before
+#: share of the budget for cached prefixes
 _PREFIX_SHARE = 0.25
-#: with less, no conversation could be had
+#: minimum for a usable model
 _LEAST_TOKENS = 64
 
 
 @dataclass(frozen=True, slots=True)
 class KvBudget:
-    """Tokens for the running rows (their number times the longest) and for known prefixes, and bytes of one token."""
+    """Tokens for the running rows (their number times the longest) and for cached prefixes, and bytes per token."""
 
     running_tokens: int
     prefix_tokens: int
@@ -31,8 +31,8 @@ class KvBudget:
 def kv_budget(loaded: LoadedModel, *, max_rows: int, max_bytes: int | None, reuse_prefixes: bool) -> KvBudget:
     """The budget for ``max_bytes``, or for a share of the memory that is free now.
 
-    Never more than ``max_rows`` of the model's whole context could use. Raises LoadError when there is room for no
-    prompt at all.
+    Never more than ``max_rows`` rows of the model's whole context could use. Raises LoadError when the memory is too
+    small for any prompt.
     """
     config = loaded.model.config.get_text_config()
     head_size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads

@@ -1,4 +1,4 @@
-"""The decode step: one token of every row through the model."""
+"""The decode step, which runs one token of every row through the model."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from inference.engine.loading import LoadedModel
 logger = logging.getLogger(__name__)
 
 #: root mean square of the differences between the logits of the fused step and of the model's own layers, relative to
-#: their spread. In bfloat16 rounding gives 0.02, and 0.06 where training has made the weights sharp
+#: their spread. In bfloat16 rounding gives 0.02, and 0.06 when training has made the distributions sharp
 _TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-3, torch.float16: 0.02, torch.bfloat16: 0.08}
 
-#: ids, rotary positions and unseen places to logits (``FusedDecoder.step``)
+#: (ids, rotary positions, masked positions) → logits, as ``FusedDecoder.step``
 _StepFunction = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor]
 
 
 class ModelRunner:
-    """Runs decode steps over the shared cache. Not for two threads: the cache knows one forward pass at a time.
+    """Runs decode steps over the shared cache. Not thread-safe: the cache supports one forward pass at a time.
 
-    Positions are always given: Qwen3-VL would otherwise take them from an offset that it keeps on the module, which
-    belongs to whatever request ran last.
+    Positions are always passed: Qwen3-VL would otherwise compute them from an offset that it keeps on the module, which
+    belongs to whichever request ran last.
     """
 
     def __init__(
@@ -40,14 +40,14 @@ class ModelRunner:
         cuda_graphs: bool = True,
         compile_step: bool = False,
     ) -> None:
-        """``max_tokens`` bounds the cache, rows times length; ``cuda_graphs`` matters on an NVIDIA GPU only.
+        """``max_tokens`` limits the cache, rows times length; ``cuda_graphs`` matters on an NVIDIA GPU only.
 
         ``compile_step`` has torch compile the fused step, which takes a minute at the start and needs a C++ compiler.
         Raises LoadError for a model that cannot be batched.
         """
         self._decoder: Any = loaded.model.get_decoder()
         self._head: Any = loaded.model.get_output_embeddings()
-        # mrope has a position for each of three axes, which are one in the text that is generated.
+        # mrope has a position for each of three axes, which are equal in generated text.
         self._axes = 3 if loaded.has_media else 1
         self.device = loaded.device
         config = self._decoder.config
@@ -63,7 +63,7 @@ class ModelRunner:
         except (ValueError, AttributeError) as reason:
             logger.info("the model decodes through its own layers: %s", reason)
             return
-        # One compilation for all numbers of rows and spans; CUDA graphs record what it makes.
+        # One compilation for all numbers of rows and spans; CUDA graphs record the compiled step.
         steps = [torch.compile(fused.step, dynamic=True)] if compile_step else []
         for step in (*steps, fused.step):
             if self._agrees(step, loaded.model.dtype, fused.head_size, max_rows):
@@ -91,7 +91,7 @@ class ModelRunner:
     def _step_through_layers(
         self, ids: torch.Tensor, positions: torch.Tensor, unseen: torch.Tensor | None
     ) -> torch.Tensor:
-        """As ``FusedDecoder.step``."""
+        """Like ``FusedDecoder.step``, through the model's own layers."""
         if unseen is None:
             unseen = torch.zeros(len(ids), self.cache.step.span, dtype=torch.bool, device=self.device)
         output = self._decoder(
@@ -101,13 +101,13 @@ class ModelRunner:
             past_key_values=self.cache.past_key_values,
             use_cache=True,
         ).last_hidden_state
-        # A model spread over several devices ends on another one than it begins.
+        # A model split over devices outputs on a different device than its input.
         return self._head(output[:, -1]).to(self.device)
 
     def _agrees(self, step: _StepFunction, dtype: torch.dtype, head_size: int, max_rows: int) -> bool:
-        """Take one step both ways: a model may look like the ones that are known and compute differently.
+        """Compare one step with the model's own layers: a model may look supported and still compute differently.
 
-        False, too, when torch cannot compile the step here.
+        Also False when torch cannot compile the step here.
         """
         config = self._decoder.config
         lengths, logits = (9, 5)[:max_rows], []

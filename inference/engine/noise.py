@@ -1,4 +1,4 @@
-"""The chance in a draw: a number for every (seed, place in the answer, token id), and no state beside these."""
+"""The random numbers of a draw: a function of (seed, position in the answer, token id), without further state."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ _64_BITS = 1 << 64
 
 
 def _signed(word: int) -> int:
-    """A 64-bit word as the int64 with the same bits: torch has no arithmetic for unsigned ones, and int64 wraps."""
+    """A 64-bit word as the int64 with the same bits: torch has no arithmetic for uint64, and int64 wraps."""
     word %= _64_BITS
     return word - _64_BITS if word >= _64_BITS >> 1 else word
 
 
-# SplitMix64: its output function, and as the step from id to id 2**64 over the golden ratio. G. L. Steele, D. Lea and
-# C. H. Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014; S. Vigna, splitmix64.c, 2015.
+# SplitMix64: its output function, and 2**64 divided by the golden ratio as the step from id to id. G. L. Steele, D. Lea
+# and C. H. Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014; S. Vigna, splitmix64.c, 2015.
 _TOKEN_STEP = 0x9E3779B97F4A7C15
 _FIRST_FACTOR = _signed(0xBF58476D1CE4E5B9)
 _SECOND_FACTOR = _signed(0x94D049BB133111EB)
-# From one place in the answer to the next: odd, without a pattern in its bits, and no small multiple of the other step.
+# Step from position to position in the answer: odd, without a pattern in its bits, no small multiple of _TOKEN_STEP.
 _PLACE_STEP = 0xD1342543DE82EF95
-#: small vocabularies are computed some places ahead, up to so many numbers: there the calls cost more than the numbers
+#: numbers computed ahead for small vocabularies, several positions at once, because the calls dominate
 _AHEAD = 8192
-#: numbers at once on a CPU, so that what is between them and the start stays in its cache
+#: numbers computed at once on a CPU, so that the intermediate results stay in its cache
 _AT_ONCE_ON_CPU = 1 << 18
 
 
 class Noise:
-    """Logarithms of numbers drawn evenly from (0, 1), for the rows of a batch, place after place."""
+    """Logarithms of numbers uniform in (0, 1), for the rows of a batch, position after position."""
 
     def __init__(self, seeds: Sequence[int], places: Sequence[int], *, device: torch.device) -> None:
-        """``places`` says which token of its answer each row draws first."""
+        """``places`` are the positions in the answers of the tokens that the rows draw first."""
         starts = [_signed(_start(seed) + place * _PLACE_STEP) for seed, place in zip(seeds, places, strict=True)]
         #: [rows, 1]
         self._states = torch.tensor(starts, dtype=torch.long, device=device).unsqueeze(1)
@@ -41,9 +41,9 @@ class Noise:
         self._ahead: list[torch.Tensor] = []
 
     def next(self, vocabulary_size: int) -> Iterator[tuple[slice, torch.Tensor]]:
-        """The next place of all rows, in parts: which rows, and their numbers. To be read to the end.
+        """The numbers of the next position, in parts of (rows, their numbers). The iterator must be exhausted.
 
-        [rows, vocabulary], float64, all below 0. The same on every device but for the rounding of its logarithm. The
+        [rows, vocabulary], float64, all below 0. Equal on all devices except for the rounding of the logarithm. The
         number of a token id does not depend on how many ids there are, nor that of a row on the other rows.
         """
         if len(self._offsets) != vocabulary_size:
@@ -67,7 +67,7 @@ class Noise:
         return list(self._numbers(states).unbind(0))[::-1]
 
     def _numbers(self, states: torch.Tensor) -> torch.Tensor:
-        # 52 bits, so that halfway between two of them is still a float64: neither 0 nor 1 comes up.
+        # 52 bits, so that the midpoint between two values is still a float64: neither 0 nor 1 occurs.
         bits = _mixed(states + self._offsets) >> 12
         return bits.double().mul_(2.0**-52).add_(0.5 + 2.0**-53).log_()
 
@@ -84,5 +84,5 @@ def _mixed(words: torch.Tensor) -> torch.Tensor:
 
 
 def _xor_shift(words: torch.Tensor, count: int) -> torch.Tensor:
-    # int64 shifts copies of the sign in, the words are unsigned: the mask takes them out.
+    # A right shift of an int64 copies the sign bit, but the words are unsigned: the mask clears these bits.
     return words.bitwise_xor_((words >> count).bitwise_and_((1 << 64 - count) - 1))

@@ -1,4 +1,4 @@
-"""Makes tokens that have been there before less likely."""
+"""Makes tokens that occurred before less likely."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from inference.engine.types import Sampling
 
 
 class Row(Protocol):
-    """What the sampler knows of a generation."""
+    """What the sampler needs of a generation."""
 
     @property
     def sampling(self) -> Sampling: ...
@@ -22,25 +22,25 @@ class Row(Protocol):
 
     @property
     def generated_ids(self) -> Sequence[int]:
-        """So far, those of an earlier attempt included."""
+        """Tokens generated so far, those of an earlier attempt included."""
 
     @property
     def matcher(self) -> Matcher | None:
-        """What may come next; None for a row that may say anything."""
+        """The constraint on the next token; None for an unconstrained row."""
 
     @property
     def bad_words(self) -> Sequence[tuple[int, ...]]:
-        """Sequences of tokens that must not come."""
+        """Sequences of tokens that must not be generated."""
 
     @property
     def forced_token(self) -> int | None:
-        """What must come next; None leaves it to the sampler."""
+        """The token that must come next; None leaves it to the sampler."""
 
 
 class Penalties:
-    """Presence and frequency count the generated tokens of a row, repetition those of its prompt too, as in vLLM.
+    """Presence and frequency count the generated tokens of a row; repetition counts its prompt too, as in vLLM.
 
-    The counts are made from the tokens of the rows at the first step, and kept on the device from then on.
+    The counts are computed from the tokens of the rows at the first step, and updated on the device afterwards.
     """
 
     def __init__(self, rows: Sequence[Row], *, device: torch.device) -> None:
@@ -55,7 +55,7 @@ class Penalties:
         self._repetition = self._column([row.sampling.repetition_penalty for row in self._rows])
         self._any_repetition = any(row.sampling.repetition_penalty != 1 for row in self._rows)
         self._any_count = any(row.sampling.presence_penalty or row.sampling.frequency_penalty for row in self._rows)
-        #: [rows with penalties, vocabulary]: how often each token was generated; whether it has been there at all
+        #: [rows with penalties, vocabulary]: how often each token was generated; whether it occurred at all
         self._counts: torch.Tensor | None = None
         self._seen: torch.Tensor | None = None
 

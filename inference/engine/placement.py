@@ -1,4 +1,4 @@
-"""Where a model goes and in which precision: the words of the settings as torch and transformers take them."""
+"""Device and precision of a model: converts the values of the settings to those of torch and transformers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 from inference.engine.errors import LoadError
 
-#: ways to spread a model over the accelerators of a machine, which transformers works out
+#: device maps that transformers computes, to spread a model over the accelerators of a machine
 SPREADS = ("auto", "balanced", "balanced_low_0", "sequential")
 Quantization = Literal["none", "8bit", "4bit"]
 
@@ -25,9 +25,9 @@ def parse_dtype(name: str) -> Any:
 
 
 def parse_device_map(name: str) -> str | None:
-    """What transformers gets; None for the CPU. Raises LoadError."""
+    """The device map for transformers; None for the CPU. Raises LoadError."""
     if name in SPREADS:
-        # With nothing but a CPU there is nothing to spread, and weights might still be moved to disk.
+        # Without an accelerator there is nothing to spread, and weights might still be moved to disk.
         return name if torch.accelerator.is_available() else None
     try:
         device = torch.device(name)
@@ -53,7 +53,7 @@ def parse_quantization(name: str, *, placement: str | None, dtype: Any) -> Any:
     """The quantization_config for ``from_pretrained``; None for "none". Raises LoadError.
 
     ``placement`` and ``dtype`` are what the two functions above returned. Weights are quantized by bitsandbytes while
-    they load; what is quantized in the files already needs none of this.
+    they load; weights that are already quantized in the files do not need this.
     """
     if name == "none":
         return None

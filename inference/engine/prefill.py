@@ -1,4 +1,4 @@
-"""Reads prompts: media through the vision tower, then the tokens in chunks, several short prompts at once."""
+"""Prefills prompts: media through the vision tower, then the tokens in chunks, several short prompts at once."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from inference.engine.prompts import Prompt
 
 
 class Prefill:
-    """A prompt on its way into the cache."""
+    """A prompt that is being prefilled."""
 
     def __init__(self, prompt: Prompt, past: list[torch.Tensor]) -> None:
         self.prompt = prompt
-        #: a beginning that was known, [1, 2 x heads, tokens, head size] a layer; empty when there was none
+        #: the cached prefix, [1, 2 x heads, tokens, head size] per layer; empty when there was none
         self.past = past
-        #: tokens whose keys and values are there
+        #: tokens whose keys and values are computed
         self.done = past[0].shape[2] if past else 0
         self.reused_tokens = self.done
         #: keys and values of a prompt that takes more than one chunk
         self.cache: DynamicCache | None = None
-        #: by the piece's number; those that lie before ``done`` are not needed
+        #: encoded pieces by their number; pieces before ``done`` are not needed
         self.encoded: dict[int, EncodedPiece] = {}
 
     @property
@@ -37,10 +37,10 @@ class Prefill:
 
 
 class Prefiller:
-    """Does the reading in units of bounded size, so that the rows which decode meanwhile wait no longer than for one.
+    """Prefills in units of bounded size, so that decoding rows wait for one unit at most.
 
-    A unit is at most ``chunk_tokens`` tokens through the language model, or as many patches through the vision tower as
-    make that many tokens, or a single image where that has more.
+    A unit is at most ``chunk_tokens`` tokens through the language model, or the media of that many tokens through the
+    vision tower; a single image may have more.
     """
 
     def __init__(self, loaded: LoadedModel, *, prefixes: PrefixCache, encoder: MediaEncoder, chunk_tokens: int) -> None:
@@ -53,14 +53,14 @@ class Prefiller:
         self._chunk_tokens = chunk_tokens
 
     def begin(self, prompt: Prompt) -> Prefill:
-        """Take over the beginning that is known, all but one token at most: the last one's logits are wanted."""
+        """Load the cached prefix, but leave at least one token to compute: its logits are needed."""
         whole_blocks = (len(prompt.ids) - 1) // BLOCK_TOKENS
         return Prefill(prompt, self._prefixes.load(block_digests(prompt.keys[: whole_blocks * BLOCK_TOKENS])))
 
     def work(self, queue: Sequence[Prefill]) -> list[tuple[list[torch.Tensor], torch.Tensor]]:
-        """Do one unit for the first of ``queue``, and for those behind it that fit beside it.
+        """Do one unit for the first prompt of ``queue``, and for those after it that fit into the same unit.
 
-        Returns what was read to the end, which is then a beginning of ``queue``: the layers' states, [1, 2 x heads,
+        Returns the finished prompts, which are the first entries of ``queue``: the layers' states, [1, 2 x heads,
         tokens, head size], and the logits of the next token, [1, vocabulary].
         """
         if self._encode(queue):
@@ -70,7 +70,7 @@ class Prefiller:
         group = [head]
         if length == head.remaining and head.cache is None:
             group += itertools.takewhile(lambda other: self._fits_beside(head, other), queue[1:])
-            # All are as long as the longest in the tensor; the area is what costs.
+            # All are padded to the longest, so the cost is rows times length.
             while len(group) > 1 and max(p.remaining for p in group) * len(group) > self._chunk_tokens:
                 group.pop()
             length = max(p.remaining for p in group)
@@ -80,7 +80,7 @@ class Prefiller:
         return other.cache is None and other.done == head.done and not self._missing(other)
 
     def _missing(self, prefill: Prefill) -> list[tuple[int, MediaPiece]]:
-        """Pieces that lie at least partly behind what is done, and are not encoded."""
+        """Pieces that are at least partly after ``done``, and are not encoded."""
         return [
             (number, piece)
             for number, piece in enumerate(prefill.prompt.pieces)
@@ -88,7 +88,7 @@ class Prefiller:
         ]
 
     def _encode(self, queue: Sequence[Prefill]) -> bool:
-        """Encode what the first needs, and what fits beside it into a unit; False when the first needs nothing new."""
+        """Encode what the first prompt needs, and what else fits into the unit; False when it needs nothing new."""
         taken = []
         tokens = 0
         for prefill in queue:
@@ -108,7 +108,7 @@ class Prefiller:
     def _forward(self, group: list[Prefill], length: int) -> list[tuple[list[torch.Tensor], torch.Tensor]]:
         start = group[0].done
         ids = torch.zeros(len(group), length, dtype=torch.long)
-        # Behind a shorter prompt come places that nothing before them sees.
+        # Shorter prompts are padded on the right; causal attention ignores the padding.
         positions = torch.zeros(group[0].prompt.positions.shape[0], len(group), length, dtype=torch.long)
         for row, prefill in enumerate(group):
             part = slice(start, min(start + length, len(prefill.prompt.ids)))
@@ -133,7 +133,7 @@ class Prefiller:
             return []
         last = torch.tensor([prefill.remaining - 1 for prefill in group], device=hidden.device)
         logits = self._head(hidden[torch.arange(len(group), device=hidden.device), last]).to(self._device)
-        # A model spread over several devices ends on another one than it begins.
+        # A model split over devices outputs on a different device than its input.
         joined = [torch.cat((layer.keys, layer.values), dim=1) for layer in cache.layers]
         return [
             ([layer[row : row + 1, :, : len(prefill.prompt.ids)] for layer in joined], logits[row : row + 1])
@@ -143,7 +143,10 @@ class Prefiller:
     def _place_media(
         self, group: list[Prefill], start: int, length: int, embeddings: torch.Tensor
     ) -> dict[str, torch.Tensor | list[torch.Tensor]]:
-        """Put the encoded media into ``embeddings``, [rows, tokens, hidden size], and return the rest of them."""
+        """Put the encoded media into ``embeddings``, [rows, tokens, hidden size], and return the rest.
+
+        The rest are the decoder's arguments for DeepStack: the features, and the mask of their positions.
+        """
         mask = torch.zeros(embeddings.shape[:2], dtype=torch.bool)
         parts: list[tuple[EncodedPiece, slice]] = []
         for row, prefill in enumerate(group):
@@ -163,7 +166,7 @@ class Prefiller:
 
 
 def _cache_of(pasts: list[list[torch.Tensor]]) -> DynamicCache:
-    """A cache with a row for each of ``pasts``, which are equally long."""
+    """A cache with a row for each of ``pasts``, which have the same length."""
     cache = DynamicCache()
     for layer, states in enumerate(zip(*pasts, strict=True)):
         keys, values = torch.cat(states).chunk(2, dim=1)

@@ -1,4 +1,4 @@
-"""Keys and values of prompts that were read before, by block, so that the same beginning is not read again."""
+"""Prefix cache: keys and values of earlier prompts, by block, so that a shared prefix is not computed again."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-#: tokens in a block; what is left over at the end of a prompt is read again
+#: tokens in a block; an incomplete block at the end of a prompt is not cached
 BLOCK_TOKENS = 32
 
 
 def block_digests(keys: Sequence[int]) -> list[bytes]:
-    """One digest for each whole block of ``keys``; it stands for the block and everything before it.
+    """One digest for each whole block of ``keys``; it identifies the block and everything before it.
 
-    A key is a token's id, or for a token of an image or a video a number made of the media's hash and the place in it:
-    two pictures have the same placeholder tokens and must never be taken for each other. (As in vLLM's automatic
-    prefix caching: a block's hash covers its parent's.)
+    A key is a token's id or, for a token of an image or a video, a number made of the hash of the media and the
+    position in it: two pictures have the same placeholder tokens and must never be confused. (As in vLLM's automatic
+    prefix caching, a block's hash covers its parent's.)
     """
     digests = []
     parent = b""
@@ -30,13 +30,13 @@ def block_digests(keys: Sequence[int]) -> list[bytes]:
 
 
 class PrefixCache:
-    """Blocks of keys and values by digest; the ones that were not used for longest make room. Of the model thread."""
+    """Blocks of keys and values by digest, evicted least recently used first. Used by the model thread only."""
 
     def __init__(self, *, max_tokens: int) -> None:
         self._max_blocks = max_tokens // BLOCK_TOKENS
-        #: one tensor a layer, [blocks, 2 x heads, BLOCK_TOKENS, head size]; made at the first store
+        #: one tensor per layer, [blocks, 2 x heads, BLOCK_TOKENS, head size]; allocated at the first store
         self._pool: list[torch.Tensor] = []
-        #: where each block lies, the least recently used first
+        #: digest → index in the pool, the least recently used first
         self._places: collections.OrderedDict[bytes, int] = collections.OrderedDict()
 
     @property
@@ -50,13 +50,13 @@ class PrefixCache:
         return len(self._places) * sum(layer[0].nbytes for layer in self._pool)
 
     def load(self, digests: Sequence[bytes]) -> list[torch.Tensor]:
-        """The longest beginning that is held, [1, 2 x heads, tokens, head size] a layer; an empty list when none is."""
+        """The longest cached prefix, [1, 2 x heads, tokens, head size] per layer; an empty list when there is none."""
         known = []
         for digest in digests:
             if (place := self._places.get(digest)) is None:
                 break
             known.append(place)
-        # A block is of no use without those before it: these must go last.
+        # A block is useless without its predecessors, so these must be evicted last.
         for digest in reversed(digests[: len(known)]):
             self._places.move_to_end(digest)
         if not known:
@@ -68,10 +68,10 @@ class PrefixCache:
         return states
 
     def store(self, digests: Sequence[bytes], states: Sequence[torch.Tensor]) -> None:
-        """Keep the blocks of ``digests`` that are not held yet.
+        """Store the blocks of ``digests`` that are not cached yet.
 
-        ``states`` are a layer's [2 x heads, tokens, head size] from the first token on, with at least the tokens of the
-        digests.
+        ``states`` are [2 x heads, tokens, head size] per layer, from the first token on, with at least the tokens of
+        the digests.
         """
         digests = digests[: self._max_blocks]
         missing = [number for number, digest in enumerate(digests) if digest not in self._places]
@@ -90,12 +90,12 @@ class PrefixCache:
             blocks = new[:, :end].unflatten(1, (-1, BLOCK_TOKENS)).transpose(0, 1)
             chosen = blocks if len(missing) == len(blocks) else blocks[torch.tensor(missing, device=new.device)]
             layer[torch.tensor(places, device=layer.device)] = chosen
-        # Those at the end of a prompt go first when room is needed.
+        # Blocks at the end of a prompt are evicted first.
         for number, place in reversed(list(zip(missing, places, strict=True))):
             self._places[digests[number]] = place
 
     def clear(self) -> None:
-        """Give the memory back."""
+        """Free the memory."""
         self._pool = []
         self._places.clear()
 

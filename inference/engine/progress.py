@@ -1,4 +1,4 @@
-"""How far a model has come while it loads, as the libraries that load it tell."""
+"""The progress of loading a model, as reported by the libraries that load it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-#: what transformers calls its own bar
+#: description of transformers' progress bar
 _WEIGHTS_BAR = "Loading weights"
-#: what huggingface_hub calls the bar of the bytes that are on the disk; another one counts what came over the network
+#: description of huggingface_hub's bar for the bytes on the disk; another bar counts the bytes from the network
 _DISK_BAR = "Reconstructing"
 
 
@@ -18,11 +18,11 @@ _DISK_BAR = "Reconstructing"
 class Progress:
     """One stage of loading, and how much of it is done."""
 
-    #: in a few words, such as "loading the weights"
+    #: a short description, such as "loading the weights"
     stage: str
-    #: bytes of a download, else tensors
+    #: bytes of a download, otherwise tensors
     done: int = 0
-    #: 0 where there is nothing to count; a download's grows while its files are found
+    #: 0 when there is nothing to count; that of a download grows while its files are found
     total: int = 0
     in_bytes: bool = False
 
@@ -43,7 +43,7 @@ Listener = Callable[[Progress], None]
 
 @contextlib.contextmanager
 def weights_counted(stage: str, listener: Listener) -> Iterator[None]:
-    """Tell of the weights that transformers loads meanwhile, at every percent."""
+    """Report the weights that transformers loads within this context, at every percent."""
     from transformers.utils.logging import set_tqdm_hook
 
     def make_bar(factory: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -69,11 +69,11 @@ def _counted(weights: Collection[Any], stage: str, listener: Listener) -> Iterat
 
 
 def bytes_bar(stage: str, listener: Listener) -> type[Any]:
-    """A class for huggingface_hub's ``tqdm_class`` that draws nothing and tells of the bytes that are on the disk."""
+    """A class for huggingface_hub's ``tqdm_class`` that draws nothing and reports the bytes on the disk."""
     from tqdm import tqdm
 
     class BytesBar(tqdm):
-        # No thread that redraws bars that nobody sees.
+        # No thread to redraw bars that are never shown.
         monitor_interval = 0
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:

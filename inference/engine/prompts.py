@@ -1,4 +1,4 @@
-"""Makes the model's inputs of a conversation: chat template, tokens, media, and the position of every token."""
+"""Turns a conversation into the model's inputs: chat template, tokens, media, and the position of every token."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ class Prompt:
 
     #: [tokens]
     ids: torch.Tensor
-    #: [3, tokens], the temporal, vertical and horizontal position of each token; of a text-only model [1, tokens]
+    #: [3, tokens], the temporal, vertical and horizontal position of each token; [1, tokens] for a text-only model
     positions: torch.Tensor
-    #: what is added to a token's place in the sequence to get its position; images take more places than positions
+    #: added to a token's index in the sequence to get its position; images take more tokens than positions
     rope_delta: int
-    #: in the order of their places
+    #: in the order of their positions
     pieces: tuple[MediaPiece, ...]
-    #: what each token stands for, as ``block_digests`` wants it
+    #: the key of each token, see ``block_digests``
     keys: tuple[int, ...]
-    #: without the earlier attempt's tokens
+    #: number of tokens without those of the earlier attempt
     prompt_tokens: int
     #: whether the template has opened <think> for the answer
     opens_reasoning: bool
@@ -42,7 +42,7 @@ class Prompt:
     may_open_reasoning: bool
 
     def extended(self, tokens: Sequence[int]) -> Prompt:
-        """The prompt with generated tokens behind it."""
+        """The prompt followed by generated tokens."""
         start = len(self.ids) + self.rope_delta
         places = torch.arange(start, start + len(tokens)).expand(len(self.positions), -1)
         return replace(
@@ -72,7 +72,7 @@ class PromptMaker:
         return next(step for step in self.steps(request) if isinstance(step, Prompt))
 
     def steps(self, request: GenerationRequest) -> Iterator[Lane | Prompt]:
-        """Make a prompt in steps of bounded time: say where the next step belongs, and at last give the prompt.
+        """Make a prompt in steps of bounded time: yield the lane of each next step, and finally the prompt.
 
         Raises InvalidPrompt, InvalidSampling or PromptTooLong.
         """
@@ -82,7 +82,7 @@ class PromptMaker:
             raise InvalidPrompt(f"The conversation cannot be turned into a prompt: {error}") from error
 
     def spellings(self, words: Sequence[str]) -> list[tuple[int, ...]]:
-        """The tokens of each word, alone and behind a space, which is how most words come in a text."""
+        """The tokens of each word, alone and with a leading space, as most words occur in a text."""
         texts = dict.fromkeys(text for word in words for text in (word, f" {word.lstrip()}"))
         return [tuple(itertools.chain.from_iterable(self._encoder.pieces(text))) for text in texts]
 
@@ -92,7 +92,7 @@ class PromptMaker:
         variables = self._thinking.variables(request.sampling)
         self._refuse_above(len(request.messages))
         conversation, media = _with_media(request, has_media=self._reader is not None)
-        # By their size alone: what does not fit is refused before a pixel is touched.
+        # From their sizes alone, so that a prompt that is too long is refused before its media are processed.
         media_tokens = sum(self._reader.tokens_of(item) - 1 for item in media) if self._reader else 0
         segments = self._template.render(conversation, request.tools, variables, request.ending)
         self._check_places(segments, media)
@@ -112,7 +112,7 @@ class PromptMaker:
         if inputs:
             yield Lane.TEXT
             ids = self._with_inputs(ids, inputs)
-            # The times of a video's frames are text, which is longer than none.
+            # The timestamps of a video's frames are text, which was not counted above.
             if len(ids) >= self._limit:
                 raise PromptTooLong(len(ids), self._limit)
         yield self._prompt(torch.tensor(ids), inputs, request)
@@ -120,10 +120,10 @@ class PromptMaker:
     def _encode(self, segments: Sequence[str | int], media_tokens: int) -> Iterator[Lane | list[int]]:
         """The tokens of ``segments``, with a pause after every ``PIECE_CHARACTERS`` or so.
 
-        Raises PromptTooLong as soon as it is sure, which for a hopeless prompt is before anything is encoded.
+        Raises PromptTooLong as soon as that is certain; for a prompt that is far too long, before anything is encoded.
         """
         bounds = [1 if isinstance(segment, int) else self._encoder.at_least(segment) for segment in segments]
-        # What is encoded counts as it is, the rest with its bound.
+        # Encoded segments count exactly, the rest by their lower bound.
         known, rest, since_pause = media_tokens, sum(bounds), 0
         self._refuse_above(known + rest)
         for segment, bound in zip(segments, bounds, strict=True):
@@ -149,7 +149,7 @@ class PromptMaker:
             raise InvalidPrompt("The model's chat template has no place for the images or videos of this conversation.")
 
     def _with_inputs(self, ids: Sequence[int], inputs: Sequence[MediaInput]) -> list[int]:
-        """``ids`` with each placeholder replaced by all that stands for the image or video."""
+        """``ids`` with each placeholder replaced by all tokens of its image or video."""
         waiting, placeholders = iter(inputs), set(self._placeholders.values())
         expanded = (next(waiting).ids if token in placeholders else (token,) for token in ids)
         return list(itertools.chain.from_iterable(expanded))
@@ -165,7 +165,7 @@ class PromptMaker:
             keys=tuple(_keys(ids, pieces)),
             prompt_tokens=len(ids),
             opens_reasoning=self._ends_with(self._loaded.vocabulary.think_start, ids.tolist()),
-            # Where the template has closed the thought, the model does not think.
+            # If the template has closed the reasoning, the model does not think.
             may_open_reasoning=self._thinking.is_possible
             and not self._ends_with(self._loaded.vocabulary.think_end, ids.tolist()),
         )
@@ -173,7 +173,7 @@ class PromptMaker:
 
     def _positions(self, ids: torch.Tensor, inputs: Sequence[MediaInput]) -> tuple[torch.Tensor, int]:
         if not inputs:
-            # Of a text alone, all axes of mrope have the same position: its place.
+            # In text, all axes of mrope have the same position: the index of the token.
             return torch.arange(len(ids)).expand(3 if self._loaded.has_media else 1, -1), 0
         kinds = torch.zeros_like(ids)
         grids: dict[str, torch.Tensor | None] = {}
@@ -185,7 +185,7 @@ class PromptMaker:
         return positions[:, 0], int(deltas[0, 0])
 
     def _pieces(self, ids: torch.Tensor, inputs: Sequence[MediaInput]) -> tuple[MediaPiece, ...]:
-        """The pieces of all media, in the order of their places."""
+        """The pieces of all media, in the order of their positions."""
         if not inputs:
             return ()
         places = {
@@ -209,7 +209,7 @@ class PromptMaker:
 def _keys(ids: torch.Tensor, pieces: Sequence[MediaPiece]) -> list[int]:
     keys = ids.tolist()
     for piece in pieces:
-        # Far from every token id, and different from piece to piece.
+        # Far above all token ids, and different for each piece.
         first = int.from_bytes(piece.digest[:7], "big") + 2**56
         keys[piece.places.start : piece.places.stop] = range(first, first + len(piece.places))
     return keys
@@ -227,9 +227,9 @@ def _template_source(loaded: LoadedModel) -> str:
 def _with_media(
     request: GenerationRequest, *, has_media: bool
 ) -> tuple[list[dict[str, Any]], list[Image.Image | Video]]:
-    """The messages as the template takes them, and the images and videos in the order of their places.
+    """The messages as the template takes them, and the images and videos in the order of their parts.
 
-    Parts are made anew with known members only. Raises InvalidPrompt.
+    Parts are rebuilt with known members only. Raises InvalidPrompt.
     """
     images, videos = list(request.images), list(request.videos)
     media: list[Image.Image | Video] = []
@@ -242,7 +242,7 @@ def _with_media(
             if kind == "text":
                 parts.append({"type": "text", "text": str(part.get("text", ""))})
             elif kind == "image" and images:
-                # Some templates look at the type, some for the member.
+                # Some templates check the type, some the member.
                 parts.append({"type": "image", "image": ""})
                 media.append(images.pop(0))
             elif kind == "video" and videos:
@@ -250,7 +250,7 @@ def _with_media(
                 media.append(videos.pop(0))
             else:
                 raise InvalidPrompt(f"The conversation has a part of type {kind!r} and nothing to put there.")
-        # The template of a model without eyes wants a message's content as one text.
+        # Templates of text-only models take a message's content as one text.
         text = "".join(part["text"] for part in parts) if not has_media else None
         conversation.append({**message, "content": parts if text is None else text})
     if images or videos:

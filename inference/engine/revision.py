@@ -1,4 +1,4 @@
-"""A name for the files of a model folder that changes when they do."""
+"""A hash of the files of a model folder."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-#: files up to this many bytes are hashed whole, larger ones by samples
+#: files up to this size are hashed completely, larger ones by samples
 _HASH_WHOLE_BYTES = 64 * 2**20
 _SAMPLES = 32
 _SAMPLE_BYTES = 2**20
 
 
 def revision_of(folder: Path) -> str:
-    """40 hexadecimal digits, of weights, configuration, tokenizer and processor."""
+    """40 hexadecimal digits that change with weights, configuration, tokenizer or processor."""
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
         if path.is_file() and path.suffix in {".json", ".jinja", ".txt", ".safetensors"}:
@@ -24,7 +24,7 @@ def revision_of(folder: Path) -> str:
 
 
 def _blocks(path: Path) -> Iterator[bytes]:
-    """The file whole, or evenly spread samples of a large one: hashing gigabytes of weights would slow every start."""
+    """The whole file, or evenly spread samples of a large one: hashing gigabytes of weights would slow every start."""
     size = path.stat().st_size
     with path.open("rb") as file:
         if size <= _HASH_WHOLE_BYTES:

@@ -16,7 +16,7 @@ from inference.engine.penalties import Penalties, Row
 
 @dataclass(frozen=True, slots=True)
 class RawLogprobs:
-    """Natural logarithms of the probabilities that the model itself gave: before bias, penalties and the rest."""
+    """Natural logarithms of the model's own probabilities, before bias, penalties and all later steps."""
 
     chosen: float
     #: (token id, logarithm), the likeliest first
@@ -35,10 +35,10 @@ class Sampled:
 class Sampler:
     """Samples a batch whose rows stay the same from step to step; make a new one when a row joins or leaves.
 
-    All that a step needs to know of the rows is on the device before it. A step waits for the device once, when it
-    fetches what was chosen, and does nothing for what no row asks for. The tokens of the rows are read when the sampler
-    is made and at its first step; from then on it counts what it gives out. What grammars allow, and
-    which token is forced, is asked at each step: the tokens of the one before have been taken by then.
+    Per-row parameters are copied to the device when the sampler is made. A step synchronizes with the device once, to
+    fetch the chosen tokens, and skips what no row asks for. The tokens of the rows are read when the sampler is made
+    and at its first step; afterwards it counts the tokens that it returns. Grammars and forced tokens are evaluated
+    at each step, after the tokens of the previous step have been accepted.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Sampler:
     ) -> None:
         self._device = device
         self._steps = 0
-        # A generated placeholder would be taken for an image when the generation is resumed.
+        # A generated placeholder would be mistaken for an image when the generation is resumed.
         self._never = self._longs(placeholders)
         self._set_up_ends(rows, eos_token_ids)
         bias = [(i, *entry) for i, row in enumerate(rows) for entry in row.sampling.logit_bias]
@@ -99,16 +99,17 @@ class Sampler:
         return tokens.index_copy_(0, self._drawn, self._draw(logits[self._drawn]))
 
     def _draw(self, logits: torch.Tensor) -> torch.Tensor:
-        """Gumbel-max in its other form: with E from the exponential distribution, argmin E / p is distributed as p.
+        """Gumbel-max trick: argmin(E / p), with E from the exponential distribution, is a sample of p.
 
-        A change of the logits in their last bits moves the border of two tokens by as little; a draw along the
-        cumulative probabilities would move the borders of all tokens behind it too.
+        The code takes argmax because the numbers of ``Noise`` are -E. A rounding error in the logits shifts only the
+        boundary between two tokens; with a draw along the cumulative probabilities it would shift the boundaries of
+        all later tokens too.
         """
         maxima = logits.amax(dim=-1, keepdim=True)
         self._cuts.apply(logits, maxima)
         chosen = []
         for part, numbers in self._noise.next(logits.shape[1]):
-            # 1 / p up to a factor; inf for a token that is cut off, or so far behind that no draw makes up for it.
+            # 1 / p up to a factor; inf for a token that was cut off, or so unlikely that it overflows.
             inverse = (maxima[part] - logits[part]).double().div_(self._temperatures[part]).exp_()
             chosen.append(inverse.mul_(numbers).argmax(dim=-1))
         return chosen[0] if len(chosen) == 1 else torch.cat(chosen)

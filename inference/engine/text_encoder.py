@@ -1,4 +1,4 @@
-"""Turns text into tokens, as text: whatever it says, none of them is a control token."""
+"""Encodes text as tokens of text: no text becomes a control token."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from tokenizers import Tokenizer
 from inference.engine.errors import InvalidPrompt
 from inference.engine.vocabulary import Vocabulary
 
-#: characters that are encoded at once: some milliseconds, and memory that does not grow with the text
+#: characters encoded at once, which take a few milliseconds and memory that does not grow with the text
 PIECE_CHARACTERS = 16_384
 
-#: how much shorter a normalizer makes a text that is not ASCII, in bytes of UTF-8; the worst for NFC is U+0390
+#: factor by which a normalizer may shorten non-ASCII text, in bytes of UTF-8; the worst case for NFC is U+0390
 _SHRINKS = {None: 1, "NFC": 3}
 
 
 class TextEncoder:
-    """Encodes as the model's tokenizer does, which would take "<|im_end|>" in a text for the end of a turn.
+    """Encodes like the model's tokenizer, but treats "<|im_end|>" in a text as text and not as the end of a turn.
 
     Used by any number of threads: it keeps no state, and the other threads run while it encodes.
     """
@@ -31,27 +31,27 @@ class TextEncoder:
         #: bytes of the longest token that is text
         self._longest = max(len(raw) for i, raw in enumerate(vocabulary.token_bytes) if i not in self._controls)
         normalizer = self._encoder.normalizer
-        #: None when nothing is known of the normalizer
+        #: None for an unknown normalizer
         self._shrinks = _SHRINKS.get(None if normalizer is None else type(normalizer).__name__)
         #: characters of the longest text that was added to the tokenizer as a token
         self._phrase = max(
             (len(entry.content) for entry in self._encoder.get_added_tokens_decoder().values()), default=0
         )
-        # Where every text gets a space in front, each piece would.
+        # If the tokenizer puts a space before every text, it would put one before each piece.
         puts_space = self._ids("a") == self._ids(" a")
         self._piece = sys.maxsize if puts_space else max(piece_characters, 4 * self._phrase)
 
     def at_least(self, text: str) -> int:
-        """A number of tokens that ``text`` is not below, without encoding it."""
+        """A lower bound of the number of tokens of ``text``, without encoding it."""
         if self._shrinks is None:
             return min(len(text), 1)
         size = len(text) if text.isascii() else len(text.encode()) / self._shrinks
         return math.ceil(size / self._longest)
 
     def pieces(self, text: str) -> Iterator[list[int]]:
-        """The tokens of ``text``, in pieces that each take some milliseconds.
+        """The tokens of ``text``, in pieces that each take a few milliseconds.
 
-        They are those of the text as a whole, unless it has a word or number of some thousand characters.
+        They equal the tokens of the whole text, unless it has a word or number of some thousand characters.
         Raises InvalidPrompt.
         """
         start = 0
@@ -65,7 +65,7 @@ class TextEncoder:
             yield self._checked(self._ids(text[start:]))
 
     def _ids(self, text: str) -> list[int]:
-        # Of a batch, because ``encode`` holds the interpreter's lock to the end.
+        # As a batch, because ``encode`` holds the interpreter's lock until it returns.
         [encoding] = self._encoder.encode_batch_fast([text], add_special_tokens=False)
         return list(encoding.ids)
 
@@ -78,7 +78,7 @@ class TextEncoder:
 
 
 def _without_controls(tokenizer: Any, controls: Any) -> tuple[Tokenizer, dict[int, int]]:
-    """A tokenizer over the same model that knows no control token, and which of its ids are others in ``tokenizer``."""
+    """A tokenizer over the same model without control tokens, and its ids that differ from those of ``tokenizer``."""
     backend = tokenizer.backend_tokenizer
     plain = Tokenizer(backend.model)
     plain.normalizer = backend.normalizer
@@ -90,11 +90,11 @@ def _without_controls(tokenizer: Any, controls: Any) -> tuple[Tokenizer, dict[in
 
 
 def _whole_words(encoding: Any, piece: str, most: int) -> tuple[int, int]:
-    """How many tokens, and characters, of ``piece`` are the same whatever follows it; all when there is no such place.
+    """(tokens, characters) of ``piece`` that do not depend on the text after it; all when there is no such boundary.
 
-    How a text is cut into words depends on the next character, not on more: all words but the last two are whole.
-    Only digits are grouped from their end in some models, so a number is not taken apart. Behind ``most`` characters
-    may be the beginning of a phrase that is one token.
+    How a text is split into words depends only on the next character, so all words except the last two are complete.
+    Some models group digits from their end, so a number is not split. After ``most`` characters there may be the
+    beginning of a phrase that is one token.
     """
     words, offsets = encoding.word_ids, encoding.offsets
     last = words[-1] - 1

@@ -1,4 +1,4 @@
-"""What a model's chat template can do about thoughts, and whether it can do what a request wants."""
+"""Whether a model's chat template supports reasoning, and which of its switches a request can use."""
 
 from __future__ import annotations
 
@@ -10,17 +10,20 @@ from inference.engine.vocabulary import Vocabulary
 
 
 class Thinking:
-    """Of one model. Templates take ``enable_thinking`` and ``reasoning_effort`` by these names, as vLLM passes them."""
+    """The reasoning of one model.
+
+    Templates take ``enable_thinking`` and ``reasoning_effort`` by these names, as vLLM passes them.
+    """
 
     def __init__(self, vocabulary: Vocabulary, template: str) -> None:
         self._has_switch = "enable_thinking" in template
         self._has_effort = "reasoning_effort" in template
-        # Models that do not think may have the tags in their vocabulary all the same.
+        # Models without reasoning may still have the tags in their vocabulary.
         writes_tags = "<think>" in template or "</think>" in template
         self.is_possible = vocabulary.think_end is not None and (writes_tags or self._has_switch)
 
     def variables(self, sampling: Sampling) -> dict[str, Any]:
-        """What the template gets. Raises InvalidSampling for what this model cannot do."""
+        """The variables for the template. Raises InvalidSampling for what this model does not support."""
         effort = sampling.reasoning_effort
         field = "reasoning_effort" if effort else "chat_template_kwargs.enable_thinking"
         if not self.is_possible:

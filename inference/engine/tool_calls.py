@@ -1,9 +1,9 @@
-"""Reads the tool calls that a model writes as JSON between two control tokens, piece by piece.
+"""Parses the tool calls that a model writes as JSON between two control tokens, piece by piece.
 
-Qwen's templates (and Hermes', where the form comes from) have the model write
-``<tool_call>{"name": "weather", "arguments": {"city": "Solo"}}</tool_call>`` for each call. OpenAI's streams want the
-name first and then the arguments as the text of a JSON object, in pieces. A model whose template wants another form
-gets a reader of its own beside this one.
+Qwen's templates (and Hermes', where the format comes from) make the model write
+``<tool_call>{"name": "weather", "arguments": {"city": "Solo"}}</tool_call>`` for each call. OpenAI's streams have the
+name first and then the arguments as the text of a JSON object, in pieces. A model with another format needs a reader of
+its own.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 WHITESPACE = " \t\r\n"
-#: both names are in use for what a function is called with
+#: names of the member with the arguments; models use either
 ARGUMENTS = ("arguments", "parameters")
 NO_ARGUMENTS = "{}"
 #: no function has a longer one
@@ -22,7 +22,7 @@ MAX_NAME_LENGTH = 256
 
 @dataclass(frozen=True, slots=True)
 class CallPiece:
-    """What became certain of a call. The first piece of each call has its name, and no later one has."""
+    """A final part of a call. Only the first piece of each call has its name."""
 
     name: str = ""
     #: the next characters of a JSON object
@@ -47,34 +47,34 @@ class _Place(Enum):
 
 
 class JsonCallReader:
-    """One call. The pieces depend on the characters alone, not on how these are divided among ``feed``.
+    """Parses one call. The pieces together depend on the characters alone, not on how ``feed`` gets them.
 
-    Of its values only texts are decoded: a model may nest the others as deeply as it likes.
+    Only its strings are decoded, because a model may nest other values to any depth.
     """
 
     def __init__(self, call: int = 0) -> None:
         """``call`` is its number in the answer."""
-        #: the text is no call: nothing more is read of it
+        #: the text is not a call, and the rest of it is not parsed
         self.is_broken = False
-        #: the name has been given out
+        #: the name has been returned
         self.is_begun = False
         self._call = call
-        #: all characters, as long as they may have to be given out as text
+        #: all characters, kept while they may still have to be returned as text
         self._read: list[str] = []
         self._place = _Place.OBJECT
         self._key = ""
         self._is_key = False
         self._value = _Value(is_kept=True)
         self._name: str | None = None
-        #: characters of the arguments that no piece has had yet
+        #: characters of the arguments that were not returned yet
         self._arguments: list[str] = []
         self._has_arguments = False
-        #: an object is given out as it comes, anything else when it is complete
+        #: an object is returned as it comes, any other value when it is complete
         self._is_object = False
 
     @property
     def raw(self) -> str:
-        """What was read, of a call that has not begun."""
+        """The characters of a call whose name was not returned yet."""
         return "".join(self._read)
 
     @property
@@ -82,7 +82,7 @@ class JsonCallReader:
         return self._place is _Place.END and self._name is not None and not self.is_broken
 
     def feed(self, characters: str) -> CallPiece:
-        """Take the next characters and return what is certain now."""
+        """Take the next characters and return what is final now."""
         if not self.is_begun:
             self._read.append(characters)
         for character in characters:
@@ -92,7 +92,7 @@ class JsonCallReader:
         return self._piece()
 
     def finish(self) -> CallPiece:
-        """What is left at the end of a call: an empty object for one that has begun and has no arguments."""
+        """The rest at the end of a call, which is an empty object for a call without arguments."""
         if self._place is _Place.IN_VALUE and self._value.is_over and not self.is_broken:
             self._end_of_value()
         piece = self._piece()
@@ -141,7 +141,7 @@ class JsonCallReader:
             self._has_arguments = True
 
     def _end_of_value(self) -> None:
-        """The value is complete; the character that follows it is still to be taken."""
+        """Handle a complete value; the character after it is not taken yet."""
         self._place = _Place.COLON if self._is_key else _Place.COMMA
         if self._is_object:
             self._is_object = False
@@ -176,10 +176,10 @@ class JsonCallReader:
 
 
 class _Value:
-    """One JSON value, of which the end is looked for."""
+    """Finds the end of one JSON value."""
 
     def __init__(self, *, is_kept: bool) -> None:
-        """``is_kept`` says that its characters are wanted."""
+        """``is_kept``: whether its characters are needed."""
         self._first = ""
         self._kept: list[str] | None = [] if is_kept else None
         self._depth = 0
@@ -216,5 +216,5 @@ class _Value:
 
     @property
     def _is_bare(self) -> bool:
-        """A number, true, false or null, which ends where something else begins."""
+        """Whether it is a number, true, false or null, which ends where something else begins."""
         return bool(self._first) and self._depth == 0 and not self._in_string and self._first not in '"{['

@@ -18,7 +18,7 @@ import torch
 
 logger = logging.getLogger(__name__)
 
-#: the operators that ``import torchvision`` describes to torch without asking whether they exist
+#: the operators that ``import torchvision`` describes to torch without checking that they exist
 SCHEMAS = {
     "nms": "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms": "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
@@ -32,7 +32,7 @@ _library: torch.library.Library | None = None
 def declare_missing_operators() -> list[str]:
     """Declare the operators that torchvision's own library could not define; call it before torchvision is imported.
 
-    Returns the names declared by this call: none when torchvision is absent, works by itself, or was prepared before.
+    Returns the names declared by this call: none when torchvision is absent, works unaided, or was prepared before.
     """
     global _library
     with _lock:

@@ -1,4 +1,4 @@
-"""What goes into the engine and what comes out of it. Plain values: no Django, no tensors."""
+"""The inputs and outputs of the engine. Plain values: no Django, no tensors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from inference.engine.tool_calls import CallPiece
 
 PromptEnding = Literal["turn", "message", "inside"]
 ConstraintKind = Literal["json_object", "json_schema", "regex", "choice", "grammar", "calls"]
-#: content_filter comes from other servers only
+#: content_filter is reported by upstream servers only
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "cancelled"]
 
 
@@ -29,9 +29,10 @@ class Video:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How the next token is chosen, and when to stop. The defaults ask for nothing.
+    """How the next token is chosen, and when to stop. The defaults change nothing.
 
-    The steps come as in vLLM's sampler: min_tokens and logit_bias, penalties, temperature, min_p, top_k, top_p.
+    The order of the steps is that of vLLM's sampler: min_tokens and logit_bias, penalties, temperature, min_p, top_k,
+    top_p.
     """
 
     max_tokens: int
@@ -43,48 +44,48 @@ class Sampling:
     seed: int = 0
     #: generation ends before the first of these; they are not part of the text
     stop: tuple[str, ...] = ()
-    #: no end-of-sequence token, stop token or stop string counts before so many tokens
+    #: no end-of-sequence token, stop token or stop string ends the generation before this many tokens
     min_tokens: int = 0
-    #: go on past the end-of-sequence token, to max_tokens
+    #: continue past the end-of-sequence token, to max_tokens
     ignore_eos: bool = False
-    #: keep so many of the likeliest tokens; 0 keeps all
+    #: keep this many of the likeliest tokens; 0 keeps all
     top_k: int = 0
-    #: keep the tokens that have at least this part of the likeliest one's probability
+    #: keep the tokens with at least this fraction of the likeliest one's probability
     min_p: float = 0.0
-    #: taken from the logit of each token that was generated before, once
+    #: subtracted once from the logit of each token that was generated before
     presence_penalty: float = 0.0
-    #: taken from the logit of a token for each time that it was generated before
+    #: subtracted from the logit of a token for each time that it was generated before
     frequency_penalty: float = 0.0
     #: a token of the prompt or the answer has its logit divided by this when positive, multiplied when negative
     repetition_penalty: float = 1.0
-    #: (token id, what is added to its logit), each id once
+    #: (token id, number added to its logit), each id once
     logit_bias: tuple[tuple[int, float], ...] = ()
     #: these end the generation as the end-of-sequence token does, also with ignore_eos; they are not part of the text
     stop_token_ids: tuple[int, ...] = ()
-    #: the likeliest tokens to report beside each chosen one; None reports nothing
+    #: how many of the likeliest tokens to report beside each chosen one; None reports nothing
     logprobs: int | None = None
-    #: no other tokens may come; none lists all
+    #: the only tokens that may be generated; an empty tuple allows all
     allowed_token_ids: tuple[int, ...] = field(default=(), metadata={"since": 2})
-    #: texts that must not come, each by the tokens that it has alone and behind a space
+    #: texts that must not be generated, each by its tokens alone and with a leading space
     bad_words: tuple[str, ...] = field(default=(), metadata={"since": 2})
-    #: max_tokens counts the answer alone, and a thought before it may have so many tokens; None: it counts both
+    #: limit of the reasoning, while max_tokens limits the answer alone; None: max_tokens limits both together
     max_reasoning_tokens: int | None = field(default=None, metadata={"since": 2})
-    #: what the request itself grants a thought. One that has used it up is ended by the model's own marker
+    #: limit of the reasoning that the request itself sets; at the limit the model's end marker is forced
     thinking_token_budget: int | None = field(default=None, metadata={"since": 2})
-    #: for chat templates with a switch; None leaves it to the template
+    #: for chat templates with such a switch; None leaves it to the template
     enable_thinking: bool | None = field(default=None, metadata={"since": 2})
     #: for chat templates that take it: none, minimal, low, medium or high; "" leaves it to the template
     reasoning_effort: str = field(default="", metadata={"since": 2})
 
     @property
     def thought_budget(self) -> int | None:
-        """Tokens that a thought may have; None leaves its end to the model."""
+        """Maximum tokens of the reasoning; None leaves its end to the model."""
         granted = (self.thinking_token_budget, self.max_reasoning_tokens)
         return min((tokens for tokens in granted if tokens is not None), default=None)
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Sampling:
-        """The fields by name, after JSON has made lists of tuples. Fields may be missing."""
+        """The fields by name, with JSON's lists for tuples. Fields may be missing."""
         return cls(**{name: _with_tuples(value) for name, value in stored.items()})
 
 
@@ -94,11 +95,11 @@ def _with_tuples(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Constraint:
-    """What the text of an answer must be. It holds for the answer, and not for the thought before it."""
+    """What the text of an answer must match. It does not apply to the reasoning before the answer."""
 
     kind: ConstraintKind
-    #: nothing, of any JSON object; a JSON schema; a regular expression, which the whole text matches; a JSON list of
-    #: texts; a grammar in Lark's notation, as llguidance reads it; of calls what ``calls_source`` gives
+    #: by kind: json_object: empty; json_schema: the schema; regex: the expression, which the whole text matches;
+    #: choice: a JSON list of texts; grammar: in Lark's notation, as llguidance reads it; calls: see ``calls_source``
     source: str = ""
 
 
@@ -111,30 +112,30 @@ class GenerationRequest:
     sampling: Sampling
     images: Sequence[Image.Image] = ()
     videos: Sequence[Video] = ()
-    #: tokens generated and committed by an earlier attempt; generation goes on after them
+    #: tokens generated and committed by an earlier attempt; generation continues after them
     resume_ids: Sequence[int] = field(default=())
     constraint: Constraint | None = None
-    #: how the prompt ends: by opening a turn of the model, with the last message, or inside the last message, which is
-    #: the model's and goes on
+    #: how the prompt ends. turn: by opening a turn of the model; message: with the last message; inside: within the
+    #: last message, which is the model's and is continued
     ending: PromptEnding = "turn"
-    #: functions that the answer may call, as OpenAI's ``tools`` has them; without any, no call is looked for
+    #: functions that the answer may call, in the format of OpenAI's ``tools``; without any, no calls are parsed
     tools: Sequence[dict[str, Any]] = ()
-    #: the answer ends behind its first call
+    #: the answer ends after its first call
     one_call: bool = False
-    #: one more answer to a question that is answered already: it waits until every first answer has a row
+    #: a further answer of a request with several: it waits until every first answer has a row
     is_further: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Likelihood:
-    """A token that the model could say next, and how likely it was."""
+    """A possible next token, and how likely it was."""
 
     token_id: int
-    #: its characters, U+FFFD for bytes that are none by themselves; the name of a token that is never text
+    #: its characters, U+FFFD for bytes that are not a complete character; the name of a token that is never text
     token: str
     #: None for a token that is never text
     raw: bytes | None
-    #: natural logarithm of the probability that the model itself gave it: before bias, penalties, temperature and cuts
+    #: natural logarithm of the model's own probability, before bias, penalties, temperature and cuts
     logprob: float
 
 
@@ -154,9 +155,9 @@ class Delta:
     text: str = ""
     #: text inside <think>…</think>, which is not part of the answer
     reasoning: str = ""
-    #: one of each of ``token_ids`` when the request asks for them, else none
+    #: one for each of ``token_ids`` when the request asks for them, otherwise none
     logprobs: tuple[TokenLogprobs, ...] = ()
-    #: text in which another server says that it will not answer
+    #: text in which an upstream server declines to answer
     refusal: str = ""
     #: pieces of tool calls
     calls: tuple[CallPiece, ...] = ()
@@ -171,5 +172,5 @@ class Finish:
     #: all generated tokens, those of ``resume_ids`` included
     completion_tokens: int
     reasoning_tokens: int = 0
-    #: of the prompt, those whose keys and values were kept from an earlier request
+    #: tokens of the prompt that came from the prefix cache
     cached_tokens: int = field(default=0, compare=False)

@@ -1,6 +1,6 @@
-"""At what size a model sees pictures and videos, and how many tokens they take: known from width and height alone.
+"""The size at which a model sees pictures and videos, and their tokens, computed from width and height alone.
 
-The arithmetic is that of Qwen's image and video processors. Nothing of torch is imported: a web process counts too.
+The arithmetic is that of Qwen's image and video processors. torch is not imported, because web processes use this too.
 """
 
 from __future__ import annotations
@@ -12,20 +12,21 @@ from typing import Any, Self
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class VisionSizes:
-    """What a processor makes of widths and heights."""
+    """The size limits of a processor."""
 
-    #: pixels along one side of a token, and frames that share tokens
+    #: pixels along one side of a token
     token_side: int
+    #: frames that share their tokens
     frames_together: int
-    #: fewest and most pixels of an image, and of all frames of a video together
+    #: minimum and maximum pixels of an image, and of all frames of a video together
     image_pixels: tuple[int, int]
     video_pixels: tuple[int, int]
-    #: most tokens of a frame, where the processor bounds frames one by one
+    #: maximum tokens of a frame, when the processor limits frames one by one
     frame_tokens: int | None = None
 
     @classmethod
     def of(cls, processor: Any) -> Self | None:
-        """Those of a loaded processor; None where it is of another make."""
+        """The limits of a loaded processor; None for an unknown kind of processor."""
         try:
             image, video = processor.image_processor, processor.video_processor
             return cls(
@@ -40,7 +41,7 @@ class VisionSizes:
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Self:
-        """What ``dataclasses.asdict`` gave, after JSON has made lists of its tuples."""
+        """From the result of ``dataclasses.asdict``, with JSON's lists for tuples."""
         pairs = {name: tuple(stored[name]) for name in ("image_pixels", "video_pixels")}
         return cls(**{**stored, **pairs})
 
@@ -52,7 +53,7 @@ class VisionSizes:
         return self._tokens(self.image_size(width, height))
 
     def video_tokens(self, frames: int, width: int, height: int) -> int:
-        """Of the pictures; the times that stand between them take a few more."""
+        """Tokens of the frames; the timestamps between them take a few more."""
         return math.ceil(frames / self.frames_together) * self._tokens(self.video_size(frames, width, height))
 
     def video_size(self, frames: int, width: int, height: int) -> tuple[int, int]:
@@ -65,18 +66,18 @@ class VisionSizes:
         return self._size(width, height, frames, round(frames / together) * together, (low, high))
 
     def reduced(self, width: int, height: int) -> tuple[int, int] | None:
-        """The size to which an image may be reduced so that the processor makes of it what it makes of the original.
+        """The size to which an image may be reduced so that the processor produces the same size from it.
 
-        None where there is nothing to gain: the model sees it at its own size or larger.
+        None when nothing is gained, because the model sees the image at its own size or larger.
         """
         if width * height <= self.image_pixels[1]:
             return None
         size = self.image_size(width, height)
-        # Where the range of sizes is narrow, the processor may find the reduced image too small, and enlarge it.
+        # If the range of sizes is narrow, the processor may enlarge the reduced image again.
         return size if self.image_size(*size) == size else None
 
     def reduced_video(self, frames: int, width: int, height: int) -> tuple[int, int] | None:
-        """As ``reduced``, of the frames of a video."""
+        """Like ``reduced``, for the frames of a video."""
         size = self.video_size(frames, width, height)
         if size[0] * size[1] >= width * height:
             return None
@@ -111,7 +112,7 @@ def _edges(size: Any) -> tuple[int, int]:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ModelVision:
-    """What a model sees, and how much of it at once."""
+    """The sizes at which a model sees media, and its context."""
 
     sizes: VisionSizes
     #: tokens of prompt and answer together

@@ -1,4 +1,4 @@
-"""What each token id stands for: its bytes, and the few ids with a meaning of their own."""
+"""The bytes of each token id, and the few ids with a special meaning."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 from inference.engine.errors import LoadError
 
 _TAGS = ("<think>", "</think>")
-#: what a call to a tool stands between
+#: the tags around a tool call
 CALL_TAGS = ("<tool_call>", "</tool_call>")
-#: what markup looks like: one word in brackets
+#: matches markup: one word in brackets
 _TAG = re.compile(r"<[^\s<>]+>|\[[^\s\[\]]+\]")
 
 
@@ -24,14 +24,14 @@ class Vocabulary:
     #: <think> and </think>; None in a tokenizer without them
     think_start: int | None
     think_end: int | None
-    #: ids that stand for a piece of an image or video in a prompt; a generated one could not be read again
+    #: ids that represent a part of an image or video in a prompt; a generated one could not be prefilled again
     placeholders: tuple[int, ...]
     #: <tool_call> and </tool_call>; None in a tokenizer without them
     call_start: int | None = None
     call_end: int | None = None
-    #: what tokens are called that are never text: the special ones and the two tags
+    #: names of the tokens that are never text: the special ones and the two tags
     names: dict[int, str] = field(default_factory=dict)
-    #: the tokenizer's entries of the tokens that only the chat template writes into a prompt
+    #: the tokenizer's entries for the tokens that only the chat template may write into a prompt
     controls: dict[int, Any] = field(default_factory=dict)
 
     @classmethod
@@ -65,7 +65,7 @@ class Vocabulary:
 
 
 def _is_control(entry: Any) -> bool:
-    """Whether an added token is markup, and no text that was added for being frequent.
+    """Whether an added token is markup, and not text that was added because it is frequent.
 
     Released models declare some of their markup as not special: <think>, <tool_call>, <|fim_prefix|>.
     """
@@ -73,9 +73,9 @@ def _is_control(entry: Any) -> bool:
 
 
 def _byte_of_character() -> dict[str, int]:
-    """Byte-level BPE writes each byte as one printable character; this is the way back.
+    """Byte-level BPE writes each byte as one printable character; this maps the characters back to bytes.
 
-    Printable bytes stand for themselves, the others for the characters from U+0100 on, in order.
+    Printable bytes are written as themselves, the others as the characters from U+0100 on, in order.
     """
     printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     others = [byte for byte in range(256) if byte not in printable]
