@@ -1,4 +1,4 @@
-"""Workers in the admin. A worker writes its own row; people have it drain, resume or reload, and remove ended ones."""
+"""Workers in the admin. A worker writes its own row; operators drain, resume, reload and remove workers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from inference.worker.load import WorkerLoad
 from sessions_app.admin import formatting
 
 Condition = ModelWorker.Condition
-#: of an error or of the progress; the page of the worker shows all of it
+#: characters of an error or of the progress in the list; the page of the worker shows all of it
 NOTE_CHARS = 160
 
 
@@ -36,7 +36,7 @@ class ModelWorkerAdmin(admin.ModelAdmin[ModelWorker]):
     actions = ("drain_selected", "resume_selected", "reload_selected", "remove_selected")
     change_form_template = "admin/inference/modelworker/change_form.html"
 
-    # --- who may do what ---
+    # --- permissions ---
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -54,7 +54,7 @@ class ModelWorkerAdmin(admin.ModelAdmin[ModelWorker]):
     def has_drain_permission(self, request: HttpRequest) -> bool:
         return self.has_view_permission(request) and request.user.has_perm("inference.drain_modelworker")
 
-    # --- what may be asked of them ---
+    # --- actions ---
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         """``remove_selected`` replaces Django's own: it leaves live workers alone."""
@@ -134,7 +134,7 @@ class ModelWorkerAdmin(admin.ModelAdmin[ModelWorker]):
 
     @admin.display(description=_("Batch"))
     def rows(self, worker: ModelWorker) -> str:
-        """Rows in use of how many; sessions where the batch is another server's."""
+        """Rows in use and their maximum; the number of sessions when the batch is that of an upstream server."""
         load = WorkerLoad.from_json(worker.load)
         used = worker.running if load.rows is None else load.rows
         if load.max_rows is None:
@@ -152,7 +152,7 @@ class ModelWorkerAdmin(admin.ModelAdmin[ModelWorker]):
 
     @admin.display(description=_("Device"))
     def device(self, worker: ModelWorker) -> str:
-        """With the memory of its GPUs in use, of how much."""
+        """The device, with the used and total memory of its GPUs."""
         load = WorkerLoad.from_json(worker.load)
         if load.gpu_bytes is None or not load.max_gpu_bytes:
             return load.device or formatting.NONE
@@ -183,7 +183,7 @@ class ModelWorkerAdmin(admin.ModelAdmin[ModelWorker]):
 
 
 def _offers(worker: ModelWorker) -> list[tuple[str, str]]:
-    """Actions for this worker alone, with the texts of their buttons."""
+    """The actions that this worker can follow, with the texts of their buttons."""
     if worker.has_ended:
         return []
     if worker.drain:

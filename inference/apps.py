@@ -22,7 +22,7 @@ class InferenceConfig(AppConfig):
 
 
 def _begin_decoding(**kwargs: Any) -> None:
-    # Imported only here: commands that serve nobody need no decoders.
+    # Imported only here, because commands that do not serve requests need no decoders.
     from inference.media.decoding import decoding_pool
 
     decoding_pool().start()

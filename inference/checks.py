@@ -13,11 +13,11 @@ from django.core import checks
 
 from inference.api.key_strength import weakness
 
-#: base64 makes four characters of three bytes
+#: base64 encodes three bytes as four characters
 BASE64_RATIO = 4 / 3
-#: what a model can be spread over or put on; torch itself, which a web process does without, looks whether it is there
+#: valid device maps; only torch, which web processes do not load, can check whether a device exists
 DEVICE_MAPS = re.compile(r"auto|balanced|balanced_low_0|sequential|cpu|mps|(cuda|xpu|npu|hpu|mlu|musa)(:\d+)?")
-#: as httpx takes it
+#: the form that httpx accepts
 UPSTREAM_URL = re.compile(r"https?://[^\s/?#]+[^\s?#]*")
 
 

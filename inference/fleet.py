@@ -1,6 +1,6 @@
-"""What Prometheus is told of the whole installation: the queue and the workers, read from the database at each scrape.
+"""Metrics of the whole installation: the queue and the workers, read from the database at each scrape.
 
-Every web process says the same of it, so that a board takes the largest and not the sum.
+Every web process reports the same values, so a dashboard must take the maximum and not the sum.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ DRAINING = "draining"
 
 
 async def read_facts() -> list[Metric]:
-    """Never raises: of a database that does not answer only that is told, and what was counted is shown beside it."""
+    """Never raises: if the database does not answer, ``sambung:database_up`` is the only metric."""
     try:
         async with asyncio.timeout(DATABASE_SECONDS):
             return [_database_up(1), *await in_db(_read)]
@@ -67,5 +67,5 @@ def _read() -> list[Metric]:
     ]
 
 
-#: a worker that has stopped is not alive
+#: states of living workers; a stopped worker is not alive
 _LIVING = (ModelWorker.State.LOADING, ModelWorker.State.READY, ModelWorker.State.FAILED)

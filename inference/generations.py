@@ -1,4 +1,4 @@
-"""Start a generation and wait for its answer: what chats and KTP readings have in common."""
+"""Start a generation and wait for its answer, for chats and KTP readings."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class StoredMedia(Protocol):
 
 
 def new_seed() -> int:
-    """The seed of a request that has none. It is stored, so that every attempt samples the same tokens."""
+    """The seed for a request without one. It is stored, so that every attempt samples the same tokens."""
     return secrets.randbits(63)
 
 
@@ -56,10 +56,10 @@ async def start_generation(
     caller: str = "",
     needs_listener: bool = True,
 ) -> ChatSession:
-    """Open a session for this request and send it to the workers; with a known id, the session that has it.
+    """Open a session for this request and send it to the workers; with the id of a session, return that session.
 
-    ``media`` are those of its messages, in order. ``caller`` identifies the client. Raises as ``opening.open_session``,
-    and ``Unavailable`` when no worker could load the model.
+    ``media`` are the media of its messages, in order. ``caller`` identifies the client. Raises as
+    ``opening.open_session``, and ``Unavailable`` when no worker could load the model.
     """
     asked_at = time.time()
     session = await in_db(
@@ -86,10 +86,10 @@ def _open_session(**columns: Any) -> ChatSession:
 
 
 async def wait_for_answer(session: ChatSession, *, timeout_seconds: float) -> Answer | None:
-    """Listen until the session ends; None when that takes longer. The session goes on either way.
+    """Listen until the session ends; None on a timeout. The session continues either way.
 
     Raises ``SessionExpired`` when the stream expires meanwhile, and ``AnswerUnreadable``
-    when a row does not hold a chunk.
+    when a row is not a chunk.
     """
     answer = Answer()
     chunks = hub().follow(session, -1, idle_seconds=settings.KEEPALIVE_SECONDS)

@@ -1,4 +1,4 @@
-"""Checks what a request wants its answer held to, before a session is opened for it."""
+"""Checks the constraint of a request before a session is opened for it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def check(constraint: Constraint, *, param: str) -> Constraint:
 
 
 async def check_calls(functions: Sequence[Function], places: Mapping[str, str], **options: Any) -> Constraint:
-    """The same for calls to these functions. ``places`` are the names of their schemas in the request, to name one."""
+    """Like ``check``, for calls of these functions. ``places`` maps them to the parameters that a refusal names."""
     work = functools.partial(grammar_check.check_calls, **options)
     constraint, problem, name = await _in_process(work, functions, param="tools", is_large=True)
     if constraint is None:

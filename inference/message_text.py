@@ -1,4 +1,4 @@
-"""Texts and JSON that a request gives a model to read, and that have to be stored until then."""
+"""Checks that texts and JSON for a model can be stored."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from inference.errors import InvalidRequest
 
 
 def message_text(text: object, at: str) -> str:
-    """The text, if it is one that can be stored. Raises InvalidRequest, naming ``at``."""
+    """The text. Raises InvalidRequest, naming ``at``, if it is not a text or cannot be stored."""
     if not isinstance(text, str):
         raise InvalidRequest("'text' must be a string.", param=at)
     if "\0" in text:

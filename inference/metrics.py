@@ -1,7 +1,7 @@
-"""What is counted where sessions run: times, tokens, commits and the engine. For worker processes alone.
+"""Metrics of the sessions that run here: times, tokens, commits and the engine. For worker processes only.
 
-A session is looked at when something of it is committed, which is every ``CHUNK_COMMIT_SECONDS``, and never for each
-token. The engine knows nothing of this: it counts plain numbers, which are read at every heartbeat.
+Sessions are measured at their commits, every ``CHUNK_COMMIT_SECONDS``, and never for each token. The engine does not
+know about metrics: it counts plain numbers, which are read at every heartbeat.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ prefix_hits = Counter(
 preemptions = Counter(
     "sambung:num_preemptions", "Rows that were put back into the queue because the memory ended.", registry=REGISTRY
 )
-#: by their names in ``EngineStats``
+#: field of ``EngineStats`` → metric
 ENGINE_COUNTS = {
     "decode_steps": decode_steps,
     "prompt_tokens": prefix_queries,
@@ -118,7 +118,7 @@ def _counts() -> counting.Counts:
 
 
 class RunTimes:
-    """What one attempt at a session is measured by. Told of the claim, and then of each commit by the writer."""
+    """Measures one attempt at a session. Created at the claim, and notified of each commit by the writer."""
 
     def __init__(self, session: ChatSession) -> None:
         self._opened_at = session.created_at.timestamp()
@@ -132,7 +132,7 @@ class RunTimes:
             queue_time.observe(max(0.0, (session.started_at - session.created_at).total_seconds()))
 
     def committed(self, item: Append) -> None:
-        """Something of the session is committed. Called with the writer's lock held: it must be quick."""
+        """Called after each commit of the session, with the writer's lock held, so it must be fast."""
         if count := sum(len(piece.token_ids) for piece in item.pieces):
             self._count_tokens(count)
         if item.closing is not None:
@@ -140,7 +140,7 @@ class RunTimes:
         self._spans.committed(item, now=time.time())
 
     def ended(self, outcome: str) -> None:
-        """The attempt is over without an end of the session."""
+        """Called when the attempt is over but the session has not ended."""
         self._spans.ended(now=time.time(), outcome=outcome)
 
     def _count_tokens(self, count: int) -> None:
@@ -164,18 +164,18 @@ class RunTimes:
 
 
 class EngineReader:
-    """Carries an engine's own counts over. One for each engine: its counts begin at nothing."""
+    """Adds an engine's own counts to the metrics. One for each engine, whose counts start at 0."""
 
     def __init__(self) -> None:
         self._before: dict[str, int] = {}
 
     def read(self, stats: Any) -> None:
-        """Count what has come since the last look. ``stats`` is what the engine's ``stats`` gives, of either kind."""
+        """Add the increase since the last call. ``stats`` is the result of the engine's ``stats``, of either kind."""
         now = dataclasses.asdict(stats)
         batch_rows.set(now["running"])
         batch_rows_max.set(now.get("max_batch_size", settings.MAX_BATCH_SIZE))
         if "max_running_tokens" not in now:
-            return  # an upstream's batch is not ours to see
+            return  # an upstream's batch is not visible here
         kv_cache_usage.set(now["running_tokens"] / now["max_running_tokens"])
         for name, counter in ENGINE_COUNTS.items():
             counter.inc(max(0, now[name] - self._before.get(name, 0)))

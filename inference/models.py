@@ -1,4 +1,4 @@
-"""The workers as the database knows them: which model each has, and whether it can be used."""
+"""The workers in the database: which model each has, and whether it can be used."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-#: heartbeats that may fail to come before a worker counts as gone
+#: number of missed heartbeats after which a worker counts as gone
 MISSED_HEARTBEATS = 5
 
 
@@ -24,12 +24,12 @@ class ModelWorkerQuerySet(models.QuerySet["ModelWorker"]):
         return self.exclude(pk__in=self.model.objects.alive().exclude(state=ModelWorker.State.STOPPED).values("pk"))
 
     def gone(self, seconds: float) -> Self:
-        """Silent for so many seconds."""
+        """Without a heartbeat for this many seconds."""
         return self.filter(heartbeat_at__lt=timezone.now() - datetime.timedelta(seconds=seconds))
 
 
 class ModelWorker(models.Model):
-    """One worker process. It writes its own row; a row without a recent heartbeat says nothing."""
+    """One worker process. It writes its own row; a row without a recent heartbeat is not valid."""
 
     class State(models.TextChoices):
         LOADING = "loading", _("Loading")
@@ -38,7 +38,7 @@ class ModelWorker(models.Model):
         STOPPED = "stopped", _("Stopped")
 
     class Condition(models.TextChoices):
-        """The state as an operator sees it: with the heartbeat and the request to drain taken into account."""
+        """The state as shown to operators, which includes the heartbeat and the request to drain."""
 
         LOADING = "loading", _("Loading")
         READY = "ready", _("Ready")
@@ -65,7 +65,7 @@ class ModelWorker(models.Model):
     vision = models.JSONField(
         default=dict, blank=True, help_text="At what size its model sees pictures, and how many tokens it holds."
     )
-    # Without a default: workers of an older version write their rows without it.
+    # Nullable and without a default, because workers of an older version write their rows without it.
     load = models.JSONField(null=True, blank=True, help_text="How busy it is; see inference/worker/load.py.")
     started_at = models.DateTimeField(default=timezone.now)
     heartbeat_at = models.DateTimeField(default=timezone.now)
@@ -86,7 +86,7 @@ class ModelWorker(models.Model):
 
     @property
     def is_draining(self) -> bool:
-        """It could run sessions, and was told to take no more."""
+        """Whether it could run sessions, but was asked to claim no more."""
         return self.drain and self.state == self.State.READY
 
     @property
@@ -96,7 +96,7 @@ class ModelWorker(models.Model):
 
     @property
     def has_ended(self) -> bool:
-        """It stopped, or its heartbeats did."""
+        """Whether it has stopped, or its heartbeats are missing."""
         return self.state == self.State.STOPPED or not self.is_alive
 
     @property

@@ -1,4 +1,4 @@
-"""Whether there is a model to answer with, by what the workers have written."""
+"""Whether a model is available, according to the rows of the workers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from inference.models import ModelWorker
 from sessions_app.broker_probe import broker_answers
 from sessions_app.db import beside_others_in_db, in_db
 
-#: a database that takes longer to say which workers there are does not answer
+#: timeout of the query for the workers, after which the database counts as unavailable
 DATABASE_SECONDS = 2.0
 
 
@@ -28,12 +28,12 @@ class ModelHealth:
 
     ready: bool
     loading: bool
-    #: why there is no model, or what is being waited for
+    #: why there is no model, or what sessions are waiting for
     error: str | None
     progress: str = ""
-    #: of the refusal, where there is no model
+    #: code of the refusal when there is no model
     code: str = "model_not_loaded"
-    #: what the model sees, where a worker has said so
+    #: the sizes at which the model sees media, if a worker has reported them
     vision: ModelVision | None = None
 
     @property
@@ -51,12 +51,12 @@ NO_WORKER_FOR_LONG = ModelHealth(
     error="No worker is running, and none has been for a while: requests are refused until one starts.",
     code="no_worker",
 )
-#: nothing is known of what was before
+#: start of this process; nothing is known about workers before it
 _began_at = timezone.now()
 
 
 def read_model_health() -> ModelHealth:
-    """The best that any live worker offers."""
+    """The best state of all live workers."""
     alive = list(ModelWorker.objects.alive().exclude(state=ModelWorker.State.STOPPED))
     workers = {worker.state: worker for worker in alive if not worker.is_draining}
     if ModelWorker.State.READY in workers:
@@ -74,7 +74,7 @@ def read_model_health() -> ModelHealth:
 
 
 def why_sessions_wait() -> str:
-    """What keeps all queued sessions waiting, for the admin; "" when a worker takes them in their turn."""
+    """Why all queued sessions wait, for the admin; "" when a worker is claiming them in turn."""
     health = read_model_health()
     if health.ready:
         return ""
@@ -88,7 +88,7 @@ def why_sessions_wait() -> str:
 
 
 def _has_nobody_for_long() -> bool:
-    """A worker that is started again is back before this; one that cannot start must not leave callers waiting."""
+    """Whether no worker has been there for so long that callers must not wait. A restarted worker is back sooner."""
     if not settings.NO_WORKER_SECONDS:
         return False
     last_heard = ModelWorker.objects.aggregate(at=Max("heartbeat_at"))["at"]
@@ -105,9 +105,9 @@ def model_failed_error(reason: str) -> Unavailable:
 
 
 async def check_model_available() -> ModelVision | None:
-    """What the model sees, where that is known. For what is done before a session is opened, which looks by itself.
+    """The sizes at which the model sees media, if known. Raises as ``refuse_if_failed``.
 
-    Raises as ``refuse_if_failed``.
+    For steps before a session is opened; opening it checks the model itself.
     """
     health = await in_db(read_model_health)
     refuse_if_failed(health)
@@ -133,9 +133,9 @@ async def describe_health() -> dict[str, object]:
 
 
 async def describe_readiness() -> dict[str, Any]:
-    """The body of ``GET /ready``: whether a request would be answered at once, and of each part why not. Never raises.
+    """The body of ``GET /ready``: whether a request would be answered at once, and why not.
 
-    The reasons are fit for strangers: no address, and no words of a driver.
+    Never raises. The reasons are safe to publish: they have no addresses and no messages of drivers.
     """
     health, broker = await asyncio.gather(_model_health_in_time(), broker_answers())
     if health is None:

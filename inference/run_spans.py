@@ -1,4 +1,4 @@
-"""The spans of one attempt at a session: how long it was queued, prefill, decode with its commits, and the whole."""
+"""The spans of one attempt at a session: time in the queue, prefill, decode with its commits, and the whole."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from sessions_app import tracing
 from sessions_app.models import ChatSession
 from sessions_app.store.appending import Append, Closing
 
-#: of the commits of a span: what an SDK keeps of its events by default
+#: maximum commits of a span; SDKs keep this many events of a span by default
 MOST_COMMITS = 128
 
 
 class RunSpans:
-    """Told of the claim, and then of each commit. Does nothing for a session that is not traced.
+    """Created at the claim, and notified of each commit. Does nothing for a session that is not traced.
 
-    Times are in seconds since 1970. They are those of the log: prefill lasts until its first token is committed.
+    Times are in seconds since 1970. They are commit times: prefill ends when the first token is committed.
     """
 
     def __init__(self, session: ChatSession, *, now: float) -> None:
@@ -30,7 +30,7 @@ class RunSpans:
             tracing.record(session.pk, "queue", start=session.created_at.timestamp(), end=now)
 
     def committed(self, item: Append, *, now: float) -> None:
-        """Something of the session is committed. Quick: spans are sent by a thread of their own."""
+        """Called after each commit of the session. Fast, because a separate thread sends the spans."""
         if not self._is_traced:
             return
         if tokens := sum(len(piece.token_ids) for piece in item.pieces):

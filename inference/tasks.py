@@ -1,4 +1,4 @@
-"""What Celery calls. The bodies are short: the work is in ``runner`` and ``worker``."""
+"""Celery's tasks and signal handlers. They only call ``runner`` and ``lifecycle``."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from django.conf import settings
 
 @shared_task(name="inference.tasks.run_session", ignore_result=True)
 def run_session(session_id: str) -> None:
-    """Run one session: this one, or one whose turn it is before. A second delivery finds none and does nothing."""
-    # The web processes import this module too, and must not pay for torch.
+    """Run one session: this one, or another whose turn comes first. A second delivery finds none and does nothing."""
+    # The web processes import this module too, and must not import torch.
     from inference.worker import runner
     from inference.worker.lifecycle import this_worker
 
@@ -22,7 +22,7 @@ def run_session(session_id: str) -> None:
 
 @setup_logging.connect
 def keep_logging(**kwargs: Any) -> None:
-    """That somebody listens to this signal makes Celery leave Django's logging as it is."""
+    """Does nothing: a receiver of this signal keeps Celery from changing Django's logging."""
 
 
 @worker_init.connect

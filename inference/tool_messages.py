@@ -1,4 +1,4 @@
-"""What a conversation says of tools: the calls that an assistant has made, and which of them a result belongs to."""
+"""The tool calls in the messages of a conversation, and the call that each result belongs to."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from inference.errors import InvalidRequest
 from inference.message_text import is_storable, message_text
 
 MAX_CALL_ID_LENGTH = 256
-#: of objects within objects in the arguments of a call; deeper ones are passed on as the text that they are
+#: maximum nesting of the arguments of a call; deeper arguments are passed on as text
 MAX_DEPTH = 32
 
 
 def calls_of(calls: object, role: str, at: str) -> list[dict[str, Any]]:
-    """``tool_calls`` of a message, each with its ``arguments`` as an object where they are one.
+    """``tool_calls`` of a message, each with its ``arguments`` as an object if they are one.
 
     Raises InvalidRequest, naming the member of the message at ``at``.
     """
@@ -50,7 +50,7 @@ def _call(call: object, at: str) -> dict[str, Any]:
 
 
 def _as_object(arguments: str) -> dict[str, Any] | str:
-    """Templates write an object as JSON themselves. What is none, or none that can be stored, stays a text."""
+    """The arguments as an object, because templates write it as JSON themselves; other or unstorable ones stay text."""
     try:
         value = json.loads(arguments)
     except (ValueError, RecursionError):

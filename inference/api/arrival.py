@@ -1,7 +1,7 @@
 """Answer requests that the web server refused on arrival, and requests that failed before Django had them.
 
-The server reads heads and bodies and knows no API, so it only passes on why it refuses a request. The response is made
-here, like every other: with a request id, a line in the log, CORS headers, and the error object on the API's paths.
+The server reads heads and bodies and does not know the API, so it only passes on why it refuses a request. The response
+is made here, like every other: with a request id, a log line, CORS headers, and the error object on the API's paths.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Application = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 def refused_on_arrival(
     get_response: Callable[[HttpRequest], Awaitable[HttpResponseBase]],
 ) -> Callable[[HttpRequest], Awaitable[HttpResponseBase]]:
-    """Answer the refusals of the web server. Its place is after the middleware that adds ids and CORS headers."""
+    """Answer the refusals of the web server. Must come after the middlewares that add ids and CORS headers."""
 
     async def answer(request: HttpRequest) -> HttpResponseBase:
         received: Received | None = getattr(request, "scope", {}).get("extensions", {}).get(EXTENSION)
@@ -49,7 +49,7 @@ def refusal_response(request: HttpRequest, refusal: Refusal) -> HttpResponseBase
 
 
 def with_last_resort(application: Application) -> Application:
-    """``application``, with a response of ours for an error before its response starts, not a page of the server's."""
+    """Wrap ``application``: an error before its response starts gets this API's error, not the server's page."""
 
     async def run(scope: dict[str, Any], receive: Any, send: Any) -> None:
         has_begun = False

@@ -1,4 +1,4 @@
-"""Find the session that a chat request means, by its cursor or its id, or open a new one."""
+"""Find the session that a chat request refers to, by its cursor or its id, or open a new one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from sessions_app.sse import Cursor
 from sessions_app.store import finding
 
 LONGEST_IDEMPOTENCY_KEY = 255
-#: of the objects in a request for an upstream
+#: maximum nesting of objects in a request for an upstream
 MAX_DEPTH = 100
 #: the index before the first event: the whole stream is sent
 FROM_THE_START = -1
@@ -44,7 +44,7 @@ def read_cursor(header: str | None, query: str | None) -> Cursor | None:
 
 
 def check_cursor(session: ChatSession, cursor: Cursor) -> None:
-    """Refuse a cursor of another session, or one that names an event that was not sent yet."""
+    """Refuse a cursor of another session, or one of an event that was not sent yet."""
     if cursor.session_id != session.pk:
         raise InvalidRequest(
             f"Last-Event-ID is of session {cursor.session_id}, the request is for {session.pk}.",
@@ -86,13 +86,13 @@ async def open_or_attach(
     try:
         return await _open_or_find(chat, _session_of_key(idempotency_key, caller), caller), FROM_THE_START
     except SessionConflict as exc:
-        # Its message names the session. Whoever has guessed another's key could read it.
+        # Its message names the session, which a caller who guessed the key could then read.
         raise KeyConflict from exc
 
 
 async def _open_or_find(chat: ChatRequest, session_id: str | None, caller: str) -> ChatSession:
     if session_id is not None:
-        # Before any media are fetched.
+        # This comes before any media are fetched.
         known = await in_db(finding.find_same, session_id, chat.digest)
         if known is not None:
             return known
@@ -102,7 +102,7 @@ async def _open_or_find(chat: ChatRequest, session_id: str | None, caller: str) 
 def _session_of_key(key: str | None, caller: str) -> str | None:
     """The id of the session that this key names for this caller.
 
-    A key need not be hard to guess, and two callers may have the same: whoever knows a session's id can read it.
+    A key may be easy to guess, and two callers may use the same one, while the id of a session is enough to read it.
     Raises ``InvalidRequest``.
     """
     if not key:

@@ -1,4 +1,4 @@
-"""Bearer keys from ``API_KEYS``. With none set the API is open, which suits a laptop and nothing else."""
+"""Bearer keys from ``API_KEYS``. Without any the API is open, which is only suitable for a laptop."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ class ApiKey(HttpBearer):
         )
 
     async def authenticate(self, request: HttpRequest, token: str) -> bool:
-        """All keys are compared, each in constant time."""
+        """Compare all keys, each in constant time."""
         matches = [hmac.compare_digest(token.encode(), key.encode()) for key in settings.API_KEYS]
         return any(matches)
 
 
 def caller_of(request: HttpRequest) -> str:
-    """Who asks, of a request that has passed the check."""
+    """The caller of an authenticated request."""
     caller: str = request.auth  # type: ignore[attr-defined]  # ninja puts it there
     return caller
 
 
 @functools.cache
 def failures() -> KeyFailures:
-    """Those of this process."""
+    """The failure counts of this process."""
     return KeyFailures(tries=settings.API_KEY_MAX_FAILURES, seconds=settings.API_KEY_FAILURES_SECONDS)

@@ -1,4 +1,4 @@
-"""The body of a request, read off the event loop where it is large: a chat as JSON, a card as a form with a file."""
+"""Reads the body of a request, off the event loop if it is large: a chat as JSON, a card as a form with a file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from inference.media.parts import ParsedConversation, parse_messages
 
 T = TypeVar("T")
 
-#: a body up to this takes a few milliseconds, less than a thread costs when both cores are busy
+#: bodies up to this size are parsed on the loop: that takes a few milliseconds, less than a thread costs under load
 LARGEST_ON_THE_LOOP_BYTES = 2**16
 READING_THREADS = 2
 
@@ -36,17 +36,17 @@ class UnsupportedMediaType(ApiError):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """A chat request that has been checked as far as that goes without looking at the database or at media."""
+    """A chat request with all checks done that need neither the database nor media."""
 
     asked: ChatCompletionRequest
-    #: SHA-256 of what was asked
+    #: SHA-256 of the request, see ``digest_of``
     digest: str
-    #: None where the request has no messages
+    #: None when the request has no messages
     conversation: ParsedConversation | None
 
 
 async def read_chat_request(request: HttpRequest) -> ChatRequest:
-    """Raises the ``ApiError`` that says what is wrong with the body."""
+    """Raises an ``ApiError`` that explains what is wrong with the body."""
     pieces = _pieces(request)
     first = next(pieces, b"")
     if not first:
@@ -59,17 +59,17 @@ async def read_chat_request(request: HttpRequest) -> ChatRequest:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Upload:
-    """A file of a form."""
+    """A file from a form."""
 
-    #: as its sender calls it
+    #: the name that the client gave the file
     name: str
     data: bytes = dataclasses.field(repr=False)
 
 
 async def read_upload(request: HttpRequest, name: str, check_size: Callable[[int], None]) -> Upload | None:
-    """The file in the form field ``name``; None where the form has none.
+    """The file in the form field ``name``; None when the form has none.
 
-    ``check_size`` gets its bytes' number before they are read. Raises ``ApiError``, and what Django says of bad forms.
+    ``check_size`` gets its size in bytes before it is read. Raises ``ApiError``, and Django's errors for bad forms.
     """
     _check_content_type(request, "multipart/form-data")
     return await _in_thread(_upload, request, name, check_size)

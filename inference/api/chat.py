@@ -121,7 +121,7 @@ async def read_events(
         check_cursor(session, cursor)
     after = cursor.index if cursor else FROM_THE_START
     if request.method == "HEAD":
-        # Only whether there is something to read. This counts as no listener.
+        # This only checks that there is something to read. It does not count as a listener.
         return HttpResponse(
             status=204 if session.is_at_end(after) else 200,
             content_type=sse.CONTENT_TYPE,
@@ -143,7 +143,7 @@ def _cancel(session_id: str) -> ChatSession:
 
 
 def _check_room_for_stream(caller: str) -> None:
-    """Refuse the request before it opens a session whose stream this process could not serve."""
+    """Refuse the request before it opens a session whose stream this process cannot serve."""
     try:
         check_room_for_stream(caller)
     except TooManyStreams as exc:
@@ -186,7 +186,7 @@ async def _whole(session: ChatSession) -> HttpResponse:
     try:
         answer = await wait_for_answer(session, timeout_seconds=settings.ANSWER_TIMEOUT_SECONDS)
     except asyncio.CancelledError:
-        # The client has gone, and nobody else knows the id of a session that the server has named.
+        # The client has disconnected. If the server named the session, nobody else knows its id.
         if not session.is_named:
             await in_db(request_cancel, session.pk)
         raise
@@ -201,7 +201,7 @@ async def _whole(session: ChatSession) -> HttpResponse:
     try:
         body = encode_completion(session, answer)
     except Exception as exc:
-        # The body depends only on what is stored, so every further try would fail too.
+        # The body depends only on what is stored, so every retry would fail too.
         about = {"session": session.pk}
         log.exception("session %s: the answer cannot be sent", short_id(session.pk), extra=about)
         raise AnswerUnreadable(session.pk, headers=named) from exc

@@ -1,4 +1,4 @@
-"""Tells one chat request from another: whether the id of a session was sent with the request that opened it."""
+"""Digests of chat requests, to check that a session's id comes with the same request that opened the session."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import Any
 from inference.api.schemas import ChatCompletionRequest
 from inference.media.inline import InlineText
 
-#: they say how to send the answer, not what it is: the same request may come again with others
+#: parameters that say how to send the answer, not what it is; a repeated request may change them
 NOT_PART_OF_THE_REQUEST = {"stream", "stream_options", "session_id"}
-#: of a message, all that ``parse_messages`` gives the model something of
+#: members of a message that affect what ``parse_messages`` gives the model
 SHAPING_MEMBERS = ("role", "content", "name", "refusal", "tool_calls", "tool_call_id")
-#: of a content part, what the model is not given
+#: members of a content part that the model does not get
 IDLE_PART_MEMBERS = ("cache_control", "annotations", "logprobs")
-#: the order of the members of a schema is the order in which an answer has them
+#: parameters with schemas, where the order counts: the members of an answer come in the order of its schema
 ORDERED = ("tools", "response_format", "structured_outputs", "guided_json")
 
 
 def digest_of(asked: ChatCompletionRequest) -> str:
-    """SHA-256 of what shapes the answer: equal for equal requests, before any media is fetched."""
+    """SHA-256 of everything that affects the answer: equal for equal requests, without fetching any media."""
     shaping = asked.model_dump(
         exclude_none=True, exclude_unset=True, include=set(type(asked).model_fields) - NOT_PART_OF_THE_REQUEST
     )
@@ -39,7 +39,7 @@ def digest_of(asked: ChatCompletionRequest) -> str:
     text = json.dumps(shaping, sort_keys=True, separators=(",", ":"), default=stand_in)
     text += json.dumps(ordered, separators=(",", ":"), default=stand_in) if ordered else ""
     digest = hashlib.sha256()
-    # An inline text counts as the string that it is, without being made one.
+    # An inline text is hashed in pieces, with the same result as the whole string.
     for between, value in itertools.zip_longest(text.split(mark), inline):
         digest.update(between.encode())
         for piece in value.pieces if value is not None else ():
@@ -48,7 +48,7 @@ def digest_of(asked: ChatCompletionRequest) -> str:
 
 
 def _shaping(message: dict[str, Any]) -> dict[str, Any]:
-    """What the model is given of a message."""
+    """The members of a message that the model gets."""
     shaping = {name: message[name] for name in SHAPING_MEMBERS if message.get(name) is not None}
     if isinstance(parts := shaping.get("content"), list):
         shaping["content"] = [

@@ -1,4 +1,4 @@
-"""Any refusal or failure as OpenAI's error object: by ninja's handlers, and by the middleware for what ninja misses."""
+"""Renders every refusal or failure as OpenAI's error object, in ninja's handlers and in the middleware."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from inference.errors import ApiError, InvalidRequest, NotFound, TooLarge, Unava
 
 log = logging.getLogger(__name__)
 
-#: what Django or ninja answer by a bare status
+#: errors for responses of Django or ninja that are a bare status
 BY_STATUS: dict[int, tuple[str, str, str]] = {
     400: ("invalid_request_error", "invalid_request", "The request cannot be understood."),
     401: ("invalid_request_error", "invalid_api_key", "This server needs an API key."),
@@ -34,7 +34,7 @@ BY_STATUS: dict[int, tuple[str, str, str]] = {
     413: ("invalid_request_error", "request_too_large", "The request is too large."),
     415: ("invalid_request_error", "unsupported_media_type", "This content type is not understood here."),
 }
-#: ninja names where a field was looked for before it names the field
+#: places that ninja puts before the name of a field
 _PLACES = {"body", "query", "path", "header", "form", "file", "payload"}
 
 
@@ -49,7 +49,7 @@ def _dont_retry(status: int) -> dict[str, str]:
 
 
 def bare_status_response(status: int) -> JsonResponse:
-    """For an answer that says no more than its status."""
+    """The error response for a response that is a bare status."""
     fallback = ("server_error", "internal_error", "The server failed. The request id is in its log.")
     kind, code, message = BY_STATUS.get(status, BY_STATUS[400] if status < 500 else fallback)
     return error_response(ApiError(message, code=code, status=status, error_type=kind))
@@ -64,10 +64,10 @@ def as_api_error(exc: Exception) -> ApiError | None:
             return too_large()
         case TooManyFieldsSent() | TooManyFilesSent():
             return InvalidRequest("The request has too many form fields, files or query parameters.")
-        # What Django finds wrong with a request: a form without a boundary, a client that has left.
+        # Django's own checks of a request: a form without a boundary, a client that has disconnected.
         case SuspiciousOperation() | BadRequest() | MultiPartParserError() | UnreadablePostError():
             return InvalidRequest(f"The request cannot be read: {exc}")
-        # Django's other database errors mean that our statement is wrong: a retry would not help.
+        # Django's other database errors mean a bug in a statement: a retry would not help.
         case OperationalError() | InterfaceError():
             log.warning("the database does not answer: %s", exc)
             return Unavailable(
@@ -85,7 +85,7 @@ def too_large() -> TooLarge:
 
 
 def register_handlers(api: NinjaAPI) -> None:
-    """Make the API answer every exception in the one shape."""
+    """Make the API answer every exception with the same error object."""
 
     @api.exception_handler(ValidationError)
     def invalid(request: HttpRequest, exc: ValidationError) -> HttpResponse:
@@ -106,8 +106,8 @@ def register_handlers(api: NinjaAPI) -> None:
 def validation_error(errors: Sequence[Any], *, names: Collection[str] | None = None) -> ApiError:
     """The first thing that is wrong, with the field's name as OpenAI writes it: ``messages[0].role``.
 
-    Of the texts in a place only ``names`` count, where they are given: pydantic names the branch of a union too, as in
-    ``stop.str``, and no request has such a field. Of the branches, the one that came furthest is what was meant.
+    If ``names`` is given, only these strings of a location count: pydantic also includes the branch of a union, as in
+    ``stop.str``, and no request has such a field. Of several branches, the one that was parsed furthest is reported.
     """
     first = errors[0]
     param = _param(first["loc"], names)

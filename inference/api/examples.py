@@ -1,4 +1,4 @@
-"""What ``/docs`` offers to try: requests that work as they stand, and how a stream looks."""
+"""The examples in ``/docs``: requests that work as they are, and a stream."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ id: sess_x:4
 data: [DONE]
 
 """
-#: OpenAPI cannot say of what events a stream is made: a description and an example do
+#: OpenAPI cannot describe the events of a stream, so there is a description and an example
 EVENT_STREAM: dict[str, Any] = {
     "text/event-stream": {
         "schema": {

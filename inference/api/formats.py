@@ -1,4 +1,4 @@
-"""What form a request wants its answer in: OpenAI's ``response_format``, and vLLM's names beside it."""
+"""The format that a request wants for its answer: OpenAI's ``response_format``, and vLLM's parameters."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class JsonSchema(BaseModel):
 
     name: StrictStr | None = Field(None, description="For the caller's own use.")
     description: StrictStr | None = Field(None, description="For the caller's own use.")
-    # ``schema`` is a method of pydantic's.
+    # ``schema`` is the name of a method of pydantic.
     schema_: Schema = Field(alias="schema", description="A JSON schema. A keyword that cannot be enforced is refused.")
     strict: StrictBool | None = Field(None, description="The schema is enforced either way.")
 
@@ -65,7 +65,7 @@ class Formats(BaseModel):
     guided_grammar: StrictStr | None = Field(None, description=f"vLLM's older name. {_GRAMMAR}")
 
     def asked_format(self) -> tuple[Constraint, str] | None:
-        """What the answer is held to, and the name of the parameter that says so. Raises InvalidRequest."""
+        """The constraint on the answer, and the name of its parameter; None without one. Raises InvalidRequest."""
         wanted = [wanted for wanted in self._wanted() if wanted[1] is not None]
         if len(wanted) > 1:
             names = " and ".join(name for name, _, _ in wanted)
@@ -73,12 +73,12 @@ class Formats(BaseModel):
         return (_constraint(*wanted[0]), wanted[0][0]) if wanted else None
 
     def wire_format(self) -> dict[str, Any] | None:
-        """The same as it came, for an upstream."""
+        """The same parameters unchanged, for an upstream."""
         sent = self.model_dump(include=set(Formats.model_fields), exclude_unset=True, exclude_none=True, by_alias=True)
         return sent or None
 
     def _wanted(self) -> list[tuple[str, Any, str]]:
-        """Of each parameter its name, its value or None, and the kind of constraint."""
+        """(name, value or None, kind of constraint) for each parameter."""
         wanted: list[tuple[str, Any, str]] = [
             ("guided_json", self.guided_json, "json_schema"),
             ("guided_regex", self.guided_regex, "regex"),
@@ -108,7 +108,7 @@ class Formats(BaseModel):
 
 
 def _constraint(param: str, value: Any, kind: Any) -> Constraint:
-    """Raises InvalidRequest for what is too large, or not JSON."""
+    """Raises InvalidRequest for a source that is too large, or not JSON."""
     source = value if isinstance(value, str) else "" if kind == "json_object" else _as_json(value, param)
     try:
         size = len(source.encode())
@@ -129,7 +129,7 @@ def _constraint(param: str, value: Any, kind: Any) -> Constraint:
 def _as_json(value: Any, param: str) -> str:
     try:
         return json.dumps(value)
-    except TypeError as exc:  # a text so long that it was taken for a picture
+    except TypeError as exc:  # a text so long that it was kept as an InlineText
         raise _too_large(param) from exc
 
 

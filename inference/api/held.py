@@ -1,4 +1,4 @@
-"""What the answer to a request is held to while it is decoded: the form that it asks for, and the calls."""
+"""The constraint on the answer while it is decoded: the requested format, and the calls."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from inference.errors import InvalidRequest
 
 
 async def constraint_of(asked: ChatCompletionRequest) -> Constraint | None:
-    """None where the answer is free. Raises InvalidRequest for what cannot be enforced."""
+    """None for an unconstrained answer. Raises InvalidRequest for what cannot be enforced."""
     wanted, use = asked.asked_format(), asked.tool_use
     answer = await grammars.check(wanted[0], param=wanted[1]) if wanted is not None else None
     if use is None:
@@ -35,9 +35,9 @@ async def constraint_of(asked: ChatCompletionRequest) -> Constraint | None:
 
 
 def _functions(use: ToolUse) -> Iterator[Function]:
-    """What the arguments of each are held to: its own schema, or any object where it need not be, or all are too much.
+    """The schema to enforce for each function: its own, or any object if its own need not be enforced or is too large.
 
-    Raises InvalidRequest where the schemas that must be enforced are too much.
+    Raises InvalidRequest when the schemas that must be enforced are too large together.
     """
     room = settings.MAX_GRAMMAR_BYTES
     for tool in sorted(use.tools, key=lambda tool: tool["function"]["name"] not in use.strict):

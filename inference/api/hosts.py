@@ -25,10 +25,10 @@ from inference.errors import InvalidRequest
 from sessions_app.middleware import Middleware, Steps
 from sessions_app.scraping import is_called_by_address
 
-#: Django's own name for it, so that filters and alarms that know it go on working
+#: Django's own logger name, so that existing filters and alarms keep working
 log = logging.getLogger("django.security.DisallowedHost")
 
-#: as much of a stranger's header as a log line needs
+#: maximum characters of a rejected header in a log line
 LONGEST_HOST_LOGGED = 100
 
 
@@ -77,6 +77,6 @@ def _refusal(request: HttpRequest) -> HttpResponseBase | None:
 
 
 def _unsniffed(response: HttpResponseBase) -> HttpResponseBase:
-    """With the header that ``SecurityMiddleware``, which is not reached, puts on every other response."""
+    """Add the header that ``SecurityMiddleware``, which is not reached here, puts on every other response."""
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
     return response

@@ -1,8 +1,8 @@
-"""JSON bodies read within bounds: of any size, by any sender, without holding up whoever else is served.
+"""Reads JSON bodies of any size and from any client within limits, without delaying other requests.
 
 ``json.loads`` holds the interpreter lock from the first byte to the last. For a body of 64 MB that is 100 ms in which
 no stream moves, whatever thread it runs in. So a body is read in pieces, and its values are counted
-before any of them is made. Long strings without escapes, as inline images and videos are, stay the bytes that came.
+before any of them is created. Long strings without escapes, such as inline images and videos, stay the received bytes.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from inference.media.inline import InlineText
 from inference.media.parts import MEDIA_PARTS
 
 PIECE_BYTES = 2**18
-#: shorter strings are text to begin with
+#: strings shorter than this are always parsed as text
 SHORTEST_INLINE_BYTES = 2**16
-#: where the text of an image or a video may stand, as the media parts have it
+#: members that may contain an image or a video, as in the media parts
 MEDIA_MEMBERS = {"url", *(member for _, members in MEDIA_PARTS.values() for member in members)}
-#: no request that means something nests deeper: parts lie four levels deep, and schemas of tools some twenty
+#: maximum nesting; parts are four levels deep, and schemas of tools about twenty
 MAX_DEPTH = 100
 
-#: a string; its second quote is missing where it goes on in the next piece
+#: a string; its second quote is missing when it continues in the next piece
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+("?+)', re.DOTALL)
-#: of a string, as much as a piece has: to its closing quote, or to a backslash whose second half is in the next piece
+#: the part of a string in a piece: up to its closing quote, or to a backslash whose second half is in the next piece
 _IN_STRING = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
 #: a quote that may open a long string
 _LONG_STRETCH = re.compile(rb'"[^"]{%d}' % (SHORTEST_INLINE_BYTES // 2))
@@ -38,10 +38,10 @@ _VALUE_MARKS = (b",", b"[", b"{")
 
 
 def read_json(pieces: Iterable[bytes]) -> Any:
-    """The value that the body has, with an ``InlineText`` for each long string under a name of ``MEDIA_MEMBERS``.
+    """The value of the body, with an ``InlineText`` for each long string under a name of ``MEDIA_MEMBERS``.
 
-    Raises InvalidRequest where it is no JSON, or is over ``MAX_REQUEST_VALUES`` or ``MAX_TEXT_BYTES``; TooLarge where
-    it is over ``MAX_REQUEST_BYTES``.
+    Raises InvalidRequest if it is not JSON, or exceeds ``MAX_REQUEST_VALUES`` or ``MAX_TEXT_BYTES``; TooLarge if it
+    exceeds ``MAX_REQUEST_BYTES``.
     """
     scan = _Scan()
     for piece in _within_limit(pieces):
@@ -54,16 +54,16 @@ def read_json(pieces: Iterable[bytes]) -> Any:
 
 
 class _Scan:
-    """Tells strings from the rest, counts the values, and takes the long strings out."""
+    """Finds the strings, counts the values, and takes the long strings out."""
 
     def __init__(self) -> None:
-        #: what ``json.loads`` gets
+        #: the text for ``json.loads``
         self._text = bytearray()
-        #: what stands in the text for a string that was taken out; nobody can have guessed it
+        #: placeholder in the text for a string that was taken out; random, so that no request can contain it
         self._mark = secrets.token_hex(16)
         self._inline: dict[str, InlineText] = {}
         self._values = 0
-        #: of the string that is being read; None outside of strings
+        #: pieces of the string that is being read; None outside of strings
         self._string: list[bytes] | None = None
         self._rest = b""
 
@@ -75,7 +75,7 @@ class _Scan:
             at = self._outside(data, at) if self._string is None else self._inside(self._string, data, at)
 
     def _outside(self, data: bytes, at: int) -> int:
-        """Take what comes before the next long string, short strings and all. Returns how far that was."""
+        """Take everything before the next long string, short strings included. Returns the position after it."""
         long = _LONG_STRETCH.search(data, at)
         end = len(data) if long is None else long.start()
         if end == at:
@@ -114,7 +114,7 @@ class _Scan:
         self._string = None
         self._count(1)
         if sum(map(len, string)) >= SHORTEST_INLINE_BYTES:
-            # Some languages write a slash as two characters, also in base64.
+            # Some JSON encoders escape slashes, also in base64.
             string = [piece.replace(b"\\/", b"/") if b"\\" in piece else piece for piece in string]
             if all(map(_is_plain, string)):
                 name = f"{self._mark}{len(self._inline)}"
@@ -144,7 +144,7 @@ def _is_plain(piece: bytes) -> bool:
 
 
 def _put_back(value: Any, inline: Mapping[str, InlineText]) -> Any:
-    """``value`` with the strings that were taken out: as they are where media may stand, else as text."""
+    """``value`` with the strings that were taken out: as InlineText in ``MEDIA_MEMBERS``, otherwise as text."""
     text_bytes = 0
 
     def put(value: Any, name: str, depth: int) -> Any:
@@ -170,7 +170,7 @@ def _put_back(value: Any, inline: Mapping[str, InlineText]) -> Any:
 
 
 def _within_limit(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """The server has counted already; another one may not."""
+    """Enforce ``MAX_REQUEST_BYTES``. This project's server does so too, but another one may not."""
     total = 0
     for piece in pieces:
         total += len(piece)

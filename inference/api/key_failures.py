@@ -1,4 +1,4 @@
-"""How often one client may send a wrong API key. Each web process counts for itself, in bounded memory."""
+"""Limits how often one client may send a wrong API key. Each web process counts for itself, in bounded memory."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from collections.abc import Callable
 
 from inference.errors import TooManyRequests
 
-#: clients that are remembered; of more, those that have been quiet longest are forgotten
+#: maximum number of tracked clients; above it, those without a failure for the longest time are dropped
 MOST_CLIENTS = 10_000
 
 
 class KeyFailures:
-    """A bucket of tries for each client. It fills up again at an even pace."""
+    """A token bucket of tries for each client, refilled at a constant rate."""
 
     def __init__(self, *, tries: int, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """``tries`` wrong keys at once, and as many more in each ``seconds``."""
+        """Allows ``tries`` wrong keys at once, and as many more in each period of ``seconds``."""
         self._tries = tries
         self._pace = tries / seconds
         self._clock = clock
-        #: client → (tries left, when that was so), the one heard of last at the end
+        #: client → (tries left, time of that count), ordered by the latest failure
         self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def count(self, client: str) -> None:

@@ -1,4 +1,4 @@
-"""What makes an API key easy to guess. It finds keys that a person typed, not all that a program could guess."""
+"""Finds API keys that are easy to guess: those that a person typed, not all that a program could guess."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import itertools
 import re
 
 MIN_CHARS = 20
-#: fewer different characters than a random key of digits has
+#: minimum number of different characters; a random key of digits has more
 MIN_DIFFERENT_CHARS = 6
-#: what is left without words and rows of keys must be as long as a random key that would do
+#: minimum length without words and runs of characters, that of a sufficient random key
 MIN_OTHER_CHARS = 12
-#: words that stand in examples and in keys made by hand, in English and Indonesian
+#: words in example keys and in keys made by hand, in English and Indonesian
 _WORDS = re.compile(
     "password|passwort|sandi|secret|rahasia|change|replace|please|example|contoh|sample|sambung|server|public|private|"
     "default|insecure|random|string|letmein|welcome|openai|qwen|admin|tests?|demo|local|token|kunci|bearer|placeholder|"
@@ -21,7 +21,7 @@ _NO_LETTERS_OR_DIGITS = re.compile(r"[\W_]+")
 
 
 def weakness(key: str) -> str | None:
-    """Why somebody might guess ``key``, as what is said of it; None when nothing speaks for that."""
+    """Why ``key`` is easy to guess, as a predicate for a message; None if it does not seem to be."""
     if len(key) < MIN_CHARS:
         return f"has {len(key)} characters, which is under {MIN_CHARS}"
     if len(set(key)) < MIN_DIFFERENT_CHARS:

@@ -1,6 +1,6 @@
-"""API paths answer in OpenAI's shape also where the API itself is never reached: 404, 405, 413 and the rest.
+"""Errors on API paths are OpenAI's error object even if the API itself is never reached: 404, 405, 413 and others.
 
-So does an address that nothing is at, unless a browser opens it as a page.
+So are errors for unknown addresses, unless a browser opens them as a page.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def _in_shape(request: HttpRequest, response: HttpResponseBase) -> HttpResponseB
         return response
     status = response.status_code
     shaped = error_response(address_not_served(request)) if is_unserved else bare_status_response(status)
-    # Not those of the body: with CORS's, a browser's script may read what was refused.
+    # All except the headers of the body. With those of CORS, scripts in a browser may read the error.
     for name, value in response.items():
         if not name.lower().startswith("content-"):
             shaped.headers[name] = value

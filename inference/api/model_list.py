@@ -16,7 +16,7 @@ from inference.readiness import describe_health
 router = Router(tags=["models"])
 health_router = Router(tags=["health"])
 
-#: OpenAI's clients want a time of creation; the nearest thing is when this process began to offer the model
+#: start of this process, used as the time of creation that OpenAI's clients expect
 OFFERED_SINCE = int(time.time())
 
 

@@ -1,7 +1,7 @@
-"""Which web pages may call the API: django-cors-headers tells browsers, and this refuses what they would send anyway.
+"""Which web pages may call the API: django-cors-headers informs browsers, and this refuses what they send anyway.
 
-A browser asks before it sends JSON. A form, and any GET, it sends without asking, and only keeps the answer from the
-page. So every page that somebody visits could make the server on their own machine read cards.
+A browser asks before it sends JSON, but it sends forms and GET requests without asking, and only hides the response
+from the page. So every page that a user visits could make the server on the user's machine read cards.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ log = logging.getLogger(__name__)
 
 
 class OriginMiddleware(CorsMiddleware):
-    """In the place of ``CorsMiddleware``, with its settings: requests of foreign pages to API paths are refused."""
+    """Replaces ``CorsMiddleware``, with its settings: requests of foreign pages to API paths are refused."""
 
     def check_preflight(self, request: HttpRequest) -> HttpResponseBase | None:
-        """Before all else, with the answer to who may not pass, or to who only asks."""
+        """Refuse a foreign page, or answer a preflight; called before all other steps."""
         origin = request.headers.get("Origin", "")
         if origin and is_api_path(request.path_info) and not self._may_call(request, origin):
             log.warning("a page of %.*r may not call the API", LONGEST_ORIGIN_LOGGED, origin)

@@ -1,4 +1,4 @@
-"""What a request may say beside the fields of ``ChatCompletionRequest``: accepted, refused by name, or unknown.
+"""Parameters of a request beyond the fields of ``ChatCompletionRequest``: accepted, refused by name, or unknown.
 
 Every parameter is honoured or refused. The two lists below hold what clients of other servers send. A name that is in
 neither is refused too, as OpenAI does: a misspelt name would change nothing and nobody would notice. Operators whose
@@ -18,7 +18,7 @@ from inference.errors import InvalidRequest, UnsupportedParameter
 
 log = logging.getLogger(__name__)
 
-#: of a name in a message or a log line
+#: maximum characters of a name in a message or a log line
 LONGEST_NAME = 64
 
 
@@ -26,9 +26,9 @@ LONGEST_NAME = 64
 class Refused:
     """A parameter that would change the answer and is not honoured."""
 
-    #: the values that ask for nothing, and pass
+    #: values without effect, which are accepted
     unless: tuple[Any, ...] = ()
-    #: what to send in its place
+    #: advice on what to send instead
     instead: str = "Leave it out."
 
     def message(self, name: str) -> str:
@@ -41,7 +41,7 @@ _CACHING = "a hint for caches, which work without it"
 _WITH_ANOTHER = "counts only beside a parameter that is refused"
 _SENDING = "says how to send, not what"
 
-#: accepted whatever the value, and logged at debug: the answer is the same with and without. With the reason.
+#: name → reason; accepted with any value and logged at debug, because the answer is the same with and without
 HARMLESS: dict[str, str] = {
     # OpenAI
     "user": _LABEL,
@@ -92,7 +92,7 @@ _USE_FORMAT = "Send response_format or structured_outputs."
 _USE_EFFORT = "Send reasoning_effort or thinking_token_budget."
 _USE_SWITCH = "Send chat_template_kwargs with enable_thinking."
 
-#: refused with its name in ``param``, but for the values that ask for nothing; ``null`` always does
+#: refused with the name in ``param``, except for values without effect; ``null`` never has one
 REFUSED: dict[str, Refused] = {
     # OpenAI
     "functions": Refused(([],), "Send tools."),
@@ -191,7 +191,7 @@ REFUSED: dict[str, Refused] = {
     "watermark": Refused((False,)),
 }
 
-#: of ``stream_options``, beside what is honoured
+#: further members of ``stream_options`` that are accepted
 HARMLESS_STREAM_OPTIONS: dict[str, str] = {"include_obfuscation": "events have no padding"}
 REFUSED_STREAM_OPTIONS: dict[str, Refused] = {
     "continuous_usage_stats": Refused((False,), "Send include_usage: the token counts come at the end.")
@@ -199,7 +199,7 @@ REFUSED_STREAM_OPTIONS: dict[str, Refused] = {
 
 
 def check_extras(extras: Mapping[str, Any]) -> None:
-    """Look at what a request says beside the fields that are honoured.
+    """Check the parameters of a request that are not fields.
 
     Raises ``UnsupportedParameter`` for what would change the answer, and ``InvalidRequest`` (``unknown_parameter``) for
     a name that is not known.
@@ -209,13 +209,13 @@ def check_extras(extras: Mapping[str, Any]) -> None:
 
 
 def check_stream_options(extras: Mapping[str, Any]) -> None:
-    """The same for the members of ``stream_options``."""
+    """Like ``check_extras``, for the members of ``stream_options``."""
     for name, value in extras.items():
         _check(name, value, HARMLESS_STREAM_OPTIONS, REFUSED_STREAM_OPTIONS, inside="stream_options.")
 
 
 def check_template_variables(extras: Mapping[str, Any]) -> None:
-    """The same for the members of ``chat_template_kwargs``."""
+    """Like ``check_extras``, for the members of ``chat_template_kwargs``."""
     for name, value in extras.items():
         _check(name, value, {}, {}, inside="chat_template_kwargs.")
 

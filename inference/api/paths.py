@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-#: they need no API key, and take any Host header and plain http
+#: paths that need no API key, and accept any Host header and plain http
 PROBES = frozenset({"/health", "/live", "/ready"})
 METRICS = "/metrics"
 
@@ -19,10 +19,10 @@ def is_api_path(path: str) -> bool:
 
 
 def begins_in_turn(path: str) -> bool:
-    """Whether requests to ``path`` wait for each other. Not the probes: they ask whether the server lives."""
+    """Whether requests to ``path`` wait for each other. Probes do not: they check that the server is alive."""
     return _WORK.match(path) is not None
 
 
 def is_served_on_the_loop(path: str) -> bool:
-    """Whether every view at ``path`` is asynchronous. Not ``/openapi.json``: it takes long to make."""
+    """Whether every view at ``path`` is asynchronous. That of ``/openapi.json`` is not, because it takes long."""
     return begins_in_turn(path) or path in PROBES or path == METRICS

@@ -1,6 +1,6 @@
-"""The neutral log of a session as OpenAI's chat completion: one JSON object, or the chunks of a stream.
+"""Renders the log of a session as OpenAI's chat completion: one JSON object, or the chunks of a stream.
 
-Everything is a function of the session and the chunk alone, so a resumed stream has the bytes of the first.
+The output depends on the session and the chunk alone, so a resumed stream has the same bytes as the first.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from sessions_app.wakeups import StreamChunk
 
 DONE = "[DONE]"
 ERROR_MEMBERS = ("message", "type", "param", "code")
-#: rendered chunks with log probabilities that are kept for the other listeners of a session
+#: number of rendered chunks with log probabilities that are cached for other listeners of a session
 KEPT_CHUNKS = 100
-#: line ends to Unicode, so to clients that split a decoded stream into lines; JSON does not escape them by itself
+#: escapes for Unicode's line ends, at which some clients split a decoded stream; JSON does not escape them by itself
 _LINE_ENDS = str.maketrans({end: f"\\u{ord(end):04x}" for end in "\x85\u2028\u2029"})
-#: the place of the text in an event that is encoded in advance; random and never sent, so nothing else equals it
+#: placeholder of the text in an event that is encoded in advance; random and never sent, so nothing else equals it
 _MARK = secrets.token_hex(16)
 _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
@@ -36,13 +36,13 @@ _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(","
 def encode_completion(session: ChatSession, answer: Answer) -> bytes:
     """``chat.completion``, for a session that did not fail, as UTF-8.
 
-    Raises any exception when the log holds something that this version does not write.
+    Raises any exception when the log contains something that this version does not write.
     """
     return _json(render_completion(session, answer)).encode()
 
 
 def render_completion(session: ChatSession, answer: Answer) -> dict[str, Any]:
-    """As ``encode_completion``, as an object."""
+    """Like ``encode_completion``, as an object."""
     said = [answer.choice(number) for number in range(choices_of(session.request))]
     reasons = [choice.finish_reason or answer.finish_reason for choice in said]
     usage: UsageDelta = {
@@ -75,7 +75,8 @@ class ChunkRenderer:
     """
 
     def __init__(self, session: ChatSession, *, include_usage: bool) -> None:
-        #: index → chunk with log probabilities, newest last; encoding one takes longer than the rest of its delivery
+        #: index → rendered chunk with log probabilities, newest last; rendering takes longer than the rest of the
+        #: delivery
         self._kept: OrderedDict[int, str] = OrderedDict()
         self._envelope = _envelope(session, "chat.completion.chunk")
         self._session_id = session.pk
@@ -116,7 +117,7 @@ class ChunkRenderer:
             case "end":
                 return DONE
             case "error":
-                # PostgreSQL keeps the members of an object in an order of its own.
+                # PostgreSQL does not keep the order of the members of an object.
                 return _json({"error": {name: delta["error"].get(name) for name in ERROR_MEMBERS}})
         return None
 
@@ -166,13 +167,13 @@ def _envelope(session: ChatSession, kind: str) -> dict[str, Any]:
 
 
 def call_id(session_id: str, choice: int, call: int) -> str:
-    """The id of a call, the same in every resume. It does not tell the session's, which lets one read and cancel it."""
+    """The id of a call, the same in every resume. It does not reveal the session's id, which gives access to it."""
     digest = salted_hmac("inference.call_id", f"{session_id}/{choice}/{call}", algorithm="sha256").hexdigest()
     return f"call_{digest[:24]}"
 
 
 def _message(choice: Choice, echoed: str) -> dict[str, Any]:
-    # OpenAI's has no content where it has calls alone.
+    # OpenAI's message has no content when it consists of calls alone.
     said = echoed + choice.text
     content = None if choice.calls and not said else said
     message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": choice.refusal or None}
@@ -192,7 +193,7 @@ def _calls(session_id: str, index: int, choice: Choice) -> dict[str, Any]:
 
 
 def _logprobs(tokens: Iterable[StoredTokenLogprob] | None) -> dict[str, Any] | None:
-    """Of every token, reasoning and the one that ended the answer included, as vLLM has it."""
+    """Logprobs of every token, including reasoning and the token that ended the answer, as in vLLM."""
     content = [
         _likelihood(token) | {"top_logprobs": [_likelihood(other) for other in token["top"]]} for token in tokens or ()
     ]
@@ -208,12 +209,12 @@ def _text_of(delta: SaidDelta) -> dict[str, str]:
 
 
 def _reasoning(text: str) -> dict[str, str]:
-    # vLLM's clients read the one name, those of SGLang, llama.cpp and transformers the other.
+    # vLLM's clients use one name, those of SGLang, llama.cpp and transformers the other.
     return {"reasoning_content": text, "reasoning": text}
 
 
 def _wire(reason: str) -> str:
-    """OpenAI knows no cancelled answer; strict clients refuse a reason they do not know."""
+    """The finish reason for clients. OpenAI has none for cancelled answers; strict clients refuse unknown reasons."""
     return "stop" if reason == "cancelled" else reason
 
 

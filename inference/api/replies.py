@@ -1,4 +1,4 @@
-"""What goes out, for ``/docs``. Chat answers are rendered in ``rendering`` and not checked against these again."""
+"""The schemas of responses, for ``/docs``. ``rendering`` renders chat answers without validating them against these."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What comes in: the chat request, checked field by field. What is no field of it is looked up in ``parameters``."""
+"""The chat request, validated field by field. Parameters that are not fields are checked in ``parameters``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_STOP_LENGTH = 200
 MAX_STOP_TOKENS = 64
 MAX_BIASED_TOKENS = 1024
 MAX_TOP_LOGPROBS = 20
-#: top_k and token ids: more than any vocabulary has, and no more than the engine's tensors hold
+#: limit of top_k and token ids: above any vocabulary, and within the range of the engine's tensors
 MAX_TOKEN_ID = 2**31 - 1
 
 TokenId = Annotated[StrictInt, Field(ge=0, le=MAX_TOKEN_ID)]
@@ -52,7 +52,7 @@ class StreamOptions(BaseModel):
     include_usage: StrictBool = Field(False, description="Send one more event, before `[DONE]`, with the token counts.")
 
 
-# pydantic's own base, not ninja's: the latter reads through attributes and loses the fields that are not declared.
+# pydantic's own base class: ninja's reads through attributes and loses undeclared fields.
 class ChatCompletionRequest(Formats, Thoughts, Tools):
     """OpenAI's chat request, with vLLM's sampling parameters and ``session_id`` beside it."""
 
@@ -246,7 +246,7 @@ class ChatCompletionRequest(Formats, Thoughts, Tools):
             )
 
     def sampling(self, *, seed: int) -> Sampling:
-        """How to sample: the request's words, this server's defaults for the rest, ``seed`` where it names none."""
+        """How to sample: the request's parameters, this server's defaults for the rest, and ``seed`` if it has none."""
         return Sampling(
             max_tokens=self._max_tokens(),
             temperature=settings.TEMPERATURE if self.temperature is None else self.temperature,
@@ -292,17 +292,17 @@ class ChatCompletionRequest(Formats, Thoughts, Tools):
 
 
 def schema_of(model: type[BaseModel]) -> dict[str, Any]:
-    """The reference to ``model`` in ``/openapi.json``; ``component_schemas`` is what it leads to."""
+    """The reference to ``model`` in ``/openapi.json``; ``component_schemas`` has its target."""
     return {"$ref": _REFERENCE.format(model=model.__name__)}
 
 
 def component_schemas(model: type[BaseModel]) -> dict[str, Any]:
-    """The JSON schemas of ``model`` and of what it is made of, by name."""
+    """The JSON schemas of ``model`` and of the models that it refers to, by name."""
     schema = model.model_json_schema(ref_template=_REFERENCE)
     return {**schema.pop("$defs", {}), model.__name__: schema}
 
 
-#: what a request can be wrong in; every other name in pydantic's errors is its own
+#: names of a request's fields; every other name in pydantic's errors is pydantic's own
 FIELD_NAMES = {
     str(field.validation_alias or name)
     for model in (
@@ -315,10 +315,10 @@ FIELD_NAMES = {
 
 
 def _is_token_id(text: str) -> bool:
-    """One way to write each, so that none comes twice."""
+    """Whether ``text`` is a canonical decimal id, so that no id occurs twice."""
     return text.isascii() and text.isdigit() and len(text) <= 10 and str(int(text)) == text
 
 
 def _is_storable(text: str) -> bool:
-    """PostgreSQL's JSON holds neither, and no model says them."""
+    """Whether ``text`` has neither NUL nor surrogates, which PostgreSQL's JSON cannot store and no model writes."""
     return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)

@@ -1,4 +1,4 @@
-"""What a chat request says of the thoughts before an answer: whether there are any, and how long they may be."""
+"""The parameters of a chat request for the reasoning before an answer: whether there is any, and its maximum length."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 from inference.api.parameters import check_template_variables
 from inference.errors import InvalidRequest
 
-#: what an effort grants a thought, as a part of MAX_REASONING_TOKENS: templates of Qwen know no effort
+#: effort → budget of the reasoning as a fraction of MAX_REASONING_TOKENS; templates of Qwen do not support efforts
 EFFORT_SHARES = {"minimal": 1 / 8, "low": 1 / 4, "medium": 1 / 2, "high": 1}
 
 
@@ -55,7 +55,7 @@ class Thoughts(BaseModel):
             )
 
     def thought_sampling(self, *, has_limit: bool) -> dict[str, Any]:
-        """The fields of ``Sampling`` about thoughts. ``has_limit``: the request says what to generate at most."""
+        """The fields of ``Sampling`` for the reasoning. ``has_limit``: the request itself limits the tokens."""
         budget = self.thinking_token_budget
         if budget is None and self.reasoning_effort in EFFORT_SHARES:
             budget = int(settings.MAX_REASONING_TOKENS * EFFORT_SHARES[self.reasoning_effort])

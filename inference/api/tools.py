@@ -16,7 +16,7 @@ from inference.message_text import is_storable
 MAX_TOOLS = 128
 MAX_NAME_LENGTH = 64
 NAME = rf"^[A-Za-z0-9_.-]{{1,{MAX_NAME_LENGTH}}}$"
-#: of objects within objects in the schema of a function, as deep as a request may nest
+#: maximum nesting of objects in the schema of a function
 MAX_DEPTH = 64
 NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}}
 
@@ -60,20 +60,20 @@ class NamedTool(BaseModel):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ToolUse:
-    """What an answer may and must do with functions."""
+    """Which functions an answer may or must call."""
 
-    #: those that the model is told of, as its chat template takes them
+    #: the functions offered to the model, in the format of its chat template
     tools: Sequence[dict[str, Any]]
     #: the answer consists of calls
     is_required: bool
-    #: the answer ends behind its first call
+    #: the answer ends after its first call
     one_call: bool
-    #: the functions whose arguments are held to their schema whatever it costs
+    #: names of the functions whose schema must be enforced on their arguments
     strict: frozenset[str]
 
     @property
     def is_held(self) -> bool:
-        """Whether a grammar says what the answer may be, and when it ends."""
+        """Whether the answer is constrained by a grammar."""
         return self.is_required or bool(self.strict)
 
 
@@ -93,14 +93,14 @@ class Tools(BaseModel):
     )
 
     def wire_tools(self) -> dict[str, Any] | None:
-        """The same as it came, for an upstream."""
+        """The same parameters unchanged, for an upstream."""
         if not self.tools:
             return None  # OpenAI refuses an empty list, and the others without it
         return self.model_dump(include=set(Tools.model_fields), exclude_unset=True, exclude_none=True)
 
     @functools.cached_property
     def tool_use(self) -> ToolUse | None:
-        """None where the answer can call nothing. Raises InvalidRequest."""
+        """None if the answer cannot call any function. Raises InvalidRequest."""
         functions = [tool.function for tool in self.tools or ()]
         names = [function.name for function in functions]
         if not functions or self.tool_choice == "none":
@@ -120,7 +120,7 @@ class Tools(BaseModel):
                 raise InvalidRequest(
                     "The function holds a NUL character or half of a surrogate pair, or is nested too deeply.", param=at
                 )
-        # Whoever has to call one function has no use for the others.
+        # If the answer must call one function, the others are not offered.
         offered = [function for function in functions if named in (None, function.name)]
         return ToolUse(
             tools=[_told(function) for function in offered],

@@ -1,4 +1,4 @@
-"""What is said at an address that is not served: which one was asked, and which there are."""
+"""The error for an address that is not served: the requested address, and the ones that exist."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ninja import NinjaAPI
 from inference.api.paths import is_api_path
 from inference.errors import NotFound
 
-#: of an address in a message
+#: maximum characters of an address in a message
 LONGEST_ADDRESS = 200
 BASE = "/v1"
 
@@ -19,13 +19,13 @@ BASE = "/v1"
 def is_asked_by_program(request: HttpRequest) -> bool:
     """Whether an address outside of the API was asked for by a client of the API, such as one without ``/v1``.
 
-    Browsers say that they take HTML when they open a page.
+    Browsers accept HTML when they open a page.
     """
     return is_api_path(request.path_info) or "text/html" not in request.headers.get("Accept", "")
 
 
 def address_not_served(request: HttpRequest) -> NotFound:
-    """For an address that no pattern matches."""
+    """The error for an address that no pattern matches."""
     path = request.path_info[:LONGEST_ADDRESS]
     asked = f"{request.method} {path} is not served here."
     if path.startswith("//"):
@@ -39,8 +39,8 @@ def address_not_served(request: HttpRequest) -> NotFound:
 
 @functools.cache
 def served_addresses() -> tuple[str, ...]:
-    """Method and path of all that ``/openapi.json`` describes."""
-    # The API is put together above this package; its own document leads to it.
+    """Method and path of all operations in ``/openapi.json``."""
+    # The API object is created outside of this package; the view of its document refers to it.
     api: NinjaAPI = resolve(reverse("api:openapi-json")).func.keywords["api"]  # type: ignore[attr-defined]
     paths = api.get_openapi_schema(path_prefix="")["paths"]
     return tuple(f"{method.upper()} {path}" for path, operations in paths.items() for method in operations)

@@ -1,4 +1,4 @@
-"""The interfaces between a worker and what generates for it: the model of this process, or another server."""
+"""The interfaces between a worker and its engine, which is the model of this process or an upstream server."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ class SessionEngine(Protocol):
 
     @property
     def fingerprint(self) -> dict[str, Any]:
-        """What another worker must have in common to continue a text that this one began."""
+        """What must be equal on another worker for it to continue a session of this one."""
         ...
 
     @property
     def vision(self) -> ModelVision | None:
-        """What the model sees; None where that is unknown."""
+        """The sizes at which the model sees media; None when they are unknown."""
         ...
 
     def submit(self, session: ChatSession) -> list[Handle]:
-        """Begin the session, or continue after its committed tokens: a handle for each answer that it wants.
+        """Start the session, or continue after its committed tokens. Returns a handle for each requested answer.
 
         Reads the database. Raises ``EngineError`` or ``ApiError``; later errors are raised by the handles.
         """
@@ -31,15 +31,15 @@ class SessionEngine(Protocol):
 
     @property
     def name(self) -> str:
-        """Of its thread."""
+        """The name of its thread."""
         ...
 
     def is_alive(self) -> bool:
-        """Whether its thread runs. Without it every session of the worker would be released and claimed for ever."""
+        """Whether its thread runs. Without it, sessions of the worker would be released and claimed again endlessly."""
         ...
 
     def stats(self) -> Any:
-        """Its counts, as a dataclass: ``EngineStats`` or ``UpstreamStats``."""
+        """The engine's counters, as a dataclass: ``EngineStats`` or ``UpstreamStats``."""
         ...
 
     def stop(self, timeout_seconds: float) -> bool:
@@ -51,7 +51,7 @@ class SourceListener(Protocol):
     """The worker, as a source sees it. Its methods may be called from any thread."""
 
     def engine_pending(self, progress: str) -> None:
-        """There is no engine yet, or not at the moment. Sessions wait."""
+        """There is no engine yet, or it is unavailable at the moment. Sessions wait."""
         ...
 
     def engine_ready(self, engine: SessionEngine) -> None: ...

@@ -1,4 +1,4 @@
-"""The engine as the settings have it: one model loaded, one running batch over it."""
+"""Starts the engine as configured: one loaded model with one running batch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from inference.engine.progress import Progress
 def start_engine(on_progress: Callable[[Progress], None]) -> tuple[LoadedModel, Engine]:
     """Load ``MODEL_REPO_ID`` and start an engine over it; takes seconds to minutes. Raises ``EngineError``.
 
-    ``on_progress`` is told how far loading is. Whoever starts it stops it.
+    ``on_progress`` is called with the progress of loading. The caller must stop the engine.
     """
     loaded = load_model(
         settings.MODEL_REPO_ID,

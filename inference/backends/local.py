@@ -1,4 +1,4 @@
-"""The model of this process: loaded in a thread of its own, again when somebody asks, and run by the engine."""
+"""The model of this process: loaded in a separate thread, again on a reload request, and run by the engine."""
 
 from __future__ import annotations
 
@@ -32,24 +32,24 @@ from sessions_app.models import ChatSession, Chunk
 
 log = logging.getLogger(__name__)
 
-#: a stage's progress is a line of the log at every so many percent
+#: progress of a stage is logged at every multiple of this percentage
 LOGGED_PERCENT = 10
-#: pictures that have no more together are not reduced before the processor reduces them: the rounding of its own filter
-#: decides what it reads on a card that is hard to read
+#: pictures up to this total size are not reduced before the processor does it: on a card that is hard to read, the
+#: rounding of the processor's own filter decides what the model reads
 WHOLE_PIXELS_OF_REQUEST = 2**22
 
 
 class LocalSource:
-    """Loads the model, and after a failure again at every ``reload``."""
+    """Loads the model, and after a failure loads it again on every ``reload``."""
 
     def __init__(self) -> None:
-        # This queue and no event: putting into it takes no lock that an interrupted thread may hold.
+        # A SimpleQueue and not an Event, because its ``put`` takes no lock that an interrupted thread may hold.
         self._wishes: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._logged = ("", 0)
 
     def start(self, listener: SourceListener) -> None:
         self._listener = listener
-        # Pictures can be decoded when the model has loaded.
+        # So that pictures can be decoded once the model has loaded.
         decoding_pool().start()
         threading.Thread(target=self._run, name="model-loader", daemon=True).start()
 
@@ -67,13 +67,13 @@ class LocalSource:
             log.info("asked to load the model, which is there: nothing to do")
 
     def _load(self) -> bool:
-        """Whether there is an engine now."""
+        """Load the model. Returns whether that succeeded."""
         self._listener.engine_pending("")
         try:
             loaded, engine = start_engine(self._tell)
         except EngineError as exc:
             log.error("the model could not be loaded: %s Mend it, then send SIGHUP or start the worker again.", exc)
-            # Callers read this: they know the model by its name, and have no business with a path.
+            # Callers read this, and must see the name of the model and not a path.
             self._listener.engine_failed(str(exc).replace(settings.MODEL_REPO_ID, settings.SERVED_MODEL_NAME))
             return False
         except Exception:
@@ -142,11 +142,11 @@ class LocalEngine:
 
 
 def generation_requests(session: ChatSession, vision: ModelVision | None) -> list[GenerationRequest]:
-    """The stored request with its media decoded again from the stored bytes, and the tokens that are committed.
+    """The stored request with its media decoded again from the stored bytes, and the committed tokens.
 
-    There is one for each answer that the session wants, complete answers included: the engine sees that they have
-    ended. Raises ``RequestTooNew``; ``EngineError`` when the bytes are not those that came, because another attempt
-    would see another picture; and ``EngineStopped`` when this process stops decoding, or is too slow at it.
+    There is one for each requested answer, including complete answers: the engine detects that they have ended.
+    Raises ``RequestTooNew``; ``EngineError`` when the stored bytes are not those that were received, because attempts
+    would then see different pictures; and ``EngineStopped`` when this process stops decoding or is too slow.
     """
     request = StoredRequest.from_dict(session.request)
     images, videos = _decoded_media(session, request, vision)
@@ -179,7 +179,7 @@ def _decoded_media(
             raise EngineError(f"The {kind} that was stored with this request is not the one that was sent.")
     pictures = [_size_of(data) for kind, data, _ in stored if kind == "image"]
     if vision is not None:
-        # Whoever accepted it may not have known the model: it was still loading.
+        # The web process may not have checked this, because the model was still loading.
         tokens = sum(vision.sizes.image_tokens(width, height) for width, height in pictures)
         if tokens >= vision.context_tokens:
             raise PromptTooLong(tokens, vision.context_tokens)
@@ -197,7 +197,7 @@ def _decoded_media(
 def _size_of(picture: bytes) -> tuple[int, int]:
     try:
         return header_size(picture, param=None)
-    except ApiError:  # decoding says what is wrong with it
+    except ApiError:  # decoding will raise the specific error
         return 1, 1
 
 

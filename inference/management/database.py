@@ -1,4 +1,4 @@
-"""The first look at the database when a server starts, with one line for what is wrong with it."""
+"""Checks the database when a server starts, with a one-line error if it cannot be used."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 from django.core.management.base import CommandError
 from django.db import DatabaseError, connection
 
-#: how long the server of a database may take to answer
+#: maximum time for the database server to answer
 ANSWER_SECONDS = 5
 
 
 def open_database() -> None:
-    """Connect once, making the SQLite file where there is none. Raises ``CommandError``."""
+    """Connect once, and create the SQLite file if there is none. Raises ``CommandError``."""
     if connection.vendor == "sqlite":
         _open_file(Path(connection.settings_dict["NAME"]))
     elif connection.vendor == "postgresql":
@@ -21,7 +21,7 @@ def open_database() -> None:
 
 
 def _open_file(path: Path) -> None:
-    """Readable by its owner alone: there are images of identity cards in it. Its WAL files get the same mode."""
+    """Create the file readable by its owner only, because it has images of identity cards. WAL files get its mode."""
     try:
         path.touch(mode=0o600)
         connection.ensure_connection()
@@ -33,7 +33,7 @@ def _open_file(path: Path) -> None:
 
 
 def _ask_server(database: dict[str, Any]) -> None:
-    """Without the pool, which tries again and again and then knows no reason."""
+    """Connect without the pool, which would retry and then not report the reason."""
     import psycopg
 
     parameters = connection.get_connection_params() | {"connect_timeout": ANSWER_SECONDS}
@@ -42,6 +42,6 @@ def _ask_server(database: dict[str, Any]) -> None:
     except psycopg.Error as exc:
         place = f"{database['HOST'] or 'the local socket'}, port {database['PORT'] or 5432}"
         reason = (str(exc).splitlines() or [type(exc).__name__])[0].rstrip(".")
-        # A server that refuses is there; what it says names the user or the database, and never the password.
+        # A FATAL error comes from a running server. Its text names the user or the database, never the password.
         verb = "refuses" if "FATAL" in reason else "does not answer"
         raise CommandError(f"The database {verb} at {place}: {reason}. DATABASE_URL says where it is.") from exc

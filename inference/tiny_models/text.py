@@ -1,4 +1,4 @@
-"""Builds small models of text alone, with the tokenizer and chat template of the small Qwen3-VL. For tests."""
+"""Builds small text-only models, with the tokenizer and chat template of the small Qwen3-VL. For tests."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Architecture = Literal["qwen3", "llama"]
 def build_tiny_text_model(folder: Path, *, architecture: Architecture = "qwen3", seed: int = 0) -> Path:
     """Write the model, about 0.8 million random weights, and its tokenizer to ``folder``, and return it.
 
-    The same seed gives the same bytes. What is there is replaced.
+    The same seed gives the same bytes. An existing folder is replaced.
     """
     torchvision_compat.declare_missing_operators()
     from transformers import AutoConfig, AutoModelForCausalLM

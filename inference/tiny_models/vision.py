@@ -1,6 +1,6 @@
 """Builds a small Qwen3-VL of about 1.5 million random weights: real architecture, processor and kind of tokenizer.
 
-Tests and demonstrations run the same code path with it as with a released model. Its answers mean nothing.
+Tests and demonstrations run the same code paths with it as with a released model. Its answers are meaningless.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ SPECIAL_TOKENS = (
     "<|image_pad|>",
     "<|video_pad|>",
 )
-#: tokens of their own that are text all the same, as in the released models
+#: added tokens that are still text, as in the released models
 MARKUP_TOKENS = ("<tool_call>", "</tool_call>", "<think>", "</think>")
 
 #: pixels of one merged patch, which is one token of the prompt
@@ -102,7 +102,7 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
     from transformers import Qwen2TokenizerFast
 
     added = len(SPECIAL_TOKENS) + len(MARKUP_TOKENS)
-    # The class brings its own rules for cutting text into words, whatever the file says; train with the same ones.
+    # The class has its own rules for splitting text into words, whatever the file says; train with the same rules.
     rules = Qwen2TokenizerFast().backend_tokenizer
     bpe = Tokenizer(models.BPE())
     bpe.normalizer = rules.normalizer
@@ -203,7 +203,8 @@ def make_model(tokenizer: PreTrainedTokenizerFast, *, seed: int) -> Qwen3VLForCo
     torchvision_compat.declare_missing_operators()
     from transformers import Qwen3VLForConditionalGeneration
 
-    # Construction draws from torch's global generator, which belongs to the caller; the weights that count are ours.
+    # Construction draws from torch's global generator, which belongs to the caller; the final weights come from
+    # ``draw_weights``.
     with torch.random.fork_rng(devices=[]):
         model = Qwen3VLForConditionalGeneration(make_config(tokenizer)).to(torch.float32).eval()
     draw_weights(model, tokenizer, seed=seed)
@@ -211,7 +212,7 @@ def make_model(tokenizer: PreTrainedTokenizerFast, *, seed: int) -> Qwen3VLForCo
 
 
 def draw_weights(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, *, seed: int) -> None:
-    """Random weights that are a function of ``seed`` alone, and how the model is to be sampled by default."""
+    """Set random weights that are a function of ``seed`` alone, and the default sampling of the model."""
     from transformers import GenerationConfig
 
     generator = torch.Generator().manual_seed(seed)

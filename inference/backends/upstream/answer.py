@@ -1,4 +1,4 @@
-"""Turn the chunks of one upstream stream into deltas and a final Finish, without the text that is committed already."""
+"""Turn the chunks of one upstream stream into deltas and a final Finish, without the text that is already committed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from inference.engine.types import Delta, Finish, FinishReason, TokenLogprobs
 from sessions_app.deltas import SAID_DELTAS, SaidKind
 from sessions_app.storable import UNKNOWN_TOKEN, WholeCharacters, storable_count
 
-#: of one piece, whatever the upstream counts: each has an id in the log
+#: maximum tokens of one piece, whatever the upstream counts, because the log has an id for each
 MOST_TOKENS_A_PIECE = 4096
 
 
@@ -30,10 +30,11 @@ class AnswerReader:
         earlier_tokens: int,
         alternatives: int | None,
     ) -> None:
-        """``characters`` are where the text of the stream has come to.
+        """``characters`` holds the state of the text at the start of the stream.
 
-        ``repeats``: the stream begins with all that was said, and must say the same. ``earlier_tokens`` of the answer
-        are in its usage part of the prompt. ``alternatives`` to each token are wanted, or no logprobs at all.
+        ``repeats``: the stream begins with everything received before, and must equal it. ``earlier_tokens`` of the
+        answer are counted as prompt tokens in its usage. ``alternatives`` is how many are wanted for each token; None
+        means no logprobs.
         """
         self._said = said
         self._characters = characters
@@ -56,7 +57,7 @@ class AnswerReader:
         for choice in choices_in(chunk):
             delta = object_in(choice.get("delta"))
             texts: dict[SaidKind, str] = {
-                # One of two names; a server may use both for the same.
+                # Servers use either name; one may use both for the same text.
                 "reasoning": text_in(delta.get("reasoning_content")) or text_in(delta.get("reasoning")),
                 "refusal": text_in(delta.get("refusal")),
                 "text": text_in(delta.get("content")),
@@ -70,7 +71,7 @@ class AnswerReader:
         return found
 
     def end(self) -> list[Delta]:
-        """What was held back, when no chunk follows.
+        """What was held back, after the last chunk.
 
         Raises UpstreamError when the stream ends before all of the committed text was repeated.
         """
@@ -99,12 +100,12 @@ class AnswerReader:
         *,
         repeats_calls: bool = False,
     ) -> list[Delta]:
-        """What the stream adds with these pieces, as one delta if it adds anything."""
+        """What these pieces add to the answer, as one delta if they add anything."""
         is_repeat = repeats_calls or any(self._repeated.values())
         texts = dict.fromkeys(SAID_DELTAS, "")
         for kind, text in pieces:
             texts[kind] += self._behind_the_repeated(kind, text)
-        # The last tokens may be no whole character, and have a likelihood all the same.
+        # The last tokens may not complete a character, but still have logprobs.
         if not (any(texts.values()) or calls or (logprobs and not is_repeat)):
             return []
         tokens = self._count_tokens()

@@ -1,15 +1,15 @@
-"""The body of a response that is no stream, as far as it is worth reading."""
+"""Reads the body of a response that is not a stream, up to a limit."""
 
 from __future__ import annotations
 
 import httpx
 
-#: an error's words or a list of models are shorter
+#: maximum size of a body; error messages and lists of models are smaller
 MOST_BYTES = 1024 * 1024
 
 
 async def read_body(response: httpx.Response) -> bytes:
-    """The body, or nothing when it is longer than ``MOST_BYTES``. Raises httpx.HTTPError."""
+    """The body; empty when it is larger than ``MOST_BYTES``. Raises httpx.HTTPError."""
     body = bytearray()
     async for chunk in response.aiter_bytes():
         body += chunk

@@ -1,4 +1,4 @@
-"""A session as an OpenAI-compatible server gets it."""
+"""Converts a session to requests for an OpenAI-compatible server."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from sessions_app.answer import Choice, read_answer
 from sessions_app.deltas import SAID_DELTAS, SaidKind
 from sessions_app.models import ChatSession, Chunk, SessionMedia
 
-#: fields of ``Sampling`` that are always said: the upstream's defaults are not ours
+#: fields of ``Sampling`` that are always sent, because the upstream's defaults may differ
 ALWAYS_SENT = {"max_tokens", "temperature", "top_p", "seed"}
-#: fields of ``Sampling`` that look otherwise on the wire; every other goes by its own name, which is OpenAI's or, where
-#: OpenAI has none, vLLM's
+#: fields of ``Sampling`` with another form on the wire; all others have their own name, which is OpenAI's or, if OpenAI
+#: has none, vLLM's
 WIRE_FORMS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "logit_bias": lambda pairs: {"logit_bias": {str(token_id): bias for token_id, bias in pairs}},
-    # Some servers refuse 0. No token but the likeliest is within so little.
+    # Some servers refuse 0. Only the likeliest token is within such a small share.
     "top_p": lambda share: {"top_p": share or 1e-6},
     "enable_thinking": lambda on: {"chat_template_kwargs": {"enable_thinking": on}},
-    # No server has a name for it. Whether the model thinks at all is not known here.
+    # No server has a parameter for it, and whether the model thinks at all is unknown here.
     "max_reasoning_tokens": lambda count: {},
     "logprobs": lambda count: {"logprobs": True, "top_logprobs": count},
 }
 
 
-#: how the prompt ends, by the names of vLLM
+#: how the prompt ends, in vLLM's parameters
 WIRE_ENDINGS: dict[PromptEnding, dict[str, Any]] = {
     "turn": {},
     "message": {"add_generation_prompt": False},
@@ -44,11 +44,11 @@ WIRE_ENDINGS: dict[PromptEnding, dict[str, Any]] = {
 
 @dataclasses.dataclass(slots=True)
 class Said:
-    """What of an answer is committed or on its way there."""
+    """The part of an answer that is committed or will be."""
 
-    #: by the type of its deltas
+    #: type of the deltas → their text
     texts: dict[SaidKind, str] = dataclasses.field(default_factory=lambda: dict.fromkeys(SAID_DELTAS, ""))
-    #: as far as the upstream tells; else one for each piece
+    #: as counted by the upstream, otherwise one for each piece
     tokens: int = 0
     calls: list[ToolCall] = dataclasses.field(default_factory=list)
 
@@ -62,30 +62,30 @@ class Said:
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Call:
-    """The request for one answer of a session. ``payload`` makes the body of a try."""
+    """The request for one answer of a session. ``payload`` makes the body of one attempt."""
 
-    #: the id that a server like this one keeps the stream under; the same for every attempt
+    #: the id under which another Sambung server keeps the stream; the same for every attempt
     upstream_id: str
     request_id: str
     target: Target
     messages: Sequence[dict[str, Any]]
     sampling: dict[str, Any]
-    #: whether the answer goes on from the last message, which is the model's
+    #: whether the answer continues the last message, which is the model's
     goes_on: bool = False
-    #: members of the body that say what form the answer has
+    #: members of the body that set the format of the answer
     wire_format: dict[str, Any] = dataclasses.field(default_factory=dict)
-    #: whether the answer is wanted without it too
+    #: whether the answer is also useful without this format
     wire_format_is_optional: bool = False
 
     @property
     def alternatives(self) -> int | None:
-        """Those that are wanted beside each token; None when no logprobs are."""
+        """How many alternatives are wanted for each token; None when no logprobs are wanted."""
         return self.sampling["top_logprobs"] if self.sampling.get("logprobs") else None
 
     def payload(self, said: Said) -> bytes:
         """The body. It continues ``said`` when the target accepts a prefix. Raises UpstreamError.
 
-        For a target that keeps the stream it is always the same: that is how the session is found again.
+        For a target that keeps the stream it is always the same, so that the target finds the session again.
         """
         body: dict[str, Any] = {
             "model": self.target.model,
@@ -100,7 +100,7 @@ class Call:
         elif self.target.resume == "prefix":
             body["stream_options"]["continuous_usage_stats"] = True
         if self.target.resume != "session" and said:
-            # A grammar would begin anew, in the middle of the answer.
+            # A grammar would start from its beginning, in the middle of the answer.
             body = {name: value for name, value in body.items() if name not in self.wire_format}
             body |= self._continuation(said)
         return json.dumps(body, separators=(",", ":")).encode()
@@ -115,7 +115,8 @@ class Call:
         if self.wire_format and not self.wire_format_is_optional:
             raise UpstreamError.cannot_go_on("it cannot go on with an answer whose form it was asked for")
         if said.texts["reasoning"]:
-            # Templates drop the thoughts of earlier turns: it would go on with an answer to thoughts it never had.
+            # Templates drop the reasoning of earlier turns, so the model would continue without the reasoning that it
+            # began with.
             raise UpstreamError.cannot_go_on("it cannot go on with an answer that began with thoughts")
         messages, begun = (self.messages[:-1], self.messages[-1]["content"]) if self.goes_on else (self.messages, "")
         if not isinstance(begun, str):
@@ -137,7 +138,7 @@ class Call:
 
 
 def calls_of(session: ChatSession, target: Target) -> list[Call]:
-    """One for each answer that the session wants. Reads its media. Raises ``RequestTooNew``.
+    """One call for each requested answer of the session. Reads its media. Raises ``RequestTooNew``.
 
     The ids that the upstream gets cannot be guessed from outside either.
     """
@@ -163,7 +164,7 @@ def calls_of(session: ChatSession, target: Target) -> list[Call]:
 
 
 def committed(session: ChatSession) -> list[Said]:
-    """What an earlier attempt has written, of each answer. Raises ``RequestTooNew``."""
+    """What earlier attempts have committed of each answer. Raises ``RequestTooNew``."""
     choices = range(StoredRequest.from_dict(session.request).choices)
     if session.next_index <= 1:
         return [Said() for _ in choices]
@@ -175,7 +176,7 @@ def committed(session: ChatSession) -> list[Said]:
 def wire_sampling(sampling: Sampling) -> dict[str, Any]:
     """The fields by their names on the wire.
 
-    Those at their defaults are left out, because some servers refuse every name that they do not know.
+    Those at their defaults are left out, because some servers refuse all unknown names.
     """
     sent: dict[str, Any] = {}
     for field in dataclasses.fields(sampling):
@@ -188,14 +189,14 @@ def wire_sampling(sampling: Sampling) -> dict[str, Any]:
 
 
 def wire_messages(messages: Sequence[Mapping[str, Any]], media: Sequence[SessionMedia]) -> list[dict[str, Any]]:
-    """The messages with each image and video in its place, as a data URL of its original bytes."""
+    """The messages, with each image and video as a data URL of its original bytes."""
     waiting = list(media)
     wired = []
     for message in messages:
         content = message["content"]
         if not isinstance(content, str):
             parts = [part if part["type"] == "text" else _media_part(waiting.pop(0)) for part in content]
-            # Many templates take nothing but a text.
+            # Many templates accept only a text.
             content = parts[0]["text"] if len(parts) == 1 and parts[0]["type"] == "text" else parts
         wired.append({**message, "content": content})
         if "tool_calls" in message:

@@ -1,4 +1,4 @@
-"""Sessions on another server: one loop in one thread holds all streams to it."""
+"""Runs sessions on an upstream server: one event loop in one thread handles all streams."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from sessions_app.models import ChatSession
 
 log = logging.getLogger(__name__)
 
-#: a cancel that the upstream does not know yet is sent again after so long: the request may have been on its way
+#: seconds before each attempt to cancel; the upstream may not know the session yet if its request was still under way
 CANCEL_PAUSES = (0.0, 0.5, 2.0)
-#: what is left of a stop for cancels that are on their way
+#: time reserved at the end of a stop for cancels that are being sent
 LAST_CANCELS_SECONDS = 1.0
-#: connections beside the streams, for probes and cancels
+#: connections in addition to the streams, for probes and cancels
 SPARE_CONNECTIONS = 8
 
 
@@ -38,7 +38,7 @@ class UpstreamStats:
 
 
 class UpstreamHandle(Handle):
-    """Knows whether somebody wants the answer no more, or only this worker stops to relay it."""
+    """Records whether the answer was cancelled, or this worker only stops relaying it."""
 
     was_cancelled = False
 
@@ -48,7 +48,7 @@ class UpstreamHandle(Handle):
 
 
 class UpstreamEngine:
-    """``target`` is set by whoever has found the upstream; before that nothing can be submitted."""
+    """Relays answers from the upstream server. ``target`` must be set before sessions are submitted."""
 
     target: Target
 
@@ -69,18 +69,18 @@ class UpstreamEngine:
 
     @property
     def vision(self) -> None:
-        """Not known: the upstream counts what it is sent."""
+        """Unknown: the upstream itself counts the tokens of media."""
         return None
 
     def start(self) -> None:
         self._thread.start()
 
     def run(self, coroutine: Coroutine[Any, Any, None]) -> Future[None]:
-        """On the loop of the streams."""
+        """Run a coroutine on the loop of the streams."""
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
     def call(self, callback: Callable[[], None]) -> None:
-        """The same for a function, and fit for signal handlers; does nothing once the engine has stopped."""
+        """Call a function on the loop of the streams. Safe in signal handlers; does nothing after the engine's stop."""
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(callback)
 
@@ -89,7 +89,7 @@ class UpstreamEngine:
         return {"engine": "openai", "upstream_model": self.target.model, "upstream_resume": self.target.resume}
 
     def submit(self, session: ChatSession) -> list[Handle]:
-        """Raises EngineStopped; and UpstreamError for a session that has begun and cannot go on there."""
+        """Raises EngineStopped, and UpstreamError for a started session that cannot be continued there."""
         return [
             self._relay(call, said)
             for call, said in zip(calls_of(session, self.target), committed(session), strict=True)
@@ -145,7 +145,7 @@ class UpstreamEngine:
         await self._loop.shutdown_default_executor()
 
     def _closed(self, handle: Handle) -> None:
-        """On any thread: the handle has its end, and the stream is of no more use."""
+        """Called on any thread when the handle has ended: the stream is no longer needed."""
         with self._lock:
             call, relaying = self._open.pop(handle)
         relaying.cancel()
@@ -155,15 +155,15 @@ class UpstreamEngine:
             future.add_done_callback(self._cancels.discard)
 
     async def _cancel(self, call: Call) -> None:
-        """Tell a server like this one, which would go on without a listener. Others see the connection close."""
+        """Cancel on another Sambung server, which continues without a listener. Others see the connection close."""
         for pause in CANCEL_PAUSES:
             await asyncio.sleep(pause)
             try:
                 async with self.client.stream("POST", f"cancel/{call.upstream_id}") as response:
-                    pass  # what it says beside its status is of no use
+                    pass  # only the status matters
             except httpx.HTTPError as exc:
                 log.info("a cancel did not reach the upstream: %s", type(exc).__name__)
                 continue
             if response.status_code == httpx.codes.OK:
                 return
-        log.warning("the upstream was not told of a cancel; it ends that answer by itself")
+        log.warning("a cancel could not be delivered to the upstream, which ends that answer by itself")

@@ -1,4 +1,4 @@
-"""What an upstream can do to a request, in this API's errors. Its key, its address and its insides stay here."""
+"""Converts failures of an upstream to this API's errors, without its key, its address or internal details."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from sessions_app.storable import storable_text
 log = logging.getLogger(__name__)
 
 KEY_REFUSED = "The upstream server refuses this server's key."
-#: the same request may do better in a moment
+#: statuses after which the same request may succeed later
 TRANSIENT = {408, 425, 429, 502, 503, 504}
-#: what is wrong with the request itself
+#: statuses of errors in the request itself
 OF_THE_REQUEST = {400, 413, 415, 422}
-#: of each member of an upstream's error
+#: maximum characters of each member of an upstream's error
 MOST_CHARS = 500
 
 
@@ -33,7 +33,7 @@ class UpstreamError(ApiError, EngineError):
 
     @classmethod
     def of_the_request(cls, error: dict[str, str], *, status: int) -> UpstreamError:
-        """What the upstream says is wrong with the request, as it says it."""
+        """The upstream's own description of what is wrong with the request."""
         return cls(
             error.get("message") or f"The upstream server refuses the request (HTTP {status}).",
             param=error.get("param"),
@@ -52,12 +52,12 @@ class UpstreamError(ApiError, EngineError):
 
 
 class Interrupted(Exception):
-    """This try has failed, and the next may not. ``reason`` is fit for callers to read."""
+    """This attempt has failed, but the next may succeed. ``reason`` may be shown to callers."""
 
     def __init__(self, reason: str, *, retry_after: float = 0.0) -> None:
         super().__init__(reason)
         self.reason = reason
-        #: seconds that the upstream asks for
+        #: seconds to wait as requested by the upstream
         self.retry_after = retry_after
 
     def as_error(self) -> UpstreamError:
@@ -74,7 +74,7 @@ def interrupted_by(error: httpx.HTTPError) -> Interrupted:
 
 
 def refusal(response: httpx.Response, body: bytes) -> Exception:
-    """Why the upstream did not begin to answer."""
+    """The error for a response that is not an answer."""
     try:
         error = error_in(parsed(body))
     except NotReadable:
@@ -92,7 +92,7 @@ def refusal(response: httpx.Response, body: bytes) -> Exception:
 
 
 def failure(error: dict[str, str]) -> UpstreamError:
-    """An error that came as an event of the stream."""
+    """The error for an event of the stream that is an error."""
     log.warning("the upstream's stream ends with an error: %s", _for_the_log(error))
     if error.get("type") == "invalid_request_error" or error.get("status", "") in map(str, OF_THE_REQUEST):
         return UpstreamError.of_the_request(error, status=400)
@@ -100,9 +100,10 @@ def failure(error: dict[str, str]) -> UpstreamError:
 
 
 def error_in(told: Any) -> dict[str, str]:
-    """The members of OpenAI's error object that are text, from wherever the servers put it.
+    """The members of OpenAI's error object that are text, from wherever servers put it.
 
-    A code that is a number is ``status``. The texts are storable and short, and the key that was sent is blotted out.
+    A numeric code becomes ``status``. The texts are storable and short, and the upstream's key is replaced by
+    asterisks.
     """
     error = told.get("error") or told if isinstance(told, dict) else {}
     if not isinstance(error, dict):
@@ -122,7 +123,7 @@ def _fit(text: str) -> str:
 
 
 def _for_the_log(error: dict[str, str]) -> str:
-    """On one line, whatever is in it."""
+    """The message on one line, with special characters escaped."""
     return ascii(error["message"]) if "message" in error else "no message"
 
 

@@ -1,4 +1,4 @@
-"""One answer, from the upstream's stream into the handle that a session's thread waits on."""
+"""Relays one answer from the upstream's stream to the handle that a session's thread waits on."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from sessions_app.storable import WholeCharacters
 log = logging.getLogger(__name__)
 
 DONE = "[DONE]"
-#: seconds between tries, doubled each time
+#: seconds between attempts, doubled each time
 FIRST_PAUSE = 0.25
 LONGEST_PAUSE = 8.0
 
@@ -50,12 +50,12 @@ class Relay:
         self._handle = handle
         self._said = said
         self._patience = Patience(settings.UPSTREAM_RETRY_SECONDS)
-        #: of a server like this one: the last event that was read
+        #: id of the last event that was read; used with another Sambung server
         self._last_event_id = ""
         self._characters = WholeCharacters()
 
     async def run(self) -> None:
-        """Never raises but when it is cancelled: the handle gets the end, whatever it is."""
+        """Raises only when it is cancelled: every other end is delivered to the handle."""
         try:
             end: Finish | UpstreamError = await self._finish()
         except UpstreamError as exc:
@@ -84,7 +84,7 @@ class Relay:
             await self._patience.wait(cut)
 
     def _drop_format(self) -> bool:
-        """Ask for the answer in any form from here on. Returns whether that is another request."""
+        """Ask for the answer in any format from here on. Returns whether the request has changed."""
         was_optional = bool(self._call.wire_format) and self._call.wire_format_is_optional
         if was_optional:
             self._call = dataclasses.replace(self._call, wire_format={})
@@ -94,12 +94,12 @@ class Relay:
         call, said = self._call, self._said
         if call.target.resume != "session" and said.tokens and call.tokens_left(said) <= 0:
             return Finish("length", 0, said.tokens)
-        # In a thread: with a video in it this takes a while, and all the other streams are on this loop.
+        # In a thread, because encoding a video takes a while and all other streams are on this loop.
         body = await asyncio.to_thread(call.payload, said)
         headers = {
             "Content-Type": "application/json",
             "Accept": "text/event-stream",
-            # What is compressed may grow a thousandfold here.
+            # Compressed data may expand a thousandfold here.
             "Accept-Encoding": "identity",
         }
         if call.request_id:
@@ -115,7 +115,7 @@ class Relay:
     def _refusal(self, response: httpx.Response, body: bytes) -> Exception:
         if self._call.target.resume == "session":
             if self._last_event_id and response.status_code in (httpx.codes.NO_CONTENT, httpx.codes.NOT_FOUND):
-                # It does not know the place: from the start then, and what has been said is compared.
+                # The upstream does not know this event. Start again, and compare with what was received before.
                 self._last_event_id = ""
                 return Interrupted("has lost the session")
             if response.status_code in (httpx.codes.CONFLICT, httpx.codes.GONE):
@@ -123,7 +123,7 @@ class Relay:
         return refusal(response, body)
 
     async def _read(self, events: AsyncIterator[ServerSentEvent]) -> Finish:
-        """Deliver what the events say."""
+        """Deliver the contents of the events."""
         is_kept = self._call.target.resume == "session"
         if not self._last_event_id:
             self._characters = WholeCharacters()
@@ -147,7 +147,7 @@ class Relay:
         raise Interrupted("broke the answer off")
 
     def _can_be_sent_back(self, event_id: str) -> bool:
-        """Whether a server like this one would take it for the place in this answer."""
+        """Whether another Sambung server would accept this id as a position in this answer."""
         try:
             return sse.parse_cursor(event_id).session_id == self._call.upstream_id
         except sse.MalformedCursor:
@@ -164,23 +164,23 @@ class Relay:
 
 
 class Patience:
-    """How long an upstream may say nothing new before a session is given up."""
+    """The retries of one answer, which end when the upstream has sent nothing new for a given time."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self.restore()
 
     def restore(self) -> None:
-        """It has said something."""
+        """Start over: the upstream has sent something new."""
         self._until: float | None = None
         self._pause = FIRST_PAUSE
 
     async def wait(self, cut: Interrupted) -> None:
-        """Until the next try. Raises the UpstreamError that ``cut`` makes when there is to be none."""
+        """Wait until the next attempt. Raises ``cut`` as an UpstreamError when the time is up."""
         now = asyncio.get_running_loop().time()
         if self._until is None:
             self._until = now + self._seconds
-        # Not all at the same moment: they were cut together.
+        # Jitter, because many streams may have been cut at the same moment.
         pause = max(self._pause * random.uniform(0.5, 1.0), cut.retry_after)  # noqa: S311  (no secret)
         if now + pause > self._until:
             raise cut.as_error()
@@ -189,7 +189,7 @@ class Patience:
 
 
 def _chunk_in(event: ServerSentEvent) -> dict[str, Any]:
-    """Raises UpstreamError for an event that is no chunk, or an error."""
+    """The chunk in an event. Raises UpstreamError if it is an error or not a chunk."""
     try:
         chunk = parsed(event.data)
     except NotReadable as exc:

@@ -1,4 +1,4 @@
-"""Finds the upstream, and keeps looking whether it is there."""
+"""Finds the upstream, and polls whether it is available."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from inference.backends.upstream.target import NotReady, find_target
 
 log = logging.getLogger(__name__)
 
-#: between two looks, in seconds: at one that answers, and at one that does not
+#: seconds between two polls, of an available upstream and of an unavailable one
 LOOK_AGAIN_SECONDS = 5.0
 TRY_AGAIN_SECONDS = 1.0
 
@@ -22,14 +22,14 @@ TRY_AGAIN_SECONDS = 1.0
 class UpstreamSource:
     """There is an engine while the upstream lists its models.
 
-    For ``UPSTREAM_RETRY_SECONDS`` without an answer sessions wait; then they are refused with the reason, until it is
-    back. A key or a model that is wrong is said at once.
+    Sessions wait while it has been unavailable for up to ``UPSTREAM_RETRY_SECONDS``; then they are refused with the
+    reason until it is back. A wrong key or model is reported at once.
     """
 
     def __init__(self) -> None:
         self._engine = UpstreamEngine()
         self._wish = asyncio.Event()
-        #: the last that was said of an upstream that is not there, so that it is said once
+        #: the last reported reason why the upstream is unavailable, so that each is reported once
         self._told = ""
         self._is_ready = False
         self._waiting_since = 0.0
@@ -49,7 +49,7 @@ class UpstreamSource:
             try:
                 await self._look()
             except Exception:
-                log.exception("looking for the upstream failed and is tried again")
+                log.exception("polling the upstream failed and will be retried")
             try:
                 async with asyncio.timeout(LOOK_AGAIN_SECONDS if self._is_ready else TRY_AGAIN_SECONDS):
                     await self._wish.wait()

@@ -1,8 +1,8 @@
-"""The upstream's events, read as the WHATWG standard says, and none longer than ``UPSTREAM_MAX_EVENT_BYTES``.
+"""Parses the upstream's events as in the WHATWG standard, and none longer than ``UPSTREAM_MAX_EVENT_BYTES``.
 
-https://html.spec.whatwg.org/multipage/server-sent-events.html. ``httpx-sse`` knows the fields. What it does not do is
-done before: to take a byte order mark away, to read UTF-8 whatever the header says, to end a line at a lone CR without
-waiting for what follows, and to give up on an event that does not end.
+https://html.spec.whatwg.org/multipage/server-sent-events.html. ``httpx-sse`` parses the fields. What it does not do is
+done before: removing a byte order mark, decoding UTF-8 whatever the header says, ending a line at a lone CR without
+waiting for the next character, and giving up on an event that does not end.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ CONTENT_TYPE = "text/event-stream"
 
 
 def events_of(response: httpx.Response) -> AsyncGenerator[ServerSentEvent]:
-    """The events of a response whose body was not read yet; those without data may be among them.
+    """The events of a response whose body was not read yet, including events without data.
 
-    Raises UpstreamError, here for a response that is no stream of events and while iterating for an event that is too
-    long, and httpx.HTTPError when the connection breaks.
+    Raises UpstreamError for a response that is not an event stream and, while iterating, for an event that is too long;
+    httpx.HTTPError when the connection breaks.
     """
     if response.headers.get("Content-Type", "").partition(";")[0].strip().lower() != CONTENT_TYPE:
         raise UpstreamError("The upstream server sent no stream of events. It must know `stream: true`.")
@@ -34,13 +34,13 @@ def events_of(response: httpx.Response) -> AsyncGenerator[ServerSentEvent]:
 
 
 class _Lines(httpx.AsyncByteStream):
-    """The bytes of ``response`` with LF at the end of every line, as far as no event is too long."""
+    """The bytes of ``response`` with LF at the end of every line, up to an event that is too long."""
 
     def __init__(self, response: httpx.Response) -> None:
         self._response = response
         self._is_at_start = True
         self._ends_in_cr = False
-        #: bytes of the event that is not over yet: of its whole lines, and of the last one
+        #: bytes of the unfinished event: of its complete lines, and of the last one
         self._event_bytes = 0
         self._line_bytes = 0
 
@@ -73,7 +73,7 @@ class _Lines(httpx.AsyncByteStream):
         position = 0
         for number, line in enumerate(chunk.split(b"\n")):
             if number:
-                # The line before has ended. An empty one ends the event.
+                # The previous line is complete. An empty line ends the event.
                 self._event_bytes = self._event_bytes + self._line_bytes + 1 if self._line_bytes else 0
                 self._line_bytes = 0
             self._line_bytes += len(line)

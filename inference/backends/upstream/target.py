@@ -1,4 +1,4 @@
-"""Which model the upstream has, and how it can go on with an answer that was cut off."""
+"""Which model the upstream has, and how it can resume an answer that was interrupted."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from inference.backends.upstream.body import read_body
 from inference.backends.upstream.errors import KEY_REFUSED, interrupted_by
 from inference.backends.upstream.wire import NotReadable, object_in, parsed
 
-#: session: it is a server like this one, and keeps the stream under a session id. prefix: it continues an assistant
-#: message that it is given. none: neither.
+#: session: another Sambung server, which keeps the stream under a session id. prefix: it continues an assistant message
+#: that it is given. none: it can do neither.
 Resume = Literal["session", "prefix", "none"]
-#: servers by what they call themselves in ``owned_by``
+#: ``owned_by`` in the upstream's list of models → how it resumes
 RESUME_OF: dict[str, Resume] = {"sambung": "session", "vllm": "prefix", "sglang": "prefix"}
 UNREADABLE = "is no OpenAI-compatible one: its list of models cannot be read"
 MOST_NAME_CHARS = 255
@@ -28,17 +28,17 @@ class Target:
 
 
 class NotReady(Exception):
-    """Why the upstream cannot be used, as the words behind "the upstream server"; fit for callers to read."""
+    """Why the upstream cannot be used, as a predicate of "the upstream server"; may be shown to callers."""
 
     def __init__(self, reason: str, *, for_good: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
-        #: waiting will not help: somebody has to mend something
+        #: waiting will not help: an operator has to fix something
         self.for_good = for_good
 
 
 async def find_target(client: httpx.AsyncClient) -> Target:
-    """Ask for the models. Raises NotReady."""
+    """Fetch the list of models, and find the target in it. Raises NotReady."""
     try:
         async with client.stream("GET", "models", timeout=settings.UPSTREAM_CONNECT_SECONDS) as response:
             body = await read_body(response)
@@ -64,11 +64,11 @@ def _chosen(body: bytes) -> Target:
     if not named:
         raise NotReady("does not have the configured model", for_good=True)
     told: Resume = RESUME_OF.get(str(named[0].get("owned_by")).lower(), "none")
-    # A system check has looked at what is configured.
+    # A system check has validated the setting.
     resume = told if settings.UPSTREAM_RESUME == "auto" else cast("Resume", settings.UPSTREAM_RESUME)
     return Target(named[0]["id"], resume)
 
 
 def _is_name(value: Any) -> bool:
-    """Fit for a log line and the database."""
+    """Whether it is a name that can be logged and stored."""
     return isinstance(value, str) and 0 < len(value) <= MOST_NAME_CHARS and value.isprintable()

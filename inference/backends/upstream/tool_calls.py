@@ -1,4 +1,4 @@
-"""The tool calls in the chunks of another server's stream. What was said before is not said again."""
+"""Reads the tool calls in the chunks of an upstream's stream, without those that were received before."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ from inference.engine.tool_calls import MAX_NAME_LENGTH, CallPiece
 from sessions_app.answer import Call
 from sessions_app.storable import storable_text
 
-#: of one answer: each is a line of its own wherever people read it
+#: maximum number of calls in one answer, because each is a line of its own wherever people read it
 MAX_CALLS = 1000
 
 
 class ToolCalls:
-    """Reads them part by part, and numbers them in the order in which they begin."""
+    """Reads calls part by part, and numbers them in the order in which they begin."""
 
     def __init__(self, said: list[Call], *, repeats: bool) -> None:
-        """``said`` are those so far, and grows. ``repeats``: the stream begins with them, and must say the same."""
+        """``said`` has the calls so far, and is extended. ``repeats``: the stream begins with exactly these."""
         self._said = said
         self._repeated = [Call(call.name, call.arguments) for call in said] if repeats else []
         self._first = 0 if repeats else len(said)
-        #: the upstream's index → our number
+        #: the upstream's index → the number of the call here
         self._numbers: dict[int, int] = {}
-        #: our number → the upstream's id
+        #: number of the call here → the upstream's id
         self._ids: dict[int | None, Any] = {}
         self._count = 0
 
     @property
     def is_repeating(self) -> bool:
-        """Whether the stream still says what was said before."""
+        """Whether the stream is still repeating what was received before."""
         return len(self._repeated) > self._count or any(call.arguments for call in self._repeated)
 
     def read(self, delta: Mapping[str, Any]) -> list[CallPiece]:
-        """What the delta adds. Raises UpstreamError when the upstream says something else than it said before."""
+        """What the delta adds. Raises UpstreamError when the stream differs from what was received before."""
         pieces = [self._piece(object_in(part)) for part in list_in(delta.get("tool_calls"))]
         return [piece for piece in pieces if piece]
 
     def end(self) -> None:
-        """Raises UpstreamError when the upstream has not said all that it said before."""
+        """Raises UpstreamError when the stream ended before all that was received before was repeated."""
         if self.is_repeating:
             raise UpstreamError.cannot_go_on("it says something else now")
 
@@ -50,7 +50,7 @@ class ToolCalls:
         index, call_id = _index(part.get("index")), part.get("id")
         number = self._numbers.get(index) if index is not None else None
         if name and call_id != self._ids.get(number):
-            # Some servers number no call, or all of them the same, and send each of them whole.
+            # Some servers send complete calls without an index, or all with the same index.
             number = None
         if number is None and not name and not self._count and index is not None and index < len(self._said):
             # The stream continues after the last event: the call began in an earlier one.

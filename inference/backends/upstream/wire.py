@@ -1,4 +1,4 @@
-"""Reading JSON of another server, which may have any shape: what is not as OpenAI describes it says nothing."""
+"""Reads JSON of an upstream server, which may have any shape: whatever is not as in OpenAI's API is ignored."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from inference.engine.types import FinishReason, Likelihood, TokenLogprobs
 from sessions_app.storable import UNKNOWN_TOKEN, storable_bytes, storable_logprob, storable_text
 
-#: Others are servers' own names for an end that the model has chosen.
+#: known finish reasons; all others are servers' own names for an end that the model has chosen
 REASONS: dict[str, FinishReason] = {
     "stop": "stop",
     "length": "length",
@@ -20,7 +20,7 @@ REASONS: dict[str, FinishReason] = {
 
 
 class NotReadable(ValueError):
-    """No JSON, or nested too deeply."""
+    """The text is not JSON, or is nested too deeply."""
 
 
 def parsed(text: str | bytes) -> Any:
@@ -40,7 +40,7 @@ def list_in(value: Any) -> list[Any]:
 
 
 def text_in(value: Any) -> str:
-    """A text, or those of a list of parts."""
+    """A text, or the joined texts of a list of parts."""
     if isinstance(value, str):
         return value
     parts = value if isinstance(value, list) else [value]
@@ -49,7 +49,7 @@ def text_in(value: Any) -> str:
 
 
 def choices_in(chunk: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Those of the one answer that was asked for."""
+    """The choices of the one answer that was requested."""
     choices = map(object_in, list_in(chunk.get("choices")))
     return [choice for choice in choices if not _is_another(choice.get("index"))]
 
@@ -59,7 +59,7 @@ def _is_another(index: Any) -> bool:
 
 
 def reason_in(choice: Mapping[str, Any]) -> FinishReason | None:
-    """Why the answer has ended, if it has."""
+    """The finish reason, None while the answer has not ended."""
     said = choice.get("finish_reason")
     if not said:
         return None
@@ -67,9 +67,9 @@ def reason_in(choice: Mapping[str, Any]) -> FinishReason | None:
 
 
 def logprobs_in(choice: Mapping[str, Any], *, alternatives: int) -> tuple[TokenLogprobs, ...]:
-    """Of the choice's tokens, with at most so many alternatives each."""
+    """Logprobs of the choice's tokens, with at most this many alternatives each."""
     told = object_in(choice.get("logprobs"))
-    # Those of a refusal stand apart at OpenAI's; here all tokens are in one list.
+    # OpenAI has the tokens of a refusal in a separate list; here all tokens are in one list.
     tokens = [*list_in(told.get("content")), *list_in(told.get("refusal"))]
     found = []
     for token in filter(_is_token, tokens):

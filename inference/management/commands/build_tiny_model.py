@@ -1,4 +1,4 @@
-"""``manage.py build_tiny_model``: the small local model of tests and demonstrations."""
+"""``manage.py build_tiny_model``: build the small local model for tests and demonstrations."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Command(BaseCommand):
         " and video too, on any machine; its answers mean nothing. A complete folder is left as it is unless --force"
         " is given."
     )
-    # It has to work before there is a database or a model to check.
+    # It must work before there is a database or a model to check.
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""``manage.py demo``: everything a newcomer needs, made on the spot, and then ``serve``."""
+"""``manage.py demo``: create everything that a first start needs, and then ``serve``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``manage.py serve``: the whole server in one process, for one machine."""
+"""``manage.py serve``: run the whole server in one process, for one machine."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Command(BaseCommand):
                 "Unset REDIS_URL to run everything in this one process."
             )
         open_database()
-        # torch is imported only now, so that --help and the refusals above come at once.
+        # torch is imported only here, so that --help and the errors above appear at once.
         from inference.worker.embedded import serve
         from inference.worker.stopping import end_now
         from sessions_app.web_server import PortTaken
@@ -85,7 +85,7 @@ def has_users() -> bool:
 
 
 def manage(command: str) -> str:
-    """The command as one may paste it into the terminal that this one was typed into."""
+    """A command line that works in the terminal in which this command was started."""
     python = Path(sys.executable)
     shown = python.relative_to(Path.cwd()) if python.is_relative_to(Path.cwd()) else python
     return f"{shown} manage.py {command}"

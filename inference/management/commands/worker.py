@@ -1,4 +1,4 @@
-"""``manage.py worker``: one GPU worker, for the deployment with Redis."""
+"""``manage.py worker``: run one GPU worker, for the deployment with Redis."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Command(BaseCommand):
             raise CommandError(
                 "REDIS_URL is not set. Without a broker, `manage.py serve` runs web and worker together."
             )
-        # torch is imported only now, so that --help and the refusal above come at once.
+        # torch is imported only here, so that --help and the error above appear at once.
         from inference.worker.celery_worker import run_worker
         from inference.worker.stopping import end_now
 

@@ -1,4 +1,4 @@
-"""``manage.py workers``: see the workers, drain some, have a model loaded again."""
+"""``manage.py workers``: list the workers, drain some, or request a reload of the model."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Command(BaseCommand):
             raise CommandError("No worker is alive.")
         chosen = ModelWorker.objects.filter(pk__in=names)
         if what == "reload":
-            # One whose model is there needs nothing.
+            # Workers with a loaded model need no reload.
             chosen.filter(state=ModelWorker.State.FAILED).update(try_again=True)
         else:
             chosen.update(drain=what == "drain")
@@ -74,7 +74,7 @@ class Command(BaseCommand):
             self.stderr.write(_news(what, chosen))
 
     def _wait_until_idle(self, names: list[str]) -> None:
-        # What `running` says was written before the worker knew: two heartbeats later it does.
+        # ``running`` may have been written before the worker saw the request; two heartbeats later it is current.
         heard_from = timezone.now() + datetime.timedelta(seconds=2 * settings.WORKER_HEARTBEAT_SECONDS)
         try:
             while (
