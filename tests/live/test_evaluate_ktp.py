@@ -42,7 +42,7 @@ def env_of(stack: EmbeddedStack) -> dict[str, str]:
     return stack.env | {"MODEL_REPO_ID": "/nowhere", "SESSIONS_DB_PATH": "/nowhere/sessions.db"}
 
 
-def test_over_http_every_card_is_counted_and_random_weights_get_none_right(
+def test_over_http_every_card_is_counted_and_random_weights_get_no_card_right(
     embedded_server: EmbeddedStack, cards: Path, tmp_path: Path
 ) -> None:
     report = tmp_path / "report.json"
@@ -52,8 +52,12 @@ def test_over_http_every_card_is_counted_and_random_weights_get_none_right(
     assert done.stdout.startswith(f"5 synthetic specimens of {cards}\nread by tiny at {embedded_server.base_url}, 2 at")
     found = json.loads(report.read_text())["all"]
     assert (found["cards"], found["others"], found["failed"]) == (4, 1, 0)
-    for name, of in (("card_exact", 4), ("field_exact", 4 * 14), ("nik_exact", 3), ("nik_digits", 48)):
+    for name, of in (("card_exact", 4), ("nik_exact", 3)):
         assert (found[name]["hits"], found[name]["of"]) == (0, of), name
+    # The grammar makes digits of random weights, and some digits are right by chance.
+    for name, of in (("field_exact", 4 * 14), ("nik_digits", 48)):
+        assert found[name]["of"] == of, name
+        assert found[name]["hits"] < of / 2, name
     assert "Card exact                 0.0%  0.0–49.0      0 of 4" in done.stdout
     assert embedded_server.query("SELECT count(*) FROM ocr_ktpextraction")[0][0] == before + 5
 

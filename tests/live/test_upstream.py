@@ -198,7 +198,7 @@ def test_a_cancel_reaches_the_upstream(upstream: EmbeddedStack, front: Front) ->
 @pytest.mark.parametrize(
     ("fields", "code"),
     [
-        ({"max_tokens": UPSTREAM_LIMIT + 1}, "invalid_request"),
+        ({"stop_token_ids": [99_999_999]}, "invalid_request"),
         ({"messages": [{"role": "user", "content": "panjang " * 5000}]}, "context_length_exceeded"),
     ],
 )
