@@ -59,11 +59,11 @@ def test_calls_come_out_as_from_an_engine(upstream: Scripted, start_engine: Any)
 
 
 def test_calls_that_are_not_numbered_are_taken_one_by_one(upstream: Scripted, start_engine: Any) -> None:
-    upstream.streams(
-        calls(begun("a", "{}", index=None)), calls(begun("b", "{}", index=None)), chunk(finish="stop"), DONE
-    )
-    deltas, _ = collected(start_engine("none").submit(session_of()))
+    one, other = (calls(begun(name, "{}", index=None)) for name in "ab")
+    upstream.streams(one, other, chunk(finish="stop"), DONE)
+    deltas, finish = collected(start_engine("none").submit(session_of()))
     assert called(deltas) == [("a", "{}"), ("b", "{}")]
+    assert finish.reason == "tool_calls"
 
 
 def test_calls_that_are_all_numbered_alike_are_taken_one_by_one(upstream: Scripted, start_engine: Any) -> None:

@@ -85,12 +85,19 @@ class AnswerReader:
         generated = self._completion_tokens
         prompt_tokens = max(0, self._prompt_tokens - self._before)
         return Finish(
-            self.reason or "stop",
+            self._reason(),
             prompt_tokens,
             self._said.tokens if generated is None else self._before + generated,
             self.reasoning_tokens,
             min(self._cached_tokens, prompt_tokens),
         )
+
+    def _reason(self) -> FinishReason:
+        """As here: an answer with calls has ended because of them, and one without has not, whatever a server says."""
+        reason = self.reason or "stop"
+        if reason in ("stop", "tool_calls"):
+            return "tool_calls" if self._said.calls else "stop"
+        return reason
 
     def _new(
         self,
