@@ -15,7 +15,16 @@ def process_id() -> int:
 
 def heavy_modules() -> list[str]:
     """Of a server, those that a process which decodes has no use for."""
-    heavy = ("torch", "transformers", "celery", "channels", "daphne", "django.db", "sessions_app", "config.settings")
+    heavy = (
+        "torch",
+        "transformers",
+        "celery",
+        "channels",
+        "daphne",
+        "django.db",
+        "sessions_app.models",
+        "config.settings",
+    )
     return [name for name in heavy if name in sys.modules]
 
 
