@@ -89,7 +89,7 @@ class Tools(BaseModel):
         "`required`: it calls one or more. A function by its name: it calls that one, once.",
     )
     parallel_tool_calls: StrictBool | None = Field(
-        None, description="false: the answer ends behind its first call. Default true."
+        None, description="false: the answer ends after its first call. Default true."
     )
 
     def wire_tools(self) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, TemplateError, nodes
 
-from inference.engine.errors import InvalidPrompt, LoadError
+from inference.engine.errors import InvalidPrompt, LoadError, ToolsUnknown
 from inference.engine.types import PromptEnding
 from inference.engine.vocabulary import Vocabulary
 
@@ -75,7 +75,7 @@ class ChatTemplate:
         _check(messages)
         _check(tools)
         if tools and not self.knows_tools:
-            raise InvalidPrompt("This model's chat template knows no tools: send none.")
+            raise ToolsUnknown
         try:
             rendered = _render(self._template, messages, {**self._variables, **(variables or {})}, tools, ending)
         except TemplateError as error:

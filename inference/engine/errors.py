@@ -32,6 +32,10 @@ class InvalidPrompt(EngineError):
     """The conversation and its media do not make a prompt for this model."""
 
 
+class ToolsUnknown(InvalidPrompt):
+    """This model's chat template knows no tools: send none."""
+
+
 class InvalidSampling(EngineError):
     """The request's sampling wants something that this model does not have or cannot do."""
 

@@ -15,6 +15,7 @@ from inference.engine.errors import (
     InvalidPrompt,
     InvalidSampling,
     PromptTooLong,
+    ToolsUnknown,
 )
 from inference.engine.handle import Handle
 from inference.engine.types import Delta, Finish, FinishReason
@@ -215,6 +216,8 @@ def _invalid_request(exc: EngineError) -> InvalidRequest:
     match exc:
         case InvalidSampling():
             param = exc.field
+        case ToolsUnknown():
+            param = "tools"
         case InvalidConstraint():
             param = None  # one of several parameters has asked for it
         case _:

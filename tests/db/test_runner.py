@@ -11,7 +11,14 @@ import pytest
 from django.db import OperationalError
 
 from inference.backends.local import generation_requests
-from inference.engine.errors import EngineError, PromptTooLong
+from inference.engine.errors import (
+    EngineError,
+    InvalidConstraint,
+    InvalidPrompt,
+    InvalidSampling,
+    PromptTooLong,
+    ToolsUnknown,
+)
 from inference.engine.vision import ModelVision, VisionSizes
 from inference.models import ModelWorker
 from inference.worker import runner
@@ -261,3 +268,26 @@ def test_pictures_that_do_not_fit_the_context_are_refused_before_they_are_decode
     with pytest.raises(PromptTooLong) as caught:
         generation_requests(with_pictures((1600, 1200), 3), narrow)
     assert caught.value.prompt_tokens == 3 * VISION.sizes.image_tokens(1600, 1200)
+
+
+@pytest.mark.parametrize(
+    ("error", "param", "code"),
+    [
+        (ToolsUnknown(), "tools", "invalid_request"),
+        (InvalidPrompt("no"), "messages", "invalid_request"),
+        (InvalidSampling("logit_bias", "no such token"), "logit_bias", "invalid_request"),
+        (InvalidConstraint("too large"), None, "invalid_request"),
+        (PromptTooLong(9, 8), "messages", "context_length_exceeded"),
+    ],
+)
+def test_what_the_engine_refuses_names_the_parameter_at_fault(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch, error: EngineError, param: str | None, code: str
+) -> None:
+    def refuse(session: ChatSession) -> None:
+        raise error
+
+    monkeypatch.setattr(worker.engine, "submit", refuse)
+    session = open_session()
+    assert run(session, worker) == State.FAILED
+    assert session.error is not None
+    assert (session.error["param"], session.error["code"]) == (param, code)

@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from django.contrib.auth.models import Permission, User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -24,19 +23,12 @@ from sessions_app.store import opening, sweeper, transitions
 from sessions_app.store.appending import Closing
 from sessions_app.store.listening import Resume, write_resumes
 from tests.db.session_states import WORKER, claimed, completed, failed, lapse, open_session, say, text
+from tests.db.signing_in import signed_in
 from tests.media_samples import image_bytes, video_bytes
 
 pytestmark = pytest.mark.django_db
 
 LIST = "/admin/sessions_app/chatsession/"
-
-
-def signed_in(*codenames: str) -> Client:
-    user = User.objects.create_user("-".join(("user", *codenames)), is_staff=True)
-    user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
-    client = Client()
-    client.force_login(user)
-    return client
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.admin.models import LogEntry
-from django.contrib.auth.models import Permission, User
 from django.db import connection, connections
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -18,18 +17,11 @@ from sessions_app.admin import exporting
 from sessions_app.models import ChatSession
 from sessions_app.store import sweeper
 from tests.db.session_states import claimed, completed, failed, open_session, png, say, text
+from tests.db.signing_in import signed_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 LIST = "/admin/sessions_app/chatsession/"
-
-
-def signed_in(*codenames: str) -> Client:
-    user = User.objects.create_user("-".join(("user", *codenames)), is_staff=True)
-    user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
-    client = Client()
-    client.force_login(user)
-    return client
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from django.conf import settings
 from django.contrib.admin.models import LogEntry
-from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
 
@@ -15,6 +14,7 @@ from sessions_app.store.appending import Closing
 from sessions_app.store.opening import NewMedia
 from sessions_app.store.requeueing import Hindrance, NotRequeueable, requeue
 from tests.db.session_states import TINY_PNG, claimed, completed, log_of, open_session, png, say, text
+from tests.db.signing_in import signed_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -27,14 +27,6 @@ def failed(*, media: list[NewMedia] | None = None, **columns: object) -> ChatSes
     say(session, text("A pl"), closing=Closing(error={"message": "It broke.", "code": "broken"}))
     session.refresh_from_db()
     return session
-
-
-def signed_in(*codenames: str) -> Client:
-    user = User.objects.create_user("-".join(("user", *codenames)), is_staff=True)
-    user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
-    client = Client()
-    client.force_login(user)
-    return client
 
 
 @pytest.fixture
