@@ -33,7 +33,7 @@ QUEUED = 200
 STREAMS, RATE, SECONDS = 50, 10, 15
 ROUNDS = 8
 VIEWER_SECONDS = 2.0
-#: most milliseconds that a page may take
+#: maximum milliseconds that a page may take
 LIMIT_MS = 300
 
 SESSIONS = """

@@ -39,7 +39,7 @@ AT_ONCE = (1, 8)
 #: requests of a turn, for each number at once
 REQUESTS = {1: 6, 8: 16}
 #: of the other checkout's rate, or of its speed to the first token
-LEAST_RATIO = {1: 0.95, 8: 1.0}
+MIN_RATIO = {1: 0.95, 8: 1.0}
 PHOTO_SIZE = (1600, 1200)
 VIDEO_SIZE, VIDEO_RATE, VIDEO_SECONDS = (640, 360), 10, 10
 SETTINGS: dict[str, object] = {"SESSION_LEASE_SECONDS": 60}
@@ -63,7 +63,7 @@ class Figure:
 
     @property
     def is_good(self) -> bool:
-        return self.ratio >= LEAST_RATIO[self.at_once]
+        return self.ratio >= MIN_RATIO[self.at_once]
 
     def as_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self) | {"ratio": self.ratio, "is_good": self.is_good}

@@ -3,7 +3,7 @@
 From the first line of middleware to the first wait of its view, a request occupies the event loop for a few
 milliseconds. Two hundred at once would occupy it for half a second, in which no stream advances and /health is not
 answered. Here each request starts in its own iteration of the loop, which handles everything else in between.
-``MOST_BEGINNING`` requests may be in this phase at once; waiting requests of different addresses are admitted in turn.
+``MAX_STARTING`` requests may be in this phase at once; waiting requests of different addresses are admitted in turn.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from sessions_app.client_address import client_block_of
 
 Application = Callable[[dict[str, Any], Any, Any], Any]
 
-#: most requests between their start and the start of their answer
-MOST_BEGINNING = 8
+#: maximum requests between their start and the start of their answer
+MAX_STARTING = 8
 #: after this time a request no longer counts: it waits for something, such as a model or a picture
-LONGEST_SECONDS = 0.1
+MAX_SECONDS = 0.1
 
 
 def in_turn(application: Application, *, for_path: Callable[[str], object]) -> Application:
@@ -39,7 +39,7 @@ def in_turn(application: Application, *, for_path: Callable[[str], object]) -> A
         door = doors.get(loop) or doors.setdefault(loop, Door())
         await door.enter(_address(scope))
         place = _Place(door)
-        timer = loop.call_later(LONGEST_SECONDS, place.leave)
+        timer = loop.call_later(MAX_SECONDS, place.leave)
 
         async def send_and_leave(message: dict[str, Any]) -> None:
             place.leave()
@@ -55,10 +55,10 @@ def in_turn(application: Application, *, for_path: Callable[[str], object]) -> A
 
 
 class Door:
-    """Admits at most ``MOST_BEGINNING`` requests at once, and one in each iteration of the loop."""
+    """Admits at most ``MAX_STARTING`` requests at once, and one in each iteration of the loop."""
 
     def __init__(self) -> None:
-        self._free = MOST_BEGINNING
+        self._free = MAX_STARTING
         #: address → its waiting requests in order; the address whose turn it is comes first
         self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
         self._one_a_turn = asyncio.Lock()

@@ -35,7 +35,7 @@ from sessions_app.client_address import client_block
 #: this many times as often as one name from one address.
 WIDER_LIMIT = 4
 #: upper bound of the rows read; the limits keep their number lower
-MOST_ATTEMPTS = 1000
+MAX_ATTEMPTS = 1000
 #: how long a log-in waits for another log-in from the same address
 TURN_SECONDS = 10
 
@@ -58,7 +58,7 @@ def locked_until(request: HttpRequest, credentials: dict[str, Any] | None) -> da
     attempts = list(
         AccessAttempt.objects.filter(Q(username=name) | Q(ip_address=address), attempt_time__gt=oldest)
         .order_by("-attempt_time")
-        .values_list("username", "ip_address", "attempt_time", "failures_since_start")[:MOST_ATTEMPTS]
+        .values_list("username", "ip_address", "attempt_time", "failures_since_start")[:MAX_ATTEMPTS]
     )
     limit = settings.AXES_FAILURE_LIMIT
     times = (

@@ -7,7 +7,7 @@ from sessions_app.models import ChatSession
 from sessions_app.store.appending import Append, Closing
 
 #: maximum commits of a span; SDKs keep this many events of a span by default
-MOST_COMMITS = 128
+MAX_COMMITS = 128
 
 
 class RunSpans:
@@ -38,7 +38,7 @@ class RunSpans:
                 self._first_token_at = now
                 tracing.record(self._session.pk, "prefill", start=self._claimed_at, end=now, attributes=self._about)
             self._tokens += tokens
-            if len(self._commits) < MOST_COMMITS:
+            if len(self._commits) < MAX_COMMITS:
                 self._commits.append((now, {"index": item.index, "chunks": len(item.pieces), "tokens": tokens}))
         if item.closing is not None:
             self.ended(now=now, outcome=item.closing.state)

@@ -19,7 +19,7 @@ from inference.media.threads import in_thread
 from ocr import scans
 
 #: pixels; an ID-1 card of this width has 600 dots per inch, more than any print; more pixels do not improve reading
-LONGEST_SIDE = 2048
+MAX_SIDE = 2048
 JPEG_QUALITY = 92
 #: quarter turns to the right → Pillow's transposition
 QUARTER_TURNS = {1: Image.Transpose.ROTATE_270, 2: Image.Transpose.ROTATE_180, 3: Image.Transpose.ROTATE_90}
@@ -68,10 +68,10 @@ def prepare(data: bytes, limits: Limits, param: str | None = "image", page: int 
         image, pages = scans.page_picture(data, page, limits, param)
         content_type = "image/jpeg"
     else:
-        image = decode_image(data, limits, param, enough=LONGEST_SIDE**2)
+        image = decode_image(data, limits, param, enough=MAX_SIDE**2)
         is_png = image_content_type(data, param=param) == "image/png"
         content_type = "image/png" if is_png else "image/jpeg"
-    image.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
+    image.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
     if turn % 4:
         image = image.transpose(QUARTER_TURNS[turn % 4])
     # Rounding may have made a long strip longer than the model takes.

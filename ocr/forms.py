@@ -15,7 +15,7 @@ from ocr.scans import is_pdf
 
 #: what the browser offers to choose from; extensions too, as some browsers report no MIME type for these formats
 ACCEPTED = "image/*,.heic,.heif,.avif,.tif,.tiff,.bmp,.pdf,application/pdf"
-MOST_PAGES = 9999
+MAX_PAGES = 9999
 
 
 class UploadForm(forms.Form):
@@ -34,7 +34,7 @@ class UploadForm(forms.Form):
         label=gettext_lazy("Page of a PDF"),
         required=False,
         min_value=1,
-        max_value=MOST_PAGES,
+        max_value=MAX_PAGES,
         widget=forms.NumberInput(attrs={"class": "page", "inputmode": "numeric", "placeholder": "1"}),
     )
 

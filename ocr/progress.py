@@ -38,7 +38,7 @@ from sessions_app.views import TooManyStreams, stream_session
 from sessions_app.wakeups import StreamChunk
 
 #: readings that one request may ask for
-MOST_ASKED = 40
+MAX_ASKED = 40
 #: a stream ends after this many seconds; the browser reconnects with Last-Event-ID, and its permission is checked again
 STREAM_SECONDS = 60
 #: the last event of a stream
@@ -161,7 +161,7 @@ def _row(request: HttpRequest, extraction: KtpExtraction) -> str:
 
 def _asked(request: HttpRequest) -> list[uuid.UUID]:
     try:
-        return [uuid.UUID(text) for text in request.GET.getlist("reading")[:MOST_ASKED]]
+        return [uuid.UUID(text) for text in request.GET.getlist("reading")[:MAX_ASKED]]
     except ValueError:
         raise BadRequest("A reading has another id.") from None
 

@@ -31,7 +31,7 @@ from sessions_app.request_id import current_request_id
 #: the clerk's own readings on one page of the tray
 RECENT = 20
 #: files that are sent from one page at a time
-MOST_FILES = 20
+MAX_FILES = 20
 
 
 @never_cache
@@ -107,8 +107,8 @@ def _upload_page(request: HttpRequest, user: User, form: UploadForm, *, status: 
         "form": form,
         "readings": readings,
         "recent": recent,
-        "most_bytes": settings.OCR_MAX_UPLOAD_BYTES,
-        "most_files": MOST_FILES,
+        "max_bytes": settings.OCR_MAX_UPLOAD_BYTES,
+        "max_files": MAX_FILES,
     }
     return render(request, "ocr/upload.html", context, status=status)
 

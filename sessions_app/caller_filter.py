@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy
 from sessions_app import turns
 
 #: maximum number of callers offered; others are found by the search
-MOST_CALLERS = 15
+MAX_CALLERS = 15
 
 
 class CallerFilter(admin.SimpleListFilter):
@@ -22,7 +22,7 @@ class CallerFilter(admin.SimpleListFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         holders = turns.unfinished_by_caller()
-        offered = sorted(holders, key=lambda caller: (-sum(holders[caller]), caller))[:MOST_CALLERS]
+        offered = sorted(holders, key=lambda caller: (-sum(holders[caller]), caller))[:MAX_CALLERS]
         if (chosen := self.value()) and chosen not in offered:
             offered.append(chosen)
         return [(caller, _holding(caller, *holders.get(caller, (0, 0)))) for caller in offered if caller]

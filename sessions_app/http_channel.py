@@ -27,10 +27,10 @@ EXTENSION = "sambung"
 LINGER_SECONDS = 5.0
 LINGER_BYTES = 64 * 2**20
 #: characters kept of an address that is too long, enough to recognize the endpoint
-LONGEST_PATH_KEPT = 1000
+MAX_PATH_CHARS_KEPT = 1000
 #: a chunked body may have this many small parts: each costs as much time as some hundred bytes
 SMALL_CHUNKS = 1000
-SMALLEST_MEAN_CHUNK_BYTES = 64
+MIN_MEAN_CHUNK_BYTES = 64
 
 # Twisted's own list is older than some of the statuses.
 RESPONSES.update({status.value: status.phrase.encode() for status in HTTPStatus if status.value not in RESPONSES})
@@ -82,7 +82,7 @@ class BoundedRequest(WebRequest):
         self._chunks += 1
         if self._body_bytes > settings.MAX_REQUEST_BYTES:
             self.channel.refuse(_too_large())
-        elif self._chunks > SMALL_CHUNKS and self._body_bytes < self._chunks * SMALLEST_MEAN_CHUNK_BYTES:
+        elif self._chunks > SMALL_CHUNKS and self._body_bytes < self._chunks * MIN_MEAN_CHUNK_BYTES:
             self.channel.refuse(Refusal(400, "invalid_request", "The body comes in too many tiny pieces."))
         else:
             super().handleContentChunk(data)
@@ -159,7 +159,7 @@ class BoundedChannel(HTTPChannel):
         if not hasattr(self, "_path"):
             method, _, rest = line.partition(b" ")
             if rest.startswith(b"/") and method.isalpha():
-                self._command, self._path = method, rest.partition(b" ")[0][:LONGEST_PATH_KEPT]
+                self._command, self._path = method, rest.partition(b" ")[0][:MAX_PATH_CHARS_KEPT]
         self.refuse(_head_too_large())
 
     def _respondToBadRequestAndDisconnect(self) -> None:

@@ -6,7 +6,7 @@ import datetime
 import json
 import logging
 
-from sessions_app.log_lines import LONGEST_MESSAGE, LineFormatter, cut, printable, without_keys
+from sessions_app.log_lines import MAX_MESSAGE_CHARS, LineFormatter, cut, printable, without_keys
 
 
 class JsonFormatter(LineFormatter):
@@ -18,7 +18,7 @@ class JsonFormatter(LineFormatter):
             "time": _utc(record.created),
             "level": record.levelname,
             "logger": record.name,
-            "message": printable(cut(without_keys(record.getMessage()), LONGEST_MESSAGE)),
+            "message": printable(cut(without_keys(record.getMessage()), MAX_MESSAGE_CHARS)),
             "request_id": None if request_id == "-" else request_id,
             "session": getattr(record, "session", None),
             "worker": getattr(record, "worker", None),

@@ -11,8 +11,8 @@ import logging
 import re
 from collections.abc import Iterable
 
-LONGEST_MESSAGE = 2_000
-LONGEST_TRACEBACK = 20_000
+MAX_MESSAGE_CHARS = 2_000
+MAX_TRACEBACK_CHARS = 20_000
 #: characters shown of a session's id, as in the admin's list: enough to search there, and at most half of the id
 SHORT_ID_CHARS = 10
 CONTINUED = "    "
@@ -58,7 +58,7 @@ class LineFormatter(logging.Formatter):
         super().__init__(fmt, defaults={"run": ""})
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        record.message = printable(cut(without_keys(record.message), LONGEST_MESSAGE))
+        record.message = printable(cut(without_keys(record.message), MAX_MESSAGE_CHARS))
         return super().formatMessage(record)
 
     def format(self, record: logging.LogRecord) -> str:
@@ -73,7 +73,7 @@ class LineFormatter(logging.Formatter):
     def formatException(self, ei: object) -> str:
         text = _VALUES.sub(r"\1: (left out)", without_keys(super().formatException(ei)))  # type: ignore[arg-type]
         # The innermost frames and the error itself are at the end.
-        return text if len(text) <= LONGEST_TRACEBACK else f"…{text[-LONGEST_TRACEBACK:]}"
+        return text if len(text) <= MAX_TRACEBACK_CHARS else f"…{text[-MAX_TRACEBACK_CHARS:]}"
 
 
 def _continued(lines: Iterable[str]) -> Iterable[str]:

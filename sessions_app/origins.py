@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 #: characters of an untrusted header that are written to a log line
-LONGEST_ORIGIN_LOGGED = 100
+MAX_ORIGIN_CHARS_LOGGED = 100
 
 Application = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 
@@ -81,7 +81,7 @@ def _is_of_own_page(scope: dict[str, Any]) -> bool:
     if not is_own:
         log.warning(
             "a WebSocket of %.*r was refused: it is not of the host %s, nor among CSRF_TRUSTED_ORIGINS",
-            LONGEST_ORIGIN_LOGGED,
+            MAX_ORIGIN_CHARS_LOGGED,
             ", ".join(origins),
             host,
         )

@@ -22,8 +22,8 @@ _current: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", def
 _ACCEPTABLE = re.compile(r"[A-Za-z0-9._:-]{1,100}")
 
 #: longer methods and paths are cut, so that the rest of the line stays in the log
-LONGEST_METHOD = 16
-LONGEST_PATH = 300
+MAX_METHOD_CHARS = 16
+MAX_PATH_CHARS = 300
 
 access_log = logging.getLogger("sambung.access")
 
@@ -72,7 +72,7 @@ def _finish(request: HttpRequest, response: HttpResponseBase, started: float) ->
     took = (time.monotonic() - started) * 1000
     level = logging.WARNING if response.status_code >= 500 else logging.INFO
     # The path only: a query string may hold a cursor or a key.
-    method, path = cut(request.method or "", LONGEST_METHOD), cut(request.path, LONGEST_PATH)
+    method, path = cut(request.method or "", MAX_METHOD_CHARS), cut(request.path, MAX_PATH_CHARS)
     about = {"session": response.headers["X-Session-ID"]} if "X-Session-ID" in response.headers else {}
     access_log.log(level, "%s %s %d %.0f ms", method, path, response.status_code, took, extra=about)
     # Django's own mark: outside of this middleware it would say every 4xx and 5xx again, and without the id.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-def most_for_one(limit: int, *, in_use: int, fixed: int) -> int:
+def caller_limit(limit: int, *, in_use: int, fixed: int) -> int:
     """What one caller may hold of ``limit`` places of which ``in_use`` are taken, its own among them.
 
     ``fixed`` is an operator's setting. With 0 a caller may hold as many as are still free: a single caller gets half of

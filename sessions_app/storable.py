@@ -17,7 +17,7 @@ MAX_COUNT = 2**31 - 1
 #: maximum length of each text in an error
 MAX_ERROR_CHARS = 2000
 #: the log probability of a token that the model rules out, as OpenAI and vLLM have it
-LEAST_LOGPROB = -9999.0
+MIN_LOGPROB = -9999.0
 #: replaces a token id that is not known, so that the tokens of a session can be counted
 UNKNOWN_TOKEN = -1
 
@@ -38,11 +38,11 @@ def storable_text(text: str) -> str:
 
 
 def storable_logprob(value: Any) -> float:
-    """``value`` if it can be the logarithm of a probability, else ``LEAST_LOGPROB``."""
+    """``value`` if it can be the logarithm of a probability, else ``MIN_LOGPROB``."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return LEAST_LOGPROB
+        return MIN_LOGPROB
     # Rounding puts some a little above 0.
-    return float(value) if LEAST_LOGPROB <= value <= 1 else LEAST_LOGPROB
+    return float(value) if MIN_LOGPROB <= value <= 1 else MIN_LOGPROB
 
 
 def storable_bytes(value: Any) -> list[int] | None:

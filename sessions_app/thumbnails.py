@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 #: pixels of the longer side
-LONGEST_SIDE = 320
+MAX_SIDE = 320
 
 _make: Callable[[str, bytes, int], bytes] | None = None
 
@@ -24,7 +24,7 @@ def made_by(make: Callable[[str, bytes, int], bytes]) -> None:
 
 
 def make_thumbnail(kind: str, data: bytes) -> bytes:
-    """A JPEG of ``LONGEST_SIDE`` pixels at most. Blocks until it is made; raises ``NoThumbnail``."""
+    """A JPEG of ``MAX_SIDE`` pixels at most. Blocks until it is made; raises ``NoThumbnail``."""
     if _make is None:
         raise NoThumbnail
-    return _make(kind, data, LONGEST_SIDE)
+    return _make(kind, data, MAX_SIDE)

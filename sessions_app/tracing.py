@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 SERVICE = "sambung"
 ROOT = "session"
-_MOST_TRACES = 2**128
+_MAX_TRACES = 2**128
 
 Attributes = Mapping[str, str | int | float | bool]
 
 
 def is_traced(session_id: str) -> bool:
     """Whether spans of the session are kept: ``TRACES_SAMPLE`` of all sessions, the same ones in every process."""
-    return bool(settings.TRACES_ENDPOINT) and _trace_id(session_id) < settings.TRACES_SAMPLE * _MOST_TRACES
+    return bool(settings.TRACES_ENDPOINT) and _trace_id(session_id) < settings.TRACES_SAMPLE * _MAX_TRACES
 
 
 def record(

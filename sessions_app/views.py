@@ -36,7 +36,7 @@ def check_room_for_stream(caller: str) -> None:
     total = hub().open_streams
     if total >= settings.MAX_OPEN_STREAMS:
         raise TooManyStreams
-    most = shares.most_for_one(settings.MAX_OPEN_STREAMS, in_use=total, fixed=settings.MAX_OPEN_STREAMS_PER_CALLER)
+    most = shares.caller_limit(settings.MAX_OPEN_STREAMS, in_use=total, fixed=settings.MAX_OPEN_STREAMS_PER_CALLER)
     if (held := hub().open_streams_of(caller)) >= most:
         raise TooManyStreams(of_caller=held)
 

@@ -20,10 +20,10 @@ TOKEN_SIDE = 16
 COLUMNS, ROWS = 4, 2
 #: the characters that may be there; class 0 means none
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,-/'&()+:"
-#: most characters of a value that are distinguished by their position
-MOST_PLACES = 64
+#: maximum characters of a value that are distinguished by their position
+MAX_PLACES = 64
 #: pixels by which a drawn picture is moved for another use
-MOST_MOVED = 8
+MAX_MOVED = 8
 
 _CLASS = {character: i + 1 for i, character in enumerate(ALPHABET)}
 _FIELD = {field.path: i + 1 for i, field in enumerate(FIELDS)}
@@ -68,7 +68,7 @@ def eye_labels(marks: Sequence[Character], width: int, height: int) -> EyeLabels
         row = int(y % TOKEN_SIDE * ROWS / TOKEN_SIDE)
         letters[token, row * COLUMNS + int(x % TOKEN_SIDE * COLUMNS / TOKEN_SIDE)] = _CLASS.get(mark.text, 0)
         field = _FIELD.get(mark.path, 0)
-        place = min(mark.place, MOST_PLACES - 1)
+        place = min(mark.place, MAX_PLACES - 1)
         if not fields[token, row] or place < places[token, row]:
             fields[token, row], places[token, row] = field, place
     return EyeLabels(letters, fields, places)
@@ -108,8 +108,8 @@ def moved(random: Random, specimen: Specimen) -> Specimen:
     width, height = specimen.image.size
     right = _shift(random, [(mark.box[0], mark.box[2]) for mark in specimen.characters], width)
     down = _shift(random, [(mark.box[1], mark.box[3]) for mark in specimen.characters], height)
-    pixels = np.pad(np.asarray(specimen.image), ((MOST_MOVED, MOST_MOVED), (MOST_MOVED, MOST_MOVED), (0, 0)), "edge")
-    top, left = MOST_MOVED - down, MOST_MOVED - right
+    pixels = np.pad(np.asarray(specimen.image), ((MAX_MOVED, MAX_MOVED), (MAX_MOVED, MAX_MOVED), (0, 0)), "edge")
+    top, left = MAX_MOVED - down, MAX_MOVED - right
     pixels = pixels[top : top + height, left : left + width].astype(np.int16) + random.randint(-14, 14)
     marks = tuple(
         mark._replace(box=(mark.box[0] + right, mark.box[1] + down, mark.box[2] + right, mark.box[3] + down))
@@ -120,8 +120,8 @@ def moved(random: Random, specimen: Specimen) -> Specimen:
 
 def _shift(random: Random, spans: Sequence[tuple[float, float]], side: int) -> int:
     """Pixels to move by, such that no span that is inside 0 to ``side`` leaves it."""
-    low = max([-MOST_MOVED, *(-int(start) for start, _ in spans)]) if spans else -MOST_MOVED
-    high = min([MOST_MOVED, *(int(side - end) for _, end in spans)]) if spans else MOST_MOVED
+    low = max([-MAX_MOVED, *(-int(start) for start, _ in spans)]) if spans else -MAX_MOVED
+    high = min([MAX_MOVED, *(int(side - end) for _, end in spans)]) if spans else MAX_MOVED
     return random.randint(min(low, 0), max(high, 0))
 
 

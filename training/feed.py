@@ -21,13 +21,13 @@ from ocr.specimens.conditions import CONDITIONS
 from ocr.specimens.fonts import Faces, faces_with, packaged_faces
 from ocr.specimens.specimen import Specimen, make_specimen
 from ocr.specimens.writing import Character
-from training.examples import MOST_MOVED, TOKEN_SIDE, EyeLabels, card_example, eye_labels, moved
+from training.examples import MAX_MOVED, TOKEN_SIDE, EyeLabels, card_example, eye_labels, moved
 from training.pages import make_page
 
 #: batches that each process keeps ready
 AHEAD = 4
-#: most seconds to draw a batch, on a machine that is busy with other work
-LONGEST_SECONDS = 120
+#: maximum seconds to draw a batch, on a machine that is busy with other work
+MAX_SECONDS = 120
 #: pages are a part of a card's size: attention over a picture costs the square of its pixels
 PAGE_SHARE = 2
 #: share of batches of cards whose pictures have not quite a card's proportions
@@ -118,8 +118,8 @@ def page_batch(plan: Plan, index: int) -> Batch:
     pictures = []
     for pixels, marks in _drawn_pages(plan, index // plan.repeats):
         # A window of the page, another one each time.
-        height, width = (side - 2 * MOST_MOVED for side in pixels.shape[:2])
-        left, top = random.randint(0, 2 * MOST_MOVED), random.randint(0, 2 * MOST_MOVED)
+        height, width = (side - 2 * MAX_MOVED for side in pixels.shape[:2])
+        left, top = random.randint(0, 2 * MAX_MOVED), random.randint(0, 2 * MAX_MOVED)
         window = pixels[top : top + height, left : left + width].astype(np.int16) + random.randint(-14, 14)
         inside = [
             mark._replace(box=(mark.box[0] - left, mark.box[1] - top, mark.box[2] - left, mark.box[3] - top))
@@ -132,7 +132,7 @@ def page_batch(plan: Plan, index: int) -> Batch:
 @functools.lru_cache(maxsize=1)
 def _drawn_pages(plan: Plan, group: int) -> list[tuple[np.ndarray, list[Character]]]:
     faces = read_plan_faces(plan)
-    size = (plan.size[0] // PAGE_SHARE + 2 * MOST_MOVED, plan.size[1] // PAGE_SHARE + 2 * MOST_MOVED)
+    size = (plan.size[0] // PAGE_SHARE + 2 * MAX_MOVED, plan.size[1] // PAGE_SHARE + 2 * MAX_MOVED)
     numbers = range(group * plan.pages, (group + 1) * plan.pages)
     random = Random(f"turns/{plan.seed}/{group}")  # noqa: S311
     turns = random.randint(1, 3) if random.random() < TURNED_PAGES else 0
@@ -194,9 +194,9 @@ class Feed:
         while True:
             for queue in self._queues:
                 try:
-                    yield queue.get(timeout=LONGEST_SECONDS)
+                    yield queue.get(timeout=MAX_SECONDS)
                 except Empty:
-                    raise RuntimeError(f"No batch was drawn for {LONGEST_SECONDS} seconds.") from None
+                    raise RuntimeError(f"No batch was drawn for {MAX_SECONDS} seconds.") from None
 
     def close(self) -> None:
         for process in self._processes:

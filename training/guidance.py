@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ocr.reading.schema import FIELDS
 from training.attention import attend
-from training.examples import ALPHABET, COLUMNS, MOST_PLACES, ROWS
+from training.examples import ALPHABET, COLUMNS, MAX_PLACES, ROWS
 
 GUIDED = "guided"
 #: loss weight of empty places: most places are empty, and that is easily learned
@@ -29,7 +29,7 @@ class EyeQuestions(nn.Module):
         super().__init__()
         self.letters = nn.Linear(width, ROWS * COLUMNS * (len(ALPHABET) + 1))
         self.fields = nn.Linear(width, ROWS * (len(FIELDS) + 1))
-        self.places = nn.Linear(width, ROWS * MOST_PLACES)
+        self.places = nn.Linear(width, ROWS * MAX_PLACES)
 
     def ask_letters(self, seen: Tensor, labels: Tensor) -> tuple[Tensor, float]:
         """The loss, and the share of printed characters that were right.
@@ -50,7 +50,7 @@ class EyeQuestions(nn.Module):
         ``fields`` and ``places``: [tokens, ROWS], as in ``EyeLabels``.
         """
         loss = F.cross_entropy(self.fields(seen).float().view(-1, len(FIELDS) + 1), fields.reshape(-1).long())
-        answers, wanted = self.places(seen).float().view(-1, MOST_PLACES), places.reshape(-1).long()
+        answers, wanted = self.places(seen).float().view(-1, MAX_PLACES), places.reshape(-1).long()
         # A batch may hold nothing but pictures of something else: then the sum is over none, and the mean would be NaN.
         wrong = F.cross_entropy(answers, wanted, ignore_index=-1, reduction="sum")
         return loss + wrong / (wanted >= 0).sum().clamp(min=1)

@@ -11,8 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 #: names under it never resolve where ``benchmarks.abuse.served`` runs
 DEAD_SUFFIX = ".dead.example"
-#: most seconds for which a connection is served
-LONGEST_SECONDS = 60.0
+#: maximum seconds that a connection is served
+MAX_SECONDS = 60.0
 #: seconds between two bytes of ``/drip``
 DRIP_SECONDS = 0.0005
 #: seconds between two bytes of the head of ``/slow-head``
@@ -67,7 +67,7 @@ class _Page(BaseHTTPRequestHandler):
         self._one_by_one(b"\x89", DRIP_SECONDS)
 
     def _be_silent(self) -> None:
-        time.sleep(LONGEST_SECONDS)
+        time.sleep(MAX_SECONDS)
 
     def _send_head_slowly(self) -> None:
         self.connection.sendall(b"HTTP/1.1 200 OK\r\nX-Padding: ")
@@ -99,7 +99,7 @@ class _Page(BaseHTTPRequestHandler):
         self.end_headers()
 
     def _one_by_one(self, byte: bytes, seconds: float) -> None:
-        end = time.monotonic() + LONGEST_SECONDS
+        end = time.monotonic() + MAX_SECONDS
         while time.monotonic() < end:
             self.connection.sendall(byte)
             time.sleep(seconds)

@@ -22,7 +22,7 @@ from benchmarks.loop.bodies import CHAT, KTP, NEIGHBOUR_KEY
 from tests.media_samples import image_bytes
 
 ADDRESS = "127.0.0.2"
-LONGEST_SECONDS = 100.0
+MAX_SECONDS = 100.0
 PICTURE = image_bytes((320, 200), color="teal")
 
 
@@ -44,7 +44,7 @@ async def ask_all(port: int, picture_url: str) -> dict[str, tuple[int, float]]:
     async with httpx.AsyncClient(
         base_url=f"http://127.0.0.1:{port}",
         headers={"Authorization": f"Bearer {NEIGHBOUR_KEY}"},
-        timeout=LONGEST_SECONDS,
+        timeout=MAX_SECONDS,
         transport=httpx.AsyncHTTPTransport(local_address=ADDRESS),
     ) as client:
         answers = await asyncio.gather(

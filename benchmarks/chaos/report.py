@@ -83,7 +83,7 @@ def table(report: dict[str, Any]) -> str:
         ("resumes", report["resumes"]),
         ("  by the client's choice", report["resumes_by_choice"]),
         ("worker attempts", report["worker_attempts"]),
-        ("  of one session, at most", report["most_attempts_of_a_session"]),
+        ("  of one session, at most", report["max_attempts_of_a_session"]),
         ("slowest stop of a process, s", report["slowest_stop_s"]),
         ("  of the process", report["slowest_stop_of"]),
         ("duration, s", report["seconds"]),

@@ -89,7 +89,7 @@ def run(options: argparse.Namespace, folder: Path, running: contextlib.ExitStack
     for proxy in proxies.values():
         proxy.cut()  # nothing is written any more
     tally, wrong = compare(clients, expected, stack, total=options.streams)
-    [(attempts, most_attempts, lost_workers)] = stack.query(
+    [(attempts, max_attempts, lost_workers)] = stack.query(
         "SELECT sum(attempt), max(attempt), sum(workers_lost) FROM sessions_app_chatsession WHERE id LIKE ?",
         "chaos-%",
     )
@@ -108,7 +108,7 @@ def run(options: argparse.Namespace, folder: Path, running: contextlib.ExitStack
         "resumes": sum(client.came_back for client in clients),
         "resumes_by_choice": sum(client.left for client in clients),
         "worker_attempts": attempts,
-        "most_attempts_of_a_session": most_attempts,
+        "max_attempts_of_a_session": max_attempts,
         "attempts_lost_in_silence": lost_workers,
         "slowest_stop_s": round(injector.slowest_stop[1], 2),
         "slowest_stop_of": injector.slowest_stop[0],

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 #: few changes leave most of a sample as it was, so that the inner parts of a loader are reached
 CHANGES = (1, 1, 1, 2, 2, 3, 5, 8)
-LONGEST_BYTES = 200_000
+MAX_BYTES = 200_000
 #: values at which lengths, counts and offsets overflow
 NUMBERS = (0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF)
 #: a JSON value after its key
@@ -20,7 +20,7 @@ def mutate(rng: random.Random, samples: Sequence[bytes], tokens: Sequence[bytes]
     data = rng.choice(samples)
     for _ in range(rng.choice(CHANGES)):
         change = rng.choice(_OF_TEXT if tokens else _OF_BYTES)
-        data = change(rng, data, samples, tokens)[:LONGEST_BYTES]
+        data = change(rng, data, samples, tokens)[:MAX_BYTES]
     return data
 
 

@@ -16,9 +16,9 @@ from benchmarks.loop.observer import Seen
 class Goals:
     """Limits of a request's effect on other callers, and of its own time. None: not judged."""
 
-    #: most milliseconds that a probe may wait
+    #: maximum milliseconds that a probe may wait
     health_ms: float = 100.0
-    #: most seconds until the last answer begins, including those of the neighbours
+    #: maximum seconds until the last answer begins, including those of the neighbours
     seconds: float | None = None
     #: highest p99 of the streams' gaps, as a multiple of the quiet one
     gaps_ratio: float | None = None

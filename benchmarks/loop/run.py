@@ -84,7 +84,7 @@ class Observer(Program):
 
     def seen(self, start: float, end: float) -> Seen:
         self.say(f"{start} {end}")
-        return Seen(**json.loads(self.answer(sender.LONGEST_SECONDS)))
+        return Seen(**json.loads(self.answer(sender.MAX_SECONDS)))
 
 
 class Neighbours(Program):
@@ -98,7 +98,7 @@ class Neighbours(Program):
 
     def answered(self) -> dict[str, tuple[int, float]]:
         """What each got to the last ``ask``: status and seconds."""
-        found = json.loads(self.answer(sender.LONGEST_SECONDS + 30) or "{}")
+        found = json.loads(self.answer(sender.MAX_SECONDS + 30) or "{}")
         return {name: (status, seconds) for name, (status, seconds) in found.items()}
 
 
@@ -180,9 +180,7 @@ class Subject:
             client.say("go")
             if neighbours is not None:
                 neighbours.ask(hostile.neighbours_after)
-            found: dict[str, Any] = json.loads(
-                client.answer(sender.LONGEST_SECONDS + 30) or '{"statuses":[],"seconds":0}'
-            )
+            found: dict[str, Any] = json.loads(client.answer(sender.MAX_SECONDS + 30) or '{"statuses":[],"seconds":0}')
             beside = {} if neighbours is None else neighbours.answered()
             seen = self._until_calm(start, time.time())
         peak = memory.peak_mb - before

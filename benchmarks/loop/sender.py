@@ -23,7 +23,7 @@ from benchmarks.loop.bodies import Pieces
 from benchmarks.loop.hostile import LEFT, Hostile
 
 #: time-out in seconds for everything, whatever a request waits for
-LONGEST_SECONDS = 150.0
+MAX_SECONDS = 150.0
 #: the start of a response's head; status 100 only asks for the body
 _STATUS = re.compile(rb"HTTP/1\.[01] (?!100)([0-9]{3}) ")
 #: length of the start of a head, kept because it may arrive in two parts
@@ -55,7 +55,7 @@ async def _send_one(port: int, hostile: Hostile, pieces: Pieces) -> Outcome:
         reading = asyncio.create_task(_read(connection, outcome, hostile.answers))
         try:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LONGEST_SECONDS):
+                async with asyncio.timeout(MAX_SECONDS):
                     # A server that refuses a body answers before it has come, and then there is no more to send.
                     await asyncio.wait({sending, reading}, return_when=asyncio.FIRST_COMPLETED)
                     if not reading.done():

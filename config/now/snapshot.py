@@ -25,9 +25,9 @@ from sessions_app.token_rates import tokens_per_second
 SNAPSHOT_SECONDS = 1.5
 #: how long a history is reused; processes add to it every ten seconds
 HISTORY_SECONDS = 5.0
-#: most rows of the running list
-MOST_ROWS = 50
-MOST_WORKERS = 50
+#: maximum rows of the running list
+MAX_ROWS = 50
+MAX_WORKERS = 50
 #: seconds for which a worker is shown that disappeared without a final heartbeat
 SHOW_GONE_SECONDS = 900
 #: minutes that the percentiles of the time to the first token cover
@@ -99,8 +99,8 @@ class Recent:
 
     failed: int
     cancelled: int
-    half_within: datetime.timedelta | None
-    most_within: datetime.timedelta | None
+    p50: datetime.timedelta | None
+    p95: datetime.timedelta | None
 
 
 def _read_snapshot() -> Snapshot:
@@ -124,7 +124,7 @@ def _read_snapshot() -> Snapshot:
 def _running(now: datetime.datetime) -> list[RunningSession]:
     # Not the requests: one may be megabytes of text.
     names = ("pk", "caller", "origin", "model", "worker", "attempt", "cancel_requested_at", "created_at")
-    rows = list(ChatSession.objects.running().order_by("created_at").values(*names, "completion_tokens")[:MOST_ROWS])
+    rows = list(ChatSession.objects.running().order_by("created_at").values(*names, "completion_tokens")[:MAX_ROWS])
     ids = [row["pk"] for row in rows]
     rates = tokens_per_second(ids) if ids else {}
     limits = _limits.of(ids)
@@ -180,7 +180,7 @@ def _workers(now: datetime.datetime) -> list[WorkerLine]:
     shown = ModelWorker.objects.filter(heartbeat_at__gt=since).exclude(state=ModelWorker.State.STOPPED)
     return [
         WorkerLine(worker, WorkerLoad.from_json(worker.load), worker.condition, now - worker.heartbeat_at)
-        for worker in shown.defer("vision").order_by("started_at", "name")[:MOST_WORKERS]
+        for worker in shown.defer("vision").order_by("started_at", "name")[:MAX_WORKERS]
     ]
 
 

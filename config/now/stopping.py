@@ -11,8 +11,8 @@ from ocr.desk.rights import user_of
 from sessions_app.models import ChatSession
 from sessions_app.store import transitions
 
-#: most sessions stopped by one confirmation, so that the answer does not take long
-MOST_STOPPED = 500
+#: maximum sessions stopped by one confirmation, so that the answer does not take long
+MAX_STOPPED = 500
 
 
 class StopForm(forms.Form):
@@ -38,9 +38,9 @@ def can_be_stopped(session_id: str) -> QuerySet[ChatSession]:
 
 
 def stop(request: HttpRequest, sessions: QuerySet[ChatSession]) -> int:
-    """Cancel at most ``MOST_STOPPED`` of them, and note in each history who did it. Returns how many."""
+    """Cancel at most ``MAX_STOPPED`` of them, and note in each history who did it. Returns how many."""
     stopped = []
-    for session_id in sessions.order_by("created_at").values_list("pk", flat=True)[:MOST_STOPPED]:
+    for session_id in sessions.order_by("created_at").values_list("pk", flat=True)[:MAX_STOPPED]:
         session = transitions.request_cancel(session_id)
         if not session.is_finished or session.state == ChatSession.State.CANCELLED:
             stopped.append(session)

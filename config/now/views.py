@@ -21,7 +21,7 @@ from config.now.charts import counted, history_of
 from config.now.rights import Rights
 from config.now.sharing import Reading, Shared
 from config.now.snapshot import RECENT_MINUTES, recent, snapshot
-from config.now.stopping import MOST_STOPPED, StopForm, can_be_stopped, stop
+from config.now.stopping import MAX_STOPPED, StopForm, can_be_stopped, stop
 from sessions_app.history.reading import SPANS, Point, Span, span_of
 
 SPAN_NAMES = {
@@ -99,7 +99,7 @@ def stop_many(request: HttpRequest) -> HttpResponse:
         "form": form,
         "count": form.sessions().count(),
         "sessions": form.sessions().order_by("created_at").only("state", "model", "created_at")[:20],
-        "most": MOST_STOPPED,
+        "most": MAX_STOPPED,
     }
     return TemplateResponse(request, "admin/now/stop.html", context)
 
@@ -131,14 +131,14 @@ def _figures(request: HttpRequest, rights: Rights) -> SafeString:
             "seconds_old": round(max((time.monotonic() - reading.read_at for reading in readings), default=0)),
         }
         text = render_to_string("admin/now/figures.html", context)
-        if len(_rendered) >= MOST_RENDERED:
+        if len(_rendered) >= MAX_RENDERED:
             _rendered.clear()
         _rendered[key] = text
     return text
 
 
-#: most cached texts of the current results; when there are more, all are dropped
-MOST_RENDERED = 32
+#: maximum cached texts of the current results; when there are more, all are dropped
+MAX_RENDERED = 32
 _rendered: dict[Any, SafeString] = {}
 
 

@@ -21,7 +21,7 @@ from sessions_app.request_id import current_request_id
 from sessions_app.sse import Cursor
 from sessions_app.store import finding
 
-LONGEST_IDEMPOTENCY_KEY = 255
+MAX_IDEMPOTENCY_KEY_CHARS = 255
 #: maximum nesting of objects in a request for an upstream
 MAX_DEPTH = 100
 #: the index before the first event: the whole stream is sent
@@ -107,9 +107,9 @@ def _session_of_key(key: str | None, caller: str) -> str | None:
     """
     if not key:
         return None
-    if len(key) > LONGEST_IDEMPOTENCY_KEY:
+    if len(key) > MAX_IDEMPOTENCY_KEY_CHARS:
         raise InvalidRequest(
-            f"Idempotency-Key is longer than {LONGEST_IDEMPOTENCY_KEY} characters.", param="Idempotency-Key"
+            f"Idempotency-Key is longer than {MAX_IDEMPOTENCY_KEY_CHARS} characters.", param="Idempotency-Key"
         )
     digest = salted_hmac("inference.idempotency", f"{caller}\n{key}", algorithm="sha256").hexdigest()
     return f"idem_{digest[:48]}"

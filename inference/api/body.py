@@ -23,7 +23,7 @@ from inference.media.parts import ParsedConversation, parse_messages
 T = TypeVar("T")
 
 #: bodies up to this size are parsed on the loop: that takes a few milliseconds, less than a thread costs under load
-LARGEST_ON_THE_LOOP_BYTES = 2**16
+MAX_BYTES_ON_THE_LOOP = 2**16
 READING_THREADS = 2
 
 
@@ -52,7 +52,7 @@ async def read_chat_request(request: HttpRequest) -> ChatRequest:
     if not first:
         raise InvalidRequest("The request has no body. Send a JSON object.", code="invalid_json")
     _check_content_type(request, "application/json")
-    if len(first) < LARGEST_ON_THE_LOOP_BYTES:
+    if len(first) < MAX_BYTES_ON_THE_LOOP:
         return _chat_request([first])
     return await _in_thread(_chat_request, itertools.chain([first], pieces))
 
@@ -107,7 +107,7 @@ def _check_content_type(request: HttpRequest, wanted: str) -> None:
 
 
 def _pieces(request: HttpRequest) -> Iterator[bytes]:
-    size = LARGEST_ON_THE_LOOP_BYTES
+    size = MAX_BYTES_ON_THE_LOOP
     while piece := request.read(size):
         yield piece
         size = PIECE_BYTES

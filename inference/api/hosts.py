@@ -29,7 +29,7 @@ from sessions_app.scraping import is_called_by_address
 log = logging.getLogger("django.security.DisallowedHost")
 
 #: maximum characters of a rejected header in a log line
-LONGEST_HOST_LOGGED = 100
+MAX_HOST_CHARS_LOGGED = 100
 
 
 class HostMiddleware(Middleware):
@@ -61,7 +61,7 @@ def _refusal(request: HttpRequest) -> HttpResponseBase | None:
     try:
         request.get_host()
     except DisallowedHost as exc:
-        log.warning("the host %.*r is not among ALLOWED_HOSTS", LONGEST_HOST_LOGGED, request.headers.get("Host", ""))
+        log.warning("the host %.*r is not among ALLOWED_HOSTS", MAX_HOST_CHARS_LOGGED, request.headers.get("Host", ""))
         if not is_api_path(request.path_info):
             return _unsniffed(bad_request(request, exc))
         return _unsniffed(

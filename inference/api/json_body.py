@@ -22,7 +22,7 @@ from inference.media.parts import MEDIA_PARTS
 
 PIECE_BYTES = 2**18
 #: strings shorter than this are always parsed as text
-SHORTEST_INLINE_BYTES = 2**16
+MIN_INLINE_BYTES = 2**16
 #: members that may contain an image or a video, as in the media parts
 MEDIA_MEMBERS = {"url", *(member for _, members in MEDIA_PARTS.values() for member in members)}
 #: maximum nesting; parts are four levels deep, and schemas of tools about twenty
@@ -33,7 +33,7 @@ _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+("?+)', re.DOTALL)
 #: the part of a string in a piece: up to its closing quote, or to a backslash whose second half is in the next piece
 _IN_STRING = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
 #: a quote that may open a long string
-_LONG_STRETCH = re.compile(rb'"[^"]{%d}' % (SHORTEST_INLINE_BYTES // 2))
+_LONG_STRETCH = re.compile(rb'"[^"]{%d}' % (MIN_INLINE_BYTES // 2))
 _VALUE_MARKS = (b",", b"[", b"{")
 
 
@@ -113,7 +113,7 @@ class _Scan:
     def _close_string(self, string: list[bytes]) -> None:
         self._string = None
         self._count(1)
-        if sum(map(len, string)) >= SHORTEST_INLINE_BYTES:
+        if sum(map(len, string)) >= MIN_INLINE_BYTES:
             # Some JSON encoders escape slashes, also in base64.
             string = [piece.replace(b"\\/", b"/") if b"\\" in piece else piece for piece in string]
             if all(map(_is_plain, string)):

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from inference.errors import TooManyRequests
 
 #: maximum number of tracked clients; above it, those without a failure for the longest time are dropped
-MOST_CLIENTS = 10_000
+MAX_CLIENTS = 10_000
 
 
 class KeyFailures:
@@ -30,7 +30,7 @@ class KeyFailures:
         left, since = self._left.pop(client, (float(self._tries), now))
         left = min(float(self._tries), left + (now - since) * self._pace)
         self._left[client] = (left - 1 if left >= 1 else left, now)
-        if len(self._left) > MOST_CLIENTS:
+        if len(self._left) > MAX_CLIENTS:
             self._left.popitem(last=False)
         if left < 1:
             wait = math.ceil((1 - left) / self._pace)

@@ -17,7 +17,7 @@ from django.http.response import HttpResponseBase
 from inference.api.error_rendering import error_response
 from inference.api.paths import is_api_path
 from inference.errors import Forbidden
-from sessions_app.origins import LONGEST_ORIGIN_LOGGED, is_own_origin
+from sessions_app.origins import MAX_ORIGIN_CHARS_LOGGED, is_own_origin
 
 log = logging.getLogger(__name__)
 
@@ -29,12 +29,12 @@ class OriginMiddleware(CorsMiddleware):
         """Refuse a foreign page, or answer a preflight; called before all other steps."""
         origin = request.headers.get("Origin", "")
         if origin and is_api_path(request.path_info) and not self._may_call(request, origin):
-            log.warning("a page of %.*r may not call the API", LONGEST_ORIGIN_LOGGED, origin)
+            log.warning("a page of %.*r may not call the API", MAX_ORIGIN_CHARS_LOGGED, origin)
             return error_response(
                 Forbidden(
-                    f"Web pages of {origin[:LONGEST_ORIGIN_LOGGED]} may not call this API. CORS_ALLOWED_ORIGINS lists "
-                    "the origins whose pages may. While it is empty, and no API_KEYS are set, these are pages of the "
-                    "server's own machine.",
+                    f"Web pages of {origin[:MAX_ORIGIN_CHARS_LOGGED]} may not call this API. CORS_ALLOWED_ORIGINS "
+                    "lists the origins whose pages may. While it is empty, and no API_KEYS are set, these are pages of "
+                    "the server's own machine.",
                     code="origin_not_allowed",
                 )
             )

@@ -19,7 +19,7 @@ from inference.errors import InvalidRequest, UnsupportedParameter
 log = logging.getLogger(__name__)
 
 #: maximum characters of a name in a message or a log line
-LONGEST_NAME = 64
+MAX_NAME_CHARS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +228,7 @@ def _check(
     *,
     inside: str = "",
 ) -> None:
-    param = inside + name[:LONGEST_NAME]
+    param = inside + name[:MAX_NAME_CHARS]
     ignored = settings.IGNORED_PARAMETERS
     if (found := refused.get(name)) is not None:
         if value is not None and value not in found.unless:

@@ -12,7 +12,7 @@ from inference.api.paths import is_api_path
 from inference.errors import NotFound
 
 #: maximum characters of an address in a message
-LONGEST_ADDRESS = 200
+MAX_ADDRESS_CHARS = 200
 BASE = "/v1"
 
 
@@ -26,7 +26,7 @@ def is_asked_by_program(request: HttpRequest) -> bool:
 
 def address_not_served(request: HttpRequest) -> NotFound:
     """The error for an address that no pattern matches."""
-    path = request.path_info[:LONGEST_ADDRESS]
+    path = request.path_info[:MAX_ADDRESS_CHARS]
     asked = f"{request.method} {path} is not served here."
     if path.startswith("//"):
         # A client puts /v1 after a base URL that ends in a slash.

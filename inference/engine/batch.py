@@ -88,7 +88,7 @@ class Batch:
     def has_room_for(self, generation: Generation) -> bool:
         """Whether one more row of its length fits beside the others. The first row always fits."""
         members = [*self._rows, *(reading for reading, _ in self._reading), generation]
-        length = max(min(g.tokens_held + HEADROOM_TOKENS, g.tokens_at_most) for g in members)
+        length = max(min(g.tokens_held + HEADROOM_TOKENS, g.max_tokens_held) for g in members)
         return len(members) == 1 or self._runner.cache.fits(len(members), length)
 
     def admit(self, generation: Generation) -> None:

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 _arrivals = itertools.count()
 #: reported for impossible tokens, as OpenAI does; JSON has no infinity
-LEAST_LOGPROB = -9999.0
+MIN_LOGPROB = -9999.0
 
 
 class Generation:
@@ -62,7 +62,7 @@ class Generation:
         self._prompt_tokens = prompt.prompt_tokens
         eos = () if request.sampling.ignore_eos else eos_token_ids
         self._ends = frozenset((*eos, *request.sampling.stop_token_ids))
-        most = _most_tokens(request.sampling, may_think=prompt.opens_reasoning or prompt.may_open_reasoning)
+        most = _max_tokens(request.sampling, may_think=prompt.opens_reasoning or prompt.may_open_reasoning)
         self._most = min(most, max_context_tokens - prompt.prompt_tokens)
         self._detokenizer = Detokenizer(
             vocabulary,
@@ -90,7 +90,7 @@ class Generation:
         return self._prompt_tokens + len(self.generated_ids)
 
     @property
-    def tokens_at_most(self) -> int:
+    def max_tokens_held(self) -> int:
         """Upper limit of its total tokens."""
         return self._prompt_tokens + self._most
 
@@ -177,10 +177,10 @@ class Generation:
         raw = known[token] if name is None and token < len(known) else None
         # No model outputs U+0000 deliberately, and PostgreSQL cannot store it.
         text = name or (raw or b"").decode(errors="replace").replace("\0", "\ufffd")
-        return Likelihood(token, text, raw, max(LEAST_LOGPROB, logprob))
+        return Likelihood(token, text, raw, max(MIN_LOGPROB, logprob))
 
 
-def _most_tokens(sampling: Sampling, *, may_think: bool) -> int:
+def _max_tokens(sampling: Sampling, *, may_think: bool) -> int:
     """Maximum tokens of reasoning and answer together."""
     if sampling.max_reasoning_tokens is None or not may_think:
         return sampling.max_tokens

@@ -16,7 +16,7 @@ _HOST_SHARE = 0.4
 #: share of the budget for cached prefixes
 _PREFIX_SHARE = 0.25
 #: minimum for a usable model
-_LEAST_TOKENS = 64
+_MIN_TOKENS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ def kv_budget(loaded: LoadedModel, *, max_rows: int, max_bytes: int | None, reus
     prefixes = int(total * _PREFIX_SHARE) if reuse_prefixes else 0
     most = max_rows * loaded.context_length
     budget = KvBudget(min(total - prefixes, most), min(prefixes, most), token_bytes)
-    if budget.running_tokens < _LEAST_TOKENS:
+    if budget.running_tokens < _MIN_TOKENS:
         raise LoadError(f"There is too little memory for keys and values, which take {token_bytes} bytes a token.")
     return budget
 

@@ -9,9 +9,9 @@ from inference.errors import InvalidMedia, InvalidRequest
 class RequestBudget:
     """The pixels and the tokens that the media of one request take. It can be pickled for a decoding process."""
 
-    def __init__(self, model: ModelVision | None, *, most_pixels: int) -> None:
+    def __init__(self, model: ModelVision | None, *, max_pixels: int) -> None:
         self._model = model
-        self._most_pixels = most_pixels
+        self._max_pixels = max_pixels
         self._pixels = 0
         self._tokens = 0
 
@@ -36,9 +36,9 @@ class RequestBudget:
                 param="messages",
                 code="context_length_exceeded",
             )
-        if self._pixels > self._most_pixels:
+        if self._pixels > self._max_pixels:
             raise InvalidMedia(
                 f"The images and videos have {self._pixels} pixels together; at most "
-                f"{self._most_pixels} are allowed in one request. Send fewer or smaller ones.",
+                f"{self._max_pixels} are allowed in one request. Send fewer or smaller ones.",
                 param="messages",
             )

@@ -21,11 +21,11 @@ from inference.media import images, thumbnails, videos
 from inference.media.budget import RequestBudget
 from inference.media.decoding import WALL_FACTOR, decoding_pool
 from inference.media.formats.image import AVIF, HEIC, PNG, WEBP, format_of
-from inference.media.images import CheckedImage, header_size, most_pixels
+from inference.media.images import CheckedImage, decoded_pixels, header_size
 from inference.media.large import WHOLE_PIXELS, png_pixels
 from inference.media.limits import check_shape, media_limits
 from inference.media.shared import SharedPixels
-from inference.media.videos import VideoShape, most_video_pixels
+from inference.media.videos import VideoShape, max_video_pixels
 
 T = TypeVar("T")
 
@@ -57,7 +57,7 @@ def decode_image(data: bytes, sizes: VisionSizes | None) -> Image.Image:
 
 def sample_video(data: bytes, sizes: VisionSizes | None = None) -> Video:
     """Blocks: never call it on an event loop."""
-    pixels = PIXELS_OF_CHECK + most_video_pixels(media_limits(), sizes)
+    pixels = PIXELS_OF_CHECK + max_video_pixels(media_limits(), sizes)
     with SharedPixels() as shared:
         placed, times = _wait(_submit_video(videos.place_video, data, None, pixels, sizes, shared.place))
         return Video(shared.pixels(placed), times)
@@ -105,7 +105,7 @@ def submit_image(
 def _pixels_at_once(data: bytes, width: int, height: int, sizes: VisionSizes | None) -> int:
     kind = format_of(data)
     if kind is PNG:
-        return png_pixels(data, width, height, most_pixels(width, height, sizes))
+        return png_pixels(data, width, height, decoded_pixels(width, height, sizes))
     # These decoders need twice as many copies of an image as the others.
     return width * height * (2 if kind in (WEBP, HEIC, AVIF) else 1)
 

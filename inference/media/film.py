@@ -31,7 +31,7 @@ MIN_FRAMES = 4
 ASSUMED_RATE = Fraction(24)
 #: no camera's video has more; a file with more packets per second is considered an attack
 MAX_PACKETS_PER_SECOND = 240
-#: most samples of a track that is not video; hours of compressed sound have fewer, raw sound has one for each value
+#: maximum samples of a track that is not video; hours of compressed sound have fewer, raw sound has one for each value
 MAX_SOUND_SAMPLES = 1_000_000
 
 
@@ -152,7 +152,7 @@ def _checked_index(data: bytes, limits: Limits, param: str | None) -> list[Blank
     except Unreadable:
         raise bad_index(param) from None
     films = [track for track in index.tracks if track.is_video]
-    if max([index.fragment_samples / 4, *(film.samples for film in films)]) > _most_packets(limits):
+    if max([index.fragment_samples / 4, *(film.samples for film in films)]) > _max_packets(limits):
         raise _too_long(limits, param)
     if any(film.ends_at() > len(data) for film in films):
         raise InvalidMedia("The video is cut off: it ends before its last frame.", param=param)
@@ -160,7 +160,7 @@ def _checked_index(data: bytes, limits: Limits, param: str | None) -> list[Blank
     return [Blank(track.at + 4, track.at + 8, b"free") for track in others if track.samples > MAX_SOUND_SAMPLES]
 
 
-def _most_packets(limits: Limits) -> float:
+def _max_packets(limits: Limits) -> float:
     return limits.video_seconds * MAX_PACKETS_PER_SECOND
 
 
@@ -175,7 +175,7 @@ def _read_packets(
         if packet.is_corrupt:
             raise InvalidMedia("The video is damaged or cut off.", param=param)
         packets.append(_Packet(packet.pts, packet.is_keyframe, packet.is_discard))
-        if len(packets) > _most_packets(limits):
+        if len(packets) > _max_packets(limits):
             raise _too_long(limits, param)
     return packets
 

@@ -71,7 +71,7 @@ def check_image(data: bytes, limits: Limits, param: str | None, sizes: VisionSiz
     """Read a picture, as cheaply as its format allows, to see that it can be decoded. Raises as ``decode_image``."""
     file = take_apart(data, limits, param=param)
     width, height = file.upright_size
-    _check(file, limits, most_pixels(width, height, sizes) if width * height > WHOLE_PIXELS else 1, param)
+    _check(file, limits, decoded_pixels(width, height, sizes) if width * height > WHOLE_PIXELS else 1, param)
     return CheckedImage(
         content_type=image_content_type(data, param=param),
         width=width,
@@ -94,7 +94,7 @@ def _check(file: BareImage, limits: Limits, pixels: int, param: str | None) -> N
         raise _damaged(param) from None
 
 
-def most_pixels(width: int, height: int, sizes: VisionSizes | None, enough: int | None = None) -> int:
+def decoded_pixels(width: int, height: int, sizes: VisionSizes | None, enough: int | None = None) -> int:
     """How many pixels of a large picture are decoded at least: those that the model sees, or ``enough``."""
     return sizes.image_pixels[1] if sizes and sizes.reduced(width, height) else enough or WHOLE_PIXELS
 
@@ -112,7 +112,7 @@ def decode_image(
     file = take_apart(data, limits, param=param)
     width, height = file.upright_size
     size = sizes.reduced(width, height) if sizes else None
-    most = most_pixels(width, height, sizes, enough)
+    most = decoded_pixels(width, height, sizes, enough)
     try:
         image = _upright_rgb(_load(file, limits, most, param), file, most)
     except DECODER_ERRORS:

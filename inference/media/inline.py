@@ -16,7 +16,7 @@ from inference.errors import InvalidMedia
 
 PIECE_BYTES = 2**20
 #: the part of a data URL before the comma
-LONGEST_HEADER = 1000
+MAX_HEADER_CHARS = 1000
 
 _WHITESPACE = b" \t\r\n\f\v"
 _URL_SAFE_TO_STANDARD = bytes.maketrans(b"-_", b"+/")
@@ -49,7 +49,7 @@ def decode_data_url(reference: Reference, *, limit: int, param: str) -> bytes:
     """The bytes of ``data:<media type>;base64,<payload>``; the media type is not trusted, so not read."""
     pieces = _pieces(reference, param)
     header, comma, rest = next(pieces, b"").partition(b",")
-    if not comma or len(header) > LONGEST_HEADER or not header.lower().rstrip().endswith(b";base64"):
+    if not comma or len(header) > MAX_HEADER_CHARS or not header.lower().rstrip().endswith(b";base64"):
         raise InvalidMedia("A data URL must have the form data:<media type>;base64,<base64>.", param=param)
     # Some clients percent-encode the plus, slash and equals signs.
     return _decode(_unquoted(itertools.chain([rest], pieces)), limit=limit, param=param)

@@ -64,7 +64,7 @@ async def load_all(
         return []
     resolve = resolve or functools.partial(resolve_host, caller=caller or f"request {id(sources)}")
     fetched = await on_media_loop(fetch_all(sources, resolve=resolve))
-    budget = RequestBudget(model, most_pixels=settings.MAX_PIXELS_PER_REQUEST)
+    budget = RequestBudget(model, max_pixels=settings.MAX_PIXELS_PER_REQUEST)
     await _count(sources, fetched, budget)
     # A single video is counted when its packets have been read, on the way to its first frame; so it comes first.
     kinds = [source.kind for source in sources]

@@ -16,7 +16,7 @@ SMALL_BYTES = 8192
 FREE_PIECES = 20
 #: pause after each further small piece, in which more data can arrive
 PAUSE_SECONDS = 0.02
-#: most reads per second of all slow connections together; the pause is longer if they would exceed it
+#: maximum reads per second of all slow connections together; the pause is longer if they would exceed it
 READS_PER_SECOND = 500
 
 

@@ -47,7 +47,7 @@ UNSERVED_PART_MEMBERS = (
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_\-=\s]*")
 #: no path is longer (Linux: PATH_MAX); a longer string is not searched for odd characters here
-_LONGEST_PATH = 4096
+_MAX_PATH_CHARS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ def origin_of(reference: str) -> Origin | None:
     # Of the formats served only JPEG encodes to a leading slash, and it always begins "/9j/".
     if reference.startswith("/") and not reference.startswith("/9j/"):
         return "path"
-    if len(reference) > _LONGEST_PATH or _BASE64.fullmatch(reference):
+    if len(reference) > _MAX_PATH_CHARS or _BASE64.fullmatch(reference):
         return "base64"
     return "path"
 
@@ -214,7 +214,7 @@ def _reference(value: Reference) -> tuple[Reference, Origin | None]:
         stripped = value.strip()
         return stripped, origin_of(stripped)
     # Only the beginning is inspected; white space in base64 is ignored.
-    return value, origin_of(value.head(2 * _LONGEST_PATH).lstrip())
+    return value, origin_of(value.head(2 * _MAX_PATH_CHARS).lstrip())
 
 
 def _check_detail(detail: object, at: str) -> None:

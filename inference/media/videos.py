@@ -253,7 +253,7 @@ def _seen_size(width: int, height: int, count: int, sizes: VisionSizes | None) -
     return sizes.reduced_video(count, width, height) or (width, height)
 
 
-def most_video_pixels(limits: Limits, sizes: VisionSizes | None) -> int:
+def max_video_pixels(limits: Limits, sizes: VisionSizes | None) -> int:
     """Most pixels of all frames that ``sample_video`` gives together."""
     return min(limits.video_pixels, max(REDUCED_FROM_PIXELS, sizes.video_pixels[1])) if sizes else limits.video_pixels
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from inference.worker.pieces import MOST_CHUNK_CHARS
+from inference.worker.pieces import MAX_CHUNK_CHARS
 from sessions_app.deltas import ContentDelta
 from sessions_app.store.appending import Piece
 
@@ -58,7 +58,7 @@ def _may_join(earlier: ContentDelta, later: ContentDelta) -> bool:
         is_same = later["type"] == "call" and earlier["call"] == later["call"]
     else:
         is_same = earlier["type"] == later["type"]
-    return is_same and len(_characters(earlier)) + len(_characters(later)) <= MOST_CHUNK_CHARS
+    return is_same and len(_characters(earlier)) + len(_characters(later)) <= MAX_CHUNK_CHARS
 
 
 def _characters(delta: ContentDelta) -> str:

@@ -12,7 +12,7 @@ from sessions_app.storable import WholeCharacters
 from sessions_app.store.appending import Piece
 
 #: maximum characters of a chunk's text, because the live view sends no message over 1 MiB
-MOST_CHUNK_CHARS = 32_768
+MAX_CHUNK_CHARS = 32_768
 
 
 class PieceMaker:
@@ -52,14 +52,14 @@ class PieceMaker:
         return [
             piece
             for kind, text in said
-            for start in range(0, len(text) or 1, MOST_CHUNK_CHARS)
-            if (piece := self._piece(kind, text[start : start + MOST_CHUNK_CHARS])) is not None
+            for start in range(0, len(text) or 1, MAX_CHUNK_CHARS)
+            if (piece := self._piece(kind, text[start : start + MAX_CHUNK_CHARS])) is not None
         ]
 
     def _pieces_of_call(self, call: CallPiece) -> list[Piece]:
         pieces = []
-        for start in range(0, len(call.arguments) or 1, MOST_CHUNK_CHARS):
-            arguments = call.arguments[start : start + MOST_CHUNK_CHARS]
+        for start in range(0, len(call.arguments) or 1, MAX_CHUNK_CHARS):
+            arguments = call.arguments[start : start + MAX_CHUNK_CHARS]
             delta: CallDelta = {"type": "call", "call": call.call, "arguments": arguments}
             if call.name and not start:
                 delta["name"] = call.name

@@ -23,7 +23,7 @@ _MEMBER = re.compile(rb'"(' + b"|".join(_PATHS) + rb')"\s*:\s*"((?:[^"\\]|\\.)*)
 
 #: an alternative less probable than this is not shown to reviewers
 WORTH_TELLING = 0.03
-MOST_OTHERS = 2
+MAX_OTHERS = 2
 
 
 class Token(NamedTuple):
@@ -125,7 +125,7 @@ def _place(raw: bytes, at: int, token: Token) -> Doubted | None:
         (text[len(lead) :].partition(b'"')[0], math.exp(logprob))
         for text, logprob in token.others
         if text != token.raw and text.startswith(lead) and b"\\" not in text and math.exp(logprob) >= WORTH_TELLING
-    ][:MOST_OTHERS]
+    ][:MAX_OTHERS]
     try:
         before, text = raw[:start].decode(), raw[start:end].decode()
         told = [(other.decode(), probability) for other, probability in others]

@@ -11,8 +11,8 @@ from django.utils.translation import ngettext
 
 #: fields whose doubtful characters are counted as digits
 DIGITS_ONLY = frozenset({"nik"})
-#: most doubtful places that are described in words; further ones are only underlined
-MOST_TOLD = 3
+#: maximum doubtful places that are described in words; further ones are only underlined
+MAX_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ def from_dict(stored: Mapping[str, Any]) -> Doubted:
 
 def sentences(field: str | None, places: Sequence[Doubted]) -> list[str]:
     """The texts for these places, in the language of the page: "Digit 13 may be 9 or 5"."""
-    if len(places) > MOST_TOLD:
+    if len(places) > MAX_NAMED:
         count = len(places)
         return [
             ngettext(

@@ -15,7 +15,7 @@ from ocr.specimens.holder import Holder
 from ocr.specimens.layout import CARD_RATIO, Layout, make_layout
 from ocr.specimens.writing import Colour, Page
 
-#: most characters on a line of a value that may take two lines
+#: maximum characters on a line of a value that may take two lines
 _WRAPPED = ("nama", "alamat.name", "tempat_lahir", "agama")
 
 

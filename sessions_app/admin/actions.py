@@ -31,7 +31,7 @@ else:
     SessionModelAdmin = admin.ModelAdmin
 
 #: of one request to cancel or to send again; each session takes some queries
-MOST_AT_ONCE = 500
+MAX_AT_ONCE = 500
 HINDRANCES = {
     Hindrance.NOT_FAILED: _("It has not failed."),
     Hindrance.PRIVATE: _("It is about a person, and is sent again where it was opened."),
@@ -120,9 +120,9 @@ class SessionActions(SessionModelAdmin):
 
     def _are_too_many(self, request: HttpRequest, queryset: QuerySet[ChatSession]) -> bool:
         """Whether more are selected than one request should take, which is said."""
-        if queryset.order_by()[: MOST_AT_ONCE + 1].count() <= MOST_AT_ONCE:
+        if queryset.order_by()[: MAX_AT_ONCE + 1].count() <= MAX_AT_ONCE:
             return False
-        text = gettext("Select %(most)s sessions at most.") % {"most": formatting.count(MOST_AT_ONCE)}
+        text = gettext("Select %(most)s sessions at most.") % {"most": formatting.count(MAX_AT_ONCE)}
         self.message_user(request, text, messages.ERROR)
         return True
 
@@ -150,9 +150,9 @@ class SessionActions(SessionModelAdmin):
 
     @admin.action(description=_("Export selected sessions as JSON"), permissions=["export"])
     def export_selected(self, request: HttpRequest, queryset: QuerySet[ChatSession]) -> HttpResponse | None:
-        sessions = list(queryset.only("origin")[: exporting.MOST_SESSIONS + 1])
-        if len(sessions) > exporting.MOST_SESSIONS:
-            text = gettext("Select %(most)s sessions at most.") % {"most": formatting.count(exporting.MOST_SESSIONS)}
+        sessions = list(queryset.only("origin")[: exporting.MAX_SESSIONS + 1])
+        if len(sessions) > exporting.MAX_SESSIONS:
+            text = gettext("Select %(most)s sessions at most.") % {"most": formatting.count(exporting.MAX_SESSIONS)}
             self.message_user(request, text, messages.ERROR)
             return None
         readable = {session.origin for session in sessions if privacy.may_read(request.user, session)}

@@ -12,7 +12,7 @@ from sessions_app.db import in_db
 from sessions_app.models import ChatSession, Chunk
 
 #: maximum number of sessions in one document
-MOST_SESSIONS = 1000
+MAX_SESSIONS = 1000
 PAGE_CHUNKS = 500
 
 #: the columns of every session that users with the permission to view sessions may see

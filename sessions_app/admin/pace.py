@@ -20,13 +20,13 @@ from sessions_app.models import ChatSession
 POINTS = 120
 #: a longer time without a token is a pause, if it is also this many times the session's mean
 PAUSE_SECONDS, PAUSE_MEANS = 2.0, 10
-MOST_PAUSES = 20
+MAX_PAUSES = 20
 
 #: size and margins of the chart, in its own units
 WIDTH, HEIGHT = 640, 170
 LEFT, RIGHT, TOP, BOTTOM = 76, 8, 12, 28
 #: shorter times are drawn as this
-LEAST_SECONDS = 0.0001
+MIN_SECONDS = 0.0001
 
 GAPS_ON_POSTGRESQL = """
 WITH said AS (
@@ -81,7 +81,7 @@ class Pace:
     """The pace of one session. It has no spans before the second commit of tokens."""
 
     spans: Sequence[Span] = ()
-    #: the longest pauses, ``MOST_PAUSES`` at most
+    #: the longest pauses, ``MAX_PAUSES`` at most
     pauses: Sequence[Pause] = field(default=())
 
     @property
@@ -123,7 +123,7 @@ def read_pace(session: ChatSession) -> Pace:
         least = max(PAUSE_SECONDS, PAUSE_MEANS * pace.mean)
         if max(span.longest for span in spans) < least:
             return pace
-        cursor.execute(gaps + PAUSES.format(most=MOST_PAUSES), [session.pk, least])
+        cursor.execute(gaps + PAUSES.format(most=MAX_PAUSES), [session.pk, least])
         pauses = [
             Pause(datetime.datetime.fromtimestamp(at, datetime.UTC), datetime.timedelta(seconds=seconds))
             for at, seconds in cursor.fetchall()
@@ -166,8 +166,8 @@ def chart_of(pace: Pace) -> Chart | None:
     """The chart of this pace; None if there is nothing to draw."""
     if not pace.spans:
         return None
-    low = math.floor(math.log10(max(min(span.mean for span in pace.spans), LEAST_SECONDS)))
-    high = max(math.ceil(math.log10(max(max(span.longest for span in pace.spans), LEAST_SECONDS))), low + 1)
+    low = math.floor(math.log10(max(min(span.mean for span in pace.spans), MIN_SECONDS)))
+    high = max(math.ceil(math.log10(max(max(span.longest for span in pace.spans), MIN_SECONDS))), low + 1)
     base, room = HEIGHT - BOTTOM, HEIGHT - TOP - BOTTOM
 
     def y_of(seconds: float) -> float:

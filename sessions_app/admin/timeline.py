@@ -16,7 +16,7 @@ from sessions_app.admin.pace import Pause
 from sessions_app.models import ChatSession, SessionEvent
 
 #: maximum number of a session's events that are read; it has more only where a client has resumed again and again
-MOST_EVENTS = 300
+MAX_EVENTS = 300
 #: this many consecutive resumes are listed one by one; more are shown as one line
 SINGLE_RESUMES = 3
 
@@ -43,7 +43,7 @@ class Moment:
 
 def timeline_of(session: ChatSession, pauses: Sequence[Pause]) -> list[Moment]:
     """The session's lines, oldest first. One query."""
-    events = list(session.events.all()[:MOST_EVENTS])
+    events = list(session.events.all()[:MAX_EVENTS])
     moments = [*_of_row(session, events), *map(_of_event, events), *map(_of_pause, pauses)]
     in_order = _without_crowds(sorted(moments, key=lambda one: one.at))
     return [_since(session.created_at, one) for one in in_order]

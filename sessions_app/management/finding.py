@@ -10,7 +10,7 @@ from django.db import models
 M = TypeVar("M", bound=models.Model)
 
 #: maximum number of candidates that an error lists
-LONGEST_LIST = 5
+MAX_LISTED = 5
 
 
 def find_one(queryset: models.QuerySet[M], named: str) -> M:
@@ -22,10 +22,10 @@ def find_one(queryset: models.QuerySet[M], named: str) -> M:
     kind = queryset.model._meta.verbose_name
     if (row := queryset.filter(pk=named).first()) is not None:
         return row
-    found = list(queryset.filter(pk__startswith=beginning)[: LONGEST_LIST + 1]) if beginning else []
+    found = list(queryset.filter(pk__startswith=beginning)[: MAX_LISTED + 1]) if beginning else []
     if not found:
         raise CommandError(f"There is no {kind} {named}.")
     if len(found) > 1:
-        names = ", ".join(str(row.pk) for row in found[:LONGEST_LIST])
-        raise CommandError(f"More than one {kind} begins with {named}: {names}{', …' if found[LONGEST_LIST:] else ''}")
+        names = ", ".join(str(row.pk) for row in found[:MAX_LISTED])
+        raise CommandError(f"More than one {kind} begins with {named}: {names}{', …' if found[MAX_LISTED:] else ''}")
     return found[0]

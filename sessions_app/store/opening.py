@@ -101,5 +101,5 @@ def _check_queue(caller: str, origin: str) -> None:
     # Chats and cards have separate shares, as they have separate turns.
     held = waiting.get((caller, origin), 0)
     fixed = settings.MAX_QUEUED_SESSIONS_PER_CALLER
-    if caller and held >= shares.most_for_one(settings.MAX_QUEUED_SESSIONS, in_use=total, fixed=fixed):
+    if caller and held >= shares.caller_limit(settings.MAX_QUEUED_SESSIONS, in_use=total, fixed=fixed):
         raise CallerQueueFull(held)

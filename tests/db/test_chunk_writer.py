@@ -14,7 +14,7 @@ from inference.engine.types import Delta as EngineDelta
 from inference.engine.types import Likelihood, TokenLogprobs
 from inference.worker import chunk_writer
 from inference.worker.chunk_writer import ChunkWriter
-from inference.worker.pieces import MOST_CHUNK_CHARS
+from inference.worker.pieces import MAX_CHUNK_CHARS
 from inference.worker.run import Run
 from sessions_app.models import ChatSession, Chunk
 from sessions_app.store import appending, transitions
@@ -365,7 +365,7 @@ def test_a_long_text_is_stored_in_pieces_that_every_reader_takes(worker: Worker,
     finish(run)
     assert text_of(run) == said + "!"
     assert Chunk.objects.token_ids_of(run.session_id) == [1, 2, 3]
-    assert max(len(text) for _, text, _ in log_of(run)) <= MOST_CHUNK_CHARS
+    assert max(len(text) for _, text, _ in log_of(run)) <= MAX_CHUNK_CHARS
 
 
 def test_what_is_no_json_at_all_costs_its_own_session_only(worker: Worker, database: Database) -> None:

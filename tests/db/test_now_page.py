@@ -108,7 +108,7 @@ def test_a_session_that_is_being_cancelled_says_so_and_has_no_button() -> None:
 
 
 def test_the_list_is_bounded_and_names_how_many_more_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(snapshot, "MOST_ROWS", 2)
+    monkeypatch.setattr(snapshot, "MAX_ROWS", 2)
     sessions = [running() for _ in range(4)]
     shown = page(staff(VIEW))
     assert [session.pk in shown for session in sessions] == [True, True, False, False]

@@ -173,7 +173,7 @@ def test_a_session_from_before_there_were_histories_has_its_first_claim() -> Non
 
 def test_the_timeline_of_a_session_with_a_long_history_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     session = open_session()
-    monkeypatch.setattr("sessions_app.admin.timeline.MOST_EVENTS", 10)
+    monkeypatch.setattr("sessions_app.admin.timeline.MAX_EVENTS", 10)
     SessionEvent.objects.bulk_create(SessionEvent(session=session, kind="released", worker=f"w{n}") for n in range(50))
     assert len(lines_of(session)) == 11
 
@@ -261,14 +261,14 @@ def test_a_picture_is_shown_small_and_encoded_again(with_media: Client) -> None:
     sent = image_bytes((1600, 800), color="red")
     session = completed(media=[media("image", "image/png", sent)])
     image = small(with_media, session)
-    assert image.size == (thumbnails.LONGEST_SIDE, thumbnails.LONGEST_SIDE // 2)
+    assert image.size == (thumbnails.MAX_SIDE, thumbnails.MAX_SIDE // 2)
     red, green, blue = image.convert("RGB").getpixel((10, 10))  # type: ignore[misc]
     assert red > 200 and green < 60 and blue < 60
 
 
 def test_of_a_video_the_first_frame_is_shown(with_media: Client) -> None:
     session = completed(media=[media("video", "video/mp4", video_bytes())])
-    assert max(small(with_media, session).size) <= thumbnails.LONGEST_SIDE
+    assert max(small(with_media, session).size) <= thumbnails.MAX_SIDE
 
 
 @pytest.mark.parametrize("kind", ["image", "video"])

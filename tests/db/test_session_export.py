@@ -127,7 +127,7 @@ def test_expired_and_deleted_sessions_leave_a_whole_document(operator: Client) -
 
 
 def test_more_than_one_document_holds_are_refused(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exporting, "MOST_SESSIONS", 1)
+    monkeypatch.setattr(exporting, "MAX_SESSIONS", 1)
     sessions = [completed(), completed()]
     response = post(operator, *sessions)
     assert not response.streaming

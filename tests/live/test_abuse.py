@@ -37,7 +37,7 @@ ABUSIVE = [
     "listeners-come-and-go",
 ]
 #: what the benchmark allows
-MOST_MB = 512
+MAX_MB = 512
 PICTURE = image_bytes((64, 64))
 
 
@@ -69,6 +69,6 @@ def test_an_abusive_request_is_answered_in_bounded_memory(abused: AbusedStack, n
     with Memory(abused, kind="pss") as memory:
         before = memory.forget_peak()
         outcomes = asyncio.run(send(abused.port, abusive, pieces))
-        assert memory.peak_mb - before < MOST_MB
+        assert memory.peak_mb - before < MAX_MB
     assert {status for outcome in outcomes for status in outcome.statuses} <= abusive.expect
     ask_for_little(abused)

@@ -18,7 +18,7 @@ from tests.live.stack import EmbeddedStack
 
 pytestmark = pytest.mark.browser
 
-LEAST_PIXELS = 40
+MIN_PIXELS = 40
 DESK = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
 SMALL_PHONE = {"width": 320, "height": 640}
@@ -75,7 +75,7 @@ def test_a_finger_hits_what_is_pressed_on_a_phone(
     small = {}
     for address in addresses:
         page.goto(address)
-        small[address] = small_targets(page, LEAST_PIXELS)
+        small[address] = small_targets(page, MIN_PIXELS)
     assert {address: targets for address, targets in small.items() if targets} == {}
 
 

@@ -147,7 +147,7 @@ def test_more_than_twenty_are_not_taken_and_it_is_said(page: Page, cards: list[P
 def test_files_are_looked_at_before_they_are_sent(page: Page, cards: list[Path]) -> None:
     sent: list[str] = []
     page.on("request", lambda request: sent.append(request.url) if request.method == "POST" else None)
-    page.evaluate("document.getElementById('tray-form').dataset.mostBytes")
+    page.evaluate("document.getElementById('tray-form').dataset.maxBytes")
     give(page, ("notes.txt", b"text"), ("empty.jpg", b""), ("drawing.svg", b"<svg/>"))
     expect(item(page, "notes.txt")).to_contain_text("This file is no picture. Choose")
     expect(item(page, "empty.jpg")).to_contain_text("The file is empty. Choose it again")

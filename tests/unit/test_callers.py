@@ -44,4 +44,4 @@ def test_every_caller_fits_its_column() -> None:
     ("in_use", "fixed", "most"), [(0, 0, 10), (5, 0, 5), (9, 0, 1), (10, 0, 1), (12, 0, 1), (9, 4, 4), (0, 99, 99)]
 )
 def test_a_share_is_what_is_free_unless_a_number_is_fixed(in_use: int, fixed: int, most: int) -> None:
-    assert shares.most_for_one(10, in_use=in_use, fixed=fixed) == most
+    assert shares.caller_limit(10, in_use=in_use, fixed=fixed) == most

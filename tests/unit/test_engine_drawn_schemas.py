@@ -22,7 +22,7 @@ from tests.schemas_drawn import Schema, drawn_schemas
 
 SCHEMAS = int(os.environ.get("TESTS_SCHEMAS", "40"))
 #: tokens; an answer to these schemas is shorter, but for a number whose digits go on
-MOST_TOKENS = 700
+MAX_TOKENS = 700
 SAMPLINGS: list[dict[str, Any]] = [{}, {"temperature": 1.0}]
 
 
@@ -56,7 +56,7 @@ def test_every_answer_is_valid_or_its_request_is_refused(
         constraint, problem = grammar_check.check(Constraint("json_schema", json.dumps(schema)))
         outcomes["refused" if problem else "run"] += 1
         for sampling in [] if problem else SAMPLINGS:
-            request = make_request(max_tokens=MOST_TOKENS, seed=number, logit_bias=ends, **sampling)
+            request = make_request(max_tokens=MAX_TOKENS, seed=number, logit_bias=ends, **sampling)
             running.append((schema, engine.submit(dataclasses.replace(request, constraint=constraint))))
     wrong = []
     for schema, handle in running:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from config.in_turn import MOST_BEGINNING, Door, in_turn
+from config.in_turn import MAX_STARTING, Door, in_turn
 
 
 def run(paths: list[str]) -> list[str]:
@@ -90,7 +90,7 @@ def test_those_that_wait_are_taken_in_turns_of_their_addresses() -> None:
         def ask(path: str, address: str) -> asyncio.Task[None]:
             return asyncio.create_task(served({"path": path, "client": (address, 1)}, None, None))
 
-        requests = [ask(f"/first{number}", "192.0.2.1") for number in range(MOST_BEGINNING)]
+        requests = [ask(f"/first{number}", "192.0.2.1") for number in range(MAX_STARTING)]
         requests += [ask(f"/greedy{number}", "192.0.2.1") for number in range(50)]
         await asyncio.sleep(0)
         requests.append(ask("/other", "192.0.2.2"))
@@ -99,12 +99,12 @@ def test_those_that_wait_are_taken_in_turns_of_their_addresses() -> None:
         await asyncio.gather(*requests)
 
     asyncio.run(main())
-    assert len(began) == MOST_BEGINNING + 51
-    assert began.index("/other") <= MOST_BEGINNING + 1
+    assert len(began) == MAX_STARTING + 51
+    assert began.index("/other") <= MAX_STARTING + 1
 
 
 def test_what_waits_for_long_keeps_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("config.in_turn.LONGEST_SECONDS", 0.01)
+    monkeypatch.setattr("config.in_turn.MAX_SECONDS", 0.01)
 
     async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
         began.append(scope["path"])
@@ -114,7 +114,7 @@ def test_what_waits_for_long_keeps_nobody_out(monkeypatch: pytest.MonkeyPatch) -
 
     async def main() -> None:
         served = in_turn(application, for_path=bool)
-        requests = [asyncio.create_task(served({"path": f"/{n}"}, None, None)) for n in range(3 * MOST_BEGINNING)]
+        requests = [asyncio.create_task(served({"path": f"/{n}"}, None, None)) for n in range(3 * MAX_STARTING)]
         while len(began) < len(requests):  # noqa: ASYNC110  (the test's own end is what it waits for)
             await asyncio.sleep(0.005)
         for request in requests:
@@ -141,7 +141,7 @@ def test_whoever_leaves_at_any_moment_leaves_its_place_to_others() -> None:
             draw.choice(tasks).cancel()
             await asyncio.sleep(0)
         await asyncio.gather(*tasks, return_exceptions=True)
-        assert door._free == MOST_BEGINNING
+        assert door._free == MAX_STARTING
         assert not door._waiting
 
     asyncio.run(main())

@@ -13,11 +13,11 @@ from django.conf import settings
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.api.json_body import SHORTEST_INLINE_BYTES, read_json
+from inference.api.json_body import MIN_INLINE_BYTES, read_json
 from inference.errors import ApiError, TooLarge
 from inference.media.inline import InlineText
 
-LONG = "A" * SHORTEST_INLINE_BYTES
+LONG = "A" * MIN_INLINE_BYTES
 
 
 def in_pieces(body: bytes, size: int) -> Iterator[bytes]:

@@ -63,7 +63,7 @@ def test_clients_are_counted_apart(failures: KeyFailures) -> None:
 
 
 def test_the_quietest_clients_are_forgotten(failures: KeyFailures, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(key_failures, "MOST_CLIENTS", 3)
+    monkeypatch.setattr(key_failures, "MAX_CLIENTS", 3)
     for client in ("a", "b", "a", "c", "d", "a"):
         refusals(failures, client, 5)
     assert len(failures._left) == 3

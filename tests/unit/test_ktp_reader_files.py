@@ -12,12 +12,12 @@ from safetensors.torch import load_file
 from ocr.evaluation.report import RATES
 
 READER = Path(__file__).parents[2] / "models" / "ktp-reader"
-MOST_BYTES = 25 * 10**6
+MAX_BYTES = 25 * 10**6
 
 
 def test_the_weights_are_small_and_in_bfloat16() -> None:
     [file] = READER.glob("*.safetensors")
-    assert file.stat().st_size <= MOST_BYTES
+    assert file.stat().st_size <= MAX_BYTES
     weights = load_file(file)
     assert {tensor.dtype for tensor in weights.values()} == {torch.bfloat16}
     assert all(tensor.isfinite().all() for tensor in weights.values())

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sessions_app.log_lines import (
-    LONGEST_MESSAGE,
-    LONGEST_TRACEBACK,
+    MAX_MESSAGE_CHARS,
+    MAX_TRACEBACK_CHARS,
     LineFormatter,
     RefusalFilter,
     printable,
@@ -86,13 +86,13 @@ def test_an_error_whose_message_has_lines_forges_none_either() -> None:
 
 def test_a_long_message_is_cut_and_says_how_long_it_was() -> None:
     text = line("%s", "x" * 12_000)
-    assert len(text) < LONGEST_MESSAGE + 200
+    assert len(text) < MAX_MESSAGE_CHARS + 200
     assert text.endswith("… (12000 characters)")
 
 
 def test_a_long_traceback_keeps_its_end_where_the_error_is() -> None:
     text = line("failed", exc=raised(ValueError("y" * 50_000 + " the end")))
-    assert len(text) < LONGEST_TRACEBACK + 300
+    assert len(text) < MAX_TRACEBACK_CHARS + 300
     assert text.endswith("the end")
 
 

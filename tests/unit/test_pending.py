@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from inference.worker.pending import PendingPieces
-from inference.worker.pieces import MOST_CHUNK_CHARS
+from inference.worker.pieces import MAX_CHUNK_CHARS
 from sessions_app.store.appending import Piece
 from tests.content import text_of
 
@@ -65,7 +65,7 @@ def test_a_piece_is_joined_to_the_newest_of_its_own_choice(pending: PendingPiece
 
 
 def test_a_joined_piece_has_as_many_characters_as_a_chunk_may_have(pending: PendingPieces) -> None:
-    half = "x" * (MOST_CHUNK_CHARS // 2)
+    half = "x" * (MAX_CHUNK_CHARS // 2)
     for number in range(3):
         pending.add(piece(half, number))
     assert pending.take() == (piece(2 * half, 0, 1), piece(half, 2))

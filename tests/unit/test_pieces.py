@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from inference.engine.types import Delta, Likelihood, TokenLogprobs
-from inference.worker.pieces import MOST_CHUNK_CHARS, PieceMaker
+from inference.worker.pieces import MAX_CHUNK_CHARS, PieceMaker
 from sessions_app.store.appending import Piece
 from tests.content import text_of
 
@@ -57,8 +57,8 @@ def test_a_half_that_another_kind_follows_keeps_its_own_tokens() -> None:
 
 
 def test_a_long_text_is_cut_and_its_tokens_go_with_the_first_part() -> None:
-    pieces = PieceMaker(0).add(Delta((1, 2), text="x" * MOST_CHUNK_CHARS + "y"))
-    assert [(len(text_of(piece)), piece.token_ids) for piece in pieces] == [(MOST_CHUNK_CHARS, (1, 2)), (1, ())]
+    pieces = PieceMaker(0).add(Delta((1, 2), text="x" * MAX_CHUNK_CHARS + "y"))
+    assert [(len(text_of(piece)), piece.token_ids) for piece in pieces] == [(MAX_CHUNK_CHARS, (1, 2)), (1, ())]
 
 
 def test_log_probabilities_are_stored_with_the_tokens_that_they_are_of() -> None:

@@ -17,7 +17,7 @@ from ocr.specimens import make_specimen
 from ocr.specimens.fonts import packaged_faces
 from ocr.specimens.writing import Character
 from training.answers import ONLY_READS_CARDS, answer_text, skeleton
-from training.examples import ALPHABET, COLUMNS, MOST_MOVED, ROWS, card_example, eye_labels, moved
+from training.examples import ALPHABET, COLUMNS, MAX_MOVED, ROWS, card_example, eye_labels, moved
 from training.feed import Feed, Plan, card_batch, encode, page_batch
 from training.pages import make_page
 
@@ -129,7 +129,7 @@ def test_a_moved_specimen_shows_the_same_and_says_where_it_is_now() -> None:
         assert other.fields == specimen.fields and other.image.size == specimen.image.size
         was, now = specimen.characters[0].box, other.characters[0].box
         right, down = round(now[0] - was[0]), round(now[1] - was[1])
-        assert abs(right) <= MOST_MOVED and abs(down) <= MOST_MOVED
+        assert abs(right) <= MAX_MOVED and abs(down) <= MAX_MOVED
         here, there = (
             np.asarray(picture.image)[100 + y : 200 + y, 100 + x : 300 + x].astype(int)
             for picture, x, y in ((specimen, 0, 0), (other, right, down))
@@ -176,7 +176,7 @@ def test_trainers_and_their_processes_draw_different_cards_and_go_on_where_they_
 
 
 def test_a_feed_that_draws_no_more_says_so(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("training.feed.LONGEST_SECONDS", 0.2)
+    monkeypatch.setattr("training.feed.MAX_SECONDS", 0.2)
     feed = Feed(plan, "cards", processes=1)
     feed.close()
     with pytest.raises(RuntimeError, match="No batch was drawn"):

@@ -7,7 +7,7 @@ import { requestWithFiles } from "./request.js";
 
 const SAVE_MS = 200;
 /** A browser opens six connections to a server; some must be left for new requests. */
-const MOST_LINES = 4;
+const MAX_LINES = 4;
 const LATE_MS = 300;
 
 /**
@@ -157,7 +157,7 @@ export class Chats {
   }
 
   async #follow(answer, chatId) {
-    if (this.#running.size >= MOST_LINES && chatId !== this.open?.id) {
+    if (this.#running.size >= MAX_LINES && chatId !== this.open?.id) {
       this.#waiting.push(answer);
       return;
     }
@@ -218,7 +218,7 @@ export class Chats {
     const shown = this.runningTurn;
     const isWaiting = shown && this.#waiting.some((answer) => answer.turn === shown.id);
     if (isWaiting) this.#hearShown(shown);
-    else if (this.#waiting.length && this.#running.size < MOST_LINES) this.#follow(this.#waiting.shift());
+    else if (this.#waiting.length && this.#running.size < MAX_LINES) this.#follow(this.#waiting.shift());
   }
 
   /** What the user looks at does not wait for its turn. */
@@ -229,7 +229,7 @@ export class Chats {
 
   /** The answer that is looked at is heard in place of another. */
   #makeRoom() {
-    if (this.#running.size < MOST_LINES) return;
+    if (this.#running.size < MAX_LINES) return;
     const isShown = (run) => this.turns.some((turn) => turn.id === run.answer.turn);
     [...this.#running.values()].find((run) => !isShown(run))?.line.leave();
   }

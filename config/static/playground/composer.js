@@ -4,7 +4,7 @@ import { button, el, setText } from "./elements.js";
 import { fileOf, forgetPreviews, preview, problemOf } from "./files.js";
 import { t } from "./page.js";
 
-const LONGEST_TEXT_FILE = 200_000;
+const MAX_TEXT_FILE_CHARS = 200_000;
 const TEXT_FILE = /\.(txt|md|csv|tsv|json|jsonl|yaml|yml|toml|xml|html|css|js|ts|py|sql|sh|log)$/i;
 
 /** `onSend({text, files})` gets a message; `onStop()` is asked for while an answer runs. */
@@ -72,7 +72,7 @@ export class Composer {
     const problems = [];
     for (const blob of files) {
       if (blob.type.startsWith("text/") || blob.type === "application/json" || TEXT_FILE.test(blob.name)) {
-        if (blob.size > LONGEST_TEXT_FILE) problems.push(t("longText", { name: blob.name }));
+        if (blob.size > MAX_TEXT_FILE_CHARS) problems.push(t("longText", { name: blob.name }));
         else this.#insert(blob.name, await blob.text());
         continue;
       }

@@ -5,10 +5,10 @@ import { config } from "./page.js";
 import { Broken, eventsOf } from "./sse.js";
 
 const CUT_SECONDS = 4;
-const LONGEST_WAIT_SECONDS = 8;
+const MAX_WAIT_SECONDS = 8;
 /** Refusals of a server that may say yes in a moment; other refusals are final. */
 const PASSING = new Set([429, 500, 502, 503, 504]);
-const MOST_REFUSALS = 5;
+const MAX_REFUSALS = 5;
 
 /**
  * `lastIndex` is the last event that the caller has, -1 for none; `makeRequest` gives the request's body when it must be
@@ -50,7 +50,7 @@ export class Line {
         if (this.#isLeft) return false;
         if (problem instanceof Refusal) {
           // An answer that has begun is there, however long the server cannot give it.
-          if (!PASSING.has(problem.status) || (this.#lastIndex < 0 && ++refusals > MOST_REFUSALS)) throw problem;
+          if (!PASSING.has(problem.status) || (this.#lastIndex < 0 && ++refusals > MAX_REFUSALS)) throw problem;
           message = problem.message;
           wait = problem.retryAfter;
         } else if (!(problem instanceof Broken)) throw problem;
@@ -61,7 +61,7 @@ export class Line {
         await this.#rest("cut", CUT_SECONDS);
       } else if (!this.#isLeft) {
         this.#cause ??= "lost";
-        await this.#rest("waiting", wait ?? Math.min(0.5 * 2 ** failures++, LONGEST_WAIT_SECONDS), message);
+        await this.#rest("waiting", wait ?? Math.min(0.5 * 2 ** failures++, MAX_WAIT_SECONDS), message);
       }
     }
     return false;

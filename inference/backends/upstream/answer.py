@@ -15,7 +15,7 @@ from sessions_app.deltas import SAID_DELTAS, SaidKind
 from sessions_app.storable import UNKNOWN_TOKEN, WholeCharacters, storable_count
 
 #: maximum tokens of one piece, whatever the upstream counts, because the log has an id for each
-MOST_TOKENS_A_PIECE = 4096
+MAX_TOKENS_OF_PIECE = 4096
 
 
 class AnswerReader:
@@ -134,7 +134,7 @@ class AnswerReader:
     def _count_tokens(self) -> int:
         told = self._completion_tokens
         tokens = 1 if told is None else max(0, self._before + told - self._said.tokens)
-        tokens = min(tokens, MOST_TOKENS_A_PIECE)
+        tokens = min(tokens, MAX_TOKENS_OF_PIECE)
         self._said.tokens += tokens
         return tokens
 

@@ -21,7 +21,7 @@ TRANSIENT = {408, 425, 429, 502, 503, 504}
 #: statuses of errors in the request itself
 OF_THE_REQUEST = {400, 413, 415, 422}
 #: maximum characters of each member of an upstream's error
-MOST_CHARS = 500
+MAX_CHARS = 500
 
 
 class UpstreamError(ApiError, EngineError):
@@ -119,7 +119,7 @@ def _fit(text: str) -> str:
     text = storable_text(text)
     if settings.UPSTREAM_API_KEY:
         text = text.replace(settings.UPSTREAM_API_KEY, "***")
-    return text[:MOST_CHARS]
+    return text[:MAX_CHARS]
 
 
 def _for_the_log(error: dict[str, str]) -> str:

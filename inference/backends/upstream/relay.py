@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 DONE = "[DONE]"
 #: seconds between attempts, doubled each time
 FIRST_PAUSE = 0.25
-LONGEST_PAUSE = 8.0
+MAX_PAUSE = 8.0
 
 
 class Relay:
@@ -185,7 +185,7 @@ class Patience:
         if now + pause > self._until:
             raise cut.as_error()
         await asyncio.sleep(pause)
-        self._pause = min(2 * self._pause, LONGEST_PAUSE)
+        self._pause = min(2 * self._pause, MAX_PAUSE)
 
 
 def _chunk_in(event: ServerSentEvent) -> dict[str, Any]:

@@ -18,7 +18,7 @@ Resume = Literal["session", "prefix", "none"]
 #: ``owned_by`` in the upstream's list of models → how it resumes
 RESUME_OF: dict[str, Resume] = {"sambung": "session", "vllm": "prefix", "sglang": "prefix"}
 UNREADABLE = "is no OpenAI-compatible one: its list of models cannot be read"
-MOST_NAME_CHARS = 255
+MAX_NAME_CHARS = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,4 +71,4 @@ def _chosen(body: bytes) -> Target:
 
 def _is_name(value: Any) -> bool:
     """Whether it is a name that can be logged and stored."""
-    return isinstance(value, str) and 0 < len(value) <= MOST_NAME_CHARS and value.isprintable()
+    return isinstance(value, str) and 0 < len(value) <= MAX_NAME_CHARS and value.isprintable()

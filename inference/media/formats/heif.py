@@ -12,10 +12,10 @@ from inference.media.formats.bare import BareImage, Unreadable
 AVIF_BRANDS = {b"avif", b"avis"}
 HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 #: type of the first box, which lists the brands
-MOST_BRAND_BYTES = 256
+MAX_BRAND_BYTES = 256
 #: boxes of one level; of all items together their pieces, properties and parts. A picture of 200 megapixels has some
 #: thousand tiles with five properties each
-MOST_BOXES, MOST_ENTRIES = 3_000, 10_000
+MAX_BOXES, MAX_ENTRIES = 3_000, 10_000
 #: boxes of the file that decoders need
 PIXEL_BOXES = {b"ftyp", b"meta", b"mdat", b"moov"}
 #: types of items that are metadata, not pictures
@@ -110,7 +110,7 @@ def brands(data: bytes) -> set[bytes]:
     """The brands that the file names; none if it is not a file of boxes."""
     if data[4:8] != b"ftyp":
         return set()
-    end = min(int.from_bytes(data[:4]), MOST_BRAND_BYTES, len(data))
+    end = min(int.from_bytes(data[:4]), MAX_BRAND_BYTES, len(data))
     return {data[8:12], *(data[at : at + 4] for at in range(16, end - 3, 4))}
 
 
@@ -179,7 +179,7 @@ def _number(data: bytes, at: int, length: int) -> int:
 
 def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
     """(kind, start, end) of the boxes between the two places; the last may be cut by the end."""
-    for _ in range(MOST_BOXES):
+    for _ in range(MAX_BOXES):
         if start + 8 > end:
             return
         length, kind = int.from_bytes(data[start : start + 4]), data[start + 4 : start + 8]
@@ -213,7 +213,7 @@ def _read_extents(file: HeifFile, inner: dict[bytes, tuple[int, int]]) -> None:
     index_bytes = sizes & 15 if version else 0
     id_bytes = 4 if version == 2 else 2
     at = start + 14 + id_bytes
-    left = MOST_ENTRIES
+    left = MAX_ENTRIES
     for _ in range(_number(data, start + 14, id_bytes)):
         left -= 1
         number, at = _number(data, at, id_bytes), at + id_bytes
@@ -242,7 +242,7 @@ def _read_properties(file: HeifFile, start: int, end: int) -> None:
         if kind == b"ipco":
             for name, inside, until in _boxes(data, at + 8, stop):
                 known.append(Property(name, data[inside + 8 : until]))
-    left = MOST_ENTRIES
+    left = MAX_ENTRIES
     for kind, at, _ in _boxes(data, start + 8, end):
         if kind != b"ipma":
             continue
@@ -264,7 +264,7 @@ def _read_properties(file: HeifFile, start: int, end: int) -> None:
 def _read_parts(file: HeifFile, start: int, end: int) -> None:
     data = file.data
     id_bytes = 4 if data[start + 8] else 2
-    left = MOST_ENTRIES
+    left = MAX_ENTRIES
     for kind, at, stop in _boxes(data, start + 12, end):
         item = file.items.get(_number(data, at + 8, id_bytes))
         if kind == b"dimg" and item is not None:

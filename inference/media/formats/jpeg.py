@@ -15,7 +15,7 @@ PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
 SOS, EOI, COM = 0xDA, 0xD9, 0xFE
 APP = range(0xE0, 0xF0)
 #: segments that are looked at for the size; a profile of megabytes takes some hundred
-MOST_SEGMENTS = 5000
+MAX_SEGMENTS = 5000
 #: scans whose contents are noted; more than any encoder writes
 NOTED_SCANS = 1000
 #: the next marker that has a length, or ends the file: no stuffed zero, restart, start or filling
@@ -78,7 +78,7 @@ def bare(data: bytes) -> BareImage:
 def size(data: bytes) -> tuple[int, int]:
     """(width, height) of the frame. Raises Unreadable if there is none, or too much comes before it."""
     at = len(START)
-    for _ in range(MOST_SEGMENTS):
+    for _ in range(MAX_SEGMENTS):
         found = _MARKER.search(data, at)
         if found is None or found[1][0] in (EOI, SOS):
             break

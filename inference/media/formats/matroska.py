@@ -11,7 +11,7 @@ SEGMENT, INFO, TRACKS, TRACK, CLUSTER = 0x18538067, 0x1549A966, 0x1654AE6B, 0xAE
 PARENTS = {SEGMENT, INFO, TRACKS, TRACK}
 #: tags, attached files, chapters; of the information the time of making, the title and names of files; a track's name
 METADATA = {0x1254C367, 0x1941A469, 0x1043A770, 0x4461, 0x7BA9, 0x7384, 0x3C83AB, 0x3E83BB, 0x536E}
-#: most elements that are read; clusters of known length count as one each
+#: maximum elements that are read; clusters of known length count as one each
 MAX_ELEMENTS = 400_000
 
 

@@ -25,7 +25,7 @@ XMP_TAG = 700
 TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 #: the magic number and where the first directory is
 HEADER_BYTES = 8
-#: most directories that are wiped
+#: maximum directories that are wiped
 MAX_DIRECTORIES = 100
 
 

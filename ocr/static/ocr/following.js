@@ -3,7 +3,7 @@ import { get, LoggedOut } from "./asking.js";
 
 const POLL_MILLISECONDS = 1500;
 // A browser has six connections to a server at most, and uploads need some.
-const MOST_STREAMS = 2;
+const MAX_STREAMS = 2;
 
 /**
  * Follows readings. `onText(id, text)` gets all that was written so far, `onPlace(id, place)` the place in the queue,
@@ -32,7 +32,7 @@ export class Follower {
   openStreams() {
     const open = [...this.readings.values()].filter((reading) => reading.stream).length;
     const waiting = [...this.readings].filter(([, reading]) => !reading.stream && !reading.isStreamed && !reading.place);
-    for (const [id, reading] of waiting.slice(0, Math.max(0, MOST_STREAMS - open))) this.openStream(id, reading);
+    for (const [id, reading] of waiting.slice(0, Math.max(0, MAX_STREAMS - open))) this.openStream(id, reading);
   }
 
   openStream(id, reading) {

@@ -11,8 +11,8 @@ const list = document.getElementById("tray");
 const texts = document.getElementById("tray-texts").dataset;
 const banner = document.getElementById("log-in-again");
 const input = form.elements.image;
-const mostBytes = Number(form.dataset.mostBytes);
-const mostFiles = Number(form.dataset.mostFiles);
+const maxBytes = Number(form.dataset.maxBytes);
+const maxFiles = Number(form.dataset.maxFiles);
 
 /** @type {Set<Item>} in the order in which they were chosen */
 const items = new Set();
@@ -195,21 +195,21 @@ async function act(event, own, holder) {
 }
 
 function add(files, page = 1) {
-  const room = mostFiles - [...items].filter((item) => item.state !== "taken" && item.state !== "refused").length;
+  const room = maxFiles - [...items].filter((item) => item.state !== "taken" && item.state !== "refused").length;
   const chosen = [...files];
   for (const file of chosen.slice(0, Math.max(0, room))) {
     const item = new Item(file, page);
     const isPicture = (file.type.startsWith("image/") && file.type !== "image/svg+xml") || file.type === "application/pdf";
     if (!file.size) item.refuse(texts.empty, false);
     else if (!isPicture && !ENDINGS.test(file.name)) item.refuse(texts.noPicture, false);
-    else if (file.size > mostBytes) item.refuse(texts.tooLarge, false);
+    else if (file.size > maxBytes) item.refuse(texts.tooLarge, false);
   }
   const left = chosen.length - Math.max(0, Math.min(room, chosen.length));
   const note = document.getElementById("image-errors");
   note.replaceChildren();
   if (left) {
     const shown = note.appendChild(element('<p class="problem warning" role="alert"></p>'));
-    shown.textContent = filled(texts.tooMany, { most: mostFiles, left });
+    shown.textContent = filled(texts.tooMany, { most: maxFiles, left });
   }
   summarize();
   sendNext();
