@@ -38,7 +38,7 @@ class ChatSessionQuerySet(models.QuerySet["ChatSession"]):
     def finished(self) -> Self:
         return self.filter(state__in=FINISHED_STATES)
 
-    def lapsed(self) -> Self:
+    def with_expired_lease(self) -> Self:
         """Running, but the lease has expired: the worker has not renewed it."""
         return self.running().filter(lease_expires_at__lt=timezone.now())
 

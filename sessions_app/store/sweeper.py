@@ -31,7 +31,7 @@ BATCH_SESSIONS = 200
 def sweep() -> Counter[str]:
     """Make one pass. Returns how many sessions each step moved."""
     moved = Counter[str]()
-    moved["taken back"] = take_back_lapsed()
+    moved["taken back"] = release_expired_leases()
     moved["cancelled"] = cancel_abandoned()
     # Before anything expires: signal receivers may still need the chunks.
     for receiver, result in swept.send_robust(sender=sweep):
@@ -42,10 +42,10 @@ def sweep() -> Counter[str]:
     return +moved
 
 
-def take_back_lapsed() -> int:
+def release_expired_leases() -> int:
     """Requeue sessions whose lease has expired, and fail those that have used up their attempts."""
     taken = 0
-    for session in ChatSession.objects.lapsed().only("attempt", "workers_lost")[:BATCH_SESSIONS]:
+    for session in ChatSession.objects.with_expired_lease().only("attempt", "workers_lost")[:BATCH_SESSIONS]:
         about = {"session": session.pk, "attempt": session.attempt}
         if (lost := session.workers_lost + 1) >= settings.SESSION_MAX_ATTEMPTS:
             log.error("session %s failed: %d workers were lost with it", short_id(session.pk), lost, extra=about)
@@ -54,7 +54,7 @@ def take_back_lapsed() -> int:
             log.warning(
                 "session %s: the lease of attempt %d has expired", short_id(session.pk), session.attempt, extra=about
             )
-            transitions.release(session.pk, session.attempt, only_lapsed=True)
+            transitions.release(session.pk, session.attempt, only_if_expired=True)
         taken += 1
     return taken
 

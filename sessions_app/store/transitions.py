@@ -47,16 +47,16 @@ def cancel_requested_among(session_ids: Iterable[str]) -> set[str]:
     return set(wanted.values_list("pk", flat=True))
 
 
-def release(session_id: str, attempt: int, *, only_lapsed: bool = False) -> bool:
+def release(session_id: str, attempt: int, *, only_if_expired: bool = False) -> bool:
     """Requeue a running session with its chunks, for another worker to continue; False when ``attempt`` is fenced.
 
-    With ``only_lapsed`` its worker counts as lost, and a session whose lease has been renewed is left alone. A
+    With ``only_if_expired`` its worker counts as lost, and a session whose lease has been renewed is left alone. A
     session with a cancel request ends here instead.
     """
     with transaction.atomic():
-        held = ChatSession.objects.lapsed() if only_lapsed else ChatSession.objects.all()
+        held = ChatSession.objects.with_expired_lease() if only_if_expired else ChatSession.objects.all()
         # A worker that froze inside a transaction still locks its row. It must not block the sweep of all others.
-        locked = held.select_for_update(skip_locked=only_lapsed)
+        locked = held.select_for_update(skip_locked=only_if_expired)
         session = locked.held_by(attempt).filter(pk=session_id).first()
         if session is None:
             return False
@@ -64,13 +64,13 @@ def release(session_id: str, attempt: int, *, only_lapsed: bool = False) -> bool
             close_unheld(session, Closing(reason="cancelled", completion_tokens=_tokens_committed(session)))
             return True
         now = timezone.now()
-        kind = SessionEvent.Kind.LEASE_EXPIRED if only_lapsed else SessionEvent.Kind.RELEASED
+        kind = SessionEvent.Kind.LEASE_EXPIRED if only_if_expired else SessionEvent.Kind.RELEASED
         SessionEvent.objects.create(session=session, kind=kind, at=now, attempt=attempt, worker=session.worker)
         session.state = ChatSession.State.QUEUED
         session.lease_expires_at = None
         session.enqueued_at = now
         session.worker = ""
-        session.workers_lost += only_lapsed
+        session.workers_lost += only_if_expired
         session.save(update_fields=["state", "lease_expires_at", "enqueued_at", "worker", "workers_lost"])
         transaction.on_commit(functools.partial(queue.send, session_id))
     return True
@@ -85,7 +85,7 @@ def request_cancel(session_id: str) -> ChatSession:
         session = ChatSession.objects.select_for_update().filter(pk=session_id).first()
         if session is None:
             raise SessionNotFound(session_id)
-        if session.state == ChatSession.State.RUNNING and not _has_lapsed(session):
+        if session.state == ChatSession.State.RUNNING and not _has_expired_lease(session):
             if session.cancel_requested_at is None:
                 session.cancel_requested_at = timezone.now()
                 session.save(update_fields=["cancel_requested_at"])
@@ -108,5 +108,5 @@ def _tokens_committed(session: ChatSession) -> int:
     return len(Chunk.objects.token_ids_of(session.pk))
 
 
-def _has_lapsed(session: ChatSession) -> bool:
+def _has_expired_lease(session: ChatSession) -> bool:
     return session.lease_expires_at is not None and session.lease_expires_at < timezone.now()

@@ -72,7 +72,7 @@ def failed(message: str = "The worker was lost.") -> ChatSession:
     return session
 
 
-def lapse(session: ChatSession) -> None:
+def expire_lease(session: ChatSession) -> None:
     ChatSession.objects.filter(pk=session.pk).update(lease_expires_at=timezone.now() - datetime.timedelta(seconds=1))
 
 

@@ -573,7 +573,7 @@ def test_a_session_whose_end_cannot_be_written_either_is_let_go(worker: Worker, 
     say(run, "x")
     assert run.done.wait(DEADLINE_SECONDS)
     assert run.is_fenced
-    assert ChatSession.objects.get(pk="b").state == State.RUNNING  # until its lease lapses
+    assert ChatSession.objects.get(pk="b").state == State.RUNNING  # until its lease expires
     assert finish(other).state == State.COMPLETED
 
 

@@ -277,7 +277,7 @@ def test_the_next_card_is_the_oldest_flagged_one_and_nobody_gets_it_twice(alice,
     assert KtpExtraction.objects.claim_next_for(alice) == clean
 
 
-def test_a_claim_lapses(alice, bob):
+def test_a_claim_expires(alice, bob):
     card = read_extraction()
     card.claim(alice)
     assert KtpExtraction.objects.claim_next_for(bob) is None

@@ -31,7 +31,7 @@ from sessions_app.store import appending, transitions
 from sessions_app.store.appending import Closing
 from sessions_app.wakeups import InProcessTransport
 from tests.db.ktp_cards import read_extraction
-from tests.db.session_states import claimed, completed, lapse, open_session, png, say, text
+from tests.db.session_states import claimed, completed, expire_lease, open_session, png, say, text
 from tests.scraped import Scraped, moved, parsed, scrape
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -107,7 +107,7 @@ def test_a_takeover_has_no_first_token_of_its_own_and_counts_its_own_tokens_only
     session = claimed(open_session())
     first = begin(writer, session)
     commit(writer, first, 1, 2)
-    lapse(session)
+    expire_lease(session)
     with moved() as change:
         again = begin(writer, claimed(session))
         commit(writer, again, 3)
@@ -123,7 +123,7 @@ def test_a_takeover_has_no_first_token_of_its_own_and_counts_its_own_tokens_only
 def test_an_append_of_a_session_that_another_has_taken_is_counted_as_fenced(writer: ChunkWriter) -> None:
     session = claimed(open_session())
     run = begin(writer, session)
-    lapse(session)
+    expire_lease(session)
     claimed(session)
     with moved() as change:
         run.add(Delta((1,), "late"))

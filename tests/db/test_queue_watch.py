@@ -95,8 +95,8 @@ def test_with_nothing_to_run_no_slot_is_kept(room: Room, watch: QueueWatch) -> N
 def test_a_session_whose_worker_is_silent_waits_too_and_one_of_its_own_does_not(room: Room, watch: QueueWatch) -> None:
     for worker in ("this", "silent"):
         session = claimed(open_session())
-        lapsed_at = timezone.now() - datetime.timedelta(seconds=1)
-        ChatSession.objects.filter(pk=session.pk).update(worker=worker, lease_expires_at=lapsed_at)
+        expired_at = timezone.now() - datetime.timedelta(seconds=1)
+        ChatSession.objects.filter(pk=session.pk).update(worker=worker, lease_expires_at=expired_at)
     watch.look()
     room.wait_for(1)
     assert room.free_slots() == 1

@@ -23,7 +23,7 @@ from tests.db.session_states import (
     check_log,
     claimed,
     completed,
-    lapse,
+    expire_lease,
     log_of,
     open_session,
     say,
@@ -56,39 +56,39 @@ def test_what_runs_or_has_ended_or_is_not_there_cannot_be_claimed() -> None:
     assert transitions.claim("none", worker="w2") is None
 
 
-def test_a_lapsed_lease_can_be_claimed_and_the_first_start_is_kept() -> None:
+def test_an_expired_lease_can_be_claimed_and_the_first_start_is_kept() -> None:
     first = claimed(open_session())
-    lapse(first)
+    expire_lease(first)
     second = transitions.claim(first.pk, worker="w2")
     assert second is not None
     assert (second.attempt, second.worker, second.started_at) == (2, "w2", first.started_at)
 
 
-@pytest.mark.parametrize("is_lapsed", [False, True])
-def test_of_many_claims_at_once_one_gets_it(is_lapsed: bool) -> None:
+@pytest.mark.parametrize("is_expired", [False, True])
+def test_of_many_claims_at_once_one_gets_it(is_expired: bool) -> None:
     for _ in range(5):
         session = open_session()
-        if is_lapsed:
+        if is_expired:
             claimed(session)
-            lapse(session)
+            expire_lease(session)
         got = at_once(*times(lambda: transitions.claim(session.pk, worker="w"), 4))  # noqa: B023
-        assert [claim.attempt for claim in got if claim] == [2 if is_lapsed else 1]
+        assert [claim.attempt for claim in got if claim] == [2 if is_expired else 1]
 
 
 def test_the_number_rises_with_every_claim() -> None:
     session = open_session()
     for attempt in range(1, 5):
         assert claimed(session).attempt == attempt
-        lapse(session)
+        expire_lease(session)
 
 
 def test_a_claim_notes_its_fingerprint_until_something_is_said() -> None:
     session = claimed(open_session(), revision="a")
     assert session.fingerprint == {"revision": "a"}
-    lapse(session)
+    expire_lease(session)
     assert claimed(session, revision="b").fingerprint == {"revision": "b"}
     say(session, text("Sebuah"))
-    lapse(session)
+    expire_lease(session)
     assert claimed(session, revision="c").fingerprint == {"revision": "b"}
 
 
@@ -98,7 +98,7 @@ def test_of_one_caller_what_a_lost_worker_began_comes_next_and_then_the_oldest()
         session = open_session(session_id=name)
         ChatSession.objects.filter(pk=name).update(created_at=timezone.now() - datetime.timedelta(seconds=age))
         if name == "silent":
-            lapse(claimed(session))
+            expire_lease(claimed(session))
     claimed(open_session())
     completed()
     taken = [transitions.claim_next(worker="w") for _ in range(4)]
@@ -106,10 +106,10 @@ def test_of_one_caller_what_a_lost_worker_began_comes_next_and_then_the_oldest()
     assert [session and session.attempt for session in taken] == [2, 1, 1, None]
 
 
-def test_a_worker_leaves_its_own_lapsed_session_to_its_writer_and_the_sweeper() -> None:
+def test_a_worker_leaves_its_own_session_with_an_expired_lease_to_its_writer_and_the_sweeper() -> None:
     session = transitions.claim(open_session().pk, worker="w")
     assert session is not None
-    lapse(session)
+    expire_lease(session)
     assert transitions.claim_next(worker="w") is None
     again = transitions.claim_next(worker="other")
     assert again is not None
@@ -153,9 +153,9 @@ def test_a_row_that_somebody_frozen_holds_locked_holds_up_nobody() -> None:
 def test_one_that_has_lost_too_many_workers_is_left_alone(settings: Any) -> None:
     settings.SESSION_MAX_ATTEMPTS = 2
     session = claimed(open_session())
-    lapse(session)
+    expire_lease(session)
     assert claimed(session).workers_lost == 1
-    lapse(session)
+    expire_lease(session)
     assert transitions.claim(session.pk, worker="w3") is None
 
 
@@ -175,7 +175,7 @@ def test_a_session_handed_back_waits_again_with_what_it_has(sent: list[str]) -> 
 
 def test_only_its_holder_hands_a_session_back(sent: list[str]) -> None:
     session = claimed(open_session(session_id="a"))
-    lapse(session)
+    expire_lease(session)
     claimed(session)
     assert not transitions.release("a", 1)
     assert not transitions.release(completed().pk, 1)
@@ -219,7 +219,7 @@ def test_what_runs_is_marked_for_its_worker() -> None:
 def test_what_a_dead_worker_ran_is_cancelled_at_once_and_the_dead_stay_dead() -> None:
     session = claimed(open_session())
     assert append(session, "a", "b")
-    lapse(session)
+    expire_lease(session)
     assert transitions.request_cancel(session.pk).state == State.CANCELLED
     zombie = session.attempt
     check_log(session)
@@ -247,7 +247,7 @@ def test_cancelling_what_is_not_there_says_so() -> None:
 def test_what_nobody_runs_can_be_failed_and_keeps_what_it_has() -> None:
     waiting, dead = open_session(), claimed(open_session())
     assert append(dead, "a")
-    lapse(dead)
+    expire_lease(dead)
     for session in (waiting, dead):
         assert transitions.fail(session.pk, BROKEN)
         check_log(session)
@@ -271,7 +271,7 @@ def test_what_somebody_runs_or_has_ended_is_not_failed() -> None:
 def test_of_many_ends_at_once_one_is_written(end: Any) -> None:
     for _ in range(5):
         session = claimed(open_session())
-        lapse(session)
+        expire_lease(session)
         at_once(
             lambda: end(session.pk),  # noqa: B023
             lambda: transitions.request_cancel(session.pk),  # noqa: B023
@@ -298,8 +298,8 @@ def test_a_zombie_never_writes_between_the_lines_of_its_heirs(settings: Any) -> 
                     continue
                 mine.append(held.attempt)
                 while append(held, f"{held.attempt}"):
-                    # Its lease lapses, and it does not know: others may claim while it goes on.
-                    lapse(held)
+                    # Its lease expires, and it does not know: others may claim while it goes on.
+                    expire_lease(held)
                     time.sleep(random.uniform(0, 0.002))
                     if held.attempt > 8:
                         over.set()  # noqa: B023

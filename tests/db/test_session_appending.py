@@ -15,7 +15,7 @@ from tests.db.session_states import (
     append,
     check_log,
     claimed,
-    lapse,
+    expire_lease,
     log_of,
     open_session,
     text,
@@ -49,7 +49,7 @@ def test_an_append_at_a_wrong_index_is_refused_whole(index: int) -> None:
 def test_the_writer_of_an_old_attempt_is_refused() -> None:
     zombie = claimed(open_session())
     assert append(zombie, "a")
-    lapse(zombie)
+    expire_lease(zombie)
     heir = claimed(zombie)
     assert not append(zombie, "z")
     assert not append(zombie, "z", closing=Closing())
@@ -74,16 +74,16 @@ def test_nothing_is_appended_to_what_was_handed_back() -> None:
     assert log_of(session) == [(0, "start")]
 
 
-def test_a_lapsed_lease_that_nobody_took_may_still_be_written() -> None:
+def test_an_expired_lease_that_nobody_took_may_still_be_written() -> None:
     session = claimed(open_session())
-    lapse(session)
+    expire_lease(session)
     assert append(session, "a")
-    assert not ChatSession.objects.lapsed().exists()
+    assert not ChatSession.objects.with_expired_lease().exists()
 
 
 def test_one_lost_session_does_not_hold_up_the_others_of_its_commit(told: list[Wakeup]) -> None:
     sessions = [claimed(open_session(session_id=name)) for name in "cab"]
-    lapse(sessions[1])
+    expire_lease(sessions[1])
     claimed(sessions[1])
     lost = appending.append(
         Append(session.pk, session.attempt, 1, [Piece(text(session.pk), [1])]) for session in sessions
@@ -95,7 +95,7 @@ def test_one_lost_session_does_not_hold_up_the_others_of_its_commit(told: list[W
 
 def test_an_append_without_pieces_renews_the_lease_and_tells_nobody(told: list[Wakeup]) -> None:
     session = claimed(open_session())
-    lapse(session)
+    expire_lease(session)
     assert append(session)
     session.refresh_from_db()
     assert session.lease_expires_at is not None

@@ -22,7 +22,7 @@ from sessions_app.models import ChatSession, Chunk, SessionEvent
 from sessions_app.store import opening, sweeper, transitions
 from sessions_app.store.appending import Closing
 from sessions_app.store.listening import Resume, write_resumes
-from tests.db.session_states import WORKER, claimed, completed, failed, lapse, open_session, say, text
+from tests.db.session_states import WORKER, claimed, completed, expire_lease, failed, open_session, say, text
 from tests.db.signing_in import signed_in
 from tests.media_samples import image_bytes, video_bytes
 
@@ -129,7 +129,7 @@ def test_the_timeline_tells_a_plain_run() -> None:
 
 def test_the_timeline_tells_of_takeovers_and_who_gave_it_back() -> None:
     session = claimed(open_session())
-    lapse(session)
+    expire_lease(session)
     sweeper.sweep()
     second = claimed(session)
     transitions.release(session.pk, second.attempt)

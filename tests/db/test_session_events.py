@@ -17,7 +17,7 @@ from sessions_app.hub import hub
 from sessions_app.models import ChatSession, SessionEvent
 from sessions_app.store import listening, sweeper, transitions
 from sessions_app.store.listening import Resume, write_resumes
-from tests.db.session_states import WORKER, claimed, completed, lapse, open_session
+from tests.db.session_states import WORKER, claimed, completed, expire_lease, open_session
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -62,7 +62,7 @@ def test_a_session_that_is_handed_back_notes_by_whom() -> None:
 
 def test_a_lease_that_expired_is_noted_when_the_sweeper_takes_the_session_back() -> None:
     session = claimed(open_session())
-    lapse(session)
+    expire_lease(session)
     sweeper.sweep()
     claimed(session)
     assert history(session) == [(Kind.CLAIMED, 1, WORKER), (Kind.LEASE_EXPIRED, 1, WORKER), (Kind.CLAIMED, 2, WORKER)]

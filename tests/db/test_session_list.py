@@ -16,7 +16,7 @@ from inference.models import ModelWorker
 from sessions_app.models import ChatSession
 from sessions_app.store import transitions
 from sessions_app.store.appending import Closing
-from tests.db.session_states import claimed, completed, failed, lapse, open_session, say, text
+from tests.db.session_states import claimed, completed, expire_lease, failed, open_session, say, text
 
 pytestmark = pytest.mark.django_db
 
@@ -125,7 +125,7 @@ def test_a_running_session_that_is_cancelled_is_cancelling_until_its_worker_stop
 
 def test_a_session_whose_worker_is_silent_says_so(viewer: Client) -> None:
     session = claimed(open_session())
-    lapse(session)
+    expire_lease(session)
     assert cells(page_of(viewer), "state_and_why") == ["Running Its worker is silent."]
     claimed(session)
     assert cells(page_of(viewer), "state_and_why") == ["Running Attempt 2"]
@@ -186,7 +186,7 @@ def test_a_page_of_every_state_takes_as_many_queries_for_sixty_sessions_as_for_s
         open_session(caller="key:a")
         say(claimed(open_session(caller="key:b")), text("a"))
         transitions.request_cancel(claimed(open_session()).pk)
-        lapse(claimed(open_session(origin="ocr")))
+        expire_lease(claimed(open_session(origin="ocr")))
 
     make()
     page_of(viewer)

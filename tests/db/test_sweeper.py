@@ -54,7 +54,7 @@ def change(session: ChatSession, **columns: object) -> ChatSession:
     return session
 
 
-def lapsed(**columns: object) -> ChatSession:
+def with_expired_lease(**columns: object) -> ChatSession:
     session = claimed(open_session())
     say(session, text("ya"))
     return change(session, lease_expires_at=ago(1), **columns)
@@ -83,7 +83,7 @@ def test_with_nothing_to_do_nothing_is_moved(sent: list[str]) -> None:
 
 
 def test_a_session_of_a_silent_worker_goes_back_to_the_queue(sent: list[str]) -> None:
-    session = lapsed()
+    session = with_expired_lease()
     sent.clear()
     assert sweep() == {"taken back": 1}
     assert state_of(session) == State.QUEUED
@@ -93,14 +93,14 @@ def test_a_session_of_a_silent_worker_goes_back_to_the_queue(sent: list[str]) ->
 
 
 def test_a_silent_worker_that_renews_in_time_keeps_its_session() -> None:
-    session = lapsed()
+    session = with_expired_lease()
     say(session, text("masih"))
     assert not sweep()
     assert state_of(session) == State.RUNNING
 
 
 def test_what_is_renewed_between_the_look_and_the_change_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    session = lapsed()
+    session = with_expired_lease()
     release = transitions.release
 
     def late(*args: object, **kwargs: object) -> bool:
@@ -108,12 +108,12 @@ def test_what_is_renewed_between_the_look_and_the_change_is_left_alone(monkeypat
         return release(*args, **kwargs)  # type: ignore[arg-type]
 
     monkeypatch.setattr(transitions, "release", late)
-    sweeper.take_back_lapsed()
+    sweeper.release_expired_leases()
     assert state_of(session) == State.RUNNING
 
 
 def test_after_its_last_attempt_a_session_fails_with_what_it_has() -> None:
-    session = lapsed(workers_lost=settings.SESSION_MAX_ATTEMPTS - 1)
+    session = with_expired_lease(workers_lost=settings.SESSION_MAX_ATTEMPTS - 1)
     sweep()
     assert state_of(session) == State.FAILED
     assert session.error is not None
@@ -122,7 +122,7 @@ def test_after_its_last_attempt_a_session_fails_with_what_it_has() -> None:
 
 
 def test_what_was_to_be_cancelled_ends_when_its_worker_is_lost() -> None:
-    session = lapsed(cancel_requested_at=timezone.now())
+    session = with_expired_lease(cancel_requested_at=timezone.now())
     sweep()
     assert state_of(session) == State.CANCELLED
     assert Chunk.objects.filter(session=session).last().is_terminal  # type: ignore[union-attr]
@@ -212,7 +212,7 @@ def test_an_old_stream_goes_and_its_summary_stays() -> None:
     assert not sweep()
 
 
-@pytest.mark.parametrize("make", [open_session, lapsed, completed, failed])
+@pytest.mark.parametrize("make", [open_session, with_expired_lease, completed, failed])
 def test_what_runs_or_has_just_ended_does_not_expire(make: Callable[[], ChatSession]) -> None:
     session = change(make(), created_at=ago(settings.SESSIONS_TTL_SECONDS * 10))
     sweeper.expire_finished()
@@ -292,7 +292,7 @@ def test_old_summaries_are_forgotten() -> None:
 def test_a_step_takes_a_batch_at_a_time(monkeypatch: pytest.MonkeyPatch, sent: list[str]) -> None:
     monkeypatch.setattr(sweeper, "BATCH_SESSIONS", 2)
     for _ in range(3):
-        lapsed()
+        with_expired_lease()
         change(completed(), finished_at=ago(settings.SESSIONS_TTL_SECONDS + 1))
         unheard(claimed(open_session()), settings.CANCEL_AFTER_DISCONNECT_SECONDS + 1)
     assert sweep() == {"taken back": 2, "expired": 2, "cancelled": 2}
@@ -301,7 +301,9 @@ def test_a_step_takes_a_batch_at_a_time(monkeypatch: pytest.MonkeyPatch, sent: l
 
 
 def test_many_sweepers_at_once_move_each_session_once(sent: list[str]) -> None:
-    sessions = [lapsed() for _ in range(4)] + [lapsed(workers_lost=settings.SESSION_MAX_ATTEMPTS - 1) for _ in range(4)]
+    sessions = [with_expired_lease() for _ in range(4)] + [
+        with_expired_lease(workers_lost=settings.SESSION_MAX_ATTEMPTS - 1) for _ in range(4)
+    ]
     expiring = [change(completed(), finished_at=ago(settings.SESSIONS_TTL_SECONDS + 1)) for _ in range(4)]
     sent.clear()
     at_once(*times(sweep, 4))

@@ -13,7 +13,7 @@ from sessions_app import token_rates
 from sessions_app.models import ChatSession, Chunk
 from sessions_app.store.appending import Closing
 from sessions_app.token_rates import tokens_per_second
-from tests.db.session_states import claimed, completed, lapse, open_session, say, text
+from tests.db.session_states import claimed, completed, expire_lease, open_session, say, text
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -49,7 +49,7 @@ def test_each_append_adds_its_tokens_to_the_session() -> None:
 def test_another_attempt_counts_on() -> None:
     session = claimed(open_session())
     say(session, text("a"), text("b"))
-    lapse(session)
+    expire_lease(session)
     say(claimed(session), text("c"))
     assert tokens_so_far(session) == 3
 

@@ -15,7 +15,7 @@ from inference.metrics import RunTimes
 from sessions_app import tracing
 from sessions_app.models import ChatSession
 from sessions_app.store.appending import Append, Closing, Piece
-from tests.db.session_states import claimed, lapse, open_session
+from tests.db.session_states import claimed, expire_lease, open_session
 
 pytestmark = pytest.mark.django_db
 
@@ -72,7 +72,7 @@ def test_a_takeover_goes_on_in_the_same_trace(exported: InMemorySpanExporter) ->
     first.committed(append(session))
     first.ended("fenced")
     first.ended("released")  # once is enough
-    lapse(session)
+    expire_lease(session)
     again = claimed(session)
     second = RunTimes(again)
     second.committed(append(again, closing=Closing(reason="stop")))

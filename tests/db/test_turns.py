@@ -15,7 +15,7 @@ from sessions_app.models import ChatSession
 from sessions_app.store import transitions
 from sessions_app.store.appending import Closing
 from sessions_app.turns import Slot
-from tests.db.session_states import claimed, completed, lapse, open_session, say
+from tests.db.session_states import claimed, completed, expire_lease, open_session, say
 from tests.db.session_states import text as said
 from tests.db.threads import at_once, times
 
@@ -119,7 +119,7 @@ def test_what_a_lost_worker_began_comes_first_whoever_has_asked() -> None:
     wait_many("b", 1)
     for _ in range(2):
         claimed(open_session(caller="a"))
-    lapse(lost)
+    expire_lease(lost)
     taken = transitions.claim_next(worker="w")
     assert taken is not None
     assert (taken.pk, taken.workers_lost) == (lost.pk, 1)
@@ -127,8 +127,8 @@ def test_what_a_lost_worker_began_comes_first_whoever_has_asked() -> None:
 
 def test_what_the_sweeper_took_back_comes_first_too() -> None:
     lost = claimed(open_session(caller="a"))
-    lapse(lost)
-    assert transitions.release(lost.pk, lost.attempt, only_lapsed=True)
+    expire_lease(lost)
+    assert transitions.release(lost.pk, lost.attempt, only_if_expired=True)
     for _ in range(2):
         claimed(open_session(caller="a"))
     wait_many("b", 1)
@@ -136,9 +136,9 @@ def test_what_the_sweeper_took_back_comes_first_too() -> None:
     assert next_caller() == "b"
 
 
-def test_a_lapsed_session_does_not_count_as_running() -> None:
+def test_a_session_with_an_expired_lease_does_not_count_as_running() -> None:
     for _ in range(2):
-        lapse(claimed(open_session(caller="a")))
+        expire_lease(claimed(open_session(caller="a")))
     claimed(open_session(caller="b"))
     ChatSession.objects.filter(caller="a").update(worker="w")  # of this worker: it does not claim them itself
     wait_many("b", 1)

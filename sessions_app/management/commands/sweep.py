@@ -10,7 +10,7 @@ from sessions_app.store.sweeper import sweep
 
 
 class Command(BaseCommand):
-    help = "Take back lapsed sessions, cancel what nobody hears, remove what has expired."
+    help = "Release sessions of lost workers, cancel sessions without a listener, delete expired ones."
 
     def handle(self, *args: Any, **options: Any) -> None:
         moved = sweep()
