@@ -51,7 +51,7 @@ def keep_small() -> None:
     """What the sweeper does in every pass: nothing, but for one query, until an hour of minutes is old enough."""
     if _old_minutes().exists():
         fold_old()
-        forget_old()
+        delete_old()
 
 
 def fold_old() -> int:
@@ -69,7 +69,7 @@ def fold_old() -> int:
     return len(rows)
 
 
-def forget_old() -> None:
+def delete_old() -> None:
     """Remove the hours of more than thirty days ago."""
     oldest = minute_of(timezone.now()) - KEEP_HOURS
     HistoryFigure.objects.filter(minutes=HOUR, minute__lt=oldest).delete()

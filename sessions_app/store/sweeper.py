@@ -31,14 +31,14 @@ BATCH_SESSIONS = 200
 def sweep() -> Counter[str]:
     """Make one pass. Returns how many sessions each step moved."""
     moved = Counter[str]()
-    moved["taken back"] = release_expired_leases()
+    moved["released"] = release_expired_leases()
     moved["cancelled"] = cancel_abandoned()
     # Before anything expires: signal receivers may still need the chunks.
     for receiver, result in swept.send_robust(sender=sweep):
         if isinstance(result, Exception):
             log.error("%s failed in the sweep", receiver, exc_info=result)
     moved["expired"] = expire_finished()
-    moved["forgotten"] = forget_old()
+    moved["deleted"] = delete_old_rows()
     return +moved
 
 
@@ -97,8 +97,8 @@ def expire(session_id: str) -> None:
             related.objects.filter(session_id=session_id).delete()
 
 
-def forget_old() -> int:
-    """Remove the rows too, after ``SESSIONS_HISTORY_DAYS``."""
+def delete_old_rows() -> int:
+    """Delete the rows too, after ``SESSIONS_HISTORY_DAYS``."""
     before = timezone.now() - datetime.timedelta(days=settings.SESSIONS_HISTORY_DAYS)
     old = ChatSession.objects.finished().filter(expired_at__isnull=False, finished_at__lt=before)
     session_ids = list(old.values_list("pk", flat=True)[:BATCH_SESSIONS])

@@ -129,5 +129,5 @@ def test_the_history_stays_with_the_summary_and_goes_with_it(keep: bool) -> None
     days = settings.SESSIONS_HISTORY_DAYS + (-1 if keep else 1)
     long_ago: Any = timezone.now() - datetime.timedelta(days=days)
     ChatSession.objects.filter(pk=session.pk).update(finished_at=long_ago)
-    sweeper.forget_old()
+    sweeper.delete_old_rows()
     assert SessionEvent.objects.exists() is keep

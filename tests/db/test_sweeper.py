@@ -85,7 +85,7 @@ def test_with_nothing_to_do_nothing_is_moved(sent: list[str]) -> None:
 def test_a_session_of_a_silent_worker_goes_back_to_the_queue(sent: list[str]) -> None:
     session = with_expired_lease()
     sent.clear()
-    assert sweep() == {"taken back": 1}
+    assert sweep() == {"released": 1}
     assert state_of(session) == State.QUEUED
     assert sent == [session.pk]
     assert session.next_index == 2
@@ -275,14 +275,14 @@ def test_with_persistence_a_stream_stays_when_its_last_listener_has_left() -> No
 # --- History ---
 
 
-def test_old_summaries_are_forgotten() -> None:
+def test_old_summaries_are_deleted() -> None:
     days = datetime.timedelta(days=settings.SESSIONS_HISTORY_DAYS, seconds=1).total_seconds()
     old, young = completed(), completed()
     for session in (old, young):
         sweeper.expire(session.pk)
     change(old, finished_at=ago(days))
     change(young, created_at=ago(days))
-    assert sweep() == {"forgotten": 1}
+    assert sweep() == {"deleted": 1}
     assert list(ChatSession.objects.values_list("pk", flat=True)) == [young.pk]
 
 
@@ -295,8 +295,8 @@ def test_a_step_takes_a_batch_at_a_time(monkeypatch: pytest.MonkeyPatch, sent: l
         with_expired_lease()
         change(completed(), finished_at=ago(settings.SESSIONS_TTL_SECONDS + 1))
         unheard(claimed(open_session()), settings.CANCEL_AFTER_DISCONNECT_SECONDS + 1)
-    assert sweep() == {"taken back": 2, "expired": 2, "cancelled": 2}
-    assert sweep() == {"taken back": 1, "expired": 1, "cancelled": 1}
+    assert sweep() == {"released": 2, "expired": 2, "cancelled": 2}
+    assert sweep() == {"released": 1, "expired": 1, "cancelled": 1}
     assert not sweep()
 
 
