@@ -23,7 +23,7 @@ from sessions_app import privacy
 from sessions_app.admin import exporting, formatting
 from sessions_app.models import ChatSession, SessionMedia
 from sessions_app.store import transitions
-from sessions_app.store.requeueing import Hindrance, NotRequeueable, requeue
+from sessions_app.store.requeueing import NotRequeueable, RequeueRefusal, requeue
 
 if TYPE_CHECKING:
     SessionModelAdmin = admin.ModelAdmin[ChatSession]
@@ -32,12 +32,12 @@ else:
 
 #: of one request to cancel or to send again; each session takes some queries
 MAX_AT_ONCE = 500
-HINDRANCES = {
-    Hindrance.NOT_FAILED: _("It has not failed."),
-    Hindrance.PRIVATE: _("It is about a person, and is sent again where it was opened."),
-    Hindrance.EXPIRED: _("Its request has been removed."),
-    Hindrance.MEDIA_GONE: _("Its pictures or videos have been removed."),
-    Hindrance.QUEUE_FULL: _("The queue is full, or its caller's share of it."),
+REFUSAL_TEXTS = {
+    RequeueRefusal.NOT_FAILED: _("It has not failed."),
+    RequeueRefusal.PRIVATE: _("It is about a person, and is sent again where it was opened."),
+    RequeueRefusal.EXPIRED: _("Its request has been removed."),
+    RequeueRefusal.MEDIA_GONE: _("Its pictures or videos have been removed."),
+    RequeueRefusal.QUEUE_FULL: _("The queue is full, or its caller's share of it."),
 }
 
 
@@ -99,24 +99,24 @@ class SessionActions(SessionModelAdmin):
     def requeue_selected(self, request: HttpRequest, queryset: QuerySet[ChatSession]) -> None:
         if self._are_too_many(request, queryset):
             return
-        hindrances = Counter[Hindrance]()
+        refusals = Counter[RequeueRefusal]()
         sent = 0
         for session_id in queryset.order_by("created_at").values_list("pk", flat=True):
             try:
                 self._requeue(request, session_id)
                 sent += 1
             except NotRequeueable as exc:
-                hindrances[exc.args[0]] += 1
-                if exc.args[0] == Hindrance.QUEUE_FULL:
+                refusals[exc.args[0]] += 1
+                if exc.args[0] == RequeueRefusal.QUEUE_FULL:
                     break  # nor is there room for the others
             except ChatSession.DoesNotExist:
                 pass  # deleted since
         if sent:
             text = ngettext("%d session was sent again.", "%d sessions were sent again.", sent) % sent
             self.message_user(request, text, messages.SUCCESS)
-        for hindrance, count in hindrances.items():
+        for refusal, count in refusals.items():
             text = ngettext("%d session was not sent again.", "%d sessions were not sent again.", count) % count
-            self.message_user(request, f"{text} {HINDRANCES[hindrance]}", messages.WARNING)
+            self.message_user(request, f"{text} {REFUSAL_TEXTS[refusal]}", messages.WARNING)
 
     def _are_too_many(self, request: HttpRequest, queryset: QuerySet[ChatSession]) -> bool:
         """Whether more are selected than one request should take, which is said."""
@@ -135,7 +135,7 @@ class SessionActions(SessionModelAdmin):
             session = self._requeue(request, session_id)
         except NotRequeueable as exc:
             text = gettext("The session was not sent again.")
-            self.message_user(request, f"{text} {HINDRANCES[exc.args[0]]}", messages.ERROR)
+            self.message_user(request, f"{text} {REFUSAL_TEXTS[exc.args[0]]}", messages.ERROR)
             return _to_page_of(session_id)
         self.message_user(request, gettext("This is the new session, with the same request."), messages.SUCCESS)
         return _to_page_of(session.pk)

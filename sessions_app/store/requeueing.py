@@ -14,7 +14,7 @@ from sessions_app.models import ChatSession, SessionEvent
 from sessions_app.store.opening import NewMedia, open_session
 
 
-class Hindrance(enum.Enum):
+class RequeueRefusal(enum.Enum):
     """Why a session cannot be sent again."""
 
     NOT_FAILED = "not failed"
@@ -27,7 +27,7 @@ class Hindrance(enum.Enum):
 
 
 class NotRequeueable(Exception):
-    """The argument is the ``Hindrance``."""
+    """The argument is the ``RequeueRefusal``."""
 
 
 def requeue(session_id: str) -> ChatSession:
@@ -39,11 +39,11 @@ def requeue(session_id: str) -> ChatSession:
     with transaction.atomic():
         # Locked, so that the request and the media do not expire while they are read.
         failed = ChatSession.objects.select_for_update().get(pk=session_id)
-        if (hindrance := _hindrance(failed)) is not None:
-            raise NotRequeueable(hindrance)
+        if (refusal := _refusal(failed)) is not None:
+            raise NotRequeueable(refusal)
         media = [NewMedia(row.kind, row.content_type, row.sha256, bytes(row.data)) for row in failed.media.all()]
         if len(media) < _media_parts(failed.request):
-            raise NotRequeueable(Hindrance.MEDIA_GONE)
+            raise NotRequeueable(RequeueRefusal.MEDIA_GONE)
         try:
             session, _ = open_session(
                 request=failed.request,
@@ -55,7 +55,7 @@ def requeue(session_id: str) -> ChatSession:
                 needs_listener=False,
             )
         except (QueueFull, CallerQueueFull) as exc:
-            raise NotRequeueable(Hindrance.QUEUE_FULL) from exc
+            raise NotRequeueable(RequeueRefusal.QUEUE_FULL) from exc
         kinds = SessionEvent.Kind
         SessionEvent.objects.bulk_create(
             [
@@ -66,12 +66,12 @@ def requeue(session_id: str) -> ChatSession:
     return session
 
 
-def _hindrance(session: ChatSession) -> Hindrance | None:
+def _refusal(session: ChatSession) -> RequeueRefusal | None:
     if session.state != ChatSession.State.FAILED:
-        return Hindrance.NOT_FAILED
+        return RequeueRefusal.NOT_FAILED
     if privacy.permission_for(session.origin):
-        return Hindrance.PRIVATE
-    return Hindrance.EXPIRED if session.expired_at is not None else None
+        return RequeueRefusal.PRIVATE
+    return RequeueRefusal.EXPIRED if session.expired_at is not None else None
 
 
 def _media_parts(request: Any) -> int:

@@ -12,7 +12,7 @@ from sessions_app.models import ChatSession, SessionEvent
 from sessions_app.store import sweeper
 from sessions_app.store.appending import Closing
 from sessions_app.store.opening import NewMedia
-from sessions_app.store.requeueing import Hindrance, NotRequeueable, requeue
+from sessions_app.store.requeueing import NotRequeueable, RequeueRefusal, requeue
 from tests.db.session_states import TINY_PNG, claimed, completed, log_of, open_session, png, say, text
 from tests.db.signing_in import signed_in
 
@@ -34,10 +34,10 @@ def operator() -> Client:
     return signed_in("view_chatsession", "requeue_chatsession")
 
 
-def hindrance_of(session: ChatSession) -> Hindrance:
+def refusal_of(session: ChatSession) -> RequeueRefusal:
     with pytest.raises(NotRequeueable) as refused:
         requeue(session.pk)
-    found: Hindrance = refused.value.args[0]
+    found: RequeueRefusal = refused.value.args[0]
     return found
 
 
@@ -77,31 +77,31 @@ def test_nobody_needs_to_listen_to_it() -> None:
 @pytest.mark.parametrize("make", [open_session, completed, lambda: claimed(open_session())])
 def test_only_what_has_failed_is_sent_again(make: object) -> None:
     session: ChatSession = make()  # type: ignore[operator]
-    assert hindrance_of(session) == Hindrance.NOT_FAILED
+    assert refusal_of(session) == RequeueRefusal.NOT_FAILED
     assert ChatSession.objects.count() == 1
 
 
 def test_an_expired_request_is_not_sent_again() -> None:
     session = failed()
     sweeper.expire(session.pk)
-    assert hindrance_of(session) == Hindrance.EXPIRED
+    assert refusal_of(session) == RequeueRefusal.EXPIRED
 
 
 def test_without_its_media_a_session_is_not_sent_again() -> None:
     session = failed(media=[png(), png()])
     session.media.filter(position=1).delete()
-    assert hindrance_of(session) == Hindrance.MEDIA_GONE
+    assert refusal_of(session) == RequeueRefusal.MEDIA_GONE
     assert ChatSession.objects.count() == 1
 
 
 def test_a_card_is_not_sent_again_from_here() -> None:
-    assert hindrance_of(failed(origin="ocr")) == Hindrance.PRIVATE
+    assert refusal_of(failed(origin="ocr")) == RequeueRefusal.PRIVATE
 
 
 def test_a_full_queue_takes_it_no_more_than_another(monkeypatch: pytest.MonkeyPatch) -> None:
     session = failed()
     monkeypatch.setattr(settings, "MAX_QUEUED_SESSIONS", 0)
-    assert hindrance_of(session) == Hindrance.QUEUE_FULL
+    assert refusal_of(session) == RequeueRefusal.QUEUE_FULL
     assert not session.events.filter(kind=Kind.REQUEUED_AS).exists()
 
 
