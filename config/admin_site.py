@@ -22,7 +22,7 @@ from django.template.response import SimpleTemplateResponse, TemplateResponse
 log = logging.getLogger(__name__)
 
 #: exceptions that invalid values raise in Django, in the driver or in the database
-NOT_TO_BE_HAD = (
+INVALID_VALUE_ERRORS = (
     ArithmeticError,
     DataError,
     DisallowedModelAdminLookup,
@@ -102,7 +102,7 @@ def _careful(view: Callable[..., Any]) -> Callable[..., Any]:
             if isinstance(response, SimpleTemplateResponse):
                 # Rendered here, so that errors of its queries are caught, and not later by the middleware.
                 response.render()
-        except NOT_TO_BE_HAD as exc:
+        except INVALID_VALUE_ERRORS as exc:
             if not (request.GET or request.POST or args or kwargs):
                 raise  # the request had no values, so this is a bug of the server
             is_sent = request.method not in ("GET", "HEAD")

@@ -37,7 +37,7 @@ MEDIA_PARTS: dict[str, tuple[MediaKind, tuple[str, ...]]] = {
 UNSERVED_PARTS = {"input_audio", "audio_url", "file", "input_file"}
 UNSERVED_MEMBERS = ("function_call", "audio")
 #: roles whose messages may contain images and videos
-SEEING_ROLES = ("user", "tool")
+MEDIA_ROLES = ("user", "tool")
 #: members of an image or video part that other servers of Qwen's models use for resolution and frame selection
 UNSERVED_PART_MEMBERS = (
     *("min_pixels", "max_pixels", "total_pixels", "resized_height", "resized_width"),
@@ -165,7 +165,7 @@ def _part(part: object, role: str, at: str, sources: list[MediaSource]) -> dict[
     if kind not in MEDIA_PARTS:
         served = ", ".join([*sorted(TEXT_PARTS), *MEDIA_PARTS])
         raise InvalidRequest(f"Unknown type of content part. It must be one of {served}.", param=at)
-    if role not in SEEING_ROLES:
+    if role not in MEDIA_ROLES:
         raise InvalidRequest(
             f"Images and videos may stand in messages of role 'user' or 'tool' only, not of role '{role}'.", param=at
         )

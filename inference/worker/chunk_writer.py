@@ -142,7 +142,7 @@ class ChunkWriter(threading.Thread):
             return
         except Exception as exc:
             release_connections()
-            self._commit_apart(work, exc)
+            self._commit_one_by_one(work, exc)
             return
         now = time.monotonic()
         fenced_appends.inc(len(fenced))
@@ -161,7 +161,7 @@ class ChunkWriter(threading.Thread):
             if item.session_id in fenced:
                 run.stop()
 
-    def _commit_apart(self, work: Sequence[tuple[Run, Append]], exc: Exception) -> None:
+    def _commit_one_by_one(self, work: Sequence[tuple[Run, Append]], exc: Exception) -> None:
         """One session in this batch has data that the database rejects. Commit each separately to find it."""
         if len(work) > 1:
             for one in work:
