@@ -29,32 +29,32 @@ def in_turn(application: Application, *, for_path: Callable[[str], object]) -> A
 
     The path is the one that Django routes by, without the prefix of a proxy.
     """
-    doors: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Door] = weakref.WeakKeyDictionary()
+    semaphores: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, FairSemaphore] = weakref.WeakKeyDictionary()
 
     async def run(scope: dict[str, Any], receive: Any, send: Any) -> None:
         if not for_path(scope["path"].removeprefix(scope.get("root_path", ""))):
             await application(scope, receive, send)
             return
         loop = asyncio.get_running_loop()
-        door = doors.get(loop) or doors.setdefault(loop, Door())
-        await door.enter(_address(scope))
-        place = _Place(door)
-        timer = loop.call_later(MAX_SECONDS, place.leave)
+        semaphore = semaphores.get(loop) or semaphores.setdefault(loop, FairSemaphore())
+        await semaphore.acquire(_address(scope))
+        permit = _Permit(semaphore)
+        timer = loop.call_later(MAX_SECONDS, permit.release)
 
-        async def send_and_leave(message: dict[str, Any]) -> None:
-            place.leave()
+        async def send_and_release(message: dict[str, Any]) -> None:
+            permit.release()
             await send(message)
 
         try:
-            await application(scope, receive, send_and_leave)
+            await application(scope, receive, send_and_release)
         finally:
             timer.cancel()
-            place.leave()
+            permit.release()
 
     return run
 
 
-class Door:
+class FairSemaphore:
     """Admits at most ``MAX_STARTING`` requests at once, and one in each iteration of the loop."""
 
     def __init__(self) -> None:
@@ -63,8 +63,8 @@ class Door:
         self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
         self._one_a_turn = asyncio.Lock()
 
-    async def enter(self, address: str) -> None:
-        """Wait to be admitted. Each admitted request must call ``leave`` once."""
+    async def acquire(self, address: str) -> None:
+        """Wait to be admitted. Each admitted request must call ``release`` once."""
         if self._free:
             self._free -= 1
         else:
@@ -74,17 +74,17 @@ class Door:
                 await mine
             except asyncio.CancelledError:
                 if mine.done() and not mine.cancelled():
-                    self.leave()
+                    self.release()
                 raise
         try:
             async with self._one_a_turn:
                 # Releasing the lock wakes the next request, which runs in the following iteration of the loop.
                 await asyncio.sleep(0)
         except asyncio.CancelledError:
-            self.leave()
+            self.release()
             raise
 
-    def leave(self) -> None:
+    def release(self) -> None:
         while self._waiting:
             address, queue = self._waiting.popitem(last=False)
             # Requests that were cancelled while they waited are still in the queue.
@@ -98,16 +98,16 @@ class Door:
         self._free += 1
 
 
-class _Place:
-    """The place of one admitted request; only its first ``leave`` counts."""
+class _Permit:
+    """The permit of one admitted request; only its first ``release`` counts."""
 
-    def __init__(self, door: Door) -> None:
-        self._door: Door | None = door
+    def __init__(self, semaphore: FairSemaphore) -> None:
+        self._semaphore: FairSemaphore | None = semaphore
 
-    def leave(self) -> None:
-        door, self._door = self._door, None
-        if door is not None:
-            door.leave()
+    def release(self) -> None:
+        semaphore, self._semaphore = self._semaphore, None
+        if semaphore is not None:
+            semaphore.release()
 
 
 def _address(scope: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from config.in_turn import MAX_STARTING, Door, in_turn
+from config.in_turn import MAX_STARTING, FairSemaphore, in_turn
 
 
 def run(paths: list[str]) -> list[str]:
@@ -126,22 +126,22 @@ def test_what_waits_for_long_keeps_nobody_out(monkeypatch: pytest.MonkeyPatch) -
 
 def test_whoever_leaves_at_any_moment_leaves_its_place_to_others() -> None:
     async def main() -> None:
-        door = Door()
+        semaphore = FairSemaphore()
         draw = random.Random(3)
 
         async def use(number: int) -> None:
-            await door.enter(f"192.0.2.{number % 5}")
+            await semaphore.acquire(f"192.0.2.{number % 5}")
             try:
                 await asyncio.sleep(0)
             finally:
-                door.leave()
+                semaphore.release()
 
         tasks = [asyncio.create_task(use(number)) for number in range(300)]
         while not all(task.done() for task in tasks):
             draw.choice(tasks).cancel()
             await asyncio.sleep(0)
         await asyncio.gather(*tasks, return_exceptions=True)
-        assert door._free == MAX_STARTING
-        assert not door._waiting
+        assert semaphore._free == MAX_STARTING
+        assert not semaphore._waiting
 
     asyncio.run(main())
