@@ -76,12 +76,12 @@ def commit_microseconds(rows: int) -> float:
     django.setup()
     from django.utils import timezone
 
-    from inference.metrics import RunTimes, commit_time, fenced_appends
+    from inference.metrics import AttemptTimes, commit_time, fenced_appends
     from sessions_app.models import ChatSession
     from sessions_app.store.appending import Append, Piece
 
     now = timezone.now()
-    runs = [RunTimes(ChatSession(id=f"s{row}", created_at=now, started_at=now, attempt=1)) for row in range(rows)]
+    runs = [AttemptTimes(ChatSession(id=f"s{row}", created_at=now, started_at=now, attempt=1)) for row in range(rows)]
     item = Append("s", 1, 1, (Piece({"type": "text", "text": "x" * 20}, range(6)),))
     took = []
     for _ in range(COMMITS):

@@ -14,7 +14,7 @@ from django.conf import settings
 from django.utils import timezone
 from prometheus_client import Counter, Gauge, Histogram
 
-from inference.run_spans import RunSpans
+from inference.attempt_spans import AttemptSpans
 from sessions_app.history import counting
 from sessions_app.metrics import REGISTRY, count_end
 from sessions_app.models import ChatSession
@@ -117,14 +117,14 @@ def _counts() -> counting.Counts:
     }
 
 
-class RunTimes:
+class AttemptTimes:
     """Measures one attempt at a session. Created at the claim, and notified of each commit by the writer."""
 
     def __init__(self, session: ChatSession) -> None:
         self._opened_at = session.created_at.timestamp()
         self._first_token_at = session.first_token_at.timestamp() if session.first_token_at else None
         self._last_commit: float | None = None
-        self._spans = RunSpans(session, now=time.time())
+        self._spans = AttemptSpans(session, now=time.time())
         if session.attempt > 1:
             takeovers.inc()
         elif session.started_at is not None:

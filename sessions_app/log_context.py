@@ -13,18 +13,18 @@ from collections.abc import Iterator
 from sessions_app.log_lines import short_id
 from sessions_app.request_id import RequestIdFilter
 
-_run: contextvars.ContextVar[tuple[str, int] | None] = contextvars.ContextVar("run", default=None)
+_attempt: contextvars.ContextVar[tuple[str, int] | None] = contextvars.ContextVar("attempt", default=None)
 _worker = ""
 
 
 @contextlib.contextmanager
-def run_scope(session_id: str, attempt: int) -> Iterator[None]:
+def attempt_scope(session_id: str, attempt: int) -> Iterator[None]:
     """Log lines written inside are about this attempt at the session."""
-    token = _run.set((session_id, attempt))
+    token = _attempt.set((session_id, attempt))
     try:
         yield
     finally:
-        _run.reset(token)
+        _attempt.reset(token)
 
 
 def name_worker(name: str) -> None:
@@ -36,13 +36,13 @@ def name_worker(name: str) -> None:
 class LogContextFilter(RequestIdFilter):
     """Adds ``request_id``, ``session``, ``attempt`` and ``worker`` to every record, and ``run``, the first two as text.
 
-    These are all the fields that a line has. A line about a session outside of its ``run_scope`` gives the whole id in
-    ``extra={"session": …}``; other keys of ``extra`` are not written.
+    These are all the fields that a line has. A line about a session outside of its ``attempt_scope`` gives the whole id
+    in ``extra={"session": …}``; other keys of ``extra`` are not written.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
         super().filter(record)
-        session_id, attempt = _run.get() or (None, None)
+        session_id, attempt = _attempt.get() or (None, None)
         session_id, attempt = getattr(record, "session", session_id), getattr(record, "attempt", attempt)
         if session_id is not None and not session_id.endswith("…"):
             session_id = short_id(session_id)

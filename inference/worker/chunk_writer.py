@@ -16,8 +16,8 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import InterfaceError, OperationalError
 
-from inference.metrics import RunTimes, commit_failures, commit_time, fenced_appends
-from inference.worker.run import Run
+from inference.metrics import AttemptTimes, commit_failures, commit_time, fenced_appends
+from inference.worker.attempt import Attempt
 from sessions_app.db import release_connections
 from sessions_app.log_lines import short_id
 from sessions_app.store import appending, transitions
@@ -38,50 +38,50 @@ class ChunkWriter(threading.Thread):
 
     def __init__(self) -> None:
         super().__init__(name="chunk-writer", daemon=True)
-        #: the lock of all runs; notified when there is something to commit, and after each commit
+        #: the lock of all attempts; notified when there is something to commit, and after each commit
         self.changed = threading.Condition()
-        self._runs: dict[str, Run] = {}
+        self._attempts: dict[str, Attempt] = {}
         self._stopping = False
         self._cancel_poll_at = 0.0
 
     @property
     def running(self) -> int:
-        return len(self._runs)
+        return len(self._attempts)
 
     def open(
-        self, session_id: str, attempt: int, index: int, stop: Callable[[], None], times: RunTimes | None = None
-    ) -> Run:
+        self, session_id: str, number: int, index: int, stop: Callable[[], None], times: AttemptTimes | None = None
+    ) -> Attempt:
         """Begin to write the session from ``index``. The arguments are those of ``Run``."""
-        run = Run(self.changed, session_id, attempt, index, stop, times)
+        attempt = Attempt(self.changed, session_id, number, index, stop, times)
         with self.changed:
-            before = self._runs.get(session_id)
+            before = self._attempts.get(session_id)
             if before is not None:
-                # This worker lost the lease and then claimed the same session again: stop the old run.
+                # This worker lost the lease and then claimed the same session again: stop the old attempt.
                 before.fence()
-            self._runs[session_id] = run
+            self._attempts[session_id] = attempt
             self.changed.notify_all()
         if before is not None:
             before.stop()
-        return run
+        return attempt
 
-    def forget(self, run: Run) -> None:
+    def forget(self, attempt: Attempt) -> None:
         with self.changed:
-            if self._runs.get(run.session_id) is run:
-                del self._runs[run.session_id]
+            if self._attempts.get(attempt.session_id) is attempt:
+                del self._attempts[attempt.session_id]
 
-    def flush(self, run: Run, timeout_seconds: float) -> bool:
-        """Wait until everything that was added is committed; False when the run is fenced or time is up."""
+    def flush(self, attempt: Attempt, timeout_seconds: float) -> bool:
+        """Wait until everything that was added is committed; False when the attempt is fenced or time is up."""
         deadline = time.monotonic() + timeout_seconds
         with self.changed:
-            while run.has_pending and not run.is_fenced:
+            while attempt.has_pending and not attempt.is_fenced:
                 remaining = deadline - time.monotonic()
                 if remaining <= 0:
                     return False
                 self.changed.wait(min(remaining, 0.05))
-        return not run.is_fenced
+        return not attempt.is_fenced
 
     def stop(self, timeout_seconds: float) -> None:
-        """Commit what is pending and end. All runs must have ended before."""
+        """Commit what is pending and end. All attempts must have ended before."""
         with self.changed:
             self._stopping = True
             self.changed.notify_all()
@@ -102,7 +102,9 @@ class ChunkWriter(threading.Thread):
             with self.changed:
                 stopping = self._wait_for_work(last_commit)
                 now = time.monotonic()
-                work = [(run, item) for run in self._runs.values() if (item := run.take(now)) is not None]
+                work = [
+                    (attempt, item) for attempt in self._attempts.values() if (item := attempt.take(now)) is not None
+                ]
             if work:
                 self._commit(work)
                 last_commit = time.monotonic()
@@ -116,18 +118,18 @@ class ChunkWriter(threading.Thread):
         The lock is held.
         """
         while not self._stopping:
-            runs = self._runs.values()
-            if any(run.is_urgent for run in runs):
+            attempts = self._attempts.values()
+            if any(attempt.is_urgent for attempt in attempts):
                 break
-            pending = any(run.has_pending for run in runs)
+            pending = any(attempt.has_pending for attempt in attempts)
             due = last_commit + settings.CHUNK_COMMIT_SECONDS if pending else self._cancel_poll_at
-            remaining = due - time.monotonic() if self._runs else IDLE_SECONDS
+            remaining = due - time.monotonic() if self._attempts else IDLE_SECONDS
             if remaining <= 0:
                 break
             self.changed.wait(remaining)
         return self._stopping
 
-    def _commit(self, work: Sequence[tuple[Run, Append]]) -> None:
+    def _commit(self, work: Sequence[tuple[Attempt, Append]]) -> None:
         try:
             with commit_time.time():
                 fenced = appending.append(item for _, item in work)
@@ -135,8 +137,8 @@ class ChunkWriter(threading.Thread):
             log.warning("%d sessions could not be committed and wait: %s", len(work), exc)
             commit_failures.inc()
             with self.changed:
-                for run, item in work:
-                    run.give_back(item)
+                for attempt, item in work:
+                    attempt.give_back(item)
             release_connections()
             time.sleep(RETRY_SECONDS)
             return
@@ -147,33 +149,33 @@ class ChunkWriter(threading.Thread):
         now = time.monotonic()
         fenced_appends.inc(len(fenced))
         with self.changed:
-            for run, item in work:
+            for attempt, item in work:
                 if item.session_id in fenced:
                     about = {"session": item.session_id, "attempt": item.attempt}
                     log.warning(
                         "session %s: attempt %d is fenced", short_id(item.session_id), item.attempt, extra=about
                     )
-                    run.fence()
+                    attempt.fence()
                 else:
-                    run.committed(item, now)
+                    attempt.committed(item, now)
             self.changed.notify_all()
-        for run, item in work:
+        for attempt, item in work:
             if item.session_id in fenced:
-                run.stop()
+                attempt.stop()
 
-    def _commit_one_by_one(self, work: Sequence[tuple[Run, Append]], exc: Exception) -> None:
+    def _commit_one_by_one(self, work: Sequence[tuple[Attempt, Append]], exc: Exception) -> None:
         """One session in this batch has data that the database rejects. Commit each separately to find it."""
         if len(work) > 1:
             for one in work:
                 self._commit([one])
             return
-        [(run, item)] = work
-        about = {"session": run.session_id, "attempt": run.attempt}
-        log.error("session %s: its chunks cannot be written", short_id(run.session_id), exc_info=exc, extra=about)
+        [(attempt, item)] = work
+        about = {"session": attempt.session_id, "attempt": attempt.number}
+        log.error("session %s: its chunks cannot be written", short_id(attempt.session_id), exc_info=exc, extra=about)
         with self.changed:
-            run.refuse(item)
+            attempt.refuse(item)
             self.changed.notify_all()
-        run.stop()
+        attempt.stop()
 
     def _look_for_cancels(self) -> None:
         now = time.monotonic()
@@ -181,14 +183,14 @@ class ChunkWriter(threading.Thread):
             return
         self._cancel_poll_at = now + CANCEL_POLL_SECONDS
         with self.changed:
-            runs = dict(self._runs)
-        if not runs:
+            attempts = dict(self._attempts)
+        if not attempts:
             return
         try:
-            wanted = transitions.cancel_requested_among(runs)
+            wanted = transitions.cancel_requested_among(attempts)
         except DatabaseError as exc:
             log.warning("cancel requests could not be read: %s", exc)
             release_connections()
             return
         for session_id in wanted:
-            runs[session_id].cancel()
+            attempts[session_id].cancel()

@@ -20,12 +20,12 @@ from inference.engine.errors import (
 from inference.engine.handle import Handle
 from inference.engine.types import Delta, Finish, FinishReason
 from inference.errors import ApiError, GenerationFailed, InvalidRequest
-from inference.metrics import RunTimes
+from inference.metrics import AttemptTimes
+from inference.worker.attempt import Attempt
 from inference.worker.lifecycle import Worker
 from inference.worker.refusals import refuse_session
-from inference.worker.run import Run
 from sessions_app.db import release_connections
-from sessions_app.log_context import run_scope
+from sessions_app.log_context import attempt_scope
 from sessions_app.log_lines import short_id
 from sessions_app.models import ChatSession
 from sessions_app.request_id import request_id_scope
@@ -82,7 +82,7 @@ def run_next(worker: Worker, slot: Slot = Slot.COMMON) -> None:
         log.warning("no session could be claimed: %s", exc)
         return
     if session is not None:
-        with request_id_scope(session.request_id), run_scope(session.pk, session.attempt):
+        with request_id_scope(session.request_id), attempt_scope(session.pk, session.attempt):
             _run_claimed(session, worker)
 
 
@@ -92,67 +92,69 @@ def _run_claimed(session: ChatSession, worker: Worker) -> None:
 
     def stop() -> None:
         for handle in list(handles):
-            if run.is_fenced:
+            if attempt.is_fenced:
                 # Not a user cancel: another worker continues the session.
                 handle.finish(EngineStopped())
             else:
                 handle.cancel()
 
-    times = RunTimes(session)
-    run = worker.writer.open(session.pk, session.attempt, session.next_index, stop, times)
+    times = AttemptTimes(session)
+    attempt = worker.writer.open(session.pk, session.attempt, session.next_index, stop, times)
     try:
         if session.cancel_requested_at is not None:
-            run.cancel()
+            attempt.cancel()
         _check_fingerprint(session, worker)
         handles += worker.engine.submit(session)
         # From here on this thread needs no connection: the writer has its own.
         release_connections()
-        if run.is_cancelled or run.is_fenced:
+        if attempt.is_cancelled or attempt.is_fenced:
             stop()
-        _finish(run, _ends_of(handles, run), worker)
+        _finish(attempt, _ends_of(handles, attempt), worker)
     except EngineStopped:
-        _release(run, worker)
+        _release(attempt, worker)
     except (PromptTooLong, InvalidPrompt, InvalidSampling, InvalidConstraint) as exc:
-        _close(run, Closing.failed(_invalid_request(exc)))
+        _close(attempt, Closing.failed(_invalid_request(exc)))
     except ApiError as exc:
-        _close(run, Closing.failed(exc))
+        _close(attempt, Closing.failed(exc))
     except EngineError as exc:
         log.exception("session %s: the engine failed", short_id(session.pk))
-        _close(run, Closing.failed(GenerationFailed(f"The generation failed: {exc}")))
+        _close(attempt, Closing.failed(GenerationFailed(f"The generation failed: {exc}")))
     except (InterfaceError, OperationalError) as exc:
         # The session did not cause this. Its lease expires, and a worker that reaches the database continues it.
         log.warning("session %s: attempt %d could not read it: %s", short_id(session.pk), session.attempt, exc)
     except Exception:
         log.exception("session %s failed", short_id(session.pk))
         failure = GenerationFailed("The generation failed. The log of the worker has the details.")
-        _close(run, Closing.failed(failure))
+        _close(attempt, Closing.failed(failure))
     finally:
         stop()  # cancels the other choices when one has failed
-        worker.writer.forget(run)
-        times.ended("fenced" if run.is_fenced else "released")
+        worker.writer.forget(attempt)
+        times.ended("fenced" if attempt.is_fenced else "released")
         release_connections()
 
 
 class _Feed:
     """Passes an answer's deltas to the writer on the engine's thread, so that no other thread wakes for each token."""
 
-    def __init__(self, run: Run, choice: int, ends: queue.SimpleQueue[tuple[int, Finish | EngineError]]) -> None:
-        self._run = run
+    def __init__(
+        self, attempt: Attempt, choice: int, ends: queue.SimpleQueue[tuple[int, Finish | EngineError]]
+    ) -> None:
+        self._attempt = attempt
         self._choice = choice
         self._ends = ends
 
     def put(self, item: Delta | Finish | EngineError, /) -> None:
         if isinstance(item, Delta):
-            self._run.add(item, self._choice)
+            self._attempt.add(item, self._choice)
         else:
             self._ends.put((self._choice, item))
 
 
-def _ends_of(handles: Sequence[Handle], run: Run) -> list[Finish]:
+def _ends_of(handles: Sequence[Handle], attempt: Attempt) -> list[Finish]:
     """Wait until every answer has ended. Raises the first error."""
     ends: queue.SimpleQueue[tuple[int, Finish | EngineError]] = queue.SimpleQueue()
     for choice, handle in enumerate(handles):
-        handle.send_to(_Feed(run, choice, ends))
+        handle.send_to(_Feed(attempt, choice, ends))
     finishes: dict[int, Finish] = {}
     while len(finishes) < len(handles):
         choice, end = ends.get()
@@ -175,14 +177,14 @@ def _check_fingerprint(session: ChatSession, worker: Worker) -> None:
     )
 
 
-def _finish(run: Run, finishes: Sequence[Finish], worker: Worker) -> None:
+def _finish(attempt: Attempt, finishes: Sequence[Finish], worker: Worker) -> None:
     """Close the session. ``finishes`` are those of all its choices."""
     reasons = [finish.reason for finish in finishes]
-    if "cancelled" in reasons and not run.is_cancelled:
-        _release(run, worker)  # the worker stopped it: it is fenced, or draining
+    if "cancelled" in reasons and not attempt.is_cancelled:
+        _release(attempt, worker)  # the worker stopped it: it is fenced, or draining
         return
     _close(
-        run,
+        attempt,
         Closing(
             reason=next(reason for reason in REASONS_OF_ALL if reason in reasons),
             reasons=tuple(reasons) if len(reasons) > 1 else (),
@@ -196,18 +198,18 @@ def _finish(run: Run, finishes: Sequence[Finish], worker: Worker) -> None:
     )
 
 
-def _close(run: Run, closing: Closing) -> None:
-    run.close(closing)
+def _close(attempt: Attempt, closing: Closing) -> None:
+    attempt.close(closing)
     # The writer has its own connection, and this thread needs none while it waits.
     release_connections()
-    if not run.done.wait(CLOSE_SECONDS):
-        log.error("session %s could not be closed; its lease will expire", short_id(run.session_id))
+    if not attempt.done.wait(CLOSE_SECONDS):
+        log.error("session %s could not be closed; its lease will expire", short_id(attempt.session_id))
 
 
-def _release(run: Run, worker: Worker) -> None:
-    """Release the session to another worker once every token is committed, unless this run is fenced."""
-    if worker.writer.flush(run, worker.seconds_left) and transitions.release(run.session_id, run.attempt):
-        log.info("session %s: attempt %d released it", short_id(run.session_id), run.attempt)
+def _release(attempt: Attempt, worker: Worker) -> None:
+    """Release the session to another worker once every token is committed, unless this attempt is fenced."""
+    if worker.writer.flush(attempt, worker.seconds_left) and transitions.release(attempt.session_id, attempt.number):
+        log.info("session %s: attempt %d released it", short_id(attempt.session_id), attempt.number)
 
 
 def _invalid_request(exc: EngineError) -> InvalidRequest:

@@ -13,9 +13,9 @@ from django.db import DataError, InterfaceError, OperationalError
 from inference.engine.types import Delta as EngineDelta
 from inference.engine.types import Likelihood, TokenLogprobs
 from inference.worker import chunk_writer
+from inference.worker.attempt import Attempt
 from inference.worker.chunk_writer import ChunkWriter
 from inference.worker.pieces import MAX_CHUNK_CHARS
-from inference.worker.run import Run
 from sessions_app.models import ChatSession, Chunk
 from sessions_app.store import appending, transitions
 from sessions_app.store.appending import Append, Closing
@@ -37,11 +37,11 @@ class Worker:
         self.writer = ChunkWriter()
         self.stopped: list[str] = []
 
-    def begin(self, session_id: str | None = None) -> Run:
+    def begin(self, session_id: str | None = None) -> Attempt:
         session = claimed(open_session(session_id=session_id))
         return self.go_on(session)
 
-    def go_on(self, session: ChatSession) -> Run:
+    def go_on(self, session: ChatSession) -> Attempt:
         return self.writer.open(
             session.pk, session.attempt, session.next_index, lambda: self.stopped.append(session.pk)
         )
@@ -53,8 +53,8 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
     worker = Worker()
     worker.writer.start()
     yield worker
-    for run in list(worker.writer._runs.values()):
-        worker.writer.forget(run)
+    for attempt in list(worker.writer._attempts.values()):
+        worker.writer.forget(attempt)
     worker.writer.stop(DEADLINE_SECONDS)
     assert not worker.writer.is_alive()
 
@@ -91,26 +91,26 @@ def database(monkeypatch: pytest.MonkeyPatch) -> Database:
     return database
 
 
-def say(run: Run, *texts: str) -> None:
+def say(attempt: Attempt, *texts: str) -> None:
     for text in texts:
-        run.add(EngineDelta(tuple(ord(character) for character in text), text=text))
+        attempt.add(EngineDelta(tuple(ord(character) for character in text), text=text))
 
 
-def log_of(run: Run) -> list[tuple[str, str, list[int]]]:
+def log_of(attempt: Attempt) -> list[tuple[str, str, list[int]]]:
     """Kind, text and token ids of the chunks after the first."""
-    rows = Chunk.objects.after(run.session_id, 0).values_list("delta", "token_ids")
+    rows = Chunk.objects.after(attempt.session_id, 0).values_list("delta", "token_ids")
     return [(delta["type"], delta.get("text", ""), ids) for delta, ids in rows]
 
 
-def text_of(run: Run) -> str:
-    return "".join(text for kind, text, _ in log_of(run) if kind == "text")
+def text_of(attempt: Attempt) -> str:
+    return "".join(text for kind, text, _ in log_of(attempt) if kind == "text")
 
 
-def finish(run: Run, closing: Closing | None = None) -> ChatSession:
-    run.close(closing or Closing())
-    assert run.done.wait(DEADLINE_SECONDS)
-    session = ChatSession.objects.get(pk=run.session_id)
-    indexes = list(Chunk.objects.after(run.session_id, -1).values_list("index", flat=True))
+def finish(attempt: Attempt, closing: Closing | None = None) -> ChatSession:
+    attempt.close(closing or Closing())
+    assert attempt.done.wait(DEADLINE_SECONDS)
+    session = ChatSession.objects.get(pk=attempt.session_id)
+    indexes = list(Chunk.objects.after(attempt.session_id, -1).values_list("index", flat=True))
     assert indexes == list(range(session.next_index))
     return session
 
@@ -125,33 +125,33 @@ def test_the_first_delta_goes_at_once_however_long_the_interval(
     say(other, "x")
     wait_for(lambda: log_of(other))
     monkeypatch.setattr(settings, "CHUNK_COMMIT_SECONDS", NEVER)
-    run = worker.begin()
-    say(run, "H")
-    wait_for(lambda: log_of(run) == [("text", "H", [72])])
+    attempt = worker.begin()
+    say(attempt, "H")
+    wait_for(lambda: log_of(attempt) == [("text", "H", [72])])
 
 
 def test_later_deltas_wait_and_are_committed_as_one(worker: Worker, database: Database) -> None:
-    run = worker.begin()
-    say(run, "H")
-    wait_for(lambda: log_of(run))
+    attempt = worker.begin()
+    say(attempt, "H")
+    wait_for(lambda: log_of(attempt))
     database.may_commit.clear()
-    say(run, *"alo, apa kabar?")
+    say(attempt, *"alo, apa kabar?")
     database.may_commit.set()
-    finish(run)
-    assert text_of(run) == "Halo, apa kabar?"
-    assert Chunk.objects.token_ids_of(run.session_id) == [ord(character) for character in "Halo, apa kabar?"]
-    assert len(log_of(run)) < len("Halo, apa kabar?")
+    finish(attempt)
+    assert text_of(attempt) == "Halo, apa kabar?"
+    assert Chunk.objects.token_ids_of(attempt.session_id) == [ord(character) for character in "Halo, apa kabar?"]
+    assert len(log_of(attempt)) < len("Halo, apa kabar?")
 
 
 def test_the_end_goes_at_once_with_what_waits_in_one_commit(
     worker: Worker, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = worker.begin()
-    say(run, "a")
-    wait_for(lambda: log_of(run))
+    attempt = worker.begin()
+    say(attempt, "a")
+    wait_for(lambda: log_of(attempt))
     monkeypatch.setattr(settings, "CHUNK_COMMIT_SECONDS", NEVER)
-    say(run, "b", "c")
-    assert finish(run).state == State.COMPLETED
+    say(attempt, "b", "c")
+    assert finish(attempt).state == State.COMPLETED
     [last] = database.commits[-1]
     assert [text_in(piece) for piece in last.pieces] == ["bc"]
     assert last.closing is not None
@@ -159,13 +159,13 @@ def test_the_end_goes_at_once_with_what_waits_in_one_commit(
 
 def test_running_sessions_share_their_commits(worker: Worker, database: Database) -> None:
     database.may_commit.clear()
-    runs = [worker.begin(f"s{n}") for n in range(5)]
+    attempts = [worker.begin(f"s{n}") for n in range(5)]
     # What the writer has already taken waits at the gate. The rest is committed together after it.
-    for run in runs:
-        say(run, "a")
+    for attempt in attempts:
+        say(attempt, "a")
     database.may_commit.set()
-    for run in runs:
-        wait_for(lambda: log_of(run))  # noqa: B023
+    for attempt in attempts:
+        wait_for(lambda: log_of(attempt))  # noqa: B023
     assert len(database.commits) <= 2
 
 
@@ -173,17 +173,17 @@ def test_running_sessions_share_their_commits(worker: Worker, database: Database
 
 
 def test_reasoning_and_text_are_chunks_of_their_own(worker: Worker) -> None:
-    run = worker.begin()
-    run.add(EngineDelta((1,), reasoning="hm"))
-    run.add(EngineDelta((2,), reasoning="m", text="Ya"))
-    run.add(EngineDelta((3,), text="!"))
-    finish(run)
-    said = log_of(run)
+    attempt = worker.begin()
+    attempt.add(EngineDelta((1,), reasoning="hm"))
+    attempt.add(EngineDelta((2,), reasoning="m", text="Ya"))
+    attempt.add(EngineDelta((3,), text="!"))
+    finish(attempt)
+    said = log_of(attempt)
     assert "".join(text for kind, text, _ in said if kind == "reasoning") == "hmm"
     assert "".join(text for kind, text, _ in said if kind == "text") == "Ya!"
     kinds = [kind for kind, _, _ in said]
     assert kinds == [*sorted(kinds[:-3]), "finish", "usage", "end"]
-    assert Chunk.objects.token_ids_of(run.session_id) == [1, 2, 3]
+    assert Chunk.objects.token_ids_of(attempt.session_id) == [1, 2, 3]
 
 
 def told(token: str, *others: str) -> TokenLogprobs:
@@ -194,16 +194,16 @@ def told(token: str, *others: str) -> TokenLogprobs:
 
 
 def test_logprobs_go_with_the_tokens_that_a_chunks_text_is_made_of(worker: Worker, database: Database) -> None:
-    run = worker.begin()
+    attempt = worker.begin()
     database.may_commit.clear()
-    run.add(EngineDelta((72,), reasoning="H", logprobs=(told("H"),)))
-    run.add(EngineDelta((97,), logprobs=(told("a", "b"),)))
-    run.add(EngineDelta((108,), text="al", logprobs=(told("l"),)))
-    run.add(EngineDelta((111,), text="o", logprobs=(told("o"),)))
-    run.add(EngineDelta((0,), logprobs=(TokenLogprobs(Likelihood(0, "<end>", None, -1.0)),)))
+    attempt.add(EngineDelta((72,), reasoning="H", logprobs=(told("H"),)))
+    attempt.add(EngineDelta((97,), logprobs=(told("a", "b"),)))
+    attempt.add(EngineDelta((108,), text="al", logprobs=(told("l"),)))
+    attempt.add(EngineDelta((111,), text="o", logprobs=(told("o"),)))
+    attempt.add(EngineDelta((0,), logprobs=(TokenLogprobs(Likelihood(0, "<end>", None, -1.0)),)))
     database.may_commit.set()
-    finish(run)
-    rows = list(Chunk.objects.after(run.session_id, 0).values_list("delta", "token_ids"))
+    finish(attempt)
+    rows = list(Chunk.objects.after(attempt.session_id, 0).values_list("delta", "token_ids"))
     for delta, token_ids in rows[:-3]:
         assert len(delta["logprobs"]) == len(token_ids)
     every = [entry for delta, _ in rows for entry in delta.get("logprobs", ())]
@@ -219,31 +219,31 @@ def test_logprobs_go_with_the_tokens_that_a_chunks_text_is_made_of(worker: Worke
 
 
 def test_without_logprobs_a_chunk_says_nothing_of_them(worker: Worker) -> None:
-    run = worker.begin()
-    say(run, "a")
-    finish(run)
-    assert Chunk.objects.get(session_id=run.session_id, index=1).delta == {"type": "text", "text": "a"}
+    attempt = worker.begin()
+    say(attempt, "a")
+    finish(attempt)
+    assert Chunk.objects.get(session_id=attempt.session_id, index=1).delta == {"type": "text", "text": "a"}
 
 
 def test_choices_share_a_session_and_keep_their_texts_and_tokens_apart(worker: Worker, database: Database) -> None:
-    run = worker.begin()
-    say(run, "x")
-    wait_for(lambda: log_of(run))
+    attempt = worker.begin()
+    say(attempt, "x")
+    wait_for(lambda: log_of(attempt))
     database.may_commit.clear()
     for number in range(6):
         for choice in range(3):
-            run.add(EngineDelta((10 * choice + number,), text=str(choice)), choice)
-    run.add(EngineDelta((99,)), 2)
+            attempt.add(EngineDelta((10 * choice + number,), text=str(choice)), choice)
+    attempt.add(EngineDelta((99,)), 2)
     database.may_commit.set()
     reasons = ("stop", "length", "stop")
-    finish(run, Closing(reason="length", reasons=reasons, prompt_tokens=4, completion_tokens=20))
-    rows = list(Chunk.objects.after(run.session_id, 0).values_list("delta", flat=True))
+    finish(attempt, Closing(reason="length", reasons=reasons, prompt_tokens=4, completion_tokens=20))
+    rows = list(Chunk.objects.after(attempt.session_id, 0).values_list("delta", flat=True))
     for choice in range(3):
         said = [d["text"] for d in rows if d["type"] == "text" and d.get("choice", 0) == choice]
         assert "".join(said) == ("x" if choice == 0 else "") + 6 * str(choice)
         # What waits together is one chunk of each choice, however the choices take turns.
         assert len(said) <= 4
-    assert Chunk.objects.token_ids_by_choice(run.session_id) == {
+    assert Chunk.objects.token_ids_by_choice(attempt.session_id) == {
         0: [120, 0, 1, 2, 3, 4, 5],
         1: [10, 11, 12, 13, 14, 15],
         2: [20, 21, 22, 23, 24, 25, 99],
@@ -253,23 +253,23 @@ def test_choices_share_a_session_and_keep_their_texts_and_tokens_apart(worker: W
 
 
 def test_tokens_without_text_wait_for_the_text_that_they_are_part_of(worker: Worker) -> None:
-    run = worker.begin()
-    say(run, "a")
-    assert worker.writer.flush(run, DEADLINE_SECONDS)
-    run.add(EngineDelta((240,)))
-    run.add(EngineDelta((159, 145)))
-    assert not run.has_pending
-    run.add(EngineDelta((139,), text="👋"))
-    finish(run)
-    assert log_of(run)[:2] == [("text", "a", [97]), ("text", "👋", [240, 159, 145, 139])]
+    attempt = worker.begin()
+    say(attempt, "a")
+    assert worker.writer.flush(attempt, DEADLINE_SECONDS)
+    attempt.add(EngineDelta((240,)))
+    attempt.add(EngineDelta((159, 145)))
+    assert not attempt.has_pending
+    attempt.add(EngineDelta((139,), text="👋"))
+    finish(attempt)
+    assert log_of(attempt)[:2] == [("text", "a", [97]), ("text", "👋", [240, 159, 145, 139])]
 
 
 def test_tokens_without_text_are_not_forgotten_at_the_end(worker: Worker) -> None:
-    run = worker.begin()
-    run.add(EngineDelta((5, 6)))
-    finish(run)
-    assert log_of(run)[0] == ("text", "", [5, 6])
-    assert Chunk.objects.token_ids_of(run.session_id) == [5, 6]
+    attempt = worker.begin()
+    attempt.add(EngineDelta((5, 6)))
+    finish(attempt)
+    assert log_of(attempt)[0] == ("text", "", [5, 6])
+    assert Chunk.objects.token_ids_of(attempt.session_id) == [5, 6]
 
 
 # --- What cannot be stored as it is ---
@@ -286,63 +286,63 @@ def delta_of(token_ids: tuple[int, ...], kind: str, text: str) -> EngineDelta:
 def test_a_character_that_is_cut_between_two_deltas_is_stored_whole_with_the_tokens_of_both(
     worker: Worker, kind: str
 ) -> None:
-    run = worker.begin()
-    say(run, "x")
-    assert worker.writer.flush(run, DEADLINE_SECONDS)
-    run.add(delta_of((1, 2), kind, "a" + HALVES[0]))
-    run.add(EngineDelta((3,)))
-    assert not run.has_pending
-    run.add(delta_of((4,), kind, HALVES[1] + "b"))
-    finish(run)
-    assert log_of(run)[1] == (kind, "a😀b", [1, 2, 3, 4])
+    attempt = worker.begin()
+    say(attempt, "x")
+    assert worker.writer.flush(attempt, DEADLINE_SECONDS)
+    attempt.add(delta_of((1, 2), kind, "a" + HALVES[0]))
+    attempt.add(EngineDelta((3,)))
+    assert not attempt.has_pending
+    attempt.add(delta_of((4,), kind, HALVES[1] + "b"))
+    finish(attempt)
+    assert log_of(attempt)[1] == (kind, "a😀b", [1, 2, 3, 4])
 
 
 def test_each_choice_has_its_own_halves(worker: Worker) -> None:
-    run = worker.begin()
+    attempt = worker.begin()
     for half in HALVES:
         for choice in range(3):
-            run.add(EngineDelta((choice,), text=half), choice)
-    finish(run, Closing(reasons=("stop",) * 3))
-    rows = Chunk.objects.after(run.session_id, 0).values_list("delta", flat=True)
+            attempt.add(EngineDelta((choice,), text=half), choice)
+    finish(attempt, Closing(reasons=("stop",) * 3))
+    rows = Chunk.objects.after(attempt.session_id, 0).values_list("delta", flat=True)
     assert [(d.get("choice", 0), d["text"]) for d in rows if d["type"] == "text"] == [(0, "😀"), (1, "😀"), (2, "😀")]
 
 
 @pytest.mark.parametrize("closing", [Closing(), Closing(reason="cancelled"), Closing(error={"message": "m"})])
 def test_a_half_that_nothing_follows_is_the_replacement_character(worker: Worker, closing: Closing) -> None:
-    run = worker.begin()
-    run.add(EngineDelta((1,), reasoning="a" + HALVES[0]))
-    run.add(EngineDelta((2,), text=HALVES[1] + HALVES[0]))
-    finish(run, closing)
-    assert log_of(run)[:2] == [("reasoning", "a\ufffd", [1]), ("text", "\ufffd\ufffd", [2])]
+    attempt = worker.begin()
+    attempt.add(EngineDelta((1,), reasoning="a" + HALVES[0]))
+    attempt.add(EngineDelta((2,), text=HALVES[1] + HALVES[0]))
+    finish(attempt, closing)
+    assert log_of(attempt)[:2] == [("reasoning", "a\ufffd", [1]), ("text", "\ufffd\ufffd", [2])]
 
 
 def test_a_session_that_is_released_in_the_middle_of_a_character_goes_on_with_it(worker: Worker) -> None:
     """An engine gives the same deltas again from the first token that is not committed."""
     deltas = [(1, "a"), (2, "b" + HALVES[0]), (3, HALVES[1] + "c"), (4, HALVES[0]), (5, HALVES[1])]
     for committed_deltas in range(len(deltas) + 1):
-        run = worker.begin(f"s{committed_deltas}")
+        attempt = worker.begin(f"s{committed_deltas}")
         for token, said in deltas[:committed_deltas]:
-            run.add(EngineDelta((token,), text=said))
-        assert worker.writer.flush(run, DEADLINE_SECONDS)
-        worker.writer.forget(run)
-        assert transitions.release(run.session_id, run.attempt)
-        heir = worker.go_on(claimed(ChatSession.objects.get(pk=run.session_id)))
-        committed = Chunk.objects.token_ids_of(run.session_id)
+            attempt.add(EngineDelta((token,), text=said))
+        assert worker.writer.flush(attempt, DEADLINE_SECONDS)
+        worker.writer.forget(attempt)
+        assert transitions.release(attempt.session_id, attempt.number)
+        heir = worker.go_on(claimed(ChatSession.objects.get(pk=attempt.session_id)))
+        committed = Chunk.objects.token_ids_of(attempt.session_id)
         for token, said in deltas[len(committed) :]:
             heir.add(EngineDelta((token,), text=said))
         finish(heir)
         assert text_of(heir) == "ab😀c😀"
-        assert Chunk.objects.token_ids_of(run.session_id) == [1, 2, 3, 4, 5]
+        assert Chunk.objects.token_ids_of(attempt.session_id) == [1, 2, 3, 4, 5]
 
 
 def test_what_a_column_or_json_cannot_hold_is_stored_as_what_it_can(worker: Worker) -> None:
-    run = worker.begin()
+    attempt = worker.begin()
     odd = Likelihood(1, "\ud83d\0", b"\0\xff", float("-inf"))
     fine = Likelihood(1, "é", None, -0.5)
-    run.add(EngineDelta((2**40, -5, 7), text="\0é\0", logprobs=(TokenLogprobs(odd, (odd, fine)),)))
+    attempt.add(EngineDelta((2**40, -5, 7), text="\0é\0", logprobs=(TokenLogprobs(odd, (odd, fine)),)))
     error = {"message": "m\0\ud83d" + "x" * 10_000, "type": "server_error", "param": None, "code": "c"}
-    session = finish(run, Closing(error=error, prompt_tokens=2**40, completion_tokens=2**31 - 1))
-    [said, end] = Chunk.objects.after(run.session_id, 0)
+    session = finish(attempt, Closing(error=error, prompt_tokens=2**40, completion_tokens=2**31 - 1))
+    [said, end] = Chunk.objects.after(attempt.session_id, 0)
     assert (said.delta["text"], said.token_ids) == ("\ufffdé\ufffd", [-1, -1, 7])
     worst = {"token": "\ufffd\ufffd", "bytes": [0, 255], "logprob": -9999.0}
     assert said.delta["logprobs"] == [
@@ -356,16 +356,16 @@ def test_what_a_column_or_json_cannot_hold_is_stored_as_what_it_can(worker: Work
 
 
 def test_a_long_text_is_stored_in_pieces_that_every_reader_takes(worker: Worker, database: Database) -> None:
-    run = worker.begin()
+    attempt = worker.begin()
     database.may_commit.clear()
     said = "añ😀" * 30_000
-    run.add(EngineDelta((1, 2), text=said))
-    run.add(EngineDelta((3,), text="!"))
+    attempt.add(EngineDelta((1, 2), text=said))
+    attempt.add(EngineDelta((3,), text="!"))
     database.may_commit.set()
-    finish(run)
-    assert text_of(run) == said + "!"
-    assert Chunk.objects.token_ids_of(run.session_id) == [1, 2, 3]
-    assert max(len(text) for _, text, _ in log_of(run)) <= MAX_CHUNK_CHARS
+    finish(attempt)
+    assert text_of(attempt) == said + "!"
+    assert Chunk.objects.token_ids_of(attempt.session_id) == [1, 2, 3]
+    assert max(len(text) for _, text, _ in log_of(attempt)) <= MAX_CHUNK_CHARS
 
 
 def test_what_is_no_json_at_all_costs_its_own_session_only(worker: Worker, database: Database) -> None:
@@ -390,25 +390,25 @@ def test_what_is_no_json_at_all_costs_its_own_session_only(worker: Worker, datab
     ],
 )
 def test_a_session_ends_as_it_is_closed(worker: Worker, closing: Closing, state: str) -> None:
-    run = worker.begin()
-    say(run, "a")
-    assert finish(run, closing).state == state
-    assert not run.is_fenced
+    attempt = worker.begin()
+    say(attempt, "a")
+    assert finish(attempt, closing).state == state
+    assert not attempt.is_fenced
     assert worker.stopped == []
 
 
 def test_a_session_may_end_without_a_word(worker: Worker) -> None:
-    run = worker.begin()
-    assert finish(run).state == State.COMPLETED
-    assert [kind for kind, _, _ in log_of(run)] == ["finish", "usage", "end"]
+    attempt = worker.begin()
+    assert finish(attempt).state == State.COMPLETED
+    assert [kind for kind, _, _ in log_of(attempt)] == ["finish", "usage", "end"]
 
 
 def test_a_session_taken_over_goes_on_at_its_index(worker: Worker) -> None:
-    run = worker.begin("a")
-    say(run, "satu ")
-    assert worker.writer.flush(run, DEADLINE_SECONDS)
-    worker.writer.forget(run)
-    assert transitions.release("a", run.attempt)
+    attempt = worker.begin("a")
+    say(attempt, "satu ")
+    assert worker.writer.flush(attempt, DEADLINE_SECONDS)
+    worker.writer.forget(attempt)
+    assert transitions.release("a", attempt.number)
     heir = worker.go_on(claimed(ChatSession.objects.get(pk="a")))
     say(heir, "dua")
     assert finish(heir).state == State.COMPLETED
@@ -420,73 +420,73 @@ def test_a_session_taken_over_goes_on_at_its_index(worker: Worker) -> None:
 
 def test_leases_are_renewed_while_the_engine_makes_nothing(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings, "SESSION_LEASE_SECONDS", 0.3)
-    run = worker.begin()
+    attempt = worker.begin()
 
     def lease() -> object:
-        return ChatSession.objects.values_list("lease_expires_at", flat=True).get(pk=run.session_id)
+        return ChatSession.objects.values_list("lease_expires_at", flat=True).get(pk=attempt.session_id)
 
     first = lease()
     wait_for(lambda: lease() != first)
     second = lease()
     wait_for(lambda: lease() != second)
-    assert log_of(run) == []
+    assert log_of(attempt) == []
 
 
 def test_a_fenced_session_stops_its_engine_and_nothing_more_is_written(worker: Worker) -> None:
-    run, other = worker.begin(), worker.begin()
-    say(run, "a")
-    wait_for(lambda: log_of(run))
-    ChatSession.objects.filter(pk=run.session_id).update(attempt=9)
-    say(run, "b")
+    attempt, other = worker.begin(), worker.begin()
+    say(attempt, "a")
+    wait_for(lambda: log_of(attempt))
+    ChatSession.objects.filter(pk=attempt.session_id).update(attempt=9)
+    say(attempt, "b")
     say(other, "x")
-    assert run.done.wait(DEADLINE_SECONDS)
-    assert run.is_fenced
-    assert worker.stopped == [run.session_id]
-    say(run, "c")
-    run.close(Closing())
+    assert attempt.done.wait(DEADLINE_SECONDS)
+    assert attempt.is_fenced
+    assert worker.stopped == [attempt.session_id]
+    say(attempt, "c")
+    attempt.close(Closing())
     assert finish(other).state == State.COMPLETED
-    assert text_of(run) == "a"
-    assert not worker.writer.flush(run, DEADLINE_SECONDS)
+    assert text_of(attempt) == "a"
+    assert not worker.writer.flush(attempt, DEADLINE_SECONDS)
 
 
 def test_a_cancel_is_seen_while_the_engine_makes_nothing(worker: Worker) -> None:
-    run, other = worker.begin(), worker.begin()
-    transitions.request_cancel(run.session_id)
-    wait_for(lambda: worker.stopped == [run.session_id])
-    assert run.is_cancelled
+    attempt, other = worker.begin(), worker.begin()
+    transitions.request_cancel(attempt.session_id)
+    wait_for(lambda: worker.stopped == [attempt.session_id])
+    assert attempt.is_cancelled
     assert not other.is_cancelled
-    say(run, "a")
-    assert finish(run, Closing(reason="cancelled")).state == State.CANCELLED
-    assert worker.stopped == [run.session_id]
+    say(attempt, "a")
+    assert finish(attempt, Closing(reason="cancelled")).state == State.CANCELLED
+    assert worker.stopped == [attempt.session_id]
 
 
 def test_flush_waits_until_all_is_committed(worker: Worker) -> None:
-    run = worker.begin()
-    say(run, *"halo")
-    assert worker.writer.flush(run, DEADLINE_SECONDS)
-    assert text_of(run) == "halo"
+    attempt = worker.begin()
+    say(attempt, *"halo")
+    assert worker.writer.flush(attempt, DEADLINE_SECONDS)
+    assert text_of(attempt) == "halo"
 
 
 def test_flush_gives_up_in_time(worker: Worker, database: Database) -> None:
-    run = worker.begin()
+    attempt = worker.begin()
     database.may_commit.clear()
-    say(run, "a")
-    assert not worker.writer.flush(run, 0.05)
+    say(attempt, "a")
+    assert not worker.writer.flush(attempt, 0.05)
     database.may_commit.set()
-    assert worker.writer.flush(run, DEADLINE_SECONDS)
+    assert worker.writer.flush(attempt, DEADLINE_SECONDS)
 
 
 def test_stopping_commits_what_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     worker = Worker()
     worker.writer.start()
-    run = worker.begin()
-    say(run, "a")
-    wait_for(lambda: log_of(run))
+    attempt = worker.begin()
+    say(attempt, "a")
+    wait_for(lambda: log_of(attempt))
     monkeypatch.setattr(settings, "CHUNK_COMMIT_SECONDS", NEVER)
-    say(run, "b")
+    say(attempt, "b")
     worker.writer.stop(DEADLINE_SECONDS)
     assert not worker.writer.is_alive()
-    assert text_of(run) == "ab"
+    assert text_of(attempt) == "ab"
 
 
 def test_a_writer_with_nothing_to_do_stops() -> None:
@@ -503,18 +503,18 @@ def test_a_writer_with_nothing_to_do_stops() -> None:
 def test_while_the_database_is_away_nothing_is_lost_or_doubled(
     worker: Worker, database: Database, failure: Exception
 ) -> None:
-    runs = [worker.begin(f"s{n}") for n in range(3)]
+    attempts = [worker.begin(f"s{n}") for n in range(3)]
     for round_ in range(6):
         database.failures += [failure] * (round_ % 3)
-        for run in runs:
-            say(run, *f"{round_} {run.session_id} ")
+        for attempt in attempts:
+            say(attempt, *f"{round_} {attempt.session_id} ")
         wait_for(lambda: not database.failures)
     database.failures += [failure] * 2
-    for run in runs:
-        assert finish(run, Closing(completion_tokens=1)).state == State.COMPLETED
-        said = "".join(f"{round_} {run.session_id} " for round_ in range(6))
-        assert text_of(run) == said
-        assert Chunk.objects.token_ids_of(run.session_id) == [ord(character) for character in said]
+    for attempt in attempts:
+        assert finish(attempt, Closing(completion_tokens=1)).state == State.COMPLETED
+        said = "".join(f"{round_} {attempt.session_id} " for round_ in range(6))
+        assert text_of(attempt) == said
+        assert Chunk.objects.token_ids_of(attempt.session_id) == [ord(character) for character in said]
     assert worker.stopped == []
 
 
@@ -529,13 +529,13 @@ def test_a_commit_whose_answer_was_lost_is_not_written_twice(worker: Worker, mon
             raise failure
         return lost
 
-    run = worker.begin()
+    attempt = worker.begin()
     monkeypatch.setattr(appending, "append", silent)
-    say(run, "a")
-    assert run.done.wait(DEADLINE_SECONDS)
-    assert run.is_fenced
-    assert worker.stopped == [run.session_id]
-    assert log_of(run) == [("text", "a", [97])]
+    say(attempt, "a")
+    assert attempt.done.wait(DEADLINE_SECONDS)
+    assert attempt.is_fenced
+    assert worker.stopped == [attempt.session_id]
+    assert log_of(attempt) == [("text", "a", [97])]
 
 
 def test_one_session_that_cannot_be_written_fails_alone(
@@ -548,8 +548,8 @@ def test_one_session_that_cannot_be_written_fails_alone(
     good, poison, silent = (worker.begin(name) for name in ("a", "b", "c"))
     database.fails = fails
     database.may_commit.clear()
-    for run, text in ((good, "good"), (poison, "bad")):
-        say(run, text)
+    for attempt, text in ((good, "good"), (poison, "bad")):
+        say(attempt, text)
     database.may_commit.set()
     assert poison.done.wait(DEADLINE_SECONDS)
     assert worker.stopped == ["b"]
@@ -562,17 +562,17 @@ def test_one_session_that_cannot_be_written_fails_alone(
     assert "escape" not in failed.error["message"]
     assert "unsupported Unicode" in caplog.text
     assert [kind for kind, _, _ in log_of(poison)] == ["error"]
-    for run in (good, silent):
-        assert finish(run).state == State.COMPLETED
+    for attempt in (good, silent):
+        assert finish(attempt).state == State.COMPLETED
     assert text_of(good) == "good"
 
 
 def test_a_session_whose_end_cannot_be_written_either_is_let_go(worker: Worker, database: Database) -> None:
     database.fails = lambda group: TypeError("odd") if any(item.session_id == "b" for item in group) else None
-    run, other = worker.begin("b"), worker.begin("a")
-    say(run, "x")
-    assert run.done.wait(DEADLINE_SECONDS)
-    assert run.is_fenced
+    attempt, other = worker.begin("b"), worker.begin("a")
+    say(attempt, "x")
+    assert attempt.done.wait(DEADLINE_SECONDS)
+    assert attempt.is_fenced
     assert ChatSession.objects.get(pk="b").state == State.RUNNING  # until its lease expires
     assert finish(other).state == State.COMPLETED
 

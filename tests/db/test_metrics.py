@@ -15,11 +15,11 @@ from prometheus_client.exposition import generate_latest
 from inference import fleet
 from inference.engine.engine import EngineStats
 from inference.engine.types import Delta
-from inference.metrics import EngineReader, RunTimes
+from inference.metrics import AttemptTimes, EngineReader
 from inference.models import ModelWorker
 from inference.worker import chunk_writer
+from inference.worker.attempt import Attempt
 from inference.worker.chunk_writer import ChunkWriter
-from inference.worker.run import Run
 from ocr.extraction import complete_extraction
 from ocr.metrics import count_reading
 from ocr.reading.problems import Problem
@@ -48,18 +48,18 @@ def writer(monkeypatch: pytest.MonkeyPatch) -> Iterator[ChunkWriter]:
     writer.stop(DEADLINE_SECONDS)
 
 
-def begin(writer: ChunkWriter, session: ChatSession) -> Run:
-    return writer.open(session.pk, session.attempt, session.next_index, lambda: None, RunTimes(session))
+def begin(writer: ChunkWriter, session: ChatSession) -> Attempt:
+    return writer.open(session.pk, session.attempt, session.next_index, lambda: None, AttemptTimes(session))
 
 
-def commit(writer: ChunkWriter, run: Run, *token_ids: int) -> None:
-    run.add(Delta(token_ids, "a" * len(token_ids)))
-    assert writer.flush(run, DEADLINE_SECONDS)
+def commit(writer: ChunkWriter, attempt: Attempt, *token_ids: int) -> None:
+    attempt.add(Delta(token_ids, "a" * len(token_ids)))
+    assert writer.flush(attempt, DEADLINE_SECONDS)
 
 
-def end(run: Run, **closing: Any) -> None:
-    run.close(Closing(**closing))
-    assert run.done.wait(DEADLINE_SECONDS)
+def end(attempt: Attempt, **closing: Any) -> None:
+    attempt.close(Closing(**closing))
+    assert attempt.done.wait(DEADLINE_SECONDS)
 
 
 def facts() -> Scraped:
@@ -72,11 +72,11 @@ def facts() -> Scraped:
 
 def test_a_session_is_measured_from_its_opening_to_its_end(writer: ChunkWriter) -> None:
     with moved() as change:
-        run = begin(writer, claimed(open_session()))
-        commit(writer, run, 1)
-        commit(writer, run, 2, 3)
-        end(run, reason="length", prompt_tokens=7, completion_tokens=3)
-        writer.forget(run)
+        attempt = begin(writer, claimed(open_session()))
+        commit(writer, attempt, 1)
+        commit(writer, attempt, 2, 3)
+        end(attempt, reason="length", prompt_tokens=7, completion_tokens=3)
+        writer.forget(attempt)
     assert change["sambung:request_queue_time_seconds_count"] == 1
     assert change["sambung:time_to_first_token_seconds_count"] == 1
     assert change["sambung:inter_token_latency_seconds_count"] == 1
@@ -94,10 +94,10 @@ def test_times_are_those_of_the_session(writer: ChunkWriter) -> None:
     session = claimed(open_session())
     session.created_at -= datetime.timedelta(seconds=100)
     with moved() as change:
-        run = begin(writer, session)
-        commit(writer, run, 1)
-        end(run, completion_tokens=1)
-        writer.forget(run)
+        attempt = begin(writer, session)
+        commit(writer, attempt, 1)
+        end(attempt, completion_tokens=1)
+        writer.forget(attempt)
     assert 100 <= change["sambung:request_queue_time_seconds_sum"] < 110
     assert 100 <= change["sambung:time_to_first_token_seconds_sum"] < 110
     assert 100 <= change["sambung:e2e_request_latency_seconds_sum"] < 110
@@ -122,14 +122,14 @@ def test_a_takeover_has_no_first_token_of_its_own_and_counts_its_own_tokens_only
 
 def test_an_append_of_a_session_that_another_has_taken_is_counted_as_fenced(writer: ChunkWriter) -> None:
     session = claimed(open_session())
-    run = begin(writer, session)
+    attempt = begin(writer, session)
     expire_lease(session)
     claimed(session)
     with moved() as change:
-        run.add(Delta((1,), "late"))
-        assert run.done.wait(DEADLINE_SECONDS)
-    assert run.is_fenced
-    writer.forget(run)
+        attempt.add(Delta((1,), "late"))
+        assert attempt.done.wait(DEADLINE_SECONDS)
+    assert attempt.is_fenced
+    writer.forget(attempt)
     assert change["sambung:fenced_appends_total"] == 1
     assert change["sambung:generation_tokens_total"] == 0
 
@@ -144,12 +144,12 @@ def test_a_commit_that_the_database_refuses_is_counted_and_its_tokens_once(
             raise failures.pop()
         return append(items)
 
-    run = begin(writer, claimed(open_session()))
+    attempt = begin(writer, claimed(open_session()))
     monkeypatch.setattr(appending, "append", unsteady)
     with moved() as change:
-        commit(writer, run, 1)
-    end(run)
-    writer.forget(run)
+        commit(writer, attempt, 1)
+    end(attempt)
+    writer.forget(attempt)
     assert change["sambung:commit_failures_total"] == 1
     assert change["sambung:generation_tokens_total"] == 1
 
@@ -165,10 +165,10 @@ def test_a_commit_that_the_database_refuses_is_counted_and_its_tokens_once(
     ],
 )
 def test_every_end_is_under_one_of_five_reasons(writer: ChunkWriter, closing: dict[str, Any], reason: str) -> None:
-    run = begin(writer, claimed(open_session()))
+    attempt = begin(writer, claimed(open_session()))
     with moved() as change:
-        end(run, **closing)
-        writer.forget(run)
+        end(attempt, **closing)
+        writer.forget(attempt)
     assert change.sum("sambung:request_success_total") == 1
     assert change[f'sambung:request_success_total{{finished_reason="{reason}"}}'] == 1
 

@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from pytest_django import Settings
 
-from inference.metrics import RunTimes
+from inference.metrics import AttemptTimes
 from sessions_app import tracing
 from sessions_app.models import ChatSession
 from sessions_app.store.appending import Append, Closing, Piece
@@ -51,7 +51,7 @@ def by_name(exporter: InMemorySpanExporter) -> dict[str, ReadableSpan]:
 
 def test_a_session_is_one_trace_from_the_queue_to_its_end(exported: InMemorySpanExporter) -> None:
     session = claimed(open_session())
-    times = RunTimes(session)
+    times = AttemptTimes(session)
     times.committed(append(session))
     times.committed(append(session, tokens=3, closing=Closing(reason="stop", completion_tokens=4)))
     spans = by_name(exported)
@@ -68,13 +68,13 @@ def test_a_session_is_one_trace_from_the_queue_to_its_end(exported: InMemorySpan
 
 def test_a_takeover_goes_on_in_the_same_trace(exported: InMemorySpanExporter) -> None:
     session = claimed(open_session())
-    first = RunTimes(session)
+    first = AttemptTimes(session)
     first.committed(append(session))
     first.ended("fenced")
     first.ended("released")  # once is enough
     expire_lease(session)
     again = claimed(session)
-    second = RunTimes(again)
+    second = AttemptTimes(again)
     second.committed(append(again, closing=Closing(reason="stop")))
     assert names(exported) == ["queue", "prefill", "decode", "prefill", "decode", "session"]
     spans = exported.get_finished_spans()
@@ -84,13 +84,13 @@ def test_a_takeover_goes_on_in_the_same_trace(exported: InMemorySpanExporter) ->
 
 def test_an_attempt_without_a_token_ends_in_its_prefill(exported: InMemorySpanExporter) -> None:
     session = claimed(open_session())
-    RunTimes(session).ended("released")
+    AttemptTimes(session).ended("released")
     assert names(exported) == ["queue", "prefill"]
 
 
 def test_a_trace_tells_neither_the_sessions_id_nor_a_word_of_it(exported: InMemorySpanExporter) -> None:
     session = claimed(open_session())
-    RunTimes(session).committed(append(session, closing=Closing(reason="stop")))
+    AttemptTimes(session).committed(append(session, closing=Closing(reason="stop")))
     for span in exported.get_finished_spans():
         written = span.to_json()
         assert session.pk not in written

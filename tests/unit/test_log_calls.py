@@ -14,7 +14,7 @@ PACKAGES = ("config", "sessions_app", "inference", "ocr")
 LEVELS = {"debug", "info", "warning", "error", "exception", "critical", "log"}
 #: request and worker come from where the line is written; these two may be given
 GIVEN = {"session", "attempt"}
-#: everything it does is inside ``run_scope``
+#: everything it does is inside ``attempt_scope``
 IN_A_RUN = {"inference/worker/runner.py"}
 
 

@@ -10,7 +10,7 @@ from sessions_app.store.appending import Append, Closing
 MAX_COMMITS = 128
 
 
-class RunSpans:
+class AttemptSpans:
     """Created at the claim, and notified of each commit. Does nothing for a session that is not traced.
 
     Times are in seconds since 1970. They are commit times: prefill ends when the first token is committed.

@@ -1,7 +1,7 @@
 """One attempt at a session, as its worker writes it: the pieces that wait for a commit, and how the session ends.
 
-Three threads use a run. The engine's adds deltas, the task's closes it and waits, the chunk writer's commits. All of
-them hold the writer's lock, ``changed``, while they change it.
+Three threads use an attempt. The engine's adds deltas, the task's closes it and waits, the chunk writer's commits. All
+of them hold the writer's lock, ``changed``, while they change it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from django.conf import settings
 
 from inference.engine.types import Delta as EngineDelta
 from inference.errors import GenerationFailed
-from inference.metrics import RunTimes
+from inference.metrics import AttemptTimes
 from inference.worker.pending import PendingPieces
 from inference.worker.pieces import PieceMaker
 from sessions_app.store.appending import Append, Closing
@@ -24,25 +24,25 @@ RENEW_FRACTION = 1 / 3
 UNWRITABLE = Closing.failed(GenerationFailed("The answer could not be stored. The log of the worker has the details."))
 
 
-class Run:
+class Attempt:
     """One attempt at a session, from its claim until it ends or is released."""
 
     def __init__(
         self,
         changed: threading.Condition,
         session_id: str,
-        attempt: int,
+        number: int,
         index: int,
         stop: Callable[[], None],
-        times: RunTimes | None = None,
+        times: AttemptTimes | None = None,
     ) -> None:
         """``index`` is the index of its next chunk. ``stop`` stops the engine early and may be called from any thread.
 
         ``times`` is notified of each commit.
         """
         self.session_id = session_id
-        self.attempt = attempt
-        #: set when the closing is committed, or the run is fenced
+        self.number = number
+        #: set when the closing is committed, or the attempt is fenced
         self.done = threading.Event()
         #: another worker owns the session, or it has ended: nothing more can be written
         self.is_fenced = False
@@ -106,7 +106,7 @@ class Run:
         if self.done.is_set() or (not self.has_pending and now < self._renew_at):
             return None
         self._is_in_flight = True
-        return Append(self.session_id, self.attempt, self._index, self._pending.take(), self._closing)
+        return Append(self.session_id, self.number, self._index, self._pending.take(), self._closing)
 
     def give_back(self, item: Append) -> None:
         """The commit failed and will be tried again."""
