@@ -15,6 +15,7 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from ocr.audit.models import AuditEntry, AuditHead
 from ocr.flagged import problem_columns
 from ocr.history import KtpChange, RejectReason
 from ocr.reading.problems import Problem
@@ -28,7 +29,7 @@ from sessions_app.states import FINISHED_STATES
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
-__all__ = ("KtpChange", "KtpExtraction", "KtpImage", "RejectReason")
+__all__ = ("AuditEntry", "AuditHead", "KtpChange", "KtpExtraction", "KtpImage", "RejectReason")
 
 FILE_NAME_MAX_CHARS = 100
 

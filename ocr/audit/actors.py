@@ -1,0 +1,63 @@
+"""Who does it, as the audit log names them."""
+
+from __future__ import annotations
+
+import getpass
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from django.http import HttpRequest
+
+from ocr.audit.models import NAME_MAX_CHARS, ActorKind
+from sessions_app.client_address import client_address
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    kind: ActorKind
+    #: a user's primary key as text, or the HMAC of an API key
+    id: str = ""
+    name: str = ""
+    #: the client's IP address; "" where there is none
+    address: str = ""
+
+    @classmethod
+    def of_request(cls, request: HttpRequest) -> Self:
+        """The API's caller, or the logged-in user. Reads ``request.user``: on the event loop, set it first."""
+        address = client_address(request)
+        caller = getattr(request, "auth", None)  # ninja puts it there
+        if isinstance(caller, str):
+            return cls.of_caller(caller, address)
+        user = getattr(request, "user", None)
+        if user is None or not user.is_authenticated:
+            return cls(ActorKind.ADDRESS, address=address)
+        return cls.of_user(user, address)
+
+    @classmethod
+    def of_user(cls, user: User, address: str = "") -> Self:
+        return cls(ActorKind.USER, str(user.pk), user.get_username()[:NAME_MAX_CHARS], address)
+
+    @classmethod
+    def of_caller(cls, caller: str, address: str = "") -> Self:
+        """A caller as ``sessions_app.callers`` writes it: a key by its HMAC, or the address itself."""
+        kind, _, name = caller.partition(":")
+        if kind == "key":
+            return cls(ActorKind.KEY, name, caller, address)
+        return cls(ActorKind.ADDRESS, name=caller, address=address)
+
+    @classmethod
+    def of_command(cls) -> Self:
+        """The operator at the command line, by the name of the account of the system."""
+        try:
+            name = getpass.getuser()
+        except (KeyError, OSError):  # a container's user may have no name
+            name = ""
+        return cls(ActorKind.COMMAND, name=name[:NAME_MAX_CHARS])
+
+    @classmethod
+    def of_server(cls) -> Self:
+        """The server itself: the sweeper, a worker."""
+        return cls(ActorKind.SERVER)
