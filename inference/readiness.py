@@ -16,7 +16,7 @@ from inference.engine.vision import ModelVision
 from inference.errors import Unavailable
 from inference.models import ModelWorker
 from sessions_app.broker_probe import broker_answers
-from sessions_app.db import beside_others_in_db, in_db
+from sessions_app.db import in_db, in_db_on_spare_thread
 
 #: timeout of the query for the workers, after which the database counts as unavailable
 DATABASE_SECONDS = 2.0
@@ -155,7 +155,7 @@ async def _model_health_in_time() -> ModelHealth | None:
     """None when the database does not answer."""
     try:
         async with asyncio.timeout(DATABASE_SECONDS):
-            return await beside_others_in_db(read_model_health)
+            return await in_db_on_spare_thread(read_model_health)
     except (DatabaseError, TimeoutError):
         return None
 

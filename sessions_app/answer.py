@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
-from sessions_app.deltas import TERMINAL_DELTAS, CallDelta, Delta, StoredTokenLogprob
+from sessions_app.deltas import TERMINAL_DELTAS, CallDelta, StoredDelta, StoredTokenLogprob
 from sessions_app.models import Chunk
 from sessions_app.storable import storable_error
 
@@ -57,7 +57,7 @@ class Answer:
     #: whether the last chunk was terminal
     is_ended: bool = False
 
-    def add(self, chunks: Iterable[tuple[int, Delta]]) -> None:
+    def add(self, chunks: Iterable[tuple[int, StoredDelta]]) -> None:
         """Fold in the chunks that follow, as (index, delta) in order; ``StreamChunk`` is such a pair.
 
         Deltas of a type that this version does not know add nothing. Raises ``LookupError``, ``TypeError`` or

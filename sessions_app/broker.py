@@ -30,7 +30,7 @@ CONNECT_SECONDS = 2.0
 #: without it a hanging Redis would block every thread that opens a session, with its database connection
 ANSWER_SECONDS = 5.0
 #: maximum seconds between two checks whether the worker should stop
-LOOK_SECONDS = 0.5
+POLL_SECONDS = 0.5
 #: seconds between two tries while Redis refuses a command
 REFUSED_SECONDS = 1.0
 REFUSED_LOG_SECONDS = 10.0
@@ -47,7 +47,7 @@ class StopsSoon(virtual.Transport):
         end = None if timeout is None else time.monotonic() + timeout
         while True:
             state.maybe_shutdown()
-            wait = LOOK_SECONDS if end is None else min(LOOK_SECONDS, end - time.monotonic())
+            wait = POLL_SECONDS if end is None else min(POLL_SECONDS, end - time.monotonic())
             try:
                 super().drain_events(connection, timeout=max(wait, 0.0))
             except TimeoutError:
@@ -85,7 +85,7 @@ class RedisChannel(virtual.Channel):
     def _get(self, queue: str, timeout: float | None = None) -> dict[str, Any]:
         # Wait only for the queue of sessions: waiting for others would delay it.
         waits = queue == settings.CELERY_TASK_DEFAULT_QUEUE
-        end = time.monotonic() + (LOOK_SECONDS if waits else 0.0)
+        end = time.monotonic() + (POLL_SECONDS if waits else 0.0)
         while True:
             sealed = self._pop(queue, end - time.monotonic(), waits=waits)
             if sealed is None:

@@ -27,7 +27,7 @@ from sessions_app.privacy import permission_for
 from sessions_app.sse import MAX_INDEX
 from sessions_app.transcript import shown
 from sessions_app.wakeups import StreamChunk
-from sessions_app.watchers import LogIn, log_in_of, those_who_may_watch, watchers
+from sessions_app.watchers import LogIn, log_in_of, still_permitted, watchers
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ MESSAGE_CHUNKS = 100
 MESSAGE_CHARS = 65_536
 
 
-class NothingHere(AsyncWebsocketConsumer):
+class UnknownPath(AsyncWebsocketConsumer):
     """Refuses a WebSocket to any other address before it is opened."""
 
     channel_layer_alias = ""  # opens no channel layer, which is not needed
@@ -69,7 +69,7 @@ class SessionLiveView(AsyncJsonWebsocketConsumer):
         log_in = log_in_of(self.scope)
         if log_in is not None:
             log_in = log_in._replace(also=await in_db(_permission_of, session_id))
-        if log_in is None or not await in_db(those_who_may_watch, [log_in]):
+        if log_in is None or not await in_db(still_permitted, [log_in]):
             await self.close(code=FORBIDDEN)
             return
         # Accept first: a browser learns the code of a close, but not why a handshake was refused.

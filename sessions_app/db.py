@@ -36,7 +36,7 @@ async def in_db(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     return await _run(_executor(), functools.partial(fn, *args, **kwargs))
 
 
-async def beside_others_in_db(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+async def in_db_on_spare_thread(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """As ``in_db``, on a separate thread: the call does not wait for the calls of hundreds of requests."""
     return await _run(_spare(), functools.partial(fn, *args, **kwargs))
 

@@ -3,7 +3,7 @@
 A delta is one of the classes below, and its ``type`` says which. That holds for deltas that this server writes. A row
 may hold anything, so code that reads rows of unknown origin uses ``type_of`` and checks the rest.
 
-To add a kind, write its class here and add it to ``Delta``; mypy then names the places that must render it.
+To add a kind, write its class here and add it to ``StoredDelta``; mypy then names the places that must render it.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import Any, Literal, NotRequired, TypedDict
 
 #: the kinds whose ``text`` is model output
-SaidKind = Literal["reasoning", "refusal", "text"]
-SAID_DELTAS: tuple[SaidKind, ...] = ("reasoning", "refusal", "text")
+TextKind = Literal["reasoning", "refusal", "text"]
+TEXT_DELTAS: tuple[TextKind, ...] = ("reasoning", "refusal", "text")
 TERMINAL_DELTAS = frozenset({"end", "error"})
 
 
@@ -38,10 +38,10 @@ class StartDelta(TypedDict):
     type: Literal["start"]
 
 
-class SaidDelta(TypedDict):
+class TextDelta(TypedDict):
     """The next characters of an answer, of the reasoning before it, or of the refusal in its place."""
 
-    type: SaidKind
+    type: TextKind
     text: str
     #: the number of the answer, in a session that gives several; left out for the first
     choice: NotRequired[int]
@@ -59,13 +59,13 @@ class CallDelta(TypedDict):
     name: NotRequired[str]
     #: the next characters of its arguments, which are a JSON object
     arguments: str
-    #: as in ``SaidDelta``
+    #: as in ``TextDelta``
     choice: NotRequired[int]
     logprobs: NotRequired[list[StoredTokenLogprob]]
 
 
 #: the deltas that are made from a model's tokens
-ContentDelta = SaidDelta | CallDelta
+ContentDelta = TextDelta | CallDelta
 
 
 class FinishDelta(TypedDict):
@@ -105,7 +105,7 @@ class ErrorDelta(TypedDict):
     status: int
 
 
-Delta = StartDelta | SaidDelta | CallDelta | FinishDelta | UsageDelta | EndDelta | ErrorDelta
+StoredDelta = StartDelta | TextDelta | CallDelta | FinishDelta | UsageDelta | EndDelta | ErrorDelta
 
 #: chunk 0 of every session
 START: StartDelta = {"type": "start"}

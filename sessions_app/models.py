@@ -12,7 +12,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from sessions_app.deltas import Delta, is_terminal
+from sessions_app.deltas import StoredDelta, is_terminal
 from sessions_app.history.models import HistoryFigure  # noqa: F401  (Django looks for models here)
 from sessions_app.states import CANCELLING, FINISHED_STATES, UNFINISHED_STATES, SessionState
 from sessions_app.turns import Slot
@@ -219,7 +219,7 @@ class Chunk(models.Model):
     session = models.ForeignKey(ChatSession, on_delete=models.CASCADE, related_name="chunks", db_index=False)
     index = models.PositiveIntegerField()
     # Read as Any: what a row holds is for its reader to check.
-    delta: models.JSONField[Delta, Any] = models.JSONField()
+    delta: models.JSONField[StoredDelta, Any] = models.JSONField()
     token_ids: models.JSONField[list[int], list[int]] = models.JSONField(default=list)
     created_at = models.DateTimeField(default=timezone.now)
 

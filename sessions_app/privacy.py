@@ -31,7 +31,7 @@ def permission_for(origin: str) -> str:
     return _permissions.get(origin, "")
 
 
-def is_a_persons(session: ChatSession) -> bool:
+def is_private(session: ChatSession) -> bool:
     """Whether it is private and a logged-in user opened it. The API has no log-ins and never serves such a session."""
     return bool(permission_for(session.origin)) and is_of_a_user(session.caller)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sessions_app.deltas import SaidKind
+from sessions_app.deltas import TextKind
 
 REPLACEMENT = "\ufffd"
 #: maximum of PostgreSQL's integer columns
@@ -107,14 +107,14 @@ class WholeCharacters:
     """
 
     def __init__(self) -> None:
-        self._kind: SaidKind = "text"
+        self._kind: TextKind = "text"
         self._held = ""
 
     @property
     def is_holding(self) -> bool:
         return bool(self._held)
 
-    def add(self, kind: SaidKind, text: str) -> list[tuple[SaidKind, str]]:
+    def add(self, kind: TextKind, text: str) -> list[tuple[TextKind, str]]:
         """The pieces that are certain now, as (kind, storable text)."""
         if not self._held and (text.isascii() or not _is_cut(text)):
             return [(kind, storable_text(text))] if text else []
@@ -131,11 +131,11 @@ class WholeCharacters:
             certain.append((kind, storable_text(text)))
         return certain
 
-    def turn_to(self, kind: SaidKind) -> list[tuple[SaidKind, str]]:
+    def turn_to(self, kind: TextKind) -> list[tuple[TextKind, str]]:
         """What was held back, when a piece of another kind follows."""
         return self.end() if kind != self._kind else []
 
-    def end(self) -> list[tuple[SaidKind, str]]:
+    def end(self) -> list[tuple[TextKind, str]]:
         """What was held back, when nothing follows."""
         held, self._held = self._held, ""
         return [(self._kind, storable_text(held))] if held else []

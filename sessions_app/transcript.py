@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NotRequired, TypedDict
 
 from sessions_app.answer import Answer
-from sessions_app.deltas import SAID_DELTAS, START, TERMINAL_DELTAS, Delta, type_of
+from sessions_app.deltas import START, TERMINAL_DELTAS, TEXT_DELTAS, StoredDelta, type_of
 from sessions_app.models import Chunk, SessionMedia
 from sessions_app.storable import storable_text
 
@@ -49,7 +49,7 @@ def read_answer(session_id: str) -> Answer:
     return answer
 
 
-def _readable(stored: Any) -> Delta:
+def _readable(stored: Any) -> StoredDelta:
     """What a transcript needs of a stored delta: the text, and whether the stream ends with it."""
     delta = shown(stored)
     match delta["type"]:
@@ -74,7 +74,7 @@ def shown(stored: Any) -> ShownDelta:
     delta: ShownDelta = {"type": type_of(stored)}
     if delta["type"] == "call":
         delta = {"type": "text", "text": _call_as_text(stored)}
-    elif delta["type"] in SAID_DELTAS:
+    elif delta["type"] in TEXT_DELTAS:
         text = stored.get("text")
         delta["text"] = storable_text(text) if isinstance(text, str) else ""
     if "text" in delta and (choice := stored.get("choice")) and isinstance(choice, int):

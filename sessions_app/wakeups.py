@@ -27,7 +27,7 @@ import redis
 import redis.asyncio
 from django.conf import settings
 
-from sessions_app.deltas import Delta
+from sessions_app.deltas import StoredDelta
 from sessions_app.sealing import SEAL_BYTES, DroppedMessages, NotSealed, seal, unseal
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class StreamChunk(NamedTuple):
     """A committed chunk as listeners see it."""
 
     index: int  # type: ignore[assignment]  # it hides tuple.index, which is not used here
-    delta: Delta
+    delta: StoredDelta
 
 
 class Wakeup(NamedTuple):
@@ -109,16 +109,16 @@ class RedisTransport:
         self._publisher = redis.Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2)
         # Redis channels span all database numbers: deployments that share a server would receive each other's messages.
         self.channel = f"{CHANNEL}:{self._publisher.connection_pool.connection_kwargs.get('db') or 0}"
-        self._quiet_until = 0.0
+        self._paused_until = 0.0
         self._dropped = DroppedMessages(f"channel {self.channel}")
 
     def publish(self, wakeups: Sequence[Wakeup]) -> None:
-        if time.monotonic() < self._quiet_until:
+        if time.monotonic() < self._paused_until:
             return
         try:
             self._publisher.publish(self.channel, seal(encode(wakeups), self.channel))
         except redis.RedisError as exc:
-            self._quiet_until = time.monotonic() + PAUSE_SECONDS
+            self._paused_until = time.monotonic() + PAUSE_SECONDS
             log.warning("wake-ups were not published, listeners will find the chunks by polling: %s", exc)
 
     def _open(self, message: bytes) -> list[Wakeup] | None:

@@ -1,7 +1,7 @@
 """Check repeatedly that users who watch a session in the admin still may, for all watchers of a process together.
 
 An open WebSocket outlives the request that opened it. Meanwhile its user may log out, change the password, be
-deactivated or lose the permission, in any process. So every ``LOOK_SECONDS`` two queries check all watchers of this
+deactivated or lose the permission, in any process. So every ``CHECK_SECONDS`` two queries check all watchers of this
 process. Between two checks a watcher costs an entry in a dictionary.
 """
 
@@ -27,7 +27,7 @@ from sessions_app.db import in_db
 log = logging.getLogger(__name__)
 
 PERMISSION = "sessions_app.view_chatsession"
-LOOK_SECONDS = 2.0
+CHECK_SECONDS = 2.0
 #: maximum number of log-ins that one statement checks
 BATCH = 500
 
@@ -51,7 +51,7 @@ def log_in_of(scope: dict[str, Any]) -> LogIn | None:
     return LogIn(session.session_key, user.pk, session.get(HASH_SESSION_KEY, ""))
 
 
-def those_who_may_watch(log_ins: Collection[LogIn]) -> set[LogIn]:
+def still_permitted(log_ins: Collection[LogIn]) -> set[LogIn]:
     """Which of these log-ins are still valid, and of active staff with the permissions for what they watch.
 
     Takes two queries for each ``BATCH``, and one for each further permission.
@@ -99,7 +99,7 @@ class Watchers:
         watcher = object()
         self._ends[watcher] = (log_in, end)
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._look(), name="watchers")
+            self._task = asyncio.create_task(self._check(), name="watchers")
         try:
             yield
         finally:
@@ -108,12 +108,12 @@ class Watchers:
                 self._task.cancel()
                 self._task = None
 
-    async def _look(self) -> None:
+    async def _check(self) -> None:
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(CHECK_SECONDS)
             log_ins = {log_in for log_in, _ in self._ends.values()}
             try:
-                allowed = await in_db(those_who_may_watch, log_ins)
+                allowed = await in_db(still_permitted, log_ins)
             except Error as exc:
                 log.warning("the permissions of watchers could not be read; this is tried again: %s", exc)
                 continue

@@ -18,7 +18,7 @@ from django.utils.crypto import salted_hmac
 from inference.errors import ApiError
 from inference.stored_request import choices_of, echoed_text
 from sessions_app.answer import Answer, Choice
-from sessions_app.deltas import CallDelta, ContentDelta, SaidDelta, StoredLogprob, StoredTokenLogprob, UsageDelta
+from sessions_app.deltas import CallDelta, ContentDelta, StoredLogprob, StoredTokenLogprob, TextDelta, UsageDelta
 from sessions_app.models import ChatSession
 from sessions_app.wakeups import StreamChunk
 
@@ -204,7 +204,7 @@ def _likelihood(token: StoredLogprob) -> dict[str, Any]:
     return {"token": token["token"], "logprob": token["logprob"], "bytes": token["bytes"]}
 
 
-def _text_of(delta: SaidDelta) -> dict[str, str]:
+def _text_of(delta: TextDelta) -> dict[str, str]:
     return {"content": delta["text"]} if delta["type"] == "text" else _reasoning(delta["text"])
 
 

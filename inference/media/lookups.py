@@ -34,7 +34,7 @@ class _Turns:
             self._held[caller] += 1
             return True
 
-    def give_back(self, caller: str) -> None:
+    def release(self, caller: str) -> None:
         with self._lock:
             self._held[caller] -= 1
             if not self._held[caller]:
@@ -68,7 +68,7 @@ def _look_up(host: str, port: int, caller: str, answer: asyncio.Future[list[str]
     except (OSError, ValueError) as error:  # ValueError: a name with an empty or overlong label
         result = error
     finally:
-        _turns.give_back(caller)
+        _turns.release(caller)
 
     def deliver() -> None:
         if answer.done():  # no caller waits any more

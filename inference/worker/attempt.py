@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from django.conf import settings
 
-from inference.engine.types import Delta as EngineDelta
+from inference.engine.types import Delta
 from inference.errors import GenerationFailed
 from inference.metrics import AttemptTimes
 from inference.worker.pending import PendingPieces
@@ -62,7 +62,7 @@ class Attempt:
 
     # --- For the engine's thread and the task's ---
 
-    def add(self, delta: EngineDelta, choice: int = 0) -> None:
+    def add(self, delta: Delta, choice: int = 0) -> None:
         """Take a delta of the engine; it is committed soon."""
         with self._changed:
             if self._closing is not None:
@@ -108,9 +108,9 @@ class Attempt:
         self._is_in_flight = True
         return Append(self.session_id, self.number, self._index, self._pending.take(), self._closing)
 
-    def give_back(self, item: Append) -> None:
+    def put_back(self, item: Append) -> None:
         """The commit failed and will be tried again."""
-        self._pending.give_back(item.pieces)
+        self._pending.put_back(item.pieces)
         self._is_in_flight = False
 
     def committed(self, item: Append, now: float) -> None:

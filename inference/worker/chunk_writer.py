@@ -110,7 +110,7 @@ class ChunkWriter(threading.Thread):
                 last_commit = time.monotonic()
             elif stopping:
                 return
-            self._look_for_cancels()
+            self._poll_cancels()
 
     def _wait_for_work(self, last_commit: float) -> bool:
         """Wait until a commit or a poll for cancel requests is due. Returns whether the writer should end.
@@ -138,7 +138,7 @@ class ChunkWriter(threading.Thread):
             commit_failures.inc()
             with self.changed:
                 for attempt, item in work:
-                    attempt.give_back(item)
+                    attempt.put_back(item)
             release_connections()
             time.sleep(RETRY_SECONDS)
             return
@@ -177,7 +177,7 @@ class ChunkWriter(threading.Thread):
             self.changed.notify_all()
         attempt.stop()
 
-    def _look_for_cancels(self) -> None:
+    def _poll_cancels(self) -> None:
         now = time.monotonic()
         if now < self._cancel_poll_at:
             return

@@ -39,7 +39,7 @@ class PendingPieces:
         self.clear()
         return taken
 
-    def give_back(self, pieces: Sequence[Piece]) -> None:
+    def put_back(self, pieces: Sequence[Piece]) -> None:
         """Put pieces that were taken but not committed back, before those that were added since."""
         self._pieces = [*pieces, *self._pieces]
         self._newest = {_choice_of(piece): place for place, piece in enumerate(self._pieces)}

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from inference.engine.tool_calls import CallPiece
-from inference.engine.types import Delta as EngineDelta
-from inference.engine.types import Likelihood, TokenLogprobs
-from sessions_app.deltas import SAID_DELTAS, CallDelta, ContentDelta, SaidKind, StoredLogprob, StoredTokenLogprob
+from inference.engine.types import Delta, Likelihood, TokenLogprobs
+from sessions_app.deltas import TEXT_DELTAS, CallDelta, ContentDelta, StoredLogprob, StoredTokenLogprob, TextKind
 from sessions_app.storable import WholeCharacters
 from sessions_app.store.appending import Piece
 
@@ -28,7 +27,7 @@ class PieceMaker:
         self._token_ids: list[int] = []
         self._logprobs: list[StoredTokenLogprob] = []
 
-    def add(self, delta: EngineDelta) -> list[Piece]:
+    def add(self, delta: Delta) -> list[Piece]:
         """The pieces that are final once this delta has arrived."""
         pieces: list[Piece] = []
         if self._characters.is_holding and (kind := _first_kind_in(delta)):
@@ -36,7 +35,7 @@ class PieceMaker:
             pieces += self._pieces_of(self._characters.turn_to(kind))
         self._token_ids += delta.token_ids
         self._logprobs += map(_stored, delta.logprobs)
-        for kind in SAID_DELTAS:
+        for kind in TEXT_DELTAS:
             if text := getattr(delta, kind):
                 pieces += self._pieces_of(self._characters.add(kind, text))
         for call in delta.calls:
@@ -48,7 +47,7 @@ class PieceMaker:
         """The remaining pieces, after the last delta."""
         return self._pieces_of(self._characters.end() or [("text", "")])
 
-    def _pieces_of(self, said: Iterable[tuple[SaidKind, str]]) -> list[Piece]:
+    def _pieces_of(self, said: Iterable[tuple[TextKind, str]]) -> list[Piece]:
         return [
             piece
             for kind, text in said
@@ -66,7 +65,7 @@ class PieceMaker:
             pieces.append(self._with_tokens(delta))
         return pieces
 
-    def _piece(self, kind: SaidKind, text: str) -> Piece | None:
+    def _piece(self, kind: TextKind, text: str) -> Piece | None:
         """A piece with all tokens that have no text yet; None when there is neither text nor a token."""
         if not (text or self._token_ids):
             return None
@@ -82,7 +81,7 @@ class PieceMaker:
         return piece
 
 
-def _first_kind_in(delta: EngineDelta) -> SaidKind | None:
+def _first_kind_in(delta: Delta) -> TextKind | None:
     return "reasoning" if delta.reasoning else "refusal" if delta.refusal else "text" if delta.text else None
 
 

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 FULL_POLL_SECONDS = 0.1
 
 
-class Room(Protocol):
+class WorkerSlots(Protocol):
     """The worker, as the watch sees it."""
 
     name: str
@@ -41,9 +41,9 @@ class Room(Protocol):
 class QueueWatch(threading.Thread):
     """Polls every ``QUEUE_POLL_SECONDS`` if a slot is free. Owns the threads that run the sessions it finds."""
 
-    def __init__(self, room: Room, run: Callable[[Slot], None]) -> None:
+    def __init__(self, worker: WorkerSlots, run: Callable[[Slot], None]) -> None:
         super().__init__(name="queue-watch", daemon=True)
-        self._room = room
+        self._worker = worker
         self._run = run
         self._running: set[threading.Thread] = set()
         self._stopping = threading.Event()
@@ -52,7 +52,7 @@ class QueueWatch(threading.Thread):
     def run(self) -> None:
         while not self._stopping.wait(self._pause_seconds):
             try:
-                self.look()
+                self.poll()
             except DatabaseError as exc:
                 log.warning("the queue could not be read: %s", exc)
             except Exception:
@@ -65,16 +65,16 @@ class QueueWatch(threading.Thread):
         seconds: float = settings.QUEUE_POLL_SECONDS
         return min(seconds, FULL_POLL_SECONDS) if self._is_full else seconds
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Start waiting sessions, at most one for each free slot."""
         self._running = {thread for thread in self._running if thread.is_alive()}
         self._is_full = False
-        if not self._room.has_engine:
+        if not self._worker.has_engine:
             return
-        waiting = ChatSession.objects.waiting_for(self._room.name)
-        if self._begin(Slot.COMMON, self._room.slots, waiting):
+        waiting = ChatSession.objects.waiting_for(self._worker.name)
+        if self._begin(Slot.COMMON, self._worker.slots, waiting):
             return
-        for slot, free in self._room.reserved.items():
+        for slot, free in self._worker.reserved.items():
             self._is_full |= self._begin(slot, free, waiting.for_slot(slot)) > 0
 
     def _begin(self, slot: Slot, free: threading.BoundedSemaphore, waiting: ChatSessionQuerySet) -> int:

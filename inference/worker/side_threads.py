@@ -10,7 +10,7 @@ from typing import Protocol
 log = logging.getLogger(__name__)
 
 #: interval between two checks of the threads
-LOOK_SECONDS = 1.0
+POLL_SECONDS = 1.0
 
 
 class Watched(Protocol):
@@ -49,7 +49,7 @@ class SideThreads(threading.Thread):
         self._watched.append(other)
 
     def run(self) -> None:
-        while not self._stopping.wait(LOOK_SECONDS):
+        while not self._stopping.wait(POLL_SECONDS):
             if ended := [watched.name for watched in list(self._watched) if not watched.is_alive()]:
                 log.critical("this worker stops, because it cannot go on without: %s", ", ".join(ended))
                 self._on_end()

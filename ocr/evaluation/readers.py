@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from inference.engine.engine import Engine
 
 #: seconds between two requests to a server whose model is still loading
-LOOK_SECONDS = 1.0
+POLL_SECONDS = 1.0
 CONNECT_SECONDS = 10.0
 
 
@@ -161,7 +161,7 @@ class HttpReader:
             if progress != told:
                 on_progress(progress)
                 told = progress
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
 
 
 def _from_body(body: Mapping[str, Any], seconds: float) -> ReaderAnswer:

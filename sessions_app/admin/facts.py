@@ -1,4 +1,4 @@
-"""What the detail page says about a session beside its transcript, in groups of label and value."""
+"""What the detail page says about a session in addition to its transcript, in groups of label and value."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from sessions_app.admin.formatting import NONE, count, duration, moment, rate
-from sessions_app.admin.listing import Beside, read_beside, tokens_of
+from sessions_app.admin.listing import RowContext, read_row_context, tokens_of
 from sessions_app.models import ChatSession
 
 
@@ -26,7 +26,7 @@ class FactGroup(NamedTuple):
 def facts_of(session: ChatSession) -> list[FactGroup]:
     """All facts, in the reader's language. Facts that are not in the row are read, in four queries at most."""
     now = timezone.now()
-    beside = read_beside([session])[session.pk]
+    context = read_row_context([session])[session.pk]
     return [
         FactGroup(
             _("Request"),
@@ -40,7 +40,7 @@ def facts_of(session: ChatSession) -> list[FactGroup]:
         FactGroup(
             _("Run"),
             (
-                *([Fact(_("Waits for"), _waits_for(beside))] if session.state == ChatSession.State.QUEUED else []),
+                *([Fact(_("Waits for"), _waits_for(context))] if session.state == ChatSession.State.QUEUED else []),
                 Fact(_("Worker"), session.worker or NONE),
                 Fact(_("Attempt"), str(session.attempt)),
                 Fact(_("Lease"), _lease(session, now)),
@@ -62,8 +62,8 @@ def facts_of(session: ChatSession) -> list[FactGroup]:
             _("Result"),
             (
                 Fact(_("Prompt tokens"), count(session.prompt_tokens)),
-                Fact(_("Completion tokens"), tokens_of(session, beside)),
-                _speed(session, beside),
+                Fact(_("Completion tokens"), tokens_of(session, context)),
+                _speed(session, context),
                 Fact(_("Finish reason"), session.finish_reason or NONE),
                 Fact(_("Chunks"), count(session.next_index)),
             ),
@@ -71,15 +71,15 @@ def facts_of(session: ChatSession) -> list[FactGroup]:
     ]
 
 
-def _waits_for(beside: Beside) -> str:
-    place = _("Place %(place)s in the queue.") % {"place": count(beside.place)} if beside.place else ""
-    return " ".join(text for text in (beside.waits_for, place) if text) or NONE
+def _waits_for(context: RowContext) -> str:
+    place = _("Place %(place)s in the queue.") % {"place": count(context.place)} if context.place else ""
+    return " ".join(text for text in (context.waits_for, place) if text) or NONE
 
 
-def _speed(session: ChatSession, beside: Beside) -> Fact:
+def _speed(session: ChatSession, context: RowContext) -> Fact:
     if session.is_finished:
         return Fact(_("Tokens per second"), rate(session.tokens_per_second))
-    return Fact(_("Tokens per second now"), rate(beside.tokens_per_second))
+    return Fact(_("Tokens per second now"), rate(context.tokens_per_second))
 
 
 def age(session: ChatSession, now: datetime.datetime) -> datetime.timedelta:

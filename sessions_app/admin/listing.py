@@ -1,4 +1,4 @@
-"""What the list of sessions reads: a page of rows, what is shown beside them, and the orders and filters of columns.
+"""What the list of sessions reads: a page of rows, what is shown with them, and the orders and filters of columns.
 
 The list of a hundred thousand sessions must open at once. So it reads no request, and what is not in the row is read
 for the sessions of one page together.
@@ -32,7 +32,7 @@ ERROR_CHARS = 160
 
 
 @dataclasses.dataclass(slots=True)
-class Beside:
+class RowContext:
     """What the list shows of a session that its row does not have."""
 
     #: ``max_tokens`` of the request
@@ -50,23 +50,23 @@ class Beside:
     why: list[str] = dataclasses.field(default_factory=list)
 
 
-def read_beside(sessions: Sequence[ChatSession]) -> dict[str, Beside]:
+def read_row_context(sessions: Sequence[ChatSession]) -> dict[str, RowContext]:
     """Read what the rows lack, by session id, in at most five queries for any number of sessions."""
-    beside = {session.pk: Beside() for session in sessions}
-    rows = ChatSession.objects.filter(pk__in=beside).order_by()
+    context = {session.pk: RowContext() for session in sessions}
+    rows = ChatSession.objects.filter(pk__in=context).order_by()
     # The error as a whole: SQLite cannot take a text with half a character out of it.
     for pk, max_tokens, error in rows.values_list("pk", KT("request__sampling__max_tokens"), "error"):
-        beside[pk].max_tokens = _number(max_tokens)
-        beside[pk].error_code, beside[pk].error_message = (_member(error, name) for name in ("code", "message"))
+        context[pk].max_tokens = _number(max_tokens)
+        context[pk].error_code, context[pk].error_message = (_member(error, name) for name in ("code", "message"))
     if running := [session.pk for session in sessions if session.state == ChatSession.State.RUNNING]:
         for pk, rate in token_rates.tokens_per_second(running).items():
-            beside[pk].tokens_per_second = rate
+            context[pk].tokens_per_second = rate
     if queued := [session.pk for session in sessions if session.state == ChatSession.State.QUEUED]:
         places = {pk: place for place, pk in enumerate(turns.in_order(), 1)}
         reason = waiting.reason()
         for pk in queued:
-            beside[pk].place, beside[pk].waits_for = places.get(pk), reason
-    return beside
+            context[pk].place, context[pk].waits_for = places.get(pk), reason
+    return context
 
 
 def _member(error: Any, name: str) -> str:
@@ -75,32 +75,32 @@ def _member(error: Any, name: str) -> str:
     return storable_text(value[:ERROR_CHARS]) if isinstance(value, str) else ""
 
 
-def _explain(session: ChatSession, beside: Beside, user: Any) -> Iterator[str]:
+def _explain(session: ChatSession, context: RowContext, user: Any) -> Iterator[str]:
     match session.state:
         case ChatSession.State.QUEUED:
-            yield beside.waits_for
-            if beside.place:
-                yield _("Place %(place)s in the queue.") % {"place": count(beside.place)}
+            yield context.waits_for
+            if context.place:
+                yield _("Place %(place)s in the queue.") % {"place": count(context.place)}
         case ChatSession.State.RUNNING:
             if session.lease_expires_at is not None and session.lease_expires_at < timezone.now():
                 yield _("Its worker is silent.")
         case ChatSession.State.FAILED:
-            yield beside.error_code
+            yield context.error_code
             # The message may quote the request.
             if privacy.may_read(user, session):
-                yield beside.error_message
+                yield context.error_message
     if session.attempt > 1:
         yield _("Attempt %(number)d") % {"number": session.attempt}
 
 
-def tokens_of(session: ChatSession, beside: Beside) -> str:
+def tokens_of(session: ChatSession, context: RowContext) -> str:
     """The tokens generated so far, and how many the session may generate."""
     said = session.completion_tokens
     if said is None and session.is_finished:
         return NONE
-    if beside.max_tokens is None:
+    if context.max_tokens is None:
         return count(said or 0)
-    return _("%(tokens)s of %(most)s") % {"tokens": count(said or 0), "most": count(beside.max_tokens)}
+    return _("%(tokens)s of %(most)s") % {"tokens": count(said or 0), "most": count(context.max_tokens)}
 
 
 def _number(text: Any) -> int | None:
@@ -108,10 +108,10 @@ def _number(text: Any) -> int | None:
     return int(text) if str(text).isdecimal() else None
 
 
-def beside_of(session: ChatSession) -> Beside:
-    """What ``SessionChangeList`` has read beside the row of this session."""
-    beside: Beside = vars(session)["beside"]
-    return beside
+def row_context_of(session: ChatSession) -> RowContext:
+    """What ``SessionChangeList`` has read for the row of this session."""
+    context: RowContext = vars(session)["context"]
+    return context
 
 
 class SessionChangeList(ChangeList):
@@ -126,10 +126,10 @@ class SessionChangeList(ChangeList):
         # Read here: the page goes through the same rows again.
         sessions: list[ChatSession] = list(self.result_list)
         self.result_list = sessions
-        beside = read_beside(sessions)
+        context = read_row_context(sessions)
         for session in sessions:
-            vars(session)["beside"] = beside[session.pk]
-            beside[session.pk].why = [line for line in _explain(session, beside[session.pk], request.user) if line]
+            vars(session)["context"] = context[session.pk]
+            context[session.pk].why = [line for line in _explain(session, context[session.pk], request.user) if line]
 
 
 class UnknownLast(ExpressionWrapper):

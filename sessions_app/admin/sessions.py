@@ -21,7 +21,7 @@ from django.views.decorators.http import require_POST
 
 from sessions_app.admin import detail, facts, formatting, listing, media
 from sessions_app.admin.actions import SessionActions
-from sessions_app.admin.listing import beside_of
+from sessions_app.admin.listing import row_context_of
 from sessions_app.caller_filter import CallerFilter
 from sessions_app.models import ChatSession
 from sessions_app.states import SHOWN_STATES
@@ -91,7 +91,9 @@ class ChatSessionAdmin(SessionActions):
     @admin.display(description=_("State"), ordering="state")
     def state_and_why(self, session: ChatSession) -> SafeString:
         """The state, and below it what the session waits for, or why it failed."""
-        why = format_html_join("", '<span class="session-why">{}</span>', ((line,) for line in beside_of(session).why))
+        why = format_html_join(
+            "", '<span class="session-why">{}</span>', ((line,) for line in row_context_of(session).why)
+        )
         state = session.shown_state
         badge = format_html('<span class="session-badge session-badge-{}">{}</span>', state, SHOWN_STATES[state])
         return format_html("{}{}", badge, why)
@@ -99,13 +101,13 @@ class ChatSessionAdmin(SessionActions):
     @admin.display(description=_("Tokens"), ordering=listing.BY_TOKENS)
     def tokens(self, session: ChatSession) -> str:
         """Prompt → completion."""
-        said = listing.tokens_of(session, beside_of(session))
+        said = listing.tokens_of(session, row_context_of(session))
         return f"{formatting.count(session.prompt_tokens)} → {said}" if session.prompt_tokens else said
 
     @admin.display(description=_("Tok/s"), ordering=listing.BY_SPEED)
     def speed(self, session: ChatSession) -> str:
         """The speed of the last seconds while the session runs, else from its first token to its end."""
-        now = beside_of(session).tokens_per_second
+        now = row_context_of(session).tokens_per_second
         return formatting.rate(session.tokens_per_second if session.is_finished else now)
 
     @admin.display(description=_("1st token"), ordering=listing.BY_FIRST_TOKEN)

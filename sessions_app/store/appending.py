@@ -20,7 +20,7 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from sessions_app import metrics, wakeups
-from sessions_app.deltas import ContentDelta, Delta
+from sessions_app.deltas import ContentDelta, StoredDelta
 from sessions_app.errors import ApiError
 from sessions_app.models import ChatSession, ChatSessionQuerySet, Chunk
 from sessions_app.states import SessionState
@@ -72,11 +72,11 @@ class Closing:
             return SessionState.FAILED
         return SessionState.CANCELLED if self.reason == "cancelled" else SessionState.COMPLETED
 
-    def deltas(self) -> list[Delta]:
+    def deltas(self) -> list[StoredDelta]:
         """The last chunks of the stream. Exactly one is terminal, the last."""
         if self.error is not None:
             return [{"type": "error", "error": self.error, "status": self.error_status}]
-        finishes: list[Delta] = [
+        finishes: list[StoredDelta] = [
             {"type": "finish", "choice": choice, "reason": reason} for choice, reason in enumerate(self.reasons)
         ]
         return [
@@ -120,7 +120,7 @@ class Append:
         return sum(len(piece.token_ids) for piece in self.pieces)
 
     @property
-    def deltas(self) -> list[Delta]:
+    def deltas(self) -> list[StoredDelta]:
         """The deltas of all its chunks, the closing ones included."""
         return [*(piece.delta for piece in self.pieces), *(self.closing.deltas() if self.closing is not None else ())]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sessions_app import sse
 from sessions_app.errors import SessionConflict, SessionExpired, SessionNotFound
 from sessions_app.models import SESSION_ID_MAX_LENGTH, ChatSession
-from sessions_app.privacy import is_a_persons
+from sessions_app.privacy import is_private
 
 
 def find_session(session_id: str, *, param: str = "session_id") -> ChatSession:
@@ -14,7 +14,7 @@ def find_session(session_id: str, *, param: str = "session_id") -> ChatSession:
     Raises ``SessionNotFound`` and, when the stream has expired, ``SessionExpired``; both name ``param``.
     """
     session = ChatSession.objects.filter(pk=_checked(session_id, param)).first()
-    if session is None or is_a_persons(session):
+    if session is None or is_private(session):
         raise SessionNotFound(session_id, param=param)
     if session.expired_at is not None:
         raise SessionExpired(session_id, param=param)
@@ -24,7 +24,7 @@ def find_session(session_id: str, *, param: str = "session_id") -> ChatSession:
 def check_exists(session_id: str) -> None:
     """As ``find_session``, for operations that do not read the stream: expired sessions count as existing."""
     session = ChatSession.objects.only("origin", "caller").filter(pk=_checked(session_id, "session_id")).first()
-    if session is None or is_a_persons(session):
+    if session is None or is_private(session):
         raise SessionNotFound(session_id)
 
 
@@ -37,7 +37,7 @@ def find_same(session_id: str, request_digest: str) -> ChatSession | None:
     session = ChatSession.objects.filter(pk=session_id).first()
     if session is None:
         return None
-    if session.expired_at is not None and not is_a_persons(session):
+    if session.expired_at is not None and not is_private(session):
         raise SessionExpired(session_id)
     check_same_request(session, request_digest)
     return session

@@ -12,16 +12,16 @@ log = logging.getLogger(__name__)
 
 #: after a failure nothing is sent for this long: otherwise every new session waits for a hanging broker's time-out
 PAUSE_SECONDS = 3.0
-_quiet_until = 0.0
+_paused_until = 0.0
 
 
 def send(session_id: str) -> None:
     """Send the session's id to the workers. While the broker is down, they find the session by polling the database."""
-    global _quiet_until
-    if time.monotonic() < _quiet_until:
+    global _paused_until
+    if time.monotonic() < _paused_until:
         return
     try:
         current_app.send_task(settings.SESSION_RUN_TASK, args=[session_id], ignore_result=True)
     except Exception as exc:  # kombu raises its own errors, the transport's and the socket's
-        _quiet_until = time.monotonic() + PAUSE_SECONDS
+        _paused_until = time.monotonic() + PAUSE_SECONDS
         log.warning("the broker takes no messages, so workers find the sessions by polling: %s", exc)

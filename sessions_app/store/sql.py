@@ -17,7 +17,7 @@ from django.db import connection, models, transaction
 from django.db.models.sql import InsertQuery
 from django.utils import timezone
 
-from sessions_app.deltas import Delta
+from sessions_app.deltas import StoredDelta
 from sessions_app.models import ChatSession, SessionEvent
 from sessions_app.turns import CLAIMABLE, Slot, next_session
 
@@ -94,7 +94,7 @@ class Advance(TypedDict):
     count: int
     tokens: int
     #: (delta, token ids); not read on SQLite
-    pieces: list[tuple[Delta, Sequence[int]]]
+    pieces: list[tuple[StoredDelta, Sequence[int]]]
 
 
 def claim(

@@ -13,7 +13,7 @@ import pytest
 from inference.backends.upstream.engine import UpstreamEngine
 from inference.backends.upstream.target import Resume, Target
 from inference.engine.types import Delta, Finish
-from sessions_app.deltas import SaidKind
+from sessions_app.deltas import TextKind
 from sessions_app.models import ChatSession
 from sessions_app.storable import UNKNOWN_TOKEN
 from sessions_app.store import appending, opening
@@ -148,7 +148,7 @@ def session_of(*pieces: appending.Piece, content: Any = "Apa kabar?", media: Any
     return session
 
 
-def said(text: str, tokens: int = 1, kind: SaidKind = "text") -> appending.Piece:
+def said(text: str, tokens: int = 1, kind: TextKind = "text") -> appending.Piece:
     return appending.Piece({"type": kind, "text": text}, [UNKNOWN_TOKEN] * tokens)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from sessions_app.deltas import SaidDelta
+from sessions_app.deltas import TextDelta
 from sessions_app.models import ChatSession, Chunk
 from sessions_app.store import appending, opening, transitions
 from sessions_app.store.appending import Append, Closing, Piece
@@ -42,18 +42,18 @@ def claimed(session: ChatSession, **noted: Any) -> ChatSession:
     return running
 
 
-def say(session: ChatSession, *deltas: SaidDelta, closing: Closing | None = None) -> None:
+def say(session: ChatSession, *deltas: TextDelta, closing: Closing | None = None) -> None:
     """What the session's worker would commit next, a token for each delta."""
     session.refresh_from_db(fields=["attempt", "next_index"])
     pieces = [Piece(delta, [7]) for delta in deltas]
     assert not appending.append([Append(session.pk, session.attempt, session.next_index, pieces, closing)])
 
 
-def text(value: str) -> SaidDelta:
+def text(value: str) -> TextDelta:
     return {"type": "text", "text": value}
 
 
-def reasoning(value: str) -> SaidDelta:
+def reasoning(value: str) -> TextDelta:
     return {"type": "reasoning", "text": value}
 
 

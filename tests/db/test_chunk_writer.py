@@ -10,8 +10,7 @@ import pytest
 from django.conf import settings
 from django.db import DataError, InterfaceError, OperationalError
 
-from inference.engine.types import Delta as EngineDelta
-from inference.engine.types import Likelihood, TokenLogprobs
+from inference.engine.types import Delta, Likelihood, TokenLogprobs
 from inference.worker import chunk_writer
 from inference.worker.attempt import Attempt
 from inference.worker.chunk_writer import ChunkWriter
@@ -93,7 +92,7 @@ def database(monkeypatch: pytest.MonkeyPatch) -> Database:
 
 def say(attempt: Attempt, *texts: str) -> None:
     for text in texts:
-        attempt.add(EngineDelta(tuple(ord(character) for character in text), text=text))
+        attempt.add(Delta(tuple(ord(character) for character in text), text=text))
 
 
 def log_of(attempt: Attempt) -> list[tuple[str, str, list[int]]]:
@@ -174,9 +173,9 @@ def test_running_sessions_share_their_commits(worker: Worker, database: Database
 
 def test_reasoning_and_text_are_chunks_of_their_own(worker: Worker) -> None:
     attempt = worker.begin()
-    attempt.add(EngineDelta((1,), reasoning="hm"))
-    attempt.add(EngineDelta((2,), reasoning="m", text="Ya"))
-    attempt.add(EngineDelta((3,), text="!"))
+    attempt.add(Delta((1,), reasoning="hm"))
+    attempt.add(Delta((2,), reasoning="m", text="Ya"))
+    attempt.add(Delta((3,), text="!"))
     finish(attempt)
     said = log_of(attempt)
     assert "".join(text for kind, text, _ in said if kind == "reasoning") == "hmm"
@@ -196,11 +195,11 @@ def told(token: str, *others: str) -> TokenLogprobs:
 def test_logprobs_go_with_the_tokens_that_a_chunks_text_is_made_of(worker: Worker, database: Database) -> None:
     attempt = worker.begin()
     database.may_commit.clear()
-    attempt.add(EngineDelta((72,), reasoning="H", logprobs=(told("H"),)))
-    attempt.add(EngineDelta((97,), logprobs=(told("a", "b"),)))
-    attempt.add(EngineDelta((108,), text="al", logprobs=(told("l"),)))
-    attempt.add(EngineDelta((111,), text="o", logprobs=(told("o"),)))
-    attempt.add(EngineDelta((0,), logprobs=(TokenLogprobs(Likelihood(0, "<end>", None, -1.0)),)))
+    attempt.add(Delta((72,), reasoning="H", logprobs=(told("H"),)))
+    attempt.add(Delta((97,), logprobs=(told("a", "b"),)))
+    attempt.add(Delta((108,), text="al", logprobs=(told("l"),)))
+    attempt.add(Delta((111,), text="o", logprobs=(told("o"),)))
+    attempt.add(Delta((0,), logprobs=(TokenLogprobs(Likelihood(0, "<end>", None, -1.0)),)))
     database.may_commit.set()
     finish(attempt)
     rows = list(Chunk.objects.after(attempt.session_id, 0).values_list("delta", "token_ids"))
@@ -232,8 +231,8 @@ def test_choices_share_a_session_and_keep_their_texts_and_tokens_apart(worker: W
     database.may_commit.clear()
     for number in range(6):
         for choice in range(3):
-            attempt.add(EngineDelta((10 * choice + number,), text=str(choice)), choice)
-    attempt.add(EngineDelta((99,)), 2)
+            attempt.add(Delta((10 * choice + number,), text=str(choice)), choice)
+    attempt.add(Delta((99,)), 2)
     database.may_commit.set()
     reasons = ("stop", "length", "stop")
     finish(attempt, Closing(reason="length", reasons=reasons, prompt_tokens=4, completion_tokens=20))
@@ -256,17 +255,17 @@ def test_tokens_without_text_wait_for_the_text_that_they_are_part_of(worker: Wor
     attempt = worker.begin()
     say(attempt, "a")
     assert worker.writer.flush(attempt, DEADLINE_SECONDS)
-    attempt.add(EngineDelta((240,)))
-    attempt.add(EngineDelta((159, 145)))
+    attempt.add(Delta((240,)))
+    attempt.add(Delta((159, 145)))
     assert not attempt.has_pending
-    attempt.add(EngineDelta((139,), text="👋"))
+    attempt.add(Delta((139,), text="👋"))
     finish(attempt)
     assert log_of(attempt)[:2] == [("text", "a", [97]), ("text", "👋", [240, 159, 145, 139])]
 
 
 def test_tokens_without_text_are_not_forgotten_at_the_end(worker: Worker) -> None:
     attempt = worker.begin()
-    attempt.add(EngineDelta((5, 6)))
+    attempt.add(Delta((5, 6)))
     finish(attempt)
     assert log_of(attempt)[0] == ("text", "", [5, 6])
     assert Chunk.objects.token_ids_of(attempt.session_id) == [5, 6]
@@ -277,9 +276,9 @@ def test_tokens_without_text_are_not_forgotten_at_the_end(worker: Worker) -> Non
 HALVES = "\ud83d", "\ude00"
 
 
-def delta_of(token_ids: tuple[int, ...], kind: str, text: str) -> EngineDelta:
+def delta_of(token_ids: tuple[int, ...], kind: str, text: str) -> Delta:
     texts: dict[str, Any] = {kind: text}
-    return EngineDelta(token_ids, **texts)
+    return Delta(token_ids, **texts)
 
 
 @pytest.mark.parametrize("kind", ["text", "reasoning", "refusal"])
@@ -290,7 +289,7 @@ def test_a_character_that_is_cut_between_two_deltas_is_stored_whole_with_the_tok
     say(attempt, "x")
     assert worker.writer.flush(attempt, DEADLINE_SECONDS)
     attempt.add(delta_of((1, 2), kind, "a" + HALVES[0]))
-    attempt.add(EngineDelta((3,)))
+    attempt.add(Delta((3,)))
     assert not attempt.has_pending
     attempt.add(delta_of((4,), kind, HALVES[1] + "b"))
     finish(attempt)
@@ -301,7 +300,7 @@ def test_each_choice_has_its_own_halves(worker: Worker) -> None:
     attempt = worker.begin()
     for half in HALVES:
         for choice in range(3):
-            attempt.add(EngineDelta((choice,), text=half), choice)
+            attempt.add(Delta((choice,), text=half), choice)
     finish(attempt, Closing(reasons=("stop",) * 3))
     rows = Chunk.objects.after(attempt.session_id, 0).values_list("delta", flat=True)
     assert [(d.get("choice", 0), d["text"]) for d in rows if d["type"] == "text"] == [(0, "😀"), (1, "😀"), (2, "😀")]
@@ -310,8 +309,8 @@ def test_each_choice_has_its_own_halves(worker: Worker) -> None:
 @pytest.mark.parametrize("closing", [Closing(), Closing(reason="cancelled"), Closing(error={"message": "m"})])
 def test_a_half_that_nothing_follows_is_the_replacement_character(worker: Worker, closing: Closing) -> None:
     attempt = worker.begin()
-    attempt.add(EngineDelta((1,), reasoning="a" + HALVES[0]))
-    attempt.add(EngineDelta((2,), text=HALVES[1] + HALVES[0]))
+    attempt.add(Delta((1,), reasoning="a" + HALVES[0]))
+    attempt.add(Delta((2,), text=HALVES[1] + HALVES[0]))
     finish(attempt, closing)
     assert log_of(attempt)[:2] == [("reasoning", "a\ufffd", [1]), ("text", "\ufffd\ufffd", [2])]
 
@@ -322,16 +321,16 @@ def test_a_session_that_is_released_in_the_middle_of_a_character_goes_on_with_it
     for committed_deltas in range(len(deltas) + 1):
         attempt = worker.begin(f"s{committed_deltas}")
         for token, said in deltas[:committed_deltas]:
-            attempt.add(EngineDelta((token,), text=said))
+            attempt.add(Delta((token,), text=said))
         assert worker.writer.flush(attempt, DEADLINE_SECONDS)
         worker.writer.forget(attempt)
         assert transitions.release(attempt.session_id, attempt.number)
-        heir = worker.go_on(claimed(ChatSession.objects.get(pk=attempt.session_id)))
+        successor = worker.go_on(claimed(ChatSession.objects.get(pk=attempt.session_id)))
         committed = Chunk.objects.token_ids_of(attempt.session_id)
         for token, said in deltas[len(committed) :]:
-            heir.add(EngineDelta((token,), text=said))
-        finish(heir)
-        assert text_of(heir) == "ab😀c😀"
+            successor.add(Delta((token,), text=said))
+        finish(successor)
+        assert text_of(successor) == "ab😀c😀"
         assert Chunk.objects.token_ids_of(attempt.session_id) == [1, 2, 3, 4, 5]
 
 
@@ -339,7 +338,7 @@ def test_what_a_column_or_json_cannot_hold_is_stored_as_what_it_can(worker: Work
     attempt = worker.begin()
     odd = Likelihood(1, "\ud83d\0", b"\0\xff", float("-inf"))
     fine = Likelihood(1, "é", None, -0.5)
-    attempt.add(EngineDelta((2**40, -5, 7), text="\0é\0", logprobs=(TokenLogprobs(odd, (odd, fine)),)))
+    attempt.add(Delta((2**40, -5, 7), text="\0é\0", logprobs=(TokenLogprobs(odd, (odd, fine)),)))
     error = {"message": "m\0\ud83d" + "x" * 10_000, "type": "server_error", "param": None, "code": "c"}
     session = finish(attempt, Closing(error=error, prompt_tokens=2**40, completion_tokens=2**31 - 1))
     [said, end] = Chunk.objects.after(attempt.session_id, 0)
@@ -359,8 +358,8 @@ def test_a_long_text_is_stored_in_pieces_that_every_reader_takes(worker: Worker,
     attempt = worker.begin()
     database.may_commit.clear()
     said = "añ😀" * 30_000
-    attempt.add(EngineDelta((1, 2), text=said))
-    attempt.add(EngineDelta((3,), text="!"))
+    attempt.add(Delta((1, 2), text=said))
+    attempt.add(Delta((3,), text="!"))
     database.may_commit.set()
     finish(attempt)
     assert text_of(attempt) == said + "!"
@@ -373,7 +372,7 @@ def test_what_is_no_json_at_all_costs_its_own_session_only(worker: Worker, datab
     database.may_commit.clear()
     say(good, "good")
     broken = Likelihood(1, object(), None, -0.5)  # type: ignore[arg-type]
-    poison.add(EngineDelta((1,), text="a", logprobs=(TokenLogprobs(broken),)))
+    poison.add(Delta((1,), text="a", logprobs=(TokenLogprobs(broken),)))
     database.may_commit.set()
     assert poison.done.wait(DEADLINE_SECONDS)
     assert ChatSession.objects.get(pk="b").state == State.FAILED
@@ -409,10 +408,10 @@ def test_a_session_taken_over_goes_on_at_its_index(worker: Worker) -> None:
     assert worker.writer.flush(attempt, DEADLINE_SECONDS)
     worker.writer.forget(attempt)
     assert transitions.release("a", attempt.number)
-    heir = worker.go_on(claimed(ChatSession.objects.get(pk="a")))
-    say(heir, "dua")
-    assert finish(heir).state == State.COMPLETED
-    assert text_of(heir) == "satu dua"
+    successor = worker.go_on(claimed(ChatSession.objects.get(pk="a")))
+    say(successor, "dua")
+    assert finish(successor).state == State.COMPLETED
+    assert text_of(successor) == "satu dua"
 
 
 # --- Leases, losses and cancels ---

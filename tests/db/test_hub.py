@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from sessions_app import hub, wakeups, waking
 from sessions_app.db import in_db
-from sessions_app.deltas import Delta
+from sessions_app.deltas import StoredDelta
 from sessions_app.errors import SessionExpired
 from sessions_app.hub import Hub
 from sessions_app.listener import BUFFER_CHUNKS, Listener
@@ -284,7 +284,7 @@ def test_wake_ups_that_are_recorded_and_sent_again_put_nothing_into_a_later_sess
     transport = RedisTransport(services.REDIS_URL)
     use_transport(transport)
 
-    async def main(client: redis.Redis) -> tuple[list[Delta], list[Delta]]:
+    async def main(client: redis.Redis) -> tuple[list[StoredDelta], list[StoredDelta]]:
         with client.pubsub() as subscription:
             subscription.subscribe(transport.channel)
             first = await in_db(claimed, await in_db(open_session, session_id="again"))

@@ -1,4 +1,4 @@
-"""What waits is found in the database, by whoever has room, with no message."""
+"""What waits is found in the database, by any worker with a free slot, without a message."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 DEADLINE_SECONDS = 20.0
 
 
-class Room:
+class FakeWorker:
     """A worker with two slots, whose sessions run until the test lets them go."""
 
     name = "this"
@@ -54,68 +54,70 @@ class Room:
 
 
 @pytest.fixture
-def room() -> Iterator[Room]:
-    room = Room()
-    yield room
-    room.may_end.set()
+def worker() -> Iterator[FakeWorker]:
+    worker = FakeWorker()
+    yield worker
+    worker.may_end.set()
 
 
 @pytest.fixture
-def watch(room: Room) -> QueueWatch:
-    return QueueWatch(room, room.run)
+def watch(worker: FakeWorker) -> QueueWatch:
+    return QueueWatch(worker, worker.run)
 
 
-def test_as_many_of_those_that_wait_are_run_as_there_is_room_for(room: Room, watch: QueueWatch) -> None:
+def test_as_many_of_those_that_wait_are_run_as_there_is_room_for(worker: FakeWorker, watch: QueueWatch) -> None:
     for _ in range(3):
         open_session()
-    watch.look()
-    room.wait_for(2)
-    assert room.free_slots() == 0
-    watch.look()
-    assert room.runs == 2
+    watch.poll()
+    worker.wait_for(2)
+    assert worker.free_slots() == 0
+    watch.poll()
+    assert worker.runs == 2
 
 
-def test_the_slots_of_what_has_ended_are_free_again(room: Room, watch: QueueWatch) -> None:
+def test_the_slots_of_what_has_ended_are_free_again(worker: FakeWorker, watch: QueueWatch) -> None:
     open_session()
-    watch.look()
-    room.wait_for(1)
-    room.may_end.set()
+    watch.poll()
+    worker.wait_for(1)
+    worker.may_end.set()
     watch.stop(DEADLINE_SECONDS)
-    assert room.free_slots() == 2
+    assert worker.free_slots() == 2
 
 
-def test_with_nothing_to_run_no_slot_is_kept(room: Room, watch: QueueWatch) -> None:
+def test_with_nothing_to_run_no_slot_is_kept(worker: FakeWorker, watch: QueueWatch) -> None:
     claimed(open_session())
     completed()
-    watch.look()
-    assert room.free_slots() == 2
-    assert room.runs == 0
+    watch.poll()
+    assert worker.free_slots() == 2
+    assert worker.runs == 0
 
 
-def test_a_session_whose_worker_is_silent_waits_too_and_one_of_its_own_does_not(room: Room, watch: QueueWatch) -> None:
-    for worker in ("this", "silent"):
+def test_a_session_whose_worker_is_silent_waits_too_and_one_of_its_own_does_not(
+    worker: FakeWorker, watch: QueueWatch
+) -> None:
+    for name in ("this", "silent"):
         session = claimed(open_session())
         expired_at = timezone.now() - datetime.timedelta(seconds=1)
-        ChatSession.objects.filter(pk=session.pk).update(worker=worker, lease_expires_at=expired_at)
-    watch.look()
-    room.wait_for(1)
-    assert room.free_slots() == 1
+        ChatSession.objects.filter(pk=session.pk).update(worker=name, lease_expires_at=expired_at)
+    watch.poll()
+    worker.wait_for(1)
+    assert worker.free_slots() == 1
 
 
-def test_a_worker_without_an_engine_takes_nothing(room: Room, watch: QueueWatch) -> None:
+def test_a_worker_without_an_engine_takes_nothing(worker: FakeWorker, watch: QueueWatch) -> None:
     open_session()
-    room.has_engine = False
-    watch.look()
-    assert room.free_slots() == 2
-    assert room.runs == 0
+    worker.has_engine = False
+    watch.poll()
+    assert worker.free_slots() == 2
+    assert worker.runs == 0
 
 
-def test_it_looks_by_itself_until_it_is_stopped(room: Room, watch: QueueWatch, settings: object) -> None:
+def test_it_polls_by_itself_until_it_is_stopped(worker: FakeWorker, watch: QueueWatch, settings: object) -> None:
     settings.QUEUE_POLL_SECONDS = 0.01  # type: ignore[attr-defined]
     watch.start()
     open_session()
-    room.wait_for(1)
-    room.may_end.set()
+    worker.wait_for(1)
+    worker.may_end.set()
     watch.stop(DEADLINE_SECONDS)
     assert not watch.is_alive()
 
@@ -123,56 +125,56 @@ def test_it_looks_by_itself_until_it_is_stopped(room: Room, watch: QueueWatch, s
 # --- While all slots are taken ---
 
 
-def all_slots_taken_by(caller: str, room: Room) -> None:
+def all_slots_taken_by(caller: str, worker: FakeWorker) -> None:
     """And one more of each kind is reserved."""
-    room.reserved = {slot: threading.BoundedSemaphore(1) for slot in (Slot.CARD, Slot.NEWCOMER)}
+    worker.reserved = {slot: threading.BoundedSemaphore(1) for slot in (Slot.CARD, Slot.NEWCOMER)}
     for _ in range(2):
-        assert transitions.claim(open_session(caller=caller).pk, worker=room.name)
-        assert room.slots.acquire(blocking=False)
+        assert transitions.claim(open_session(caller=caller).pk, worker=worker.name)
+        assert worker.slots.acquire(blocking=False)
     for _ in range(3):
         open_session(caller=caller)
 
 
-def test_a_caller_of_whom_nothing_runs_gets_the_slot_that_is_reserved(room: Room, watch: QueueWatch) -> None:
-    all_slots_taken_by("greedy", room)
-    watch.look()
-    assert room.runs == 0
+def test_a_caller_of_whom_nothing_runs_gets_the_slot_that_is_reserved(worker: FakeWorker, watch: QueueWatch) -> None:
+    all_slots_taken_by("greedy", worker)
+    watch.poll()
+    assert worker.runs == 0
     open_session(caller="other")
-    watch.look()
-    room.wait_for(1)
-    assert room.began_in == [Slot.NEWCOMER]
+    watch.poll()
+    worker.wait_for(1)
+    assert worker.began_in == [Slot.NEWCOMER]
     # The next one waits, but not for the greedy one.
     open_session(caller="third")
-    watch.look()
-    assert room.runs == 1
+    watch.poll()
+    assert worker.runs == 1
 
 
-def test_a_card_gets_the_slot_that_is_reserved_for_cards(room: Room, watch: QueueWatch) -> None:
-    all_slots_taken_by("greedy", room)
+def test_a_card_gets_the_slot_that_is_reserved_for_cards(worker: FakeWorker, watch: QueueWatch) -> None:
+    all_slots_taken_by("greedy", worker)
     open_session(caller="greedy", origin="ocr")
-    watch.look()
-    room.wait_for(1)
-    assert room.began_in[0] is Slot.CARD
+    watch.poll()
+    worker.wait_for(1)
+    assert worker.began_in[0] is Slot.CARD
 
 
-def test_the_reserved_slots_stay_free_while_there_are_others(room: Room, watch: QueueWatch) -> None:
-    room.reserved = {slot: threading.BoundedSemaphore(1) for slot in (Slot.CARD, Slot.NEWCOMER)}
+def test_the_reserved_slots_stay_free_while_there_are_others(worker: FakeWorker, watch: QueueWatch) -> None:
+    worker.reserved = {slot: threading.BoundedSemaphore(1) for slot in (Slot.CARD, Slot.NEWCOMER)}
     open_session(caller="a")
     open_session(caller="b", origin="ocr")
-    watch.look()
-    room.wait_for(2)
-    assert room.began_in == [Slot.COMMON] * 2
+    watch.poll()
+    worker.wait_for(2)
+    assert worker.began_in == [Slot.COMMON] * 2
 
 
 def test_it_looks_more_often_while_only_reserved_slots_are_free(
-    room: Room, watch: QueueWatch, settings: object
+    worker: FakeWorker, watch: QueueWatch, settings: object
 ) -> None:
     settings.QUEUE_POLL_SECONDS = 3600  # type: ignore[attr-defined]
-    all_slots_taken_by("greedy", room)
-    watch.look()
+    all_slots_taken_by("greedy", worker)
+    watch.poll()
     watch.start()
     open_session(caller="other")
-    room.wait_for(1)
-    room.may_end.set()
+    worker.wait_for(1)
+    worker.may_end.set()
     watch.stop(DEADLINE_SECONDS)
-    assert room.began_in == [Slot.NEWCOMER]
+    assert worker.began_in == [Slot.NEWCOMER]

@@ -169,8 +169,8 @@ def test_a_session_handed_back_waits_again_with_what_it_has(sent: list[str]) -> 
     session.refresh_from_db()
     assert (session.state, session.attempt, session.next_index, session.worker) == (State.QUEUED, 1, 2, "")
     assert sent == ["a", "a"]
-    heir = claimed(session)
-    assert (heir.attempt, heir.next_index) == (2, 2)
+    successor = claimed(session)
+    assert (successor.attempt, successor.next_index) == (2, 2)
 
 
 def test_only_its_holder_hands_a_session_back(sent: list[str]) -> None:

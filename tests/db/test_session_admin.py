@@ -15,7 +15,7 @@ from django.urls import reverse
 
 from ocr.models import KtpExtraction
 from sessions_app.admin import formatting
-from sessions_app.deltas import SaidDelta
+from sessions_app.deltas import TextDelta
 from sessions_app.models import ChatSession, Chunk, SessionMedia
 from sessions_app.store import appending, opening, sweeper, transitions
 from tests.db.session_states import claimed, completed, failed, open_session, png, reasoning, say, text
@@ -308,7 +308,7 @@ def test_the_detail_page_shows_facts_and_transcript(operator: Client) -> None:
 
 def test_the_detail_page_shows_every_answer_of_a_session(operator: Client) -> None:
     session = claimed(open_session())
-    second: SaidDelta = {"type": "text", "text": "A red cup.", "choice": 1}
+    second: TextDelta = {"type": "text", "text": "A red cup.", "choice": 1}
     say(session, text("A blue "), second, text("plate."), {**second, "text": " Or two."})
     page = read(operator, detail(session))
     assert "A blue plate." in page and "A red cup. Or two." in page

@@ -50,12 +50,12 @@ def test_the_writer_of_an_old_attempt_is_refused() -> None:
     zombie = claimed(open_session())
     assert append(zombie, "a")
     expire_lease(zombie)
-    heir = claimed(zombie)
+    successor = claimed(zombie)
     assert not append(zombie, "z")
     assert not append(zombie, "z", closing=Closing())
-    assert append(heir, "b", closing=Closing())
-    assert [said for _, said in log_of(heir)] == ["start", "a", "b", "finish", "usage", "end"]
-    check_log(heir)
+    assert append(successor, "b", closing=Closing())
+    assert [said for _, said in log_of(successor)] == ["start", "a", "b", "finish", "usage", "end"]
+    check_log(successor)
 
 
 def test_nothing_is_appended_after_the_end() -> None:

@@ -21,7 +21,7 @@ def of_a_clerk(django_user_model: Any) -> ChatSession:
     """A reading that a logged-in person has started. The API does not serve it."""
     user = django_user_model.objects.create_user("siti")
     session = open_session(session_id="card", origin="ocr", caller=caller_of_user(user), request_digest="")
-    assert privacy.is_a_persons(session)
+    assert privacy.is_private(session)
     return session
 
 

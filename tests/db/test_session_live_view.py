@@ -399,7 +399,7 @@ def delete(user: User) -> None:
 def test_who_may_not_watch_any_more_is_shown_no_more(
     operator: User, cookie: str, end: Callable[[User], None] | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watchers, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(watchers, "CHECK_SECONDS", 0.1)
     session = claimed(open_session())
     other = User.objects.create_superuser("other")
     others_cookie = cookie_of(other)
@@ -431,9 +431,9 @@ def test_all_watchers_of_a_process_cost_two_queries(operator: User, django_asser
         watchers.LogIn(cookie_of(user), user.pk, user.get_session_auth_hash()) for user in users for _ in range(3)
     }
     with django_assert_num_queries(2):
-        assert watchers.those_who_may_watch(log_ins) == log_ins
+        assert watchers.still_permitted(log_ins) == log_ins
     users[1].groups.clear()
-    may_watch = watchers.those_who_may_watch(log_ins)
+    may_watch = watchers.still_permitted(log_ins)
     assert {log_in.user_id for log_in in log_ins - may_watch} == {users[1].pk}
 
 
@@ -442,13 +442,13 @@ def test_more_watchers_than_one_statement_may_name_are_asked_for_in_turn(
 ) -> None:
     monkeypatch.setattr(watchers, "BATCH", 2)
     log_ins = {watchers.LogIn(cookie_of(operator), operator.pk, operator.get_session_auth_hash()) for _ in range(5)}
-    assert watchers.those_who_may_watch(log_ins) == log_ins
+    assert watchers.still_permitted(log_ins) == log_ins
 
 
 def test_a_database_that_is_away_turns_nobody_out(
     operator: User, cookie: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(watchers, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(watchers, "CHECK_SECONDS", 0.1)
     session = claimed(open_session())
     asked = threading.Event()
 
@@ -458,7 +458,7 @@ def test_a_database_that_is_away_turns_nobody_out(
 
     async def main() -> None:
         watcher = await opened(session.pk, cookie)
-        monkeypatch.setattr(watchers, "those_who_may_watch", away)
+        monkeypatch.setattr(watchers, "still_permitted", away)
         await hear_chunks(watcher, up_to=0)
         assert await asyncio.to_thread(asked.wait, DEADLINE_SECONDS)
         await in_db(say, session, text("A "))

@@ -12,7 +12,7 @@ from ocr.extraction import complete_extraction
 from sessions_app import watchers
 from sessions_app.callers import caller_of_user
 from sessions_app.models import ChatSession
-from sessions_app.watchers import LogIn, those_who_may_watch
+from sessions_app.watchers import LogIn, still_permitted
 from tests.db.ktp_cards import read_extraction
 from tests.db.session_states import completed, open_session
 from tests.ktp_card import CARD
@@ -109,9 +109,9 @@ def test_a_live_view_needs_the_further_permission_for_as_long_as_it_lasts() -> N
     watching = LogIn(client.session.session_key or "", user.pk, user.get_session_auth_hash())
     of_a_card = watching._replace(also="ocr.review_ktp")
 
-    assert those_who_may_watch([watching, of_a_card]) == {watching}
+    assert still_permitted([watching, of_a_card]) == {watching}
     user.user_permissions.add(Permission.objects.get(codename="review_ktp"))
-    assert those_who_may_watch([watching, of_a_card]) == {watching, of_a_card}
+    assert still_permitted([watching, of_a_card]) == {watching, of_a_card}
     assert watchers.PERMISSION == "sessions_app.view_chatsession"
 
 

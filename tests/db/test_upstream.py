@@ -15,7 +15,7 @@ from inference.backends.upstream.target import NotReady, Resume, Target, find_ta
 from inference.engine.errors import EngineStopped
 from inference.engine.types import Sampling
 from inference.errors import ApiError
-from sessions_app.deltas import SaidKind
+from sessions_app.deltas import TextKind
 from tests.db.scripted_upstream import (
     DEADLINE_SECONDS,
     DONE,
@@ -155,7 +155,7 @@ def test_an_answer_that_has_its_length_already_only_ends(start_engine: Any) -> N
 
 
 @pytest.mark.parametrize(("resume", "kind"), [("none", "text"), ("prefix", "reasoning")])
-def test_what_cannot_go_on_fails_and_is_not_spliced(start_engine: Any, resume: Resume, kind: SaidKind) -> None:
+def test_what_cannot_go_on_fails_and_is_not_spliced(start_engine: Any, resume: Resume, kind: TextKind) -> None:
     with pytest.raises(ApiError, match="Send the request again under a new session_id") as refusal:
         collected(start_engine(resume).submit(session_of(said("Baik", kind=kind))))
     assert refusal.value.code == "upstream_cannot_resume"

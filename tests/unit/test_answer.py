@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from sessions_app.answer import Answer, Call, Choice
-from sessions_app.deltas import Delta
+from sessions_app.deltas import StoredDelta
 
-LOG: list[Delta] = [
+LOG: list[StoredDelta] = [
     {"type": "start"},
     {"type": "reasoning", "text": "Blue"},
     {"type": "reasoning", "text": "Red", "choice": 1},

@@ -34,7 +34,7 @@ STRANGE = [b"", b"not json", b"\xff", b"{}", b"null", os.urandom(200), b"x" * 5_
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings, "CELERY_TASK_DEFAULT_QUEUE", TASKS)
     monkeypatch.setattr(settings, "REDIS_URL", services.REDIS_URL)
-    monkeypatch.setattr(broker, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(broker, "POLL_SECONDS", 0.05)
     monkeypatch.setattr(broker, "REFUSED_SECONDS", 0.05)
 
 

@@ -150,7 +150,7 @@ def test_a_server_that_will_not_read_the_next_picture_either_is_given_up(serve: 
 
 
 def test_a_model_that_is_loading_is_waited_for(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ocr.evaluation.readers.LOOK_SECONDS", 0.01)
+    monkeypatch.setattr("ocr.evaluation.readers.POLL_SECONDS", 0.01)
     base_url, _ = serve(200, b"", health=[LOADING, LOADING, READY])
     stages: list[str] = []
     open_reader(base_url, on_progress=stages.append).close()

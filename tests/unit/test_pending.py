@@ -75,7 +75,7 @@ def test_pieces_that_are_given_back_come_before_those_that_came_since(pending: P
     pending.add(piece("a", 1))
     taken = pending.take()
     pending.add(piece("b", 2))
-    pending.give_back(taken)
+    pending.put_back(taken)
     pending.add(piece("c", 3))
     assert pending.take() == (piece("a", 1), piece("bc", 2, 3))
 
@@ -83,7 +83,7 @@ def test_pieces_that_are_given_back_come_before_those_that_came_since(pending: P
 def test_a_later_piece_is_joined_to_one_that_was_given_back(pending: PendingPieces) -> None:
     pending.add(piece("a", 1))
     pending.add(piece("A", 10, choice=1))
-    pending.give_back(pending.take())
+    pending.put_back(pending.take())
     pending.add(piece("b", 2))
     assert pending.take() == (piece("ab", 1, 2), piece("A", 10, choice=1))
 
@@ -93,7 +93,7 @@ def test_pieces_survive_any_number_of_failed_commits(pending: PendingPieces) -> 
     for number, character in enumerate(said):
         pending.add(piece(character, number))
         if number % 3:
-            pending.give_back(pending.take())
+            pending.put_back(pending.take())
     pieces = pending.take()
     assert "".join(text_of(one) for one in pieces) == said
     assert [token_id for one in pieces for token_id in one.token_ids] == list(range(len(said)))

@@ -12,13 +12,19 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from inference.api import replies
 from inference.api.rendering import DONE, KEPT_CHUNKS, ChunkRenderer, call_id, render_completion, renderer_of
 from sessions_app.answer import Answer, Choice
-from sessions_app.deltas import Delta, StoredTokenLogprob
+from sessions_app.deltas import StoredDelta, StoredTokenLogprob
 from sessions_app.models import ChatSession
 from sessions_app.wakeups import StreamChunk
 
 CREATED = datetime.datetime(2026, 3, 1, 12, tzinfo=datetime.UTC)
-USAGE: Delta = {"type": "usage", "prompt_tokens": 7, "completion_tokens": 5, "reasoning_tokens": 2, "cached_tokens": 4}
-EVERY_DELTA: list[Delta] = [
+USAGE: StoredDelta = {
+    "type": "usage",
+    "prompt_tokens": 7,
+    "completion_tokens": 5,
+    "reasoning_tokens": 2,
+    "cached_tokens": 4,
+}
+EVERY_DELTA: list[StoredDelta] = [
     {"type": "start"},
     {"type": "reasoning", "text": "hm"},
     {"type": "text", "text": "ya"},
@@ -45,11 +51,11 @@ def a_session(choices: int = 1) -> ChatSession:
     return ChatSession(id="sess_x", model="tiny", created_at=CREATED, request=request)
 
 
-def rendered(delta: Delta, *, include_usage: bool = False, choices: int = 1) -> str | None:
+def rendered(delta: StoredDelta, *, include_usage: bool = False, choices: int = 1) -> str | None:
     return ChunkRenderer(a_session(choices), include_usage=include_usage)(StreamChunk(3, delta))
 
 
-def chunk_of(delta: Delta, *, include_usage: bool = False) -> dict[str, Any]:
+def chunk_of(delta: StoredDelta, *, include_usage: bool = False) -> dict[str, Any]:
     data = rendered(delta, include_usage=include_usage)
     assert data is not None
     chunk: dict[str, Any] = json.loads(data)
@@ -57,7 +63,7 @@ def chunk_of(delta: Delta, *, include_usage: bool = False) -> dict[str, Any]:
     return chunk
 
 
-def choice_of(delta: Delta) -> dict[str, Any]:
+def choice_of(delta: StoredDelta) -> dict[str, Any]:
     [choice] = chunk_of(delta)["choices"]
     assert choice["index"] == 0
     return dict(choice)
@@ -95,7 +101,7 @@ def test_the_finish_gives_its_reason_and_no_content(reason: str) -> None:
 
 
 def test_a_cancelled_answer_stops_for_openai_and_says_so_beside_it() -> None:
-    cancelled: Delta = {"type": "finish", "reason": "cancelled"}
+    cancelled: StoredDelta = {"type": "finish", "reason": "cancelled"}
     assert choice_of(cancelled)["finish_reason"] == "stop"
     assert chunk_of(cancelled)["session_state"] == "cancelled"
 
@@ -125,7 +131,7 @@ def test_a_message_that_is_echoed_begins_the_answer_whole_and_streamed() -> None
 
 
 def test_usage_of_an_older_version_has_no_cached_tokens() -> None:
-    older: Delta = {"type": "usage", "prompt_tokens": 7, "completion_tokens": 5, "reasoning_tokens": 2}
+    older: StoredDelta = {"type": "usage", "prompt_tokens": 7, "completion_tokens": 5, "reasoning_tokens": 2}
     assert chunk_of(older, include_usage=True)["usage"]["prompt_tokens_details"] == {"cached_tokens": 0}
     answer = Answer()
     answer.add([(1, older)])
@@ -278,7 +284,7 @@ def test_a_whole_answer_has_the_logprobs_of_all_its_chunks() -> None:
 
 # --- several answers ---
 
-TWO: list[Delta] = [
+TWO: list[StoredDelta] = [
     {"type": "start"},
     {"type": "text", "text": "a"},
     {"type": "text", "text": "b", "choice": 1},
@@ -334,7 +340,7 @@ def test_a_choice_that_was_cancelled_before_its_first_word_is_there() -> None:
 
 # --- Calls ---
 
-CALLED: list[Delta] = [
+CALLED: list[StoredDelta] = [
     {"type": "start"},
     {"type": "call", "call": 0, "name": "weather", "arguments": ""},
     {"type": "call", "call": 0, "arguments": '{"city": "Solo"}'},

@@ -14,7 +14,7 @@ DEADLINE_SECONDS = 20.0
 
 @pytest.fixture(autouse=True)
 def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(side_threads, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(side_threads, "POLL_SECONDS", 0.01)
 
 
 def until_set(event: threading.Event, name: str) -> threading.Thread:

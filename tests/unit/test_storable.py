@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sessions_app.deltas import SaidKind
+from sessions_app.deltas import TextKind
 from sessions_app.storable import (
     MAX_COUNT,
     WholeCharacters,
@@ -54,9 +54,9 @@ def test_text_that_is_cut_between_utf16_units_comes_out_whole(text: str, cuts: l
 
 
 @given(st.lists(st.tuples(KINDS, TEXTS)))
-def test_what_has_come_out_is_the_beginning_of_what_comes_out_in_the_end(pieces: list[tuple[SaidKind, str]]) -> None:
+def test_what_has_come_out_is_the_beginning_of_what_comes_out_in_the_end(pieces: list[tuple[TextKind, str]]) -> None:
     characters = WholeCharacters()
-    certain: list[tuple[SaidKind, str]] = []
+    certain: list[tuple[TextKind, str]] = []
     for kind, text in pieces:
         certain += characters.add(kind, text)
         for _, said in certain:

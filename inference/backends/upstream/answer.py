@@ -11,7 +11,7 @@ from inference.backends.upstream.tool_calls import ToolCalls
 from inference.backends.upstream.wire import choices_in, logprobs_in, object_in, reason_in, text_in
 from inference.engine.tool_calls import CallPiece
 from inference.engine.types import Delta, Finish, FinishReason, TokenLogprobs
-from sessions_app.deltas import SAID_DELTAS, SaidKind
+from sessions_app.deltas import TEXT_DELTAS, TextKind
 from sessions_app.storable import UNKNOWN_TOKEN, WholeCharacters, storable_count
 
 #: maximum tokens of one piece, whatever the upstream counts, because the log has an id for each
@@ -39,7 +39,7 @@ class AnswerReader:
         self._said = said
         self._characters = characters
         self._calls = ToolCalls(said.calls, repeats=repeats)
-        self._repeated = dict(said.texts) if repeats else dict.fromkeys(SAID_DELTAS, "")
+        self._repeated = dict(said.texts) if repeats else dict.fromkeys(TEXT_DELTAS, "")
         self._before = earlier_tokens
         self._alternatives = alternatives
         self._prompt_tokens = 0
@@ -56,13 +56,13 @@ class AnswerReader:
         found = []
         for choice in choices_in(chunk):
             delta = object_in(choice.get("delta"))
-            texts: dict[SaidKind, str] = {
+            texts: dict[TextKind, str] = {
                 # Servers use either name; one may use both for the same text.
                 "reasoning": text_in(delta.get("reasoning_content")) or text_in(delta.get("reasoning")),
                 "refusal": text_in(delta.get("refusal")),
                 "text": text_in(delta.get("content")),
             }
-            whole = [piece for kind in SAID_DELTAS for piece in self._characters.add(kind, texts[kind])]
+            whole = [piece for kind in TEXT_DELTAS for piece in self._characters.add(kind, texts[kind])]
             wanted = self._alternatives is not None
             logprobs = logprobs_in(choice, alternatives=self._alternatives or 0) if wanted else ()
             was_repeating = self._calls.is_repeating
@@ -101,7 +101,7 @@ class AnswerReader:
 
     def _new(
         self,
-        pieces: Iterable[tuple[SaidKind, str]],
+        pieces: Iterable[tuple[TextKind, str]],
         logprobs: tuple[TokenLogprobs, ...],
         calls: Sequence[CallPiece] = (),
         *,
@@ -109,7 +109,7 @@ class AnswerReader:
     ) -> list[Delta]:
         """What these pieces add to the answer, as one delta if they add anything."""
         is_repeat = repeats_calls or any(self._repeated.values())
-        texts = dict.fromkeys(SAID_DELTAS, "")
+        texts = dict.fromkeys(TEXT_DELTAS, "")
         for kind, text in pieces:
             texts[kind] += self._behind_the_repeated(kind, text)
         # The last tokens may not complete a character, but still have logprobs.
@@ -121,7 +121,7 @@ class AnswerReader:
         ids = (UNKNOWN_TOKEN,) * tokens
         return [Delta(ids, texts["text"], texts["reasoning"], logprobs, texts["refusal"], tuple(calls))]
 
-    def _behind_the_repeated(self, kind: SaidKind, text: str) -> str:
+    def _behind_the_repeated(self, kind: TextKind, text: str) -> str:
         repeated = self._repeated[kind]
         if not repeated:
             return text

@@ -16,7 +16,7 @@ from inference.engine.types import PromptEnding, Sampling
 from inference.stored_request import StoredRequest
 from sessions_app.answer import Call as ToolCall
 from sessions_app.answer import Choice, read_answer
-from sessions_app.deltas import SAID_DELTAS, SaidKind
+from sessions_app.deltas import TEXT_DELTAS, TextKind
 from sessions_app.models import ChatSession, Chunk, SessionMedia
 
 #: fields of ``Sampling`` that are always sent, because the upstream's defaults may differ
@@ -47,7 +47,7 @@ class Said:
     """The part of an answer that is committed or will be."""
 
     #: type of the deltas → their text
-    texts: dict[SaidKind, str] = dataclasses.field(default_factory=lambda: dict.fromkeys(SAID_DELTAS, ""))
+    texts: dict[TextKind, str] = dataclasses.field(default_factory=lambda: dict.fromkeys(TEXT_DELTAS, ""))
     #: as counted by the upstream, otherwise one for each piece
     tokens: int = 0
     calls: list[ToolCall] = dataclasses.field(default_factory=list)
@@ -57,7 +57,7 @@ class Said:
 
     @classmethod
     def of(cls, choice: Choice, *, tokens: int) -> Said:
-        return cls({kind: getattr(choice, kind) for kind in SAID_DELTAS}, tokens, choice.calls)
+        return cls({kind: getattr(choice, kind) for kind in TEXT_DELTAS}, tokens, choice.calls)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)

@@ -15,8 +15,8 @@ from inference.backends.upstream.target import NotReady, find_target
 log = logging.getLogger(__name__)
 
 #: seconds between two polls, of an available upstream and of an unavailable one
-LOOK_AGAIN_SECONDS = 5.0
-TRY_AGAIN_SECONDS = 1.0
+POLL_SECONDS = 5.0
+RETRY_SECONDS = 1.0
 
 
 class UpstreamSource:
@@ -51,7 +51,7 @@ class UpstreamSource:
             except Exception:
                 log.exception("polling the upstream failed and will be retried")
             try:
-                async with asyncio.timeout(LOOK_AGAIN_SECONDS if self._is_ready else TRY_AGAIN_SECONDS):
+                async with asyncio.timeout(POLL_SECONDS if self._is_ready else RETRY_SECONDS):
                     await self._wish.wait()
             except TimeoutError:
                 pass
