@@ -11,9 +11,10 @@ from typing import Any
 
 from django.utils.translation import gettext_lazy as _
 
-from config.now.sharing import Shared
+from config.now.sharing import SharedCache
 from config.now.snapshot import HISTORY_SECONDS
-from sessions_app.history.reading import LAST_HOUR, SPANS, Point, Span, series
+from sessions_app.history import series
+from sessions_app.history.series import LAST_HOUR, SPANS, Point, Span
 
 WIDTH, HEIGHT = 420, 150
 LEFT, RIGHT, TOP, BOTTOM = 40, 8, 8, 22
@@ -151,14 +152,14 @@ class History:
 
 
 def _read(span: Span) -> History:
-    points = series(span)
+    points = series.points(span)
     return History(span, points, charts_of(points))
 
 
 #: key of the span → its shared history
-histories = {span.key: Shared(functools.partial(_read, span), seconds=HISTORY_SECONDS) for span in SPANS}
+histories = {span.key: SharedCache(functools.partial(_read, span), seconds=HISTORY_SECONDS) for span in SPANS}
 
 
-def history_of(key: str) -> Shared[History]:
+def history_of(key: str) -> SharedCache[History]:
     """The history of a span; the last hour for an unknown key."""
     return histories.get(key, histories[LAST_HOUR.key])

@@ -18,7 +18,7 @@ T = TypeVar("T")
 WAIT_SECONDS = 5.0
 
 
-class Reading(NamedTuple, Generic[T]):
+class CachedResult(NamedTuple, Generic[T]):
     value: T
     #: monotonic time; equal times mean the same result
     read_at: float
@@ -26,7 +26,7 @@ class Reading(NamedTuple, Generic[T]):
     is_old: bool
 
 
-class Shared(Generic[T]):
+class SharedCache(Generic[T]):
     """The last result of ``read``, which is called by one thread at a time and at most once in ``seconds``.
 
     While the database does not answer, the last result is returned, marked as old.
@@ -40,7 +40,7 @@ class Shared(Generic[T]):
         self._tried_at = 0.0
         self._has_failed = False
 
-    def get(self) -> Reading[T]:
+    def get(self) -> CachedResult[T]:
         """The result. If there is none yet, raises the database's error or ``TimeoutError``."""
         if self._is_due() and self._lock.acquire(timeout=0 if self._has_recent() else WAIT_SECONDS):
             try:
@@ -49,9 +49,9 @@ class Shared(Generic[T]):
             finally:
                 self._lock.release()
         if self._last is None:
-            raise TimeoutError("the first reading takes too long")
+            raise TimeoutError("the first result takes too long")
         value, read_at = self._last
-        return Reading(value, read_at, self._has_failed)
+        return CachedResult(value, read_at, self._has_failed)
 
     def forget(self) -> None:
         self._last = None

@@ -12,12 +12,12 @@ from django.db.models import Count, Min, Q
 from django.db.models.fields.json import KT
 from django.utils import timezone
 
-from config.now.sharing import Shared
+from config.now.sharing import SharedCache
 from inference.models import ModelWorker
 from inference.worker.load import WorkerLoad
 from ocr.models import KtpExtraction
 from sessions_app.broker_probe import broker_answers
-from sessions_app.history import reading
+from sessions_app.history import series
 from sessions_app.models import ChatSession
 from sessions_app.token_rates import tokens_per_second
 
@@ -185,7 +185,7 @@ def _workers(now: datetime.datetime) -> list[WorkerLine]:
 
 
 def _read_recent() -> Recent:
-    hour, latest = reading.last_minutes(60), reading.last_minutes(RECENT_MINUTES)
+    hour, latest = series.last_minutes(60), series.last_minutes(RECENT_MINUTES)
     half, most = (
         None if (seconds := latest.first_token(share)) is None else datetime.timedelta(seconds=seconds)
         for share in (0.5, 0.95)
@@ -193,5 +193,5 @@ def _read_recent() -> Recent:
     return Recent(hour.count("failed"), hour.count("cancelled"), half, most)
 
 
-snapshot = Shared(_read_snapshot, seconds=SNAPSHOT_SECONDS)
-recent = Shared(_read_recent, seconds=HISTORY_SECONDS)
+snapshot = SharedCache(_read_snapshot, seconds=SNAPSHOT_SECONDS)
+recent = SharedCache(_read_recent, seconds=HISTORY_SECONDS)

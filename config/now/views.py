@@ -19,10 +19,10 @@ from django.utils.translation import gettext as _
 
 from config.now.charts import counted, history_of
 from config.now.rights import Rights
-from config.now.sharing import Reading, Shared
+from config.now.sharing import CachedResult, SharedCache
 from config.now.snapshot import RECENT_MINUTES, recent, snapshot
 from config.now.stopping import MAX_STOPPED, StopForm, can_be_stopped, stop
-from sessions_app.history.reading import SPANS, Point, Span, span_of
+from sessions_app.history.series import SPANS, Point, Span, span_of
 
 SPAN_NAMES = {
     "60m": gettext_lazy("60 minutes"),
@@ -59,11 +59,11 @@ def table(request: HttpRequest) -> HttpResponse:
     if not Rights.of(request).sessions:
         raise PermissionDenied
     span = _span(request)
-    reading = _reading(history_of(span.key))
+    result = _cached(history_of(span.key))
     context = {
         **admin.site.each_context(request),
         "title": _("Figures as a table"),
-        "history": reading and reading.value,
+        "history": result and result.value,
         "span": span,
         "spans": _spans(),
     }
@@ -114,10 +114,10 @@ def _figures(request: HttpRequest, rights: Rights) -> SafeString:
     if not rights.sessions:
         return SafeString()
     span = _span(request)
-    now, past, history = _reading(snapshot), _reading(recent), _reading(history_of(span.key))
-    readings = [reading for reading in (now, past, history) if reading is not None]
-    is_old = len(readings) < 3 or any(reading.is_old for reading in readings)
-    key = (get_language(), rights, span.key, *(reading.read_at for reading in readings))
+    now, past, history = _cached(snapshot), _cached(recent), _cached(history_of(span.key))
+    results = [result for result in (now, past, history) if result is not None]
+    is_old = len(results) < 3 or any(result.is_old for result in results)
+    key = (get_language(), rights, span.key, *(result.read_at for result in results))
     if is_old or (text := _rendered.get(key)) is None:
         context = {
             "rights": rights,
@@ -128,7 +128,7 @@ def _figures(request: HttpRequest, rights: Rights) -> SafeString:
             "span": span,
             "spans": _spans(),
             "is_old": is_old,
-            "seconds_old": round(max((time.monotonic() - reading.read_at for reading in readings), default=0)),
+            "seconds_old": round(max((time.monotonic() - result.read_at for result in results), default=0)),
         }
         text = render_to_string("admin/now/figures.html", context)
         if len(_rendered) >= MAX_RENDERED:
@@ -150,7 +150,7 @@ def _spans() -> list[tuple[str, Any]]:
     return [(span.key, SPAN_NAMES[span.key]) for span in SPANS]
 
 
-def _reading(shared: Shared[Any]) -> Reading[Any] | None:
+def _cached(shared: SharedCache[Any]) -> CachedResult[Any] | None:
     """None if the database does not answer and has not answered since this process started."""
     try:
         return shared.get()

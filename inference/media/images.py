@@ -19,7 +19,7 @@ from inference.media.formats.bare import BareImage, Unreadable
 from inference.media.formats.image import AVIF, HEIC, JPEG, PNG, TIFF, WEBP, ImageFormat, format_of
 from inference.media.large import BAND_PIXELS, WHOLE_PIXELS
 from inference.media.limits import Limits, check_shape
-from inference.media.shared import PixelRoom, Place, Placed
+from inference.media.shared import PixelBuffer, Place, Placed
 
 WHITE = (255, 255, 255, 255)
 #: pixels times scans of a progressive JPEG: ten scans of a hundred million pixels take some seconds of CPU
@@ -132,10 +132,10 @@ def place_image(
 ) -> np.ndarray | Placed:
     """``decode_image`` for another process: the pixels are put into ``place``."""
     image = decode_image(data, limits, param, sizes)
-    room = PixelRoom(place)
-    pixels = room.empty((image.height, image.width, 3))
+    buffer = PixelBuffer(place)
+    pixels = buffer.empty((image.height, image.width, 3))
     pixels[...] = np.asarray(image)
-    return room.result(pixels)
+    return buffer.result(pixels)
 
 
 def _load(file: BareImage, limits: Limits, pixels: int, param: str | None) -> Image.Image:

@@ -60,7 +60,7 @@ class SharedPixels:
         return _mapped(self._file, result.shape)
 
 
-class PixelRoom:
+class PixelBuffer:
     """Where a decoding process puts its pixels: into the shared memory, or into its own if that is not possible."""
 
     def __init__(self, place: Place | None) -> None:
@@ -80,14 +80,14 @@ class PixelRoom:
             if (found.st_dev, found.st_ino) != self._place.identity:
                 return np.empty(shape, np.uint8)
             os.truncate(file, math.prod(shape))
-            room = _mapped(file, shape)
+            buffer = _mapped(file, shape)
         finally:
             os.close(file)
         self._is_shared = True
-        return room
+        return buffer
 
     def result(self, filled: np.ndarray) -> np.ndarray | Placed:
-        """What is sent to the server: ``filled`` is the room or the first part of it."""
+        """What is sent to the server: ``filled`` is the buffer or the first part of it."""
         return Placed(filled.shape) if self._is_shared else filled
 
 

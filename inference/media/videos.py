@@ -28,7 +28,7 @@ from inference.media.formats.bare import Unreadable
 from inference.media.formats.blanks import Blank
 from inference.media.formats.video import container_of
 from inference.media.limits import Limits, check_shape
-from inference.media.shared import PixelRoom, Place, Placed
+from inference.media.shared import PixelBuffer, Place, Placed
 
 #: frames with at most this many pixels together are left for the model's own processor to reduce
 REDUCED_FROM_PIXELS = 2**22
@@ -74,11 +74,11 @@ def check_video(data: bytes, limits: Limits, param: str | None, budget: RequestB
             if size is None:
                 columns, rows = _size(frame.width, frame.height, len(film.wanted), limits)
                 # Sampling needs this memory. It is never touched, so it costs nothing, but the limit must allow it.
-                room = np.empty((max(2, len(film.wanted)) + 1, rows, columns, 3), np.uint8)
+                buffer = np.empty((max(2, len(film.wanted)) + 1, rows, columns, 3), np.uint8)
                 size = _turned((columns, rows), frame)
     if size is None:
         raise _no_frames(param)
-    del room
+    del buffer
     return VideoShape(video_content_type(data, param=param), *size, max(2, count), metadata)
 
 
@@ -98,9 +98,9 @@ def place_video(
     data: bytes, limits: Limits, param: str | None, sizes: VisionSizes | None, place: Place | None
 ) -> tuple[np.ndarray | Placed, list[float]]:
     """``sample_video`` for another process: the frames are put into ``place``. Returns them with their times."""
-    room = PixelRoom(place)
-    video = sample_video(data, limits, param, sizes, room)
-    return room.result(video.frames), list(video.timestamps_seconds)
+    buffer = PixelBuffer(place)
+    video = sample_video(data, limits, param, sizes, buffer)
+    return buffer.result(video.frames), list(video.timestamps_seconds)
 
 
 def sample_video(
@@ -108,16 +108,16 @@ def sample_video(
     limits: Limits,
     param: str | None,
     sizes: VisionSizes | None = None,
-    room: PixelRoom | None = None,
+    buffer: PixelBuffer | None = None,
 ) -> Video:
     """At most ``limits.video_frames`` frames, about two a second, the first and the last among them.
 
     Every frame is upright RGB; together they have at most ``limits.video_pixels`` pixels, reduced in size where
     they would have more. Those of more than ``REDUCED_FROM_PIXELS`` are reduced to what the model of ``sizes`` sees.
-    The only frame of a video is given twice. They are put into ``room``. Raises InvalidMedia where the file is no video
-    of an accepted format, is damaged or cut off, or is over one of the other limits.
+    The only frame of a video is given twice. They are put into ``buffer``. Raises InvalidMedia where the file is no
+    video of an accepted format, is damaged or cut off, or is over one of the other limits.
     """
-    room = room or PixelRoom(None)
+    buffer = buffer or PixelBuffer(None)
     pixels: np.ndarray | None = None
     times: list[float] = []
     with _frames(data, limits, param) as (film, frames):
@@ -127,7 +127,7 @@ def sample_video(
                 seen = _seen_size(*size, max(2, len(film.wanted)), sizes)
                 columns, rows = _turned(seen, frame)
                 # All together from the start: a list of them would be copied into one.
-                pixels = room.empty((max(2, len(film.wanted)), rows, columns, 3))
+                pixels = buffer.empty((max(2, len(film.wanted)), rows, columns, 3))
             rgb = frame.to_ndarray(format="rgb24", width=size[0], height=size[1], interpolation=Interpolation.BICUBIC)
             if seen != size:
                 # As for pictures: FFmpeg's filter would differ from the processor's by more than rounding.

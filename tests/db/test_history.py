@@ -11,9 +11,9 @@ from django.utils import timezone
 
 from inference.metrics import first_token, generation_tokens, takeovers
 from sessions_app import metrics
-from sessions_app.history import buckets, reading, writer
+from sessions_app.history import buckets, series, writer
 from sessions_app.history.models import HistoryFigure
-from sessions_app.history.reading import LAST_DAY, LAST_HOUR, LAST_MONTH, SPANS, Span, span_of
+from sessions_app.history.series import LAST_DAY, LAST_HOUR, LAST_MONTH, SPANS, Span, span_of
 from sessions_app.history.writer import HistoryWriter
 from sessions_app.store.sweeper import sweep
 from tests.db.session_states import open_session
@@ -182,12 +182,12 @@ def test_several_sweepers_fold_each_row_once(clock: Clock, monkeypatch: pytest.M
     assert total("tokens") == 30
 
 
-# --- reading ---
+# --- series ---
 
 
 @pytest.mark.parametrize(("span", "points"), [(LAST_HOUR, 60), (LAST_DAY, 96), (LAST_MONTH, 120)])
 def test_a_span_has_points_up_to_the_last_whole_minute(span: Span, points: int) -> None:
-    found = reading.series(span)
+    found = series.points(span)
     assert len(found) in (points, points + 1)
     last = found[-1]
     assert last.starts_at + datetime.timedelta(seconds=last.seconds) == NOON.replace(second=0)
@@ -201,13 +201,13 @@ def test_an_unknown_span_is_the_hour() -> None:
 def test_a_point_has_the_sums_of_its_minutes(clock: Clock) -> None:
     add(clock, minutes(2), tokens=120, queue=6)
     add(clock, minutes(2), tokens=60, queue=0)
-    point = reading.series(LAST_HOUR)[-2]
+    point = series.points(LAST_HOUR)[-2]
     assert (point.tokens_per_second, point.queue) == (3.0, 3.0)
 
 
 def test_minutes_in_which_nobody_wrote_are_not_known(clock: Clock) -> None:
     add(clock, minutes(2), tokens=120)
-    known = [point.is_known for point in reading.series(LAST_HOUR)]
+    known = [point.is_known for point in series.points(LAST_HOUR)]
     assert known == [False] * 58 + [True, False]
 
 
@@ -215,21 +215,21 @@ def test_a_month_is_read_from_hours_and_the_last_day_from_minutes(clock: Clock) 
     add(clock, datetime.timedelta(days=20), tokens=1)
     add(clock, datetime.timedelta(hours=2), tokens=2)
     sweep()
-    assert sum(point.count("tokens") for point in reading.series(LAST_MONTH)) == 3
-    assert sum(point.count("tokens") for point in reading.series(LAST_DAY)) == 2
+    assert sum(point.count("tokens") for point in series.points(LAST_MONTH)) == 3
+    assert sum(point.count("tokens") for point in series.points(LAST_DAY)) == 2
 
 
 def test_the_last_minutes_reach_to_now(clock: Clock) -> None:
     add(clock, failed=1)
     add(clock, minutes(59), failed=2)
     add(clock, minutes(61), failed=4)
-    assert reading.last_minutes(60).count("failed") == 3
+    assert series.last_minutes(60).count("failed") == 3
 
 
 def test_percentiles_are_those_of_all_processes_together(clock: Clock) -> None:
     add(clock, **{"first_token:0.1:0.25": 50})
     add(clock, **{"first_token:0.25:0.5": 50})
-    point = reading.last_minutes(1)
+    point = series.last_minutes(1)
     assert point.first_token(0.5) == pytest.approx(0.25)
     assert point.first_token(0.75) == pytest.approx(0.375)
     assert point.first_token(0.95) == pytest.approx(0.475)
@@ -237,17 +237,17 @@ def test_percentiles_are_those_of_all_processes_together(clock: Clock) -> None:
 
 def test_a_bucket_begins_where_its_own_bound_is(clock: Clock) -> None:
     add(clock, **{"first_token:0.1:0.25": 1, "first_token:10:30": 1})
-    assert reading.last_minutes(1).first_token(0.75) == pytest.approx(20)
+    assert series.last_minutes(1).first_token(0.75) == pytest.approx(20)
 
 
 def test_behind_the_last_bound_no_more_is_known_than_that(clock: Clock) -> None:
     add(clock, **{"first_token:300:inf": 4})
-    assert reading.last_minutes(1).first_token(0.5) == 300
+    assert series.last_minutes(1).first_token(0.5) == 300
 
 
 def test_without_a_first_token_there_are_no_percentiles(clock: Clock) -> None:
     add(clock, tokens=1)
-    assert reading.last_minutes(1).first_token(0.5) is None
+    assert series.last_minutes(1).first_token(0.5) is None
 
 
 @pytest.mark.parametrize("span", SPANS)
@@ -255,4 +255,4 @@ def test_a_series_is_one_query(span: Span, clock: Clock, django_assert_num_queri
     for hours in range(20):
         add(clock, datetime.timedelta(hours=hours), tokens=1)
     with django_assert_num_queries(1):
-        reading.series(span)
+        series.points(span)

@@ -17,10 +17,10 @@ from django.urls import reverse
 from django.utils import timezone
 
 from config.now import charts, sharing, snapshot
-from config.now.sharing import Shared
+from config.now.sharing import SharedCache
 from inference.models import ModelWorker
 from sessions_app.history import buckets
-from sessions_app.history.reading import Point
+from sessions_app.history.series import Point
 from sessions_app.models import ChatSession
 from tests.db.session_states import WORKER, claimed, completed, open_session, say, text
 from tests.db.threads import at_once, times
@@ -32,11 +32,11 @@ VIEW, CANCEL, SEE_WORKERS = "view_chatsession", "cancel_chatsession", "view_mode
 GIB = 1024**3
 
 
-READINGS: list[Shared[Any]] = [snapshot.snapshot, snapshot.recent, *charts.histories.values()]
+CACHES: list[SharedCache[Any]] = [snapshot.snapshot, snapshot.recent, *charts.histories.values()]
 
 
 def read_anew() -> None:
-    for shared in READINGS:
+    for shared in CACHES:
         shared.forget()
 
 
@@ -290,7 +290,7 @@ def test_further_viewers_cost_their_own_log_in_and_nothing_more(monkeypatch: pyt
     running()
     clients = [staff(VIEW, name=f"viewer-{number}") for number in range(4)]
     page(clients[0])
-    for shared in READINGS:
+    for shared in CACHES:
         monkeypatch.setattr(shared, "_seconds", 3600)
     session_user_and_two_of_permissions = 4
     assert [queries_of(client) for client in clients[1:]] == [session_user_and_two_of_permissions] * 3
@@ -309,7 +309,7 @@ def test_viewers_with_other_rights_or_another_language_get_their_own_page() -> N
 
 
 class Source:
-    """What a reading is made of; it can be away, and counts how often it is asked."""
+    """What a result is made of; it can be away, and counts how often it is asked."""
 
     def __init__(self) -> None:
         self.value = 0
@@ -326,30 +326,30 @@ class Source:
 
 def test_many_viewers_at_once_share_one_reading() -> None:
     source = Source()
-    shared = Shared(source, seconds=3600)
+    shared = SharedCache(source, seconds=3600)
     assert at_once(*times(lambda: shared.get().value, 8)) == [1] * 8
     assert source.value == 1
 
 
 def test_a_reading_is_made_anew_when_it_is_due() -> None:
-    shared = Shared(Source(), seconds=0)
+    shared = SharedCache(Source(), seconds=0)
     assert [shared.get().value for _ in range(3)] == [1, 2, 3]
 
 
 def test_the_last_reading_is_shown_as_old_while_the_database_is_away() -> None:
     source = Source()
-    shared = Shared(source, seconds=0)
+    shared = SharedCache(source, seconds=0)
     assert not shared.get().is_old
     source.is_away = True
-    reading = shared.get()
-    assert (reading.value, reading.is_old) == (1, True)
+    result = shared.get()
+    assert (result.value, result.is_old) == (1, True)
     source.is_away = False
     assert not shared.get().is_old
 
 
 def test_nobody_waits_for_a_reading_while_there_is_a_young_one() -> None:
     source = Source()
-    shared = Shared(source, seconds=0)
+    shared = SharedCache(source, seconds=0)
     shared.get()
     with shared._lock:  # somebody reads, and it takes long
         assert shared.get().value == 1

@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 
 from inference.media.decoding import DecodingPool
-from inference.media.shared import PixelRoom, Place, Placed, SharedPixels
+from inference.media.shared import PixelBuffer, Place, Placed, SharedPixels
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="the system has no memory without a name")
 
 
 def fill(place: Place | None, value: int, rows: int = 3) -> np.ndarray | Placed:
     """What a piece of work does: it fills as many of its four rows."""
-    room = PixelRoom(place)
-    pixels = room.empty((4, 5, 3))
+    buffer = PixelBuffer(place)
+    pixels = buffer.empty((4, 5, 3))
     pixels[...] = value
-    return room.result(pixels[:rows])
+    return buffer.result(pixels[:rows])
 
 
 def open_memory() -> int:

@@ -80,7 +80,7 @@ class Point:
         return None
 
 
-def series(span: Span) -> list[Point]:
+def points(span: Span) -> list[Point]:
     """The points of the span up to the last whole minute, oldest first, in one query."""
     end = minute_of(timezone.now())
     start = (end - span.minutes) // span.step * span.step
