@@ -174,6 +174,9 @@ _database["CONN_MAX_AGE"] = 0
 _database["CONN_HEALTH_CHECKS"] = True
 DATABASES = {"default": _database}
 
+# The keys of identity cards and their sessions: see sessions_app/encryption/keyring.py, which parses them.
+DATA_KEYS = env.texts("DATA_KEYS")
+
 # --- Broker and wake-ups --------------------------------------------------------------------------------------------
 
 REDIS_URL = env.redis_address("REDIS_URL")

@@ -37,6 +37,12 @@ class CardValues(models.Model):
     kewarganegaraan = _field("kewarganegaraan")
     berlaku_hingga = _field("berlaku_hingga")
 
+    # With defaults in the database, because processes of an older version insert rows without them.
+    nik_lookup = models.CharField(
+        max_length=64, blank=True, default="", db_default="", editable=False, help_text="See ocr.lookup."
+    )
+    name_lookup = models.CharField(max_length=64, blank=True, default="", db_default="", editable=False)
+
     class Meta:
         abstract = True
 

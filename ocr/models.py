@@ -18,6 +18,7 @@ from django.utils.translation import gettext_lazy as _
 from ocr.audit.models import AuditEntry, AuditHead
 from ocr.flagged import problem_columns
 from ocr.history import KtpChange, RejectReason
+from ocr.lookup import name_lookups, nik_lookups, value_lookups
 from ocr.reading.problems import Problem
 from ocr.reading.schema import FIELDS
 from ocr.refusals import Refused
@@ -55,6 +56,14 @@ class KtpExtractionQuerySet(ReviewQueueQuerySet["KtpExtraction"]):
         before = timezone.now() - datetime.timedelta(seconds=seconds)
         started = Coalesce("read_again_at", "created_at")
         return self.reading().alias(started=started).filter(session=None, started__lt=before)
+
+    def with_nik(self, nik: str) -> Self:
+        """Readings of this number, however it is grouped. Raises ``DataKeyMissing``."""
+        return self.filter(nik_lookup__in=nik_lookups(nik))
+
+    def with_name(self, name: str) -> Self:
+        """Readings of this whole name, whatever its case, accents and punctuation. Raises ``DataKeyMissing``."""
+        return self.filter(name_lookup__in=name_lookups(name))
 
     def visible_to(self, user: AbstractBaseUser | AnonymousUser) -> Self:
         """A clerk's own cards; all cards for staff with the right to view extractions."""
@@ -134,6 +143,8 @@ class KtpExtraction(Reviewable):
                 condition=Q(review=Review.NEEDS_REVIEW, submitted_at__isnull=False),
             ),
             models.Index(fields=("created_at",), name="ktp_reading", condition=Q(state=State.READING)),
+            models.Index(fields=("nik_lookup",), name="ktp_nik"),
+            models.Index(fields=("name_lookup",), name="ktp_name"),
         )
         constraints = (
             models.CheckConstraint(
@@ -178,6 +189,7 @@ class KtpExtraction(Reviewable):
             submitted_at=timezone.now() if is_submitted else None,
             **columns,
             **{field.column: values.get(field.path, "") for field in FIELDS},
+            **value_lookups({"nik": values.get("nik", ""), "nama": values.get("nama", "")}),
         )
 
     def mark_failed(self, code: str, *, raw_answer: str = "") -> bool:
@@ -207,6 +219,8 @@ class KtpExtraction(Reviewable):
             problems_read=[],
             raw_answer="",
             confirmed=[],
+            nik_lookup="",
+            name_lookup="",
             **problem_columns([]),
             **{field.column: "" for field in FIELDS},
         )

@@ -18,6 +18,7 @@ from django.utils.translation import gettext_lazy as _
 
 from ocr.flagged import Flagged, flag_key, problem_columns
 from ocr.history import KtpChange, RejectReason
+from ocr.lookup import value_lookups
 from ocr.reading import problems
 from ocr.reading.judging import judge_again
 from ocr.reading.parsing import clean
@@ -138,6 +139,7 @@ class Reviewable(Flagged, Versioned):
             confirmed=[key for key in self.confirmed if key in flags and key["field"] not in changed],
             **problem_columns(found),
             **{FIELD_BY_PATH[path].column: value for path, value in changed.items()},
+            **value_lookups(changed),
         )
         return True
 

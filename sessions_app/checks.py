@@ -11,6 +11,8 @@ from django.apps import AppConfig
 from django.conf import settings
 from django.core import checks
 
+from sessions_app.encryption import keyring
+
 
 @checks.register()
 def check_streaming_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[checks.CheckMessage]:
@@ -66,6 +68,37 @@ def check_streaming_settings(app_configs: Sequence[AppConfig] | None, **kwargs: 
             )
         )
     return found
+
+
+@checks.register()
+def check_data_keys(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[checks.CheckMessage]:
+    try:
+        keyring.ring()
+    except keyring.DataKeyMissing:
+        return []
+    except keyring.WrongKey as exc:
+        return [
+            checks.Error(
+                f"DATA_KEYS is wrong: {exc}.",
+                hint="Each item is an id, a colon, and the base64 of 32 random bytes. A new one: manage.py "
+                "make_data_key. Keys that have encrypted data must stay.",
+                id="sessions_app.E005",
+            )
+        ]
+    return []
+
+
+@checks.register(checks.Tags.security, deploy=True)
+def check_has_data_keys(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[checks.CheckMessage]:
+    if settings.DATA_KEYS:
+        return []
+    return [
+        checks.Warning(
+            "DATA_KEYS is empty: identity cards are refused, or on SQLite encrypted with a key beside the database.",
+            hint="Set DATA_KEYS to what manage.py make_data_key prints, and keep it apart from the database's backups.",
+            id="sessions_app.W004",
+        )
+    ]
 
 
 @checks.register(checks.Tags.security, deploy=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import base64
 import os
 import shutil
 import tempfile
@@ -12,6 +13,7 @@ os.environ["ENV_FILE"] = os.devnull
 os.environ.setdefault("SECRET_KEY", "for-tests-only-" + "x" * 50)
 os.environ.setdefault("MODEL_REPO_ID", "models/tiny")
 os.environ.setdefault("LOG_LEVEL", "WARNING")
+os.environ.setdefault("DATA_KEYS", "tests:" + base64.b64encode(bytes(range(32))).decode())
 # In most tests no worker runs, and none is waited for.
 os.environ.setdefault("NO_WORKER_SECONDS", "0")
 

@@ -8,6 +8,8 @@ from typing import Any
 from django.core.management.base import CommandError
 from django.db import DatabaseError, connection
 
+from sessions_app.encryption.keyring import make_key_file
+
 #: maximum time for the database server to answer
 ANSWER_SECONDS = 5
 
@@ -21,10 +23,11 @@ def open_database() -> None:
 
 
 def _open_file(path: Path) -> None:
-    """Create the file readable by its owner only, because it has images of identity cards. WAL files get its mode."""
+    """Create the file readable by its owner only, and beside it the key of the cards in it. WAL files get its mode."""
     try:
         path.touch(mode=0o600)
         connection.ensure_connection()
+        make_key_file()
     except (OSError, DatabaseError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) else exc
         raise CommandError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import base64
 import os
 import secrets
 import signal
@@ -80,6 +81,7 @@ class Stack(abc.ABC):
             "ENV_FILE": os.devnull,
             "DJANGO_SETTINGS_MODULE": "config.settings",
             "SECRET_KEY": secrets.token_urlsafe(40),
+            "DATA_KEYS": f"stack:{base64.b64encode(secrets.token_bytes(32)).decode()}",
             "MODEL_REPO_ID": str(model),
             "SESSIONS_DB_PATH": str(folder / "sessions.db"),
             "MEDIA_ALLOW_PRIVATE_HOSTS": "1",

@@ -271,6 +271,7 @@ def test_production_settings_pass_the_deployment_check() -> None:
         API_KEYS="Xk2vQ9sLw7RtB4nZc8Hd,71c8e0a44f6b4d1e9a3c",
         ALLOWED_HOSTS="ai.example.org",
         SECRET_KEY="pUm9dX2rT7vLq4Zs8Wn3Yb6Kc1Hf5Jg0QeRtAiOxMzBvNl-_Sw9D",
+        DATA_KEYS="k1:9s8Hq3n2ZJb0fXwq1kq8Gm3T0dK2l7Vt5yQe6RzUoBc=",
     )
     assert done.returncode == 0, done.stderr
 

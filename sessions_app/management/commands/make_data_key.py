@@ -1,0 +1,28 @@
+"""``manage.py make_data_key``: print a new key for ``DATA_KEYS``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from sessions_app.encryption import keyring
+
+HINT = """\
+Put it first in DATA_KEYS, before the keys that are there, on every machine; keep a copy where no backup of the database
+is. Restart the processes, and then run: manage.py rotate_keys"""
+
+
+class Command(BaseCommand):
+    help = "Print a new random key in the form of DATA_KEYS. It is stored nowhere."
+    # DATA_KEYS may be wrong or missing when this is needed.
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--id", default="", help="its id: letters, digits, - and _, 16 at most (default: the date)")
+
+    def handle(self, *args: Any, id: str, **options: Any) -> None:  # noqa: A002  (the name of the option)
+        if id and not keyring.KEY_ID.fullmatch(id):
+            raise CommandError("An id has letters, digits, - and _, and 16 characters at most.")
+        self.stdout.write(keyring.new_item(id))
+        self.stderr.write(HINT)
