@@ -60,6 +60,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "sessions_app.request_id.RequestIdMiddleware",
+    "sessions_app.client_address.ClientAddressMiddleware",
     "config.page_headers.PageHeadersMiddleware",
     "inference.api.middleware.ApiErrorMiddleware",
     "inference.api.origins.OriginMiddleware",
@@ -305,6 +306,7 @@ OCR_MAX_TOKENS = env.integer("OCR_MAX_TOKENS", 4096, minimum=16)
 OCR_GRAMMAR = env.flag("OCR_GRAMMAR", default=True)
 OCR_CLAIM_MINUTES = env.number("OCR_CLAIM_MINUTES", 5, minimum=0.1)
 OCR_UNDO_SECONDS = env.number("OCR_UNDO_SECONDS", 10, minimum=0)
+OCR_AUDIT_POLL_SECONDS = env.number("OCR_AUDIT_POLL_SECONDS", 300, minimum=0)
 OCR_DOUBT_BELOW = env.number("OCR_DOUBT_BELOW", 0.9, minimum=0, maximum=1)
 
 # --- Who may call ---------------------------------------------------------------------------------------------------

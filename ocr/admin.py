@@ -12,6 +12,7 @@ from django.contrib.admin.utils import quote
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -19,6 +20,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from ocr import extraction as extractions
+from ocr.audit.models import Action
+from ocr.audit.viewing import note_list, note_view
 from ocr.desk import card as desk_card
 from ocr.desk.forms import APPROVE, REJECT, REOPEN, CardForm
 from ocr.desk.handling import handle
@@ -97,6 +100,12 @@ class KtpExtractionAdmin(admin.ModelAdmin[KtpExtraction]):
             return queryset.filter(pk=uuid.UUID(search_term.strip())), False
         except ValueError:
             return super().get_search_results(request, queryset, search_term)
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        response = super().changelist_view(request, extra_context)
+        if isinstance(response, TemplateResponse) and (context := response.context_data) and "cl" in context:
+            note_list(request, context["cl"].result_list, where="admin")
+        return response
 
     @admin.display(description="NIK")
     def nik_masked(self, obj: KtpExtraction) -> str:
@@ -205,6 +214,7 @@ class KtpExtractionAdmin(admin.ModelAdmin[KtpExtraction]):
             return super().change_view(request, object_id, form_url, extra_context)
         if request.method == "POST":
             return self._answer(request, obj, rights)
+        note_view(request, obj, where="admin")
         # The sweep would do this within seconds, but the page shows it now.
         obj = extractions.complete_extraction(obj.pk)
         context = {
@@ -218,6 +228,14 @@ class KtpExtractionAdmin(admin.ModelAdmin[KtpExtraction]):
             "show_save_and_continue": False,
         }
         return super().change_view(request, object_id, form_url, context)
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        response = super().history_view(request, object_id, extra_context)
+        if (obj := self.get_object(request, object_id)) is not None:
+            note_view(request, obj, Action.VIEWED_HISTORY)
+        return response
 
     def _answer(self, request: HttpRequest, obj: KtpExtraction, rights: Rights) -> HttpResponse:
         if not rights.review:

@@ -20,6 +20,7 @@ from inference import generations
 from inference.engine.types import Sampling
 from inference.stored_request import StoredRequest
 from ocr import card_image, metrics
+from ocr.audit.recording import Action, Actor, record
 from ocr.models import FILE_NAME_MAX_CHARS, KtpExtraction, KtpImage
 from ocr.reading import confidence, form, prompt
 from ocr.reading.judging import judge_answer
@@ -63,7 +64,7 @@ async def _store_and_send(
     except Exception:
         await in_db(extraction.delete)
         raise
-    await in_db(_attach, extraction, session)
+    await in_db(_begin, extraction, session, Actor.of_user(user) if user else Actor.of_caller(caller))
     return extraction
 
 
@@ -105,6 +106,12 @@ def _begin_again(
     extraction.read_again(user, version, note=note)
     KtpImage.objects.filter(pk=extraction.pk).update(**_image_columns(image))
     _attach(extraction, session)
+
+
+@transaction.atomic
+def _begin(extraction: KtpExtraction, session: ChatSession, actor: Actor) -> None:
+    _attach(extraction, session)
+    record(Action.UPLOADED if extraction.uploaded_by_id else Action.API_UPLOADED, actor=actor, card=extraction)
 
 
 async def _start_session(image: card_image.CardImage, caller: str, request_id: str) -> ChatSession:

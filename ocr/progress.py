@@ -12,6 +12,7 @@ from asgiref.sync import sync_to_async
 from django.contrib import messages
 from django.contrib.auth.models import User
 from django.core.exceptions import BadRequest
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
@@ -24,6 +25,10 @@ from inference.errors import ApiError, OverShare
 from inference.readiness import check_model_available
 from ocr import extraction as extractions
 from ocr.access import is_by_script, is_own, log_in_first, logged_in, own_or_404, sees_values, without_picture
+from ocr.audit.actors import Actor
+from ocr.audit.models import Action
+from ocr.audit.recording import record
+from ocr.audit.viewing import note_poll
 from ocr.models import KtpExtraction
 from ocr.refusals import Refused
 from ocr.rows import Reading, queue_places, read_before
@@ -62,6 +67,7 @@ def progress(request: HttpRequest) -> HttpResponse:
         if extraction.state == extraction.State.READING:
             answer[str(extraction.pk)] = {"place": place}
         else:
+            note_poll(Actor.of_request(request), extraction.pk, Action.LISTED, where="tray")
             answer[str(extraction.pk)] = {"row": _row(request, extraction)}
     return JsonResponse(answer)
 
@@ -79,6 +85,7 @@ async def events(request: HttpRequest, pk: uuid.UUID) -> HttpResponseBase:
     after = _cursor(request, session)
     if session.is_at_end(after):
         return _no_stream(204)
+    await in_db(note_poll, Actor.of_user(user), pk, Action.FOLLOWED)
     try:
         response = stream_session(
             session, after=after, render=_render_text, unreadable=END, caller=caller_of_user(user)
@@ -99,7 +106,9 @@ def cancel(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """Stop a reading of one's own. One that has ended meanwhile stays as it is."""
     extraction = own_or_404(request, pk)
     if extraction.session is not None and extraction.state == extraction.State.READING:
-        session = request_cancel(extraction.session.pk)
+        with transaction.atomic():
+            session = request_cancel(extraction.session.pk)
+            record(Action.CANCELLED, actor=Actor.of_request(request), card=extraction)
         if session.is_finished:
             extraction = extractions.complete_extraction(pk)
     return _answer(request, extraction)

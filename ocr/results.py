@@ -19,6 +19,7 @@ from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST
 
 from ocr.access import is_own, logged_in, own_or_404, sees_values, visible_or_404
+from ocr.audit.viewing import note_view
 from ocr.extraction import complete_extraction
 from ocr.history import KtpChange
 from ocr.models import KtpExtraction
@@ -124,6 +125,7 @@ def _page(
 ) -> HttpResponse:
     """``typed`` are values that were not saved, because ``changes`` came first; ``flags`` those that are open."""
     user = cast("User", request.user)
+    note_view(request, extraction)
     may_change = is_own(extraction, user)
     reading = Reading(
         extraction,

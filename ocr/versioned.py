@@ -1,4 +1,7 @@
-"""A row that changes only from the version that its caller has seen, and writes its history with each change."""
+"""A row that changes only from the version that its caller has seen, and writes its history with each change.
+
+The audit log gets a line in the same transaction.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from django.db import models, transaction
 from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _
 
+from ocr.audit.recording import record_changes
 from ocr.history import KtpChange
 from ocr.refusals import NotOpen, Stale
 
@@ -53,6 +57,7 @@ class Versioned(models.Model):
                 for line in lines:
                     line.version = version + 1
                 KtpChange.objects.bulk_create(lines)
+                record_changes(lines)
         self.refresh_from_db()
         if not is_moved:
             self._refuse(version)

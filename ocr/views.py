@@ -19,6 +19,8 @@ from django.views.decorators.http import require_safe
 from inference.errors import ApiError
 from inference.readiness import check_model_available
 from ocr.access import MAY_UPLOAD, forbidden, is_by_script, log_in_first, without_picture
+from ocr.audit.models import Action
+from ocr.audit.viewing import note_list, note_view
 from ocr.card_image import CardImage, make_ready
 from ocr.extraction import start_extraction
 from ocr.forms import UploadForm
@@ -99,6 +101,7 @@ def _upload_page(request: HttpRequest, user: User, form: UploadForm, *, status: 
     request.user = user
     rows = without_picture(KtpExtraction.objects.filter(uploaded_by=user))
     recent = Paginator(rows.order_by("-created_at"), RECENT).get_page(request.GET.get("page"))
+    note_list(request, recent, where="tray")
     places = queue_places(recent)
     readings = [
         Reading(extraction, may_change=True, place=places.get(extraction.session_id or "", 0)) for extraction in recent
@@ -119,6 +122,7 @@ def image(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """The picture of a card, for users who may see it. No cache may keep a copy."""
     visible = KtpExtraction.objects.images_visible_to(request.user).select_related("image")
     extraction = get_object_or_404(visible, pk=pk, image__isnull=False)
+    note_view(request, extraction, Action.VIEWED_IMAGE)
     response = HttpResponse(bytes(extraction.image.data), content_type=extraction.image.content_type)
     response["Cache-Control"] = "no-store, private"
     response["X-Content-Type-Options"] = "nosniff"

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import functools
 import ipaddress
 import re
+from collections.abc import Iterator
 
 from django.conf import settings
 from django.http import HttpRequest
+
+from sessions_app.middleware import Middleware, Steps
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -18,13 +23,44 @@ CLIENT_PREFIX_BITS = 64
 _WITH_PORT = re.compile(r"(?:\[(?P<v6>[^\]]+)\]|(?P<v4>[\d.]+))(?::\d+)?")
 
 
+_current: contextvars.ContextVar[str] = contextvars.ContextVar("client_address", default="")
+
+
+def current_client_address() -> str:
+    """The IP address of the client that this code runs for; "" outside of a request."""
+    return _current.get()
+
+
+@contextlib.contextmanager
+def client_address_scope(address: str) -> Iterator[None]:
+    """What runs inside runs for the client at this address."""
+    token = _current.set(address)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+class ClientAddressMiddleware(Middleware):
+    """Tells what runs for a request, however deep, from where it came."""
+
+    def around(self, request: HttpRequest) -> Steps:
+        with client_address_scope(client_address(request)):
+            return (yield)
+
+
 def client_address(request: HttpRequest) -> str:
     """The client's IP address, or "" where the connection has none.
 
     ``X-Forwarded-For`` is read from its end, one entry for each proxy of ``TRUSTED_PROXIES`` that the request came
     through. Earlier entries were written by the client, and are ignored.
     """
-    address = _client(request.META.get("REMOTE_ADDR", ""), request.META.get("HTTP_X_FORWARDED_FOR", ""))
+    return client_address_of(request.META.get("REMOTE_ADDR", ""), request.META.get("HTTP_X_FORWARDED_FOR", ""))
+
+
+def client_address_of(remote: str, forwarded: str) -> str:
+    """As ``client_address``, for a connection's address and an ``X-Forwarded-For``, where there is no request."""
+    address = _client(remote, forwarded)
     return str(address) if address is not None else ""
 
 

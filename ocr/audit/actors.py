@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 from django.http import HttpRequest
 
 from ocr.audit.models import NAME_MAX_CHARS, ActorKind
-from sessions_app.client_address import client_address
+from sessions_app.client_address import client_address, current_client_address
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -37,12 +37,15 @@ class Actor:
         return cls.of_user(user, address)
 
     @classmethod
-    def of_user(cls, user: User, address: str = "") -> Self:
+    def of_user(cls, user: User, address: str | None = None) -> Self:
+        """``address`` is that of the request that this runs for, if none is given."""
+        address = current_client_address() if address is None else address
         return cls(ActorKind.USER, str(user.pk), user.get_username()[:NAME_MAX_CHARS], address)
 
     @classmethod
-    def of_caller(cls, caller: str, address: str = "") -> Self:
+    def of_caller(cls, caller: str, address: str | None = None) -> Self:
         """A caller as ``sessions_app.callers`` writes it: a key by its HMAC, or the address itself."""
+        address = current_client_address() if address is None else address
         kind, _, name = caller.partition(":")
         if kind == "key":
             return cls(ActorKind.KEY, name, caller, address)

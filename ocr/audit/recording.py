@@ -9,19 +9,31 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from django.db import transaction
+from django.db import models, transaction
 from django.utils import timezone
 
 from ocr.audit.actors import Actor
 from ocr.audit.chain import hash_of
 from ocr.audit.models import PURPOSE_MAX_CHARS, Action, AuditEntry, AuditHead
+from ocr.history import KtpChange
 
-if TYPE_CHECKING:
-    from ocr.models import KtpExtraction
+__all__ = ("Action", "Actor", "record", "record_changes", "record_each")
 
-__all__ = ("Action", "Actor", "record", "record_each")
+#: the action of what people do to a reading, by the kind of its line in the reading's history
+ACTION_OF_KIND = {
+    KtpChange.Kind.READ_AGAIN: Action.READ_AGAIN,
+    KtpChange.Kind.CORRECTED: Action.CORRECTED,
+    KtpChange.Kind.CONFIRMED: Action.CONFIRMED,
+    KtpChange.Kind.SENT: Action.SENT,
+    KtpChange.Kind.UNCLEAR: Action.UNCLEAR,
+    KtpChange.Kind.APPROVED: Action.APPROVED,
+    KtpChange.Kind.APPROVED_OWN: Action.APPROVED,
+    KtpChange.Kind.REJECTED: Action.REJECTED,
+    KtpChange.Kind.UNDONE: Action.UNDONE,
+    KtpChange.Kind.REOPENED: Action.REOPENED,
+}
 
 #: a NIK has this many digits, and nothing else here does
 _NIK = re.compile(r"(?<!\d)\d{16}(?!\d)")
@@ -31,12 +43,13 @@ def record(
     action: Action,
     *,
     actor: Actor,
-    card: KtpExtraction | uuid.UUID | None = None,
+    card: models.Model | uuid.UUID | None = None,
     purpose: str = "",
     facts: Mapping[str, Any] | None = None,
 ) -> AuditEntry:
-    """Append one line. ``facts`` are names of fields, counts and ids, and never a value of a card.
+    """Append one line. ``card`` is a reading or its id.
 
+    ``facts`` are names of fields, counts and ids, and never a value of a card.
     Raises ValueError for facts that cannot be hashed the same on every database (floating-point numbers), and for
     text that contains a NIK.
     """
@@ -45,7 +58,7 @@ def record(
 
 def record_each(
     action: Action,
-    cards: Iterable[KtpExtraction | uuid.UUID | None],
+    cards: Iterable[models.Model | uuid.UUID | None],
     *,
     actor: Actor,
     purpose: str = "",
@@ -80,6 +93,27 @@ def record_each(
         AuditEntry.objects.bulk_create(entries)
         head.save(update_fields=("sequence", "hash"))
     return entries
+
+
+def record_changes(lines: Sequence[KtpChange]) -> None:
+    """One line for what a user did to a reading, from the lines of the reading's history. What the server did has none.
+
+    It names fields, flags and the reason, and neither values nor notes, which go with the card.
+    """
+    first = lines[0]
+    action = ACTION_OF_KIND.get(KtpChange.Kind(first.kind))
+    if action is None or first.actor is None:
+        return
+    facts: dict[str, Any] = {"version": first.version}
+    if fields := [line.field for line in lines if line.field]:
+        facts["fields"] = fields
+    if codes := [line.code for line in lines if line.code]:
+        facts["codes"] = codes
+    if first.reason:
+        facts["reason"] = first.reason
+    if first.kind == KtpChange.Kind.APPROVED_OWN:
+        facts["own"] = True
+    record(action, actor=Actor.of_user(first.actor), card=first.extraction_id, facts=facts)
 
 
 def _locked_head() -> AuditHead:

@@ -12,6 +12,7 @@ from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
 
+from ocr.audit.viewing import note_view
 from ocr.desk import forms, undoing
 from ocr.desk.conflicts import Conflict, find_conflict
 from ocr.desk.forms import CardForm
@@ -124,6 +125,7 @@ def page(
 ) -> HttpResponse:
     """The one screen. ``is_asking``: an approval was refused because flags are open. ``open_panel``: reject, reopen."""
     user = user_of(request)
+    note_view(request, extraction, where="desk")
     waiting = KtpExtraction.objects.waiting_for_review()
     may_decide = rights.review and extraction.review == KtpExtraction.Review.NEEDS_REVIEW
     context: dict[str, Any] = {

@@ -11,6 +11,7 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
+from ocr.audit.viewing import note_list
 from ocr.desk import undoing
 from ocr.desk.forms import QueueForm
 from ocr.desk.rights import Rights, user_of
@@ -29,6 +30,8 @@ def queue(request: HttpRequest) -> HttpResponse:
     chosen = waiting.matching(filters)
     cards = chosen.in_queue_order().select_related("uploaded_by", "claimed_by").defer("raw_answer", "fields_read")
     user = user_of(request)
+    shown = list(cards[:SHOWN])
+    note_list(request, shown, where="queue")
     context = {
         **admin.site.each_context(request),
         "title": _("Review desk"),
@@ -39,7 +42,7 @@ def queue(request: HttpRequest) -> HttpResponse:
         "flagged": waiting.flagged().count(),
         "chosen": chosen.count(),
         "claimable": KtpExtraction.objects.claimable_by(user).matching(filters).count(),
-        "cards": [(card, card.is_claimed_by_other(user)) for card in cards[:SHOWN]],
+        "cards": [(card, card.is_claimed_by_other(user)) for card in shown],
         "undo": undoing.pending(request),
         "is_nav_sidebar_enabled": False,
     }

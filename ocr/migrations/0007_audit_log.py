@@ -13,6 +13,10 @@ def allow_changes(apps, schema_editor):
     triggers.allow_changes(schema_editor.connection)
 
 
+def begin_chain(apps, schema_editor):
+    apps.get_model("ocr", "AuditHead").objects.using(schema_editor.connection.alias).create(pk=1)
+
+
 class Migration(migrations.Migration):
 
     dependencies = [
@@ -57,5 +61,6 @@ class Migration(migrations.Migration):
                 'indexes': [models.Index(fields=['at'], name='audit_at'), models.Index(fields=['card', 'sequence'], name='audit_card'), models.Index(fields=['actor_kind', 'actor_id', 'sequence'], name='audit_actor'), models.Index(fields=['actor_name', 'sequence'], name='audit_actor_name'), models.Index(fields=['action', 'sequence'], name='audit_action'), models.Index(fields=['address', 'sequence'], name='audit_address')],
             },
         ),
+        migrations.RunPython(begin_chain, migrations.RunPython.noop),
         migrations.RunPython(refuse_changes, allow_changes),
     ]

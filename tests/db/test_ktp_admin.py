@@ -62,7 +62,7 @@ def test_the_list_never_loads_an_image(desk, django_assert_max_num_queries):
     for _ in range(3):
         read_extraction()
 
-    with django_assert_max_num_queries(12) as queries:
+    with django_assert_max_num_queries(17) as queries:
         assert desk.get(LIST).status_code == 200
     assert not any("ktpimage" in query["sql"] for query in queries)
 

@@ -1,0 +1,48 @@
+"""Record that somebody looks: at a card, at a list of cards, or at the progress of a reading that a page follows.
+
+Each page that a person opens is a line. A page that asks again and again while a card is read is one line in
+``OCR_AUDIT_POLL_SECONDS`` for each card.
+"""
+
+from __future__ import annotations
+
+import datetime
+import uuid
+from collections.abc import Iterable
+from typing import Any
+
+from django.conf import settings
+from django.db import models
+from django.http import HttpRequest
+from django.utils import timezone
+
+from ocr.audit.actors import Actor
+from ocr.audit.models import Action, AuditEntry
+from ocr.audit.recording import record
+
+
+def note_view(request: HttpRequest, card: models.Model, action: Action = Action.VIEWED, **facts: Any) -> None:
+    """Before the page is made. Raises what the database raises; then nothing is shown."""
+    record(action, actor=Actor.of_request(request), card=card, facts=facts)
+
+
+def note_list(request: HttpRequest, cards: Iterable[models.Model], *, where: str) -> None:
+    """Of a page of a list, the cards on it. An empty one shows nothing of anybody."""
+    if shown := [str(card.pk) for card in cards]:
+        facts = {"where": where, "count": len(shown), "cards": shown}
+        record(Action.LISTED, actor=Actor.of_request(request), facts=facts)
+
+
+def note_poll(actor: Actor, card: uuid.UUID, action: Action, **facts: Any) -> None:
+    """As ``note_view``, unless there is a line of the same within ``OCR_AUDIT_POLL_SECONDS``."""
+    since = timezone.now() - datetime.timedelta(seconds=settings.OCR_AUDIT_POLL_SECONDS)
+    same = AuditEntry.objects.filter(
+        card=card,
+        action=action,
+        actor_kind=actor.kind,
+        actor_id=actor.id,
+        address=actor.address,
+        at__gte=since,
+    )
+    if not same.exists():
+        record(action, actor=actor, card=card, facts=facts)
