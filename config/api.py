@@ -11,7 +11,7 @@ from inference.api import chat, model_list, probes
 from inference.api.auth import ApiKey
 from inference.api.error_rendering import register_handlers
 from inference.api.schemas import ChatCompletionRequest, component_schemas
-from ocr import api as ocr_api
+from ocr.api import router as ktp
 
 
 class Api(NinjaAPI):
@@ -35,4 +35,4 @@ api.add_router("", chat.router)
 api.add_router("", model_list.router)
 api.add_router("", model_list.health_router)
 api.add_router("", probes.router)
-api.add_router("", ocr_api.router)
+api.add_router("", ktp.router)

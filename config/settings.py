@@ -314,7 +314,7 @@ OCR_DOUBT_BELOW = env.number("OCR_DOUBT_BELOW", 0.9, minimum=0, maximum=1)
 API_KEYS = env.texts("API_KEYS")
 API_KEY_MAX_FAILURES = env.integer("API_KEY_MAX_FAILURES", 20, minimum=1)
 API_KEY_FAILURES_SECONDS = env.number("API_KEY_FAILURES_SECONDS", 60, minimum=1)
-CORS_URLS_REGEX = r"^/(v1/|health$|ktp-ocr/?$|openapi\.json$)"
+CORS_URLS_REGEX = r"^/(v1/|health$|ktp-ocr(/|$)|openapi\.json$)"
 _cors_origins = env.texts("CORS_ALLOWED_ORIGINS") or (["*"] if API_KEYS else [])
 CORS_ALLOW_ALL_ORIGINS = "*" in _cors_origins
 CORS_ALLOWED_ORIGINS = [] if CORS_ALLOW_ALL_ORIGINS else _cors_origins
@@ -323,6 +323,7 @@ CORS_ALLOWED_ORIGIN_REGEXES = [] if _cors_origins else [r"https?://(localhost|12
 CORS_ALLOW_CREDENTIALS = False
 CORS_ALLOW_HEADERS = [
     *("accept", "authorization", "cache-control", "content-type", "idempotency-key", "last-event-id", "x-request-id"),
+    "prefer",
     *("openai-beta", "openai-organization", "openai-project"),
     # headers that the official JavaScript SDK adds to every request from a browser
     *(
@@ -342,7 +343,10 @@ CORS_ALLOW_HEADERS = [
         ]
     ),
 ]
-CORS_EXPOSE_HEADERS = ["X-Session-ID", "X-Request-ID", "Retry-After", "X-Should-Retry"]
+CORS_EXPOSE_HEADERS = [
+    *("X-Session-ID", "X-Request-ID", "Retry-After", "X-Should-Retry"),
+    *("Location", "Content-Location", "Preference-Applied"),
+]
 
 # --- Pages ----------------------------------------------------------------------------------------------------------
 

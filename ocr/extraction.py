@@ -58,7 +58,7 @@ async def start_extraction(
 async def _store_and_send(
     image: card_image.CardImage, file_name: str, caller: str, user: User | None, request_id: str
 ) -> KtpExtraction:
-    extraction = await in_db(_store, image, file_name, user)
+    extraction = await in_db(_store, image, file_name, caller, user)
     try:
         session = await _start_session(image, caller, request_id)
     except Exception:
@@ -146,10 +146,10 @@ def sampling() -> Sampling:
     return Sampling(max_tokens=settings.OCR_MAX_TOKENS, temperature=0.0, logprobs=logprobs)
 
 
-def _store(image: card_image.CardImage, file_name: str, user: User | None) -> KtpExtraction:
+def _store(image: card_image.CardImage, file_name: str, caller: str, user: User | None) -> KtpExtraction:
     with transaction.atomic():
         extraction = KtpExtraction.objects.create(
-            file_name=safe_name(file_name), uploaded_by=user, model=settings.SERVED_MODEL_NAME
+            file_name=safe_name(file_name), caller=caller, uploaded_by=user, model=settings.SERVED_MODEL_NAME
         )
         KtpImage.objects.create(extraction=extraction, **_image_columns(image))
     return extraction

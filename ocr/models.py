@@ -65,6 +65,10 @@ class KtpExtractionQuerySet(ReviewQueueQuerySet["KtpExtraction"]):
         """Readings of this whole name, whatever its case, accents and punctuation. Raises ``DataKeyMissing``."""
         return self.filter(name_lookup__in=name_lookups(name))
 
+    def of_caller(self, caller: str) -> Self:
+        """The cards that this caller of the API sent. Uploads of users are on the pages alone."""
+        return self.filter(caller=caller, uploaded_by=None)
+
     def visible_to(self, user: AbstractBaseUser | AnonymousUser) -> Self:
         """A clerk's own cards; all cards for staff with the right to view extractions."""
         if not user.is_authenticated:
@@ -110,6 +114,10 @@ class KtpExtraction(Reviewable):
         null=True,
         blank=True,
         related_name="+",
+    )
+    # With a default in the database, because processes of an older version insert rows without it.
+    caller = models.CharField(
+        max_length=64, blank=True, default="", db_default="", editable=False, help_text="Who sent it, as for a session."
     )
     file_name = models.CharField(_("file name"), max_length=FILE_NAME_MAX_CHARS, blank=True)
     model = models.CharField(_("model"), max_length=255, blank=True, help_text=_("The model that read the card."))

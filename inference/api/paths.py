@@ -8,7 +8,7 @@ import re
 PROBES = frozenset({"/health", "/live", "/ready"})
 METRICS = "/metrics"
 
-_WORK = re.compile(r"/(v1/|ktp-ocr/?$)")
+_WORK = re.compile(r"/(v1/|ktp-ocr(/|$))")
 # Also with the slash that a base URL may end in (``//v1/models``) and in upper case: such clients want the API.
 _ANY = re.compile(r"/+((v1|ktp-ocr|health|live|ready|metrics)(/|$)|openapi\.json$)", re.IGNORECASE)
 

@@ -1,59 +1,22 @@
 from __future__ import annotations
 
-import threading
 import uuid
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
-from django.db import connections
 from PIL import Image
 
 from inference.models import ModelWorker
 from ocr.models import KtpExtraction
 from ocr.reading.schema import FIELDS, as_contract
 from sessions_app.models import ChatSession
-from tests.db.ktp_cards import CARD_JSON, FLAGGED_JSON, answer, specimen
+from tests.db.ktp_calls import KEYS, error_of, post
+from tests.db.ktp_cards import CARD_JSON, FLAGGED_JSON, specimen
 from tests.ktp_card import CARD
 from tests.media_samples import heic_bytes, image_bytes, pdf_bytes
 
 # The operation is async and its database work runs on other threads.
 pytestmark = pytest.mark.django_db(transaction=True)
-
-KEYS = [
-    *("nik", "nama", "tempat_lahir", "tgl_lahir", "jenis_kelamin", "alamat", "agama", "status_perkawinan"),
-    *("pekerjaan", "kewarganegaraan", "berlaku_hingga", "meta"),
-]
-
-
-@pytest.fixture
-def model_that_says(settings):
-    """A worker in a thread that gives the next session one answer."""
-    settings.HUB_POLL_SECONDS = 0.05
-    stop = threading.Event()
-    threads = []
-
-    def start(text="", **how):
-        def work():
-            try:
-                while not stop.wait(0.01):
-                    session = ChatSession.objects.queued().first()
-                    if session is not None:
-                        return answer(session.pk, text, **how)
-            finally:
-                connections.close_all()
-
-        threads.append(threading.Thread(target=work))
-        threads[-1].start()
-
-    yield start
-    stop.set()
-    for thread in threads:
-        thread.join()
-
-
-def post(client, data=None, *, path="/ktp-ocr/", **extra):
-    files = {} if data is None else {"image": SimpleUploadedFile("ktp.jpg", data, "image/jpeg")}
-    return client.post(path, files, **extra)
 
 
 def test_two_pictures_are_refused_and_none_is_read(client):
@@ -62,13 +25,6 @@ def test_two_pictures_are_refused_and_none_is_read(client):
     assert error["param"] == "image"
     assert "2 files" in error["message"]
     assert not KtpExtraction.objects.exists()
-
-
-def error_of(response):
-    assert list(response.json()) == ["error"]
-    error = response.json()["error"]
-    assert set(error) == {"message", "type", "param", "code"}
-    return error
 
 
 @pytest.mark.parametrize("path", ["/ktp-ocr/", "/ktp-ocr"])

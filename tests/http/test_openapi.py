@@ -49,6 +49,8 @@ def test_every_operation_has_an_id_of_its_own(document: dict[str, Any]) -> None:
         "GET /v1/models/{model_id}",
         "GET /health",
         "POST /ktp-ocr/",
+        "GET /ktp-ocr/{reading_id}",
+        "DELETE /ktp-ocr/{reading_id}",
     }
 
 

@@ -1,0 +1,40 @@
+"""Whose reading it is: a caller of the API finds the readings that it sent, and no other's.
+
+The owner is the caller as ``sessions_app.callers`` writes it: an API key by its HMAC, and the client's address where no
+keys are set. What was uploaded on the pages belongs to a user and is never found here.
+"""
+
+from __future__ import annotations
+
+import uuid
+
+from inference.errors import ApiError, NotFound
+from ocr.models import KtpExtraction
+
+
+class ReadingNotFound(NotFound):
+    """There is no such reading, or another caller sent it: the answer does not tell which."""
+
+    code = "reading_not_found"
+
+    def __init__(self, pk: uuid.UUID) -> None:
+        super().__init__(f"There is no reading {pk} of yours.", param="id")
+
+
+class ReadingGone(ApiError):
+    """It was erased."""
+
+    status = 410
+    code = "reading_gone"
+
+    def __init__(self, pk: uuid.UUID) -> None:
+        super().__init__(f"The reading {pk} was erased.", param="id")
+
+
+def find_reading(pk: uuid.UUID, caller: str) -> KtpExtraction:
+    """The caller's reading, with its session and without the picture. Raises ``ReadingNotFound``."""
+    readings = KtpExtraction.objects.of_caller(caller).select_related("session", "image").defer("image__data")
+    reading = readings.filter(pk=pk).first()
+    if reading is None:
+        raise ReadingNotFound(pk)
+    return reading

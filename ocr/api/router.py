@@ -1,0 +1,189 @@
+"""``/ktp-ocr/``: takes a picture of a card; returns the eleven keys, and ``meta`` with problems and state.
+
+The caller waits for the reading, or prefers to come back for it.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Annotated, Any
+
+from django.conf import settings
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse
+from ninja import Header, Router, Status
+
+from inference.api.auth import caller_of
+from inference.api.body import read_upload
+from inference.api.replies import ErrorReply
+from inference.errors import InvalidRequest, TimedOut
+from inference.readiness import check_model_available
+from ocr.api.owning import ReadingGone, find_reading
+from ocr.api.prefer import Preferences, read_preferences
+from ocr.api.rendering import location_of, render, render_pending
+from ocr.api.replies import KtpOut, PendingOut
+from ocr.api.waiting import wait_for_reading
+from ocr.card_image import check_size, make_ready
+from ocr.extraction import complete_extraction, start_extraction
+from ocr.models import KtpExtraction
+from sessions_app.db import in_db
+from sessions_app.request_id import current_request_id
+
+router = Router(tags=["ktp"])
+
+#: for ``Retry-After``: most cards are read within seconds
+RETRY_AFTER_SECONDS = 2
+
+DESCRIPTION = """\
+Reads an Indonesian identity card (KTP). Send the picture as the multipart field `image`:
+JPEG, PNG, WebP, HEIC, AVIF, TIFF, BMP, GIF, or a PDF, of which the first page is read.
+
+Two files are refused: a card is read from one picture.
+
+The answer always has the same eleven keys, every value a string (`alamat` an object of four). What could not be read is
+`""`, and `meta.problems` says why.
+Problems flag what a person should look at; they never change or reject a value. Every reading is stored and can be
+reviewed under `meta.id`.
+
+With `Prefer: respond-async` the answer is a 202 at once: `Location` says where to GET the reading. `wait=SECONDS`
+beside it waits that long before the 202.
+"""
+
+PreferHeader = Annotated[
+    str | None,
+    Header(
+        alias="Prefer",
+        description="RFC 7240. `respond-async`: answer 202 and read on; with `wait=10`, only if the card is not read "
+        "within 10 seconds.",
+    ),
+]
+ERRORS = dict.fromkeys((400, 401, 413, 415, 429, 500, 503, 504), ErrorReply)
+OF_ONE = dict.fromkeys((401, 404, 410, 500, 503), ErrorReply)
+PENDING_HEADERS = {
+    "Location": {"description": "Where to GET the reading.", "schema": {"type": "string"}},
+    "Retry-After": {"description": "Seconds to wait before.", "schema": {"type": "integer"}},
+    "Preference-Applied": {"description": "`respond-async`", "schema": {"type": "string"}},
+}
+
+
+# Both spellings: a POST cannot be redirected to the one with the slash without losing its body.
+@router.post("/ktp-ocr", response={200: KtpOut, 202: PendingOut, **ERRORS}, include_in_schema=False)
+@router.post(
+    "/ktp-ocr/",
+    response={200: KtpOut, 202: PendingOut, **ERRORS},
+    summary="Read an identity card",
+    description=DESCRIPTION,
+    openapi_extra={
+        "requestBody": {
+            "content": {
+                "multipart/form-data": {
+                    "schema": {
+                        "type": "object",
+                        "required": ["image"],
+                        "properties": {"image": {"type": "string", "format": "binary"}},
+                    }
+                }
+            },
+            "required": True,
+        },
+        "responses": {202: {"description": "The card is being read.", "headers": PENDING_HEADERS}},
+    },
+)
+async def read_ktp(request: HttpRequest, response: HttpResponse, prefer: PreferHeader = None) -> Any:
+    wishes = read_preferences(prefer)
+    image = await read_upload(request, "image", check_size)
+    if image is None:
+        raise InvalidRequest(
+            "Send the picture of the card as a file in the multipart/form-data field image.", param="image"
+        )
+    await check_model_available()
+    extraction = await start_extraction(
+        image=await make_ready(image.data),
+        file_name=image.name,
+        caller=caller_of(request),
+        request_id=current_request_id(),
+    )
+    response.headers["X-Session-ID"] = extraction.session_id or ""
+    return await _answer(extraction, wishes, response)
+
+
+async def _answer(extraction: KtpExtraction, wishes: Preferences, response: HttpResponse) -> Any:
+    """The reading once it has ended; a 202 or, for a caller who did not ask for one, a 504 while it goes on."""
+    seconds = settings.OCR_TIMEOUT_SECONDS
+    seconds = min(wishes.wait, seconds) if wishes.respond_async else seconds
+    try:
+        ended = await wait_for_reading(extraction, seconds) if seconds else None
+    except KtpExtraction.DoesNotExist:
+        raise ReadingGone(extraction.pk) from None
+    if ended is not None:
+        return render(ended)
+    if wishes.respond_async:
+        response.headers["Preference-Applied"] = wishes.applied_async
+        return Status(202, _pending(extraction, response))
+    headers = {"Location": location_of(extraction), "X-Session-ID": extraction.session_id or ""}
+    raise TimedOut(
+        f"The card was not read within {seconds:g} seconds. The reading goes on and will be "
+        f"kept as extraction {extraction.pk}, session {extraction.session_id}.",
+        headers=headers,
+    )
+
+
+@router.get("/ktp-ocr/{uuid:reading_id}/", response={200: KtpOut, 202: PendingOut, **OF_ONE}, include_in_schema=False)
+@router.get(
+    "/ktp-ocr/{uuid:reading_id}",
+    response={200: KtpOut, 202: PendingOut, **OF_ONE},
+    url_name="ktp_reading",
+    summary="Get a reading",
+    openapi_extra={"responses": {202: {"description": "The card is being read.", "headers": PENDING_HEADERS}}},
+)
+async def get_reading(request: HttpRequest, response: HttpResponse, reading_id: uuid.UUID) -> Any:
+    """The answer that `POST /ktp-ocr/` gives, with the corrections of people since; 202 while the card is being read.
+
+    Only the API key that sent the card finds it.
+    """
+    extraction = await in_db(_current, reading_id, caller_of(request))
+    if extraction.state == KtpExtraction.State.READING:
+        return Status(202, _pending(extraction, response))
+    return render(extraction)
+
+
+def _current(pk: uuid.UUID, caller: str) -> KtpExtraction:
+    extraction = find_reading(pk, caller)
+    if extraction.state == KtpExtraction.State.READING:
+        # The sweep would do it within seconds; this request need not wait for it.
+        return complete_extraction(pk)
+    return extraction
+
+
+def _pending(extraction: KtpExtraction, response: HttpResponse) -> dict[str, Any]:
+    body = render_pending(extraction)
+    response.headers["Location"] = body["location"]
+    response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return body
+
+
+@router.delete("/ktp-ocr/{uuid:reading_id}/", response={204: None, 409: ErrorReply, **OF_ONE}, include_in_schema=False)
+@router.delete(
+    "/ktp-ocr/{uuid:reading_id}",
+    response={204: None, 409: ErrorReply, **OF_ONE},
+    url_name="ktp_reading_erase",
+    summary="Erase a reading",
+)
+async def erase_reading(request: HttpRequest, reading_id: uuid.UUID) -> Any:
+    """Cancel the reading if it goes on, and erase it everywhere: values, picture, history, and its session.
+
+    A second time it is a 410, and a 404 once nothing of it is remembered.
+    """
+    await in_db(_erase, reading_id, caller_of(request))
+    return Status(204, None)
+
+
+def _erase(pk: uuid.UUID, caller: str) -> None:
+    extraction = find_reading(pk, caller)
+    session = extraction.session
+    # In one transaction, so that nobody is given the end of a reading that is being erased. Its worker finds that the
+    # session is gone, and stops.
+    with transaction.atomic():
+        extraction.delete()
+        if session is not None:
+            session.delete()
