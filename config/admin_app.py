@@ -1,4 +1,4 @@
-"""The admin's app config, with ``CarefulAdminSite`` as the default site."""
+"""The admin's app config, with ``StrictAdminSite`` as the default site."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from django.contrib.admin.apps import AdminConfig
 
 
 class SambungAdminConfig(AdminConfig):
-    default_site = "config.admin_site.CarefulAdminSite"
+    default_site = "config.admin_site.StrictAdminSite"

@@ -34,10 +34,10 @@ INVALID_VALUE_ERRORS = (
 #: the order of the menu: what runs, what people decide, who may do what
 APP_ORDER = ("sessions_app", "inference", "ocr", "auth", "axes")
 #: suffixes that the filters of a list add to a field's name
-OFFERED = ("", "__exact", "__isnull", "__gte", "__lt", "__id__exact")
+ALLOWED_SUFFIXES = ("", "__exact", "__isnull", "__gte", "__lt", "__id__exact")
 
 
-class CarefulAdminSite(admin.AdminSite):
+class StrictAdminSite(admin.AdminSite):
     """Refuses NULs before the view, and turns errors that invalid values raise in the view into a response."""
 
     # The header has a menu, and the lists need the width.
@@ -46,7 +46,7 @@ class CarefulAdminSite(admin.AdminSite):
     def register(
         self, model_or_iterable: Any, admin_class: type[admin.ModelAdmin[Any]] | None = None, **options: Any
     ) -> None:
-        bases = (OfferedLookups, admin_class or admin.ModelAdmin)
+        bases = (RestrictedLookups, admin_class or admin.ModelAdmin)
         super().register(
             model_or_iterable, type(bases[1].__name__, bases, {"__module__": bases[1].__module__}), **options
         )
@@ -71,10 +71,10 @@ class CarefulAdminSite(admin.AdminSite):
         return super().each_context(request) | {"version": settings.VERSION}
 
     def admin_view(self, view: Any, cacheable: bool = False) -> Any:
-        return super().admin_view(_careful(view), cacheable)
+        return super().admin_view(_refuse_invalid_values(view), cacheable)
 
 
-class OfferedLookups:
+class RestrictedLookups:
     """For every ``ModelAdmin``: an address may only filter by what the list offers.
 
     Django lets it filter by any field of the model and any lookup, also by a regular expression. That is costly and can
@@ -85,14 +85,14 @@ class OfferedLookups:
         filters = self.get_list_filter(request)  # type: ignore[attr-defined]
         # Our own filters have a parameter name instead of a field, or filter a field in their own way.
         names = [one[0] if isinstance(one, tuple) else getattr(one, "parameter_name", one) for one in filters]
-        offered = {f"{name}{suffix}" for name in names for suffix in OFFERED}
+        offered = {f"{name}{suffix}" for name in names for suffix in ALLOWED_SUFFIXES}
         if lookup not in offered and lookup not in getattr(self, "linked_lookups", ()):
             return False
         allowed: bool = super().lookup_allowed(lookup, value, request)  # type: ignore[misc]
         return allowed
 
 
-def _careful(view: Callable[..., Any]) -> Callable[..., Any]:
+def _refuse_invalid_values(view: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(view)
     def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         if any("\0" in text for text in (request.path, *_texts(request))):

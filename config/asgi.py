@@ -16,7 +16,7 @@ django.setup(set_prefix=False)
 
 # All of these need Django set up.
 from config.asgi_handler import Handler  # noqa: E402
-from inference.api.arrival import with_last_resort  # noqa: E402
+from inference.api.early_errors import with_error_fallback  # noqa: E402
 from inference.api.paths import begins_in_turn, is_served_on_the_loop  # noqa: E402
 from sessions_app.origins import OwnPagesOnly  # noqa: E402
 from sessions_app.routing import websocket_urlpatterns  # noqa: E402
@@ -24,7 +24,7 @@ from sessions_app.routing import websocket_urlpatterns  # noqa: E402
 application = ProtocolTypeRouter(
     {
         "http": in_turn(
-            with_last_resort(without_threads(Handler(), for_path=is_served_on_the_loop)), for_path=begins_in_turn
+            with_error_fallback(without_threads(Handler(), for_path=is_served_on_the_loop)), for_path=begins_in_turn
         ),
         "websocket": OwnPagesOnly(AuthMiddlewareStack(URLRouter(websocket_urlpatterns))),
     }

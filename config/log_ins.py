@@ -141,10 +141,10 @@ class LogInView(LoginView):
     authentication_form = LogInForm
 
     def get_default_redirect_url(self) -> str:
-        return resolve_url(place_of_work(cast("User", self.request.user)))
+        return resolve_url(start_page(cast("User", self.request.user)))
 
 
-def place_of_work(user: User) -> str:
+def start_page(user: User) -> str:
     """The name of the page: a reviewer's desk, a clerk's tray, or the admin for operators."""
     if user.is_superuser:
         return "admin:index"

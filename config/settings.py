@@ -64,7 +64,7 @@ MIDDLEWARE = [
     "config.page_headers.PageHeadersMiddleware",
     "inference.api.middleware.ApiErrorMiddleware",
     "inference.api.origins.OriginMiddleware",
-    "inference.api.arrival.refused_on_arrival",
+    "inference.api.early_errors.answer_refusals",
     "inference.api.hosts.HostMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "config.static_files.AsyncWhiteNoiseMiddleware",

@@ -120,8 +120,8 @@ def _parameters() -> str:
 
 def _members() -> str:
     from inference.api import parameters
+    from inference.api.reasoning import TemplateVariables
     from inference.api.schemas import StreamOptions
-    from inference.api.thoughts import TemplateVariables
 
     rows = [(f"`stream_options.{name}`", HONOURED, "") for name in StreamOptions.model_fields]
     rows += [

@@ -95,7 +95,7 @@ class Trainer:
             repeats=options.repeats,
         )
         self._text = text_rows(self._tokenizer)
-        self._said = torch.tensor(what_it_is(self._tokenizer))
+        self._so_far = torch.tensor(what_it_is(self._tokenizer))
         self._stopped = False
 
     def run(self, *, steps: int | None = None) -> None:
@@ -229,7 +229,7 @@ class Trainer:
         ids, wanted = self._text
         rows = torch.randint(len(ids), (8,))
         random = Random(f"asked/{self._seed}/{self.progress.step}")  # noqa: S311
-        said = self._said.to(self._accelerator.device)
+        said = self._so_far.to(self._accelerator.device)
         with self._accelerator.autocast():
             alone = self._passes.say(self._tensor(ids[rows].numpy()))
             one = seen.first(size[0] * size[1] // TOKEN_SIDE**2)

@@ -7,7 +7,7 @@ from django.utils.crypto import salted_hmac
 
 from inference import generations
 from inference.api.body import ChatRequest
-from inference.api.held import constraint_of
+from inference.api.constraints import constraint_of
 from inference.errors import InvalidRequest, NotFound
 from inference.media.load import load_all
 from inference.message_text import is_storable

@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 #: bodies up to this size are parsed on the loop: that takes a few milliseconds, less than a thread costs under load
 MAX_BYTES_ON_THE_LOOP = 2**16
-READING_THREADS = 2
+PARSING_THREADS = 2
 
 
 class UnsupportedMediaType(ApiError):
@@ -119,4 +119,4 @@ async def _in_thread(work: Callable[..., T], *args: Any) -> T:
 
 @functools.cache
 def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(max_workers=READING_THREADS, thread_name_prefix="body")
+    return ThreadPoolExecutor(max_workers=PARSING_THREADS, thread_name_prefix="body")

@@ -57,7 +57,7 @@ IdempotencyKeyHeader = Annotated[
         "attaches to it. Up to 255 characters.",
     ),
 ]
-NOTHING_MORE = {"description": "The session has ended, and nothing follows the cursor."}
+NO_CONTENT = {"description": "The session has ended, and nothing follows the cursor."}
 
 
 @router.post(
@@ -71,7 +71,7 @@ NOTHING_MORE = {"description": "The session has ended, and nothing follows the c
         },
         "responses": {
             200: {"description": "The answer: JSON, or events with `stream: true`.", "content": EVENT_STREAM},
-            204: NOTHING_MORE,
+            204: NO_CONTENT,
         },
     },
 )
@@ -103,7 +103,7 @@ async def create_chat_completion(
     response={204: None, **REFUSALS},
     url_name="events",
     openapi_extra={
-        "responses": {200: {"description": "The events after the cursor.", "content": EVENT_STREAM}, 204: NOTHING_MORE}
+        "responses": {200: {"description": "The events after the cursor.", "content": EVENT_STREAM}, 204: NO_CONTENT}
     },
 )
 @router.api_operation(["HEAD"], "/v1/sessions/{session_id}/events", response=None, include_in_schema=False)

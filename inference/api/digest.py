@@ -12,22 +12,22 @@ from inference.api.schemas import ChatCompletionRequest
 from inference.media.inline import InlineText
 
 #: parameters that say how to send the answer, not what it is; a repeated request may change them
-NOT_PART_OF_THE_REQUEST = {"stream", "stream_options", "session_id"}
+DELIVERY_PARAMETERS = {"stream", "stream_options", "session_id"}
 #: members of a message that affect what ``parse_messages`` gives the model
-SHAPING_MEMBERS = ("role", "content", "name", "refusal", "tool_calls", "tool_call_id")
+MODEL_MEMBERS = ("role", "content", "name", "refusal", "tool_calls", "tool_call_id")
 #: members of a content part that the model does not get
-IDLE_PART_MEMBERS = ("cache_control", "annotations", "logprobs")
+IGNORED_PART_MEMBERS = ("cache_control", "annotations", "logprobs")
 #: parameters with schemas, where the order counts: the members of an answer come in the order of its schema
 ORDERED = ("tools", "response_format", "structured_outputs", "guided_json")
 
 
 def digest_of(asked: ChatCompletionRequest) -> str:
     """SHA-256 of everything that affects the answer: equal for equal requests, without fetching any media."""
-    shaping = asked.model_dump(
-        exclude_none=True, exclude_unset=True, include=set(type(asked).model_fields) - NOT_PART_OF_THE_REQUEST
+    relevant = asked.model_dump(
+        exclude_none=True, exclude_unset=True, include=set(type(asked).model_fields) - DELIVERY_PARAMETERS
     )
     if asked.messages is not None:
-        shaping["messages"] = [_shaping(message) for message in shaping["messages"]]
+        relevant["messages"] = [_model_members(message) for message in relevant["messages"]]
     inline: list[InlineText] = []
     mark = secrets.token_hex(16)
 
@@ -35,8 +35,8 @@ def digest_of(asked: ChatCompletionRequest) -> str:
         inline.append(value)
         return mark
 
-    ordered = {name: shaping.pop(name) for name in ORDERED if name in shaping}
-    text = json.dumps(shaping, sort_keys=True, separators=(",", ":"), default=stand_in)
+    ordered = {name: relevant.pop(name) for name in ORDERED if name in relevant}
+    text = json.dumps(relevant, sort_keys=True, separators=(",", ":"), default=stand_in)
     text += json.dumps(ordered, separators=(",", ":"), default=stand_in) if ordered else ""
     digest = hashlib.sha256()
     # An inline text is hashed in pieces, with the same result as the whole string.
@@ -47,11 +47,11 @@ def digest_of(asked: ChatCompletionRequest) -> str:
     return digest.hexdigest()
 
 
-def _shaping(message: dict[str, Any]) -> dict[str, Any]:
+def _model_members(message: dict[str, Any]) -> dict[str, Any]:
     """The members of a message that the model gets."""
-    shaping = {name: message[name] for name in SHAPING_MEMBERS if message.get(name) is not None}
-    if isinstance(parts := shaping.get("content"), list):
-        shaping["content"] = [
-            {name: value for name, value in part.items() if name not in IDLE_PART_MEMBERS} for part in parts
+    relevant = {name: message[name] for name in MODEL_MEMBERS if message.get(name) is not None}
+    if isinstance(parts := relevant.get("content"), list):
+        relevant["content"] = [
+            {name: value for name, value in part.items() if name not in IGNORED_PART_MEMBERS} for part in parts
         ]
-    return shaping
+    return relevant

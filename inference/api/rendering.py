@@ -94,20 +94,20 @@ class ChunkRenderer:
                 return self._choices(self._all, {"role": "assistant", "content": self._echoed})
             case "text" | "reasoning" if "logprobs" in delta:
                 if (data := self._kept.get(chunk.index)) is None:
-                    data = self._kept[chunk.index] = self._said(delta, _text_of(delta))
+                    data = self._kept[chunk.index] = self._with_delta(delta, _text_of(delta))
                     if len(self._kept) > KEPT_CHUNKS:
                         self._kept.popitem(last=False)
                 return data
             case "text" | "reasoning" if "choice" in delta:
-                return self._said(delta, _text_of(delta))
+                return self._with_delta(delta, _text_of(delta))
             case "text":
                 return _json(delta["text"]).join(self._around_text)
             case "reasoning":
                 return _json(delta["text"]).join(self._around_reasoning)
             case "refusal":
-                return self._said(delta, {"refusal": delta["text"]})
+                return self._with_delta(delta, {"refusal": delta["text"]})
             case "call":
-                return self._said(delta, {"tool_calls": [self._call(delta)]})
+                return self._with_delta(delta, {"tool_calls": [self._call(delta)]})
             case "finish":
                 marks: dict[str, Any] = {"session_state": "cancelled"} if delta["reason"] == "cancelled" else {}
                 ended = [delta["choice"]] if "choice" in delta else self._all
@@ -128,7 +128,7 @@ class ChunkRenderer:
         named = {"id": call_id(self._session_id, delta.get("choice", 0), number), "type": "function"}
         return {"index": number, **named, "function": {"name": delta["name"], **part}}
 
-    def _said(self, delta: ContentDelta, said: dict[str, Any]) -> str:
+    def _with_delta(self, delta: ContentDelta, said: dict[str, Any]) -> str:
         return self._choices([delta.get("choice", 0)], said, logprobs=_logprobs(delta.get("logprobs")))
 
     def _choices(

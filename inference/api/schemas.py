@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, Strict
 
 from inference.api.formats import Formats, JsonSchema, ResponseFormat, StructuredOutputs
 from inference.api.parameters import check_extras, check_stream_options
-from inference.api.thoughts import TemplateVariables, Thoughts
+from inference.api.reasoning import ReasoningParameters, TemplateVariables
 from inference.api.tools import FunctionDefinition, FunctionTool, NamedFunction, NamedTool, Tools
 from inference.engine.types import PromptEnding, Sampling
 from inference.errors import InvalidRequest
@@ -53,7 +53,7 @@ class StreamOptions(BaseModel):
 
 
 # pydantic's own base class: ninja's reads through attributes and loses undeclared fields.
-class ChatCompletionRequest(Formats, Thoughts, Tools):
+class ChatCompletionRequest(Formats, ReasoningParameters, Tools):
     """OpenAI's chat request, with vLLM's sampling parameters and ``session_id`` beside it."""
 
     model_config = ConfigDict(extra="allow")
@@ -199,7 +199,7 @@ class ChatCompletionRequest(Formats, Thoughts, Tools):
     def check(self) -> None:
         """Raise for what pydantic cannot see: refused parameters, and fields that contradict each other."""
         check_extras(self.model_extra or {})
-        self.check_thoughts()
+        self.check_reasoning()
         if self.stream_options is not None:
             if not self.stream:
                 raise InvalidRequest("stream_options needs stream: true.", param="stream_options")
@@ -210,7 +210,7 @@ class ChatCompletionRequest(Formats, Thoughts, Tools):
         if (self.min_tokens or 0) > (most := self._max_tokens()):
             raise InvalidRequest(f"min_tokens is above max_tokens ({most}).", param="min_tokens")
         asked, use = self.asked_format(), self.tool_use
-        holder = asked[1] if asked is not None else "tool_choice" if use is not None and use.is_held else None
+        holder = asked[1] if asked is not None else "tool_choice" if use is not None and use.is_constrained else None
         for name in ("min_tokens", "ignore_eos"):
             if holder is not None and getattr(self, name):
                 raise InvalidRequest(f"{name} has no place beside {holder}, which says when to end.", param=name)
@@ -265,7 +265,7 @@ class ChatCompletionRequest(Formats, Thoughts, Tools):
             allowed_token_ids=tuple(dict.fromkeys(self.allowed_token_ids or ())),
             bad_words=tuple(dict.fromkeys(self.bad_words or ())),
             logprobs=(self.top_logprobs or 0) if self.logprobs else None,
-            **self.thought_sampling(has_limit=bool(self.max_completion_tokens or self.max_tokens)),
+            **self.reasoning_sampling(has_limit=bool(self.max_completion_tokens or self.max_tokens)),
         )
 
     def ending(self) -> PromptEnding:

@@ -72,7 +72,7 @@ class ToolUse:
     strict: frozenset[str]
 
     @property
-    def is_held(self) -> bool:
+    def is_constrained(self) -> bool:
         """Whether the answer is constrained by a grammar."""
         return self.is_required or bool(self.strict)
 

@@ -33,7 +33,7 @@ WALL_FACTOR = 2
 #: how often a job is restarted when its process was killed from outside or the pool broke
 MAX_ATTEMPTS = 3
 #: exit codes of a process killed from outside (by the OOM killer or an operator), which is not the file's fault
-KILLED_FROM_OUTSIDE = {-signal.SIGKILL, -signal.SIGTERM}
+KILLED_BY_SIGNAL = {-signal.SIGKILL, -signal.SIGTERM}
 
 
 @dataclass(slots=True)
@@ -213,7 +213,7 @@ class DecodingPool:
         if job not in self._running:
             return
         self._running.remove(job)
-        was_killed = isinstance(error, ProcessExpired) and error.exitcode in KILLED_FROM_OUTSIDE
+        was_killed = isinstance(error, ProcessExpired) and error.exitcode in KILLED_BY_SIGNAL
         if (was_killed or isinstance(error, BrokenExecutor)) and job.attempts < MAX_ATTEMPTS:
             log.warning("a decoding process was killed from outside or its pool broke; its work is restarted")
             self._waiting.appendleft(job)

@@ -17,7 +17,7 @@ from django.urls import reverse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from config.admin_site import OFFERED
+from config.admin_site import ALLOWED_SUFFIXES
 from inference.models import ModelWorker
 from ocr.models import KtpExtraction
 from sessions_app.models import ChatSession, Chunk
@@ -117,7 +117,7 @@ def pairs(names: Iterable[str], values: Sequence[str], count: int) -> Iterator[s
 def queries(model: type[Model]) -> Iterator[str]:
     fields = [field.name for field in model._meta.get_fields()]
     lookups = [f"{field}__{lookup}" for number, field in enumerate(fields) for lookup in LOOKUPS[number % 3 :: 3]]
-    offered = [f"{field}{suffix}" for field in admin.site._registry[model].list_filter for suffix in OFFERED]
+    offered = [f"{field}{suffix}" for field in admin.site._registry[model].list_filter for suffix in ALLOWED_SUFFIXES]
     yield from pairs(PARAMETERS, VALUES, 2 * len(VALUES))
     yield from pairs(offered or fields, VALUES, len(VALUES))
     yield from pairs(lookups, VALUES, 40)

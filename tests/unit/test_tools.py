@@ -10,8 +10,8 @@ from typing import Any
 import pydantic
 import pytest
 
+from inference.api.constraints import constraint_of
 from inference.api.digest import digest_of
-from inference.api.held import constraint_of
 from inference.api.schemas import ChatCompletionRequest
 from inference.api.tools import NO_PARAMETERS, ToolUse
 from inference.engine.types import Constraint

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from inference.backends.upstream.call import Said
+from inference.backends.upstream.call import AnswerSoFar
 from inference.backends.upstream.errors import UpstreamError
 from inference.backends.upstream.tool_calls import ToolCalls
 from inference.backends.upstream.wire import choices_in, logprobs_in, object_in, reason_in, text_in
@@ -23,7 +23,7 @@ class AnswerReader:
 
     def __init__(
         self,
-        said: Said,
+        so_far: AnswerSoFar,
         characters: WholeCharacters,
         *,
         repeats: bool,
@@ -36,10 +36,10 @@ class AnswerReader:
         answer are counted as prompt tokens in its usage. ``alternatives`` is how many are wanted for each token; None
         means no logprobs.
         """
-        self._said = said
+        self._so_far = so_far
         self._characters = characters
-        self._calls = ToolCalls(said.calls, repeats=repeats)
-        self._repeated = dict(said.texts) if repeats else dict.fromkeys(TEXT_DELTAS, "")
+        self._calls = ToolCalls(so_far.calls, repeats=repeats)
+        self._repeated = dict(so_far.texts) if repeats else dict.fromkeys(TEXT_DELTAS, "")
         self._before = earlier_tokens
         self._alternatives = alternatives
         self._prompt_tokens = 0
@@ -78,7 +78,7 @@ class AnswerReader:
         found = self._new(self._characters.end(), ())
         self._calls.end()
         if any(self._repeated.values()):
-            raise UpstreamError.cannot_go_on("it says something else now")
+            raise UpstreamError.cannot_continue("it says something else now")
         return found
 
     def finish(self) -> Finish:
@@ -87,7 +87,7 @@ class AnswerReader:
         return Finish(
             self._reason(),
             prompt_tokens,
-            self._said.tokens if generated is None else self._before + generated,
+            self._so_far.tokens if generated is None else self._before + generated,
             self.reasoning_tokens,
             min(self._cached_tokens, prompt_tokens),
         )
@@ -96,7 +96,7 @@ class AnswerReader:
         """As here: an answer with calls has ended because of them, and one without has not, whatever a server says."""
         reason = self.reason or "stop"
         if reason in ("stop", "tool_calls"):
-            return "tool_calls" if self._said.calls else "stop"
+            return "tool_calls" if self._so_far.calls else "stop"
         return reason
 
     def _new(
@@ -111,31 +111,31 @@ class AnswerReader:
         is_repeat = repeats_calls or any(self._repeated.values())
         texts = dict.fromkeys(TEXT_DELTAS, "")
         for kind, text in pieces:
-            texts[kind] += self._behind_the_repeated(kind, text)
+            texts[kind] += self._after_repeated(kind, text)
         # The last tokens may not complete a character, but still have logprobs.
         if not (any(texts.values()) or calls or (logprobs and not is_repeat)):
             return []
         tokens = self._count_tokens()
         for kind, text in texts.items():
-            self._said.texts[kind] += text
+            self._so_far.texts[kind] += text
         ids = (UNKNOWN_TOKEN,) * tokens
         return [Delta(ids, texts["text"], texts["reasoning"], logprobs, texts["refusal"], tuple(calls))]
 
-    def _behind_the_repeated(self, kind: TextKind, text: str) -> str:
+    def _after_repeated(self, kind: TextKind, text: str) -> str:
         repeated = self._repeated[kind]
         if not repeated:
             return text
         length = min(len(repeated), len(text))
         if text[:length] != repeated[:length]:
-            raise UpstreamError.cannot_go_on("it says something else now")
+            raise UpstreamError.cannot_continue("it says something else now")
         self._repeated[kind] = repeated[length:]
         return text[length:]
 
     def _count_tokens(self) -> int:
         told = self._completion_tokens
-        tokens = 1 if told is None else max(0, self._before + told - self._said.tokens)
+        tokens = 1 if told is None else max(0, self._before + told - self._so_far.tokens)
         tokens = min(tokens, MAX_TOKENS_OF_PIECE)
-        self._said.tokens += tokens
+        self._so_far.tokens += tokens
         return tokens
 
     def _note_usage(self, usage: Any) -> None:

@@ -43,7 +43,7 @@ WIRE_ENDINGS: dict[PromptEnding, dict[str, Any]] = {
 
 
 @dataclasses.dataclass(slots=True)
-class Said:
+class AnswerSoFar:
     """The part of an answer that is committed or will be."""
 
     #: type of the deltas → their text
@@ -56,7 +56,7 @@ class Said:
         return any(self.texts.values()) or bool(self.calls)
 
     @classmethod
-    def of(cls, choice: Choice, *, tokens: int) -> Said:
+    def of(cls, choice: Choice, *, tokens: int) -> AnswerSoFar:
         return cls({kind: getattr(choice, kind) for kind in TEXT_DELTAS}, tokens, choice.calls)
 
 
@@ -71,7 +71,7 @@ class Call:
     messages: Sequence[dict[str, Any]]
     sampling: dict[str, Any]
     #: whether the answer continues the last message, which is the model's
-    goes_on: bool = False
+    continues_message: bool = False
     #: members of the body that set the format of the answer
     wire_format: dict[str, Any] = dataclasses.field(default_factory=dict)
     #: whether the answer is also useful without this format
@@ -82,8 +82,8 @@ class Call:
         """How many alternatives are wanted for each token; None when no logprobs are wanted."""
         return self.sampling["top_logprobs"] if self.sampling.get("logprobs") else None
 
-    def payload(self, said: Said) -> bytes:
-        """The body. It continues ``said`` when the target accepts a prefix. Raises UpstreamError.
+    def payload(self, so_far: AnswerSoFar) -> bytes:
+        """The body. It continues ``so_far`` when the target accepts a prefix. Raises UpstreamError.
 
         For a target that keeps the stream it is always the same, so that the target finds the session again.
         """
@@ -99,42 +99,44 @@ class Call:
             body["session_id"] = self.upstream_id
         elif self.target.resume == "prefix":
             body["stream_options"]["continuous_usage_stats"] = True
-        if self.target.resume != "session" and said:
+        if self.target.resume != "session" and so_far:
             # A grammar would start from its beginning, in the middle of the answer.
             body = {name: value for name, value in body.items() if name not in self.wire_format}
-            body |= self._continuation(said)
+            body |= self._continuation(so_far)
         return json.dumps(body, separators=(",", ":")).encode()
 
-    def _continuation(self, said: Said) -> dict[str, Any]:
+    def _continuation(self, so_far: AnswerSoFar) -> dict[str, Any]:
         if self.target.resume == "none":
-            raise UpstreamError.cannot_go_on("it cannot go on with an answer")
-        if said.calls:
-            raise UpstreamError.cannot_go_on("it cannot go on with a tool call")
-        if said.texts["refusal"]:
-            raise UpstreamError.cannot_go_on("it cannot go on with a refusal")
+            raise UpstreamError.cannot_continue("it cannot go on with an answer")
+        if so_far.calls:
+            raise UpstreamError.cannot_continue("it cannot go on with a tool call")
+        if so_far.texts["refusal"]:
+            raise UpstreamError.cannot_continue("it cannot go on with a refusal")
         if self.wire_format and not self.wire_format_is_optional:
-            raise UpstreamError.cannot_go_on("it cannot go on with an answer whose form it was asked for")
-        if said.texts["reasoning"]:
+            raise UpstreamError.cannot_continue("it cannot go on with an answer whose form it was asked for")
+        if so_far.texts["reasoning"]:
             # Templates drop the reasoning of earlier turns, so the model would continue without the reasoning that it
             # began with.
-            raise UpstreamError.cannot_go_on("it cannot go on with an answer that began with thoughts")
-        messages, begun = (self.messages[:-1], self.messages[-1]["content"]) if self.goes_on else (self.messages, "")
+            raise UpstreamError.cannot_continue("it cannot go on with an answer that began with thoughts")
+        messages, begun = (
+            (self.messages[:-1], self.messages[-1]["content"]) if self.continues_message else (self.messages, "")
+        )
         if not isinstance(begun, str):
             begun = "".join(part["text"] for part in begun)
         return {
-            "messages": [*messages, {"role": "assistant", "content": begun + said.texts["text"]}],
+            "messages": [*messages, {"role": "assistant", "content": begun + so_far.texts["text"]}],
             "add_generation_prompt": False,
             "continue_final_message": True,
-            "max_tokens": self.tokens_left(said),
+            "max_tokens": self.tokens_left(so_far),
             **(
-                {"min_tokens": max(0, self.sampling["min_tokens"] - said.tokens)}
+                {"min_tokens": max(0, self.sampling["min_tokens"] - so_far.tokens)}
                 if "min_tokens" in self.sampling
                 else {}
             ),
         }
 
-    def tokens_left(self, said: Said) -> int:
-        return int(self.sampling["max_tokens"]) - said.tokens
+    def tokens_left(self, so_far: AnswerSoFar) -> int:
+        return int(self.sampling["max_tokens"]) - so_far.tokens
 
 
 def calls_of(session: ChatSession, target: Target) -> list[Call]:
@@ -155,7 +157,7 @@ def calls_of(session: ChatSession, target: Target) -> list[Call]:
                 target=target,
                 messages=messages,
                 sampling=sampling | {"seed": sampling["seed"] + choice},
-                goes_on=request.ending == "inside",
+                continues_message=request.ending == "inside",
                 wire_format=request.wire_format or {},
                 wire_format_is_optional=request.wire_format_is_optional,
             )
@@ -163,14 +165,14 @@ def calls_of(session: ChatSession, target: Target) -> list[Call]:
     return calls
 
 
-def committed(session: ChatSession) -> list[Said]:
+def committed(session: ChatSession) -> list[AnswerSoFar]:
     """What earlier attempts have committed of each answer. Raises ``RequestTooNew``."""
     choices = range(StoredRequest.from_dict(session.request).choices)
     if session.next_index <= 1:
-        return [Said() for _ in choices]
+        return [AnswerSoFar() for _ in choices]
     answer = read_answer(session.pk)
     token_ids = Chunk.objects.token_ids_by_choice(session.pk)
-    return [Said.of(answer.choice(number), tokens=len(token_ids.get(number, ()))) for number in choices]
+    return [AnswerSoFar.of(answer.choice(number), tokens=len(token_ids.get(number, ()))) for number in choices]
 
 
 def wire_sampling(sampling: Sampling) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 from django.conf import settings
 
-from inference.backends.upstream.call import Call, Said, calls_of, committed
+from inference.backends.upstream.call import AnswerSoFar, Call, calls_of, committed
 from inference.backends.upstream.relay import Relay
 from inference.backends.upstream.target import Target
 from inference.engine.errors import EngineStopped
@@ -91,13 +91,13 @@ class UpstreamEngine:
     def submit(self, session: ChatSession) -> list[Handle]:
         """Raises EngineStopped, and UpstreamError for a started session that cannot be continued there."""
         return [
-            self._relay(call, said)
-            for call, said in zip(calls_of(session, self.target), committed(session), strict=True)
+            self._relay(call, so_far)
+            for call, so_far in zip(calls_of(session, self.target), committed(session), strict=True)
         ]
 
-    def _relay(self, call: Call, said: Said) -> Handle:
-        handle = UpstreamHandle(self._closed, resumed_tokens=said.tokens)
-        relay = Relay(self.client, call, said, handle)
+    def _relay(self, call: Call, so_far: AnswerSoFar) -> Handle:
+        handle = UpstreamHandle(self._closed, resumed_tokens=so_far.tokens)
+        relay = Relay(self.client, call, so_far, handle)
         with self._lock:
             if self._stopping:
                 raise EngineStopped

@@ -19,7 +19,7 @@ KEY_REFUSED = "The upstream server refuses this server's key."
 #: statuses after which the same request may succeed later
 TRANSIENT = {408, 425, 429, 502, 503, 504}
 #: statuses of errors in the request itself
-OF_THE_REQUEST = {400, 413, 415, 422}
+REQUEST_ERRORS = {400, 413, 415, 422}
 #: maximum characters of each member of an upstream's error
 MAX_CHARS = 500
 
@@ -32,7 +32,7 @@ class UpstreamError(ApiError, EngineError):
     code = "upstream_failed"
 
     @classmethod
-    def of_the_request(cls, error: dict[str, str], *, status: int) -> UpstreamError:
+    def request_error(cls, error: dict[str, str], *, status: int) -> UpstreamError:
         """The upstream's own description of what is wrong with the request."""
         return cls(
             error.get("message") or f"The upstream server refuses the request (HTTP {status}).",
@@ -43,7 +43,7 @@ class UpstreamError(ApiError, EngineError):
         )
 
     @classmethod
-    def cannot_go_on(cls, why: str) -> UpstreamError:
+    def cannot_continue(cls, why: str) -> UpstreamError:
         return cls(
             f"The upstream server was lost in the middle of this answer, and {why}. "
             "Send the request again under a new session_id.",
@@ -86,16 +86,16 @@ def refusal(response: httpx.Response, body: bytes) -> Exception:
     if status in TRANSIENT:
         words = "has too many requests" if status == httpx.codes.TOO_MANY_REQUESTS else "is not available"
         return Interrupted(f"{words} (HTTP {status})", retry_after=_seconds(response.headers.get("Retry-After")))
-    if status in OF_THE_REQUEST:
-        return UpstreamError.of_the_request(error, status=status)
+    if status in REQUEST_ERRORS:
+        return UpstreamError.request_error(error, status=status)
     return UpstreamError(f"The upstream server failed (HTTP {status}). The log of the worker has the details.")
 
 
 def failure(error: dict[str, str]) -> UpstreamError:
     """The error for an event of the stream that is an error."""
     log.warning("the upstream's stream ends with an error: %s", _for_the_log(error))
-    if error.get("type") == "invalid_request_error" or error.get("status", "") in map(str, OF_THE_REQUEST):
-        return UpstreamError.of_the_request(error, status=400)
+    if error.get("type") == "invalid_request_error" or error.get("status", "") in map(str, REQUEST_ERRORS):
+        return UpstreamError.request_error(error, status=400)
     return UpstreamError("The upstream server failed while it answered. The log of the worker has the details.")
 
 

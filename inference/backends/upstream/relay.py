@@ -16,9 +16,9 @@ from httpx_sse import ServerSentEvent
 
 from inference.backends.upstream.answer import AnswerReader
 from inference.backends.upstream.body import read_body
-from inference.backends.upstream.call import Call, Said
+from inference.backends.upstream.call import AnswerSoFar, Call
 from inference.backends.upstream.errors import (
-    OF_THE_REQUEST,
+    REQUEST_ERRORS,
     Interrupted,
     UpstreamError,
     error_in,
@@ -44,12 +44,12 @@ MAX_PAUSE = 8.0
 class Relay:
     """Runs one call to its end, in as many streams as it takes."""
 
-    def __init__(self, client: httpx.AsyncClient, call: Call, said: Said, handle: Handle) -> None:
+    def __init__(self, client: httpx.AsyncClient, call: Call, so_far: AnswerSoFar, handle: Handle) -> None:
         self._client = client
         self._call = call
         self._handle = handle
-        self._said = said
-        self._patience = Patience(settings.UPSTREAM_RETRY_SECONDS)
+        self._so_far = so_far
+        self._backoff = RetryBackoff(settings.UPSTREAM_RETRY_SECONDS)
         #: id of the last event that was read; used with another Sambung server
         self._last_event_id = ""
         self._characters = WholeCharacters()
@@ -76,26 +76,26 @@ class Relay:
             except Interrupted as exc:
                 cut = exc
             except UpstreamError as exc:
-                if exc.status not in OF_THE_REQUEST or not self._drop_format():
+                if exc.status not in REQUEST_ERRORS or not self._drop_format():
                     raise
                 log.warning("the upstream may not know this form of answers; it is asked again without: %s", exc)
                 continue
-            log.info("the upstream's stream is cut after %d tokens: it %s", self._said.tokens, cut.reason)
-            await self._patience.wait(cut)
+            log.info("the upstream's stream is cut after %d tokens: it %s", self._so_far.tokens, cut.reason)
+            await self._backoff.wait(cut)
 
     def _drop_format(self) -> bool:
         """Ask for the answer in any format from here on. Returns whether the request has changed."""
         was_optional = bool(self._call.wire_format) and self._call.wire_format_is_optional
         if was_optional:
             self._call = dataclasses.replace(self._call, wire_format={})
-        return was_optional and not self._said.tokens
+        return was_optional and not self._so_far.tokens
 
     async def _one_stream(self) -> Finish:
-        call, said = self._call, self._said
-        if call.target.resume != "session" and said.tokens and call.tokens_left(said) <= 0:
-            return Finish("length", 0, said.tokens)
+        call, so_far = self._call, self._so_far
+        if call.target.resume != "session" and so_far.tokens and call.tokens_left(so_far) <= 0:
+            return Finish("length", 0, so_far.tokens)
         # In a thread, because encoding a video takes a while and all other streams are on this loop.
-        body = await asyncio.to_thread(call.payload, said)
+        body = await asyncio.to_thread(call.payload, so_far)
         headers = {
             "Content-Type": "application/json",
             "Accept": "text/event-stream",
@@ -119,7 +119,7 @@ class Relay:
                 self._last_event_id = ""
                 return Interrupted("has lost the session")
             if response.status_code in (httpx.codes.CONFLICT, httpx.codes.GONE):
-                return UpstreamError.cannot_go_on("it does not have the answer any more")
+                return UpstreamError.cannot_continue("it does not have the answer any more")
         return refusal(response, body)
 
     async def _read(self, events: AsyncIterator[ServerSentEvent]) -> Finish:
@@ -128,10 +128,10 @@ class Relay:
         if not self._last_event_id:
             self._characters = WholeCharacters()
         answer = AnswerReader(
-            self._said,
+            self._so_far,
             self._characters,
             repeats=is_kept and not self._last_event_id,
-            earlier_tokens=0 if is_kept else self._said.tokens,
+            earlier_tokens=0 if is_kept else self._so_far.tokens,
             alternatives=self._call.alternatives,
         )
         async for event in events:
@@ -160,17 +160,17 @@ class Relay:
     def _deliver(self, deltas: Iterable[Delta], answer: AnswerReader) -> None:
         for delta in deltas:
             self._handle.put(delta, reasoning_tokens=answer.reasoning_tokens)
-            self._patience.restore()
+            self._backoff.reset()
 
 
-class Patience:
+class RetryBackoff:
     """The retries of one answer, which end when the upstream has sent nothing new for a given time."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self.restore()
+        self.reset()
 
-    def restore(self) -> None:
+    def reset(self) -> None:
         """Start over: the upstream has sent something new."""
         self._until: float | None = None
         self._pause = FIRST_PAUSE

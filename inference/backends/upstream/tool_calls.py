@@ -18,11 +18,11 @@ MAX_CALLS = 1000
 class ToolCalls:
     """Reads calls part by part, and numbers them in the order in which they begin."""
 
-    def __init__(self, said: list[Call], *, repeats: bool) -> None:
-        """``said`` has the calls so far, and is extended. ``repeats``: the stream begins with exactly these."""
-        self._said = said
-        self._repeated = [Call(call.name, call.arguments) for call in said] if repeats else []
-        self._first = 0 if repeats else len(said)
+    def __init__(self, so_far: list[Call], *, repeats: bool) -> None:
+        """``so_far`` has the calls until now, and is extended. ``repeats``: the stream begins with exactly these."""
+        self._so_far = so_far
+        self._repeated = [Call(call.name, call.arguments) for call in so_far] if repeats else []
+        self._first = 0 if repeats else len(so_far)
         #: the upstream's index → the number of the call here
         self._numbers: dict[int, int] = {}
         #: number of the call here → the upstream's id
@@ -42,7 +42,7 @@ class ToolCalls:
     def end(self) -> None:
         """Raises UpstreamError when the stream ended before all that was received before was repeated."""
         if self.is_repeating:
-            raise UpstreamError.cannot_go_on("it says something else now")
+            raise UpstreamError.cannot_continue("it says something else now")
 
     def _piece(self, part: Mapping[str, Any]) -> CallPiece:
         function = object_in(part.get("function"))
@@ -52,7 +52,7 @@ class ToolCalls:
         if name and call_id != self._ids.get(number):
             # Some servers send complete calls without an index, or all with the same index.
             number = None
-        if number is None and not name and not self._count and index is not None and index < len(self._said):
+        if number is None and not name and not self._count and index is not None and index < len(self._so_far):
             # The stream continues after the last event: the call began in an earlier one.
             number = index
         if number is None:
@@ -72,12 +72,12 @@ class ToolCalls:
             repeated = self._repeated[number]
             length = min(len(repeated.arguments), len(arguments))
             if (name and name != repeated.name) or arguments[:length] != repeated.arguments[:length]:
-                raise UpstreamError.cannot_go_on("it says something else now")
+                raise UpstreamError.cannot_continue("it says something else now")
             repeated.arguments = repeated.arguments[length:]
             name, arguments = "", arguments[length:]
         if name:
-            self._said.append(Call(name))
-        self._said[number].arguments += arguments
+            self._so_far.append(Call(name))
+        self._so_far[number].arguments += arguments
         return CallPiece(name, arguments, number)
 
 

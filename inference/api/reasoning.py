@@ -24,7 +24,7 @@ class TemplateVariables(BaseModel):
     )
 
 
-class Thoughts(BaseModel):
+class ReasoningParameters(BaseModel):
     """The fields of a chat request about thoughts."""
 
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high"] | None = Field(
@@ -42,7 +42,7 @@ class Thoughts(BaseModel):
         "before what reasoning_effort grants.",
     )
 
-    def check_thoughts(self) -> None:
+    def check_reasoning(self) -> None:
         """Raise for fields that contradict each other, and for variables that are not served."""
         if self.chat_template_kwargs is not None:
             check_template_variables(self.chat_template_kwargs.model_extra or {})
@@ -54,16 +54,16 @@ class Thoughts(BaseModel):
                 param="reasoning_effort",
             )
 
-    def thought_sampling(self, *, has_limit: bool) -> dict[str, Any]:
+    def reasoning_sampling(self, *, has_limit: bool) -> dict[str, Any]:
         """The fields of ``Sampling`` for the reasoning. ``has_limit``: the request itself limits the tokens."""
         budget = self.thinking_token_budget
         if budget is None and self.reasoning_effort in EFFORT_SHARES:
             budget = int(settings.MAX_REASONING_TOKENS * EFFORT_SHARES[self.reasoning_effort])
         if budget is not None:
             budget = min(budget, settings.MAX_TOKENS_LIMIT)
-        beside = settings.MAX_REASONING_TOKENS if budget is None else budget
+        allowance = settings.MAX_REASONING_TOKENS if budget is None else budget
         return {
-            "max_reasoning_tokens": None if has_limit else beside,
+            "max_reasoning_tokens": None if has_limit else allowance,
             "thinking_token_budget": budget,
             "enable_thinking": False if self.reasoning_effort == "none" else self._enabled(),
             "reasoning_effort": self.reasoning_effort or "",

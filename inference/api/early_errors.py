@@ -27,7 +27,7 @@ Application = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 
 
 @async_only_middleware
-def refused_on_arrival(
+def answer_refusals(
     get_response: Callable[[HttpRequest], Awaitable[HttpResponseBase]],
 ) -> Callable[[HttpRequest], Awaitable[HttpResponseBase]]:
     """Answer the refusals of the web server. Must come after the middlewares that add ids and CORS headers."""
@@ -48,7 +48,7 @@ def refusal_response(request: HttpRequest, refusal: Refusal) -> HttpResponseBase
     return render(request, "refused.html", {"message": refusal.message}, status=refusal.status)
 
 
-def with_last_resort(application: Application) -> Application:
+def with_error_fallback(application: Application) -> Application:
     """Wrap ``application``: an error before its response starts gets this API's error, not the server's page."""
 
     async def run(scope: dict[str, Any], receive: Any, send: Any) -> None:

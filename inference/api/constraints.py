@@ -23,7 +23,7 @@ async def constraint_of(asked: ChatCompletionRequest) -> Constraint | None:
     answer = await grammars.check(wanted[0], param=wanted[1]) if wanted is not None else None
     if use is None:
         return answer
-    if answer is None and not use.is_held:
+    if answer is None and not use.is_constrained:
         return None
     return await grammars.check_calls(
         list(_functions(use)),
@@ -39,17 +39,17 @@ def _functions(use: ToolUse) -> Iterator[Function]:
 
     Raises InvalidRequest when the schemas that must be enforced are too large together.
     """
-    room = settings.MAX_GRAMMAR_BYTES
+    left = settings.MAX_GRAMMAR_BYTES
     for tool in sorted(use.tools, key=lambda tool: tool["function"]["name"] not in use.strict):
         name, schema = tool["function"]["name"], tool["function"]["parameters"]
         is_strict = name in use.strict
         size = len(json.dumps(schema))
-        if is_strict and size > room:
+        if is_strict and size > left:
             raise InvalidRequest(
                 f"The schemas of strict functions have more than {settings.MAX_GRAMMAR_BYTES} bytes.", param="tools"
             )
-        is_own = is_strict or (use.is_required and size <= room)
-        room -= size if is_own else 0
+        is_own = is_strict or (use.is_required and size <= left)
+        left -= size if is_own else 0
         yield Function(name, schema if is_own else ANY_OBJECT, is_strict)
 
 
