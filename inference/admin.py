@@ -93,7 +93,7 @@ class ModelWorkerAdmin(admin.ModelAdmin[ModelWorker]):
         if removed:
             text = ngettext("%d worker was removed.", "%d workers were removed.", removed) % removed
             self.message_user(request, text, messages.SUCCESS)
-        self._tell_left_alone(request, chosen - removed)
+        self._report_unchanged(request, chosen - removed)
 
     def _ask(
         self, request: HttpRequest, chosen: ModelWorkerQuerySet, able: ModelWorkerQuerySet, entry: str, **columns: bool
@@ -104,10 +104,10 @@ class ModelWorkerAdmin(admin.ModelAdmin[ModelWorker]):
         ModelWorker.objects.filter(pk__in=[worker.pk for worker in workers]).update(**columns)
         for worker in workers:
             self.log_change(request, worker, entry)
-        self._tell_left_alone(request, count - len(workers))
+        self._report_unchanged(request, count - len(workers))
         return len(workers)
 
-    def _tell_left_alone(self, request: HttpRequest, count: int) -> None:
+    def _report_unchanged(self, request: HttpRequest, count: int) -> None:
         if count:
             text = ngettext(
                 "%d worker was left alone: it is in no state for that.",

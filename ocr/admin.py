@@ -146,7 +146,7 @@ class KtpExtractionAdmin(admin.ModelAdmin[KtpExtraction]):
         if approved:
             text = ngettext("%(count)d reading was approved.", "%(count)d readings were approved.", approved)
             self.message_user(request, text % {"count": approved}, messages.SUCCESS)
-        self._tell_refused(request, refused)
+        self._report_refused(request, refused)
 
     @admin.action(description=gettext_lazy("Reject selected readings"), permissions=["review"])
     def reject_selected(self, request: HttpRequest, queryset: QuerySet[KtpExtraction]) -> None:
@@ -167,9 +167,9 @@ class KtpExtractionAdmin(admin.ModelAdmin[KtpExtraction]):
         if rejected:
             text = ngettext("%(count)d reading was rejected.", "%(count)d readings were rejected.", rejected)
             self.message_user(request, text % {"count": rejected}, messages.SUCCESS)
-        self._tell_refused(request, refused)
+        self._report_refused(request, refused)
 
-    def _tell_refused(self, request: HttpRequest, refused: int) -> None:
+    def _report_refused(self, request: HttpRequest, refused: int) -> None:
         if refused:
             text = ngettext(
                 "%(count)d reading was left as it is: it has problems, was not read, or is decided. Open it to decide.",

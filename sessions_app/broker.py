@@ -105,12 +105,12 @@ class RedisChannel(virtual.Channel):
             found = self._redis.brpop([queue], timeout=max(seconds, 0.01)) if waits else self._redis.rpop(queue)
         except redis.ResponseError as exc:
             # The connection works, but Redis refuses the command: a key of another type, or no permission.
-            self._tell_refused(queue, exc)
+            self._report_refused(queue, exc)
             time.sleep(REFUSED_SECONDS)
             return None
         return cast("bytes | None", found[1] if isinstance(found, list | tuple) else found)
 
-    def _tell_refused(self, queue: str, exc: redis.ResponseError) -> None:
+    def _report_refused(self, queue: str, exc: redis.ResponseError) -> None:
         if (now := time.monotonic()) >= self._refused_log_at:
             self._refused_log_at = now + REFUSED_LOG_SECONDS
             log.error(

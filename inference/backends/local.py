@@ -70,7 +70,7 @@ class LocalSource:
         """Load the model. Returns whether that succeeded."""
         self._listener.engine_pending("")
         try:
-            loaded, engine = start_engine(self._tell)
+            loaded, engine = start_engine(self._report)
         except EngineError as exc:
             log.error("the model could not be loaded: %s Mend it, then send SIGHUP or start the worker again.", exc)
             # Callers read this, and must see the name of the model and not a path.
@@ -89,7 +89,7 @@ class LocalSource:
         self._listener.engine_ready(LocalEngine(engine, loaded))
         return True
 
-    def _tell(self, progress: Progress) -> None:
+    def _report(self, progress: Progress) -> None:
         step = (progress.stage, progress.percent // LOGGED_PERCENT)
         if step != self._logged:
             self._logged = step

@@ -22,7 +22,7 @@ _MEMBER = re.compile(rb'"(' + b"|".join(_PATHS) + rb')"\s*:\s*"((?:[^"\\]|\\.)*)
 
 
 #: an alternative less probable than this is not shown to reviewers
-WORTH_TELLING = 0.03
+MIN_ALTERNATIVE_PROBABILITY = 0.03
 MAX_OTHERS = 2
 
 
@@ -124,7 +124,10 @@ def _place(raw: bytes, at: int, token: Token) -> Doubted | None:
     others = [
         (text[len(lead) :].partition(b'"')[0], math.exp(logprob))
         for text, logprob in token.others
-        if text != token.raw and text.startswith(lead) and b"\\" not in text and math.exp(logprob) >= WORTH_TELLING
+        if text != token.raw
+        and text.startswith(lead)
+        and b"\\" not in text
+        and math.exp(logprob) >= MIN_ALTERNATIVE_PROBABILITY
     ][:MAX_OTHERS]
     try:
         before, text = raw[:start].decode(), raw[start:end].decode()

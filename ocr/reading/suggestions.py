@@ -22,9 +22,9 @@ VOCABULARIES: dict[str, tuple[str, ...]] = {
     "berlaku_hingga": (LIFETIME,),
 }
 DATES = frozenset({"tgl_lahir", "berlaku_hingga"})
-MOST = 3
+MAX_SUGGESTIONS = 3
 #: minimum similarity (0 to 100) of two words for a suggestion; WN1 and WNI have 67
-ALIKE = 66
+MIN_SIMILARITY = 66
 #: letters that are often read in place of digits → the digit
 LOOK_ALIKES = str.maketrans("OQDILZSGB", "000112568")
 _DATE = re.compile(r"\s*([0-9]{1,2})\s*[-/. ]\s*([0-9]{1,2})\s*[-/. ]\s*([0-9]{4})\s*")
@@ -41,7 +41,9 @@ def suggest(path: str, value: str) -> list[str]:
     if path in DATES and (match := _DATE.fullmatch(written.translate(LOOK_ALIKES))):
         found = [f"{int(match[1]):02}-{int(match[2]):02}-{match[3]}"]
     elif path in VOCABULARIES and written not in VOCABULARIES[path]:
-        nearest = process.extract(written, VOCABULARIES[path], scorer=fuzz.ratio, score_cutoff=ALIKE, limit=MOST)
+        nearest = process.extract(
+            written, VOCABULARIES[path], scorer=fuzz.ratio, score_cutoff=MIN_SIMILARITY, limit=MAX_SUGGESTIONS
+        )
         found = [word for word, *_ in nearest]
     return [text for text in found if text and text != value]
 

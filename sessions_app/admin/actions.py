@@ -183,10 +183,10 @@ class SessionActions(SessionModelAdmin):
             if not session.is_finished
         ]
         lacking = set() if super().has_delete_permission(request) else {str(self.opts.verbose_name)}
-        return names, _what_goes([session for session in sessions if session.is_finished]), lacking, unfinished
+        return names, _deletion_summary([session for session in sessions if session.is_finished]), lacking, unfinished
 
 
-def _what_goes(sessions: Sequence[ChatSession]) -> dict[str, Any]:
+def _deletion_summary(sessions: Sequence[ChatSession]) -> dict[str, Any]:
     """Counts by name: the sessions, chunks and media to delete, and the rows that stay but lose their link."""
     ids = [session.pk for session in sessions]
     goes: dict[str, Any] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ocr.reading.suggestions import MOST, VOCABULARIES, suggest
+from ocr.reading.suggestions import MAX_SUGGESTIONS, VOCABULARIES, suggest
 
 
 @pytest.mark.parametrize(
@@ -52,4 +52,4 @@ def test_what_is_right_or_far_from_everything_gets_no_suggestion(path: str, valu
 def test_there_are_never_many() -> None:
     for path, words in VOCABULARIES.items():
         for word in words:
-            assert len(suggest(path, f"{word}X")) <= MOST
+            assert len(suggest(path, f"{word}X")) <= MAX_SUGGESTIONS

@@ -65,7 +65,7 @@ class UpstreamSource:
                 self._is_ready = False
                 self._waiting_since = time.monotonic()
             is_over = exc.for_good or time.monotonic() - self._waiting_since >= settings.UPSTREAM_RETRY_SECONDS
-            self._tell(f"{'failed' if is_over else 'waiting'}: {exc.reason}", exc.reason, has_failed=is_over)
+            self._report(f"{'failed' if is_over else 'waiting'}: {exc.reason}", exc.reason, has_failed=is_over)
             return
         self._engine.target = target
         if not self._is_ready:
@@ -74,7 +74,7 @@ class UpstreamSource:
             log.info("the upstream has the model %s; it resumes by: %s", target.model, target.resume)
             self._listener.engine_ready(self._engine)
 
-    def _tell(self, news: str, reason: str, *, has_failed: bool) -> None:
+    def _report(self, news: str, reason: str, *, has_failed: bool) -> None:
         if news == self._told:
             return
         self._told = news
