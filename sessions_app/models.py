@@ -13,6 +13,8 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from sessions_app.deltas import StoredDelta, is_terminal
+from sessions_app.encryption.fields import OpenedBinaryField, OpenedJSONField
+from sessions_app.encryption.sealed import check_readable
 from sessions_app.history.models import HistoryFigure  # noqa: F401  (Django looks for models here)
 from sessions_app.states import CANCELLING, FINISHED_STATES, UNFINISHED_STATES, SessionState
 from sessions_app.turns import Slot
@@ -91,7 +93,7 @@ class ChatSession(models.Model):
     state = models.CharField(_("state"), max_length=12, choices=SessionState, default=SessionState.QUEUED)
     origin = models.CharField(_("origin"), max_length=12, default="chat", help_text="Which surface asked: chat or ocr.")
     model = models.CharField(_("model"), max_length=255)
-    request = models.JSONField(help_text="The neutral request that a worker runs.")
+    request = OpenedJSONField(help_text="The neutral request that a worker runs.", keep=("sampling",))
     request_digest = models.CharField(
         max_length=64, blank=True, help_text="SHA-256 of the request as asked: the same id may come again only with it."
     )
@@ -119,7 +121,7 @@ class ChatSession(models.Model):
     next_index = models.PositiveIntegerField(default=0, help_text="The index that the next chunk will have.")
 
     finish_reason = models.CharField(max_length=20, blank=True)
-    error = models.JSONField(null=True, blank=True)
+    error = OpenedJSONField(null=True, blank=True, keep=("code", "type"))
     prompt_tokens = models.PositiveIntegerField(null=True, blank=True)
     # While it runs, the tokens that are committed so far: every append writes it, so no index may contain it.
     completion_tokens = models.PositiveIntegerField(null=True, blank=True)
@@ -199,10 +201,11 @@ class ChunkQuerySet(models.QuerySet["Chunk"]):
         return self.filter(session_id=session_id, index__gt=index).order_by("index")
 
     def token_ids_by_choice(self, session_id: str) -> dict[int, list[int]]:
-        """Every committed token of each of the session's answers, in order."""
+        """Every committed token of each of the session's answers, in order. Raises ``DataKeyMissing``."""
         rows = self.filter(session_id=session_id).order_by("index").values_list("delta__choice", "token_ids")
         by_choice: dict[int, list[int]] = {}
         for choice, token_ids in rows:
+            check_readable(token_ids)
             by_choice.setdefault(choice or 0, []).extend(token_ids)
         return by_choice
 
@@ -219,8 +222,8 @@ class Chunk(models.Model):
     session = models.ForeignKey(ChatSession, on_delete=models.CASCADE, related_name="chunks", db_index=False)
     index = models.PositiveIntegerField()
     # Read as Any: what a row holds is for its reader to check.
-    delta: models.JSONField[StoredDelta, Any] = models.JSONField()
-    token_ids: models.JSONField[list[int], list[int]] = models.JSONField(default=list)
+    delta: models.JSONField[StoredDelta, Any] = OpenedJSONField(keep=("type", "choice"))
+    token_ids: models.JSONField[list[int], list[int]] = OpenedJSONField(default=list)
     created_at = models.DateTimeField(default=timezone.now)
 
     objects = ChunkQuerySet.as_manager()
@@ -244,9 +247,9 @@ class SessionMedia(models.Model):
     position = models.PositiveSmallIntegerField(help_text="Order of appearance in the request.")
     kind = models.CharField(max_length=5, choices=(("image", "Image"), ("video", "Video")))
     content_type = models.CharField(max_length=100)
-    sha256 = models.CharField(max_length=64)
+    sha256 = models.CharField(max_length=64, help_text="Empty where the data is encrypted, which authenticates it.")
     size = models.PositiveIntegerField(help_text="Bytes.")
-    data = models.BinaryField()
+    data = OpenedBinaryField()
 
     class Meta:
         ordering = ("session", "position")

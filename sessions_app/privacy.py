@@ -31,6 +31,11 @@ def permission_for(origin: str) -> str:
     return _permissions.get(origin, "")
 
 
+def is_sealed(origin: str) -> bool:
+    """Whether request, chunks and media of such sessions are encrypted in the database."""
+    return origin in _permissions
+
+
 def is_private(session: ChatSession) -> bool:
     """Whether it is private and a logged-in user opened it. The API has no log-ins and never serves such a session."""
     return bool(permission_for(session.origin)) and is_of_a_user(session.caller)

@@ -28,6 +28,7 @@ from inference.media import decode
 from inference.media.decoding import decoding_pool
 from inference.media.images import header_size
 from inference.stored_request import StoredRequest
+from sessions_app.encryption.sealed import check_readable
 from sessions_app.models import ChatSession, Chunk
 
 log = logging.getLogger(__name__)
@@ -173,9 +174,10 @@ def _decoded_media(
 ) -> tuple[list[Image.Image], list[Video]]:
     if not _has_media(request.messages):
         return [], []
-    stored = [(media.kind, bytes(media.data), media.sha256) for media in session.media.all()]
+    stored = [(media.kind, media.data, media.sha256) for media in session.media.all()]
     for kind, data, digest in stored:
-        if hashlib.sha256(data).hexdigest() != digest:
+        check_readable(data)
+        if digest and hashlib.sha256(data).hexdigest() != digest:
             raise EngineError(f"The {kind} that was stored with this request is not the one that was sent.")
     pictures = [_size_of(data) for kind, data, _ in stored if kind == "image"]
     if vision is not None:

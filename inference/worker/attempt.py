@@ -35,10 +35,12 @@ class Attempt:
         index: int,
         stop: Callable[[], None],
         times: AttemptTimes | None = None,
+        *,
+        is_sealed: bool = False,
     ) -> None:
         """``index`` is the index of its next chunk. ``stop`` stops the engine early and may be called from any thread.
 
-        ``times`` is notified of each commit.
+        ``times`` is notified of each commit. ``is_sealed`` encrypts what is written: see ``sessions_app.privacy``.
         """
         self.session_id = session_id
         self.number = number
@@ -49,6 +51,7 @@ class Attempt:
         #: a cancel was requested for the session
         self.is_cancelled = False
         self._changed = changed
+        self._is_sealed = is_sealed
         self._stop = stop
         self._times = times
         self._index = index
@@ -106,7 +109,14 @@ class Attempt:
         if self.done.is_set() or (not self.has_pending and now < self._renew_at):
             return None
         self._is_in_flight = True
-        return Append(self.session_id, self.number, self._index, self._pending.take(), self._closing)
+        return Append(
+            self.session_id,
+            self.number,
+            self._index,
+            self._pending.take(),
+            self._closing,
+            is_sealed=self._is_sealed,
+        )
 
     def put_back(self, item: Append) -> None:
         """The commit failed and will be tried again."""

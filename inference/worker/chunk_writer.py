@@ -49,10 +49,17 @@ class ChunkWriter(threading.Thread):
         return len(self._attempts)
 
     def open(
-        self, session_id: str, number: int, index: int, stop: Callable[[], None], times: AttemptTimes | None = None
+        self,
+        session_id: str,
+        number: int,
+        index: int,
+        stop: Callable[[], None],
+        times: AttemptTimes | None = None,
+        *,
+        is_sealed: bool = False,
     ) -> Attempt:
         """Begin to write the session from ``index``. The arguments are those of ``Run``."""
-        attempt = Attempt(self.changed, session_id, number, index, stop, times)
+        attempt = Attempt(self.changed, session_id, number, index, stop, times, is_sealed=is_sealed)
         with self.changed:
             before = self._attempts.get(session_id)
             if before is not None:

@@ -24,7 +24,9 @@ from inference.metrics import AttemptTimes
 from inference.worker.attempt import Attempt
 from inference.worker.lifecycle import Worker
 from inference.worker.refusals import refuse_session
+from sessions_app import privacy
 from sessions_app.db import release_connections
+from sessions_app.encryption.sealed import check_readable
 from sessions_app.log_context import attempt_scope
 from sessions_app.log_lines import short_id
 from sessions_app.models import ChatSession
@@ -99,10 +101,12 @@ def _run_claimed(session: ChatSession, worker: Worker) -> None:
                 handle.cancel()
 
     times = AttemptTimes(session)
-    attempt = worker.writer.open(session.pk, session.attempt, session.next_index, stop, times)
+    is_sealed = privacy.is_sealed(session.origin)
+    attempt = worker.writer.open(session.pk, session.attempt, session.next_index, stop, times, is_sealed=is_sealed)
     try:
         if session.cancel_requested_at is not None:
             attempt.cancel()
+        check_readable(session.request)
         _check_fingerprint(session, worker)
         handles += worker.engine.submit(session)
         # From here on this thread needs no connection: the writer has its own.

@@ -11,7 +11,7 @@ import dataclasses
 import datetime
 import functools
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from django.conf import settings
 from django.db import connection, transaction
@@ -19,14 +19,20 @@ from django.db.models import F
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
-from sessions_app import metrics, wakeups
+from sessions_app import metrics, privacy, wakeups
 from sessions_app.deltas import ContentDelta, StoredDelta
+from sessions_app.encryption.fields import OpenedJSONField
+from sessions_app.encryption.keyring import DataKeyMissing, has_keys
 from sessions_app.errors import ApiError
 from sessions_app.models import ChatSession, ChatSessionQuerySet, Chunk
 from sessions_app.states import SessionState
 from sessions_app.storable import MAX_COUNT, storable_delta, storable_error, storable_token_ids
 from sessions_app.store import sql
 from sessions_app.wakeups import StreamChunk, Wakeup
+
+_DELTA = cast("OpenedJSONField", Chunk._meta.get_field("delta"))
+_TOKEN_IDS = cast("OpenedJSONField", Chunk._meta.get_field("token_ids"))
+_ERROR = ChatSession._meta.get_field("error")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -114,6 +120,8 @@ class Append:
     index: int
     pieces: Sequence[Piece] = ()
     closing: Closing | None = None
+    #: whether its rows are encrypted: see ``sessions_app.privacy``
+    is_sealed: bool = False
 
     @property
     def tokens(self) -> int:
@@ -149,7 +157,8 @@ def close_unheld(session: ChatSession, closing: Closing) -> None:
     The attempt is raised: a worker whose lease expired while it was slow is fenced from now on.
     """
     now = timezone.now()
-    item = Append(session.pk, session.attempt, session.next_index, closing=closing)
+    is_sealed = privacy.is_sealed(session.origin)
+    item = Append(session.pk, session.attempt, session.next_index, closing=closing, is_sealed=is_sealed)
     _close([item], ChatSession.objects.unfinished(), now, attempt=F("attempt") + 1)
     _notify_on_commit([item], {session.pk: session.created_at})
     transaction.on_commit(functools.partial(metrics.count_end, closing.state, closing.reason))
@@ -158,6 +167,30 @@ def close_unheld(session: ChatSession, closing: Closing) -> None:
 
 def lease_end(now: datetime.datetime) -> datetime.datetime:
     return now + datetime.timedelta(seconds=settings.SESSION_LEASE_SECONDS)
+
+
+def _rows(item: Append) -> Iterable[tuple[Any, Sequence[int]]]:
+    """Delta and token ids of each of its chunks as they are stored. Raises ``DataKeyMissing`` for private pieces."""
+    closing = item.closing.deltas() if item.closing is not None else ()
+    if not item.is_sealed:
+        return [*((piece.delta, piece.token_ids) for piece in item.pieces), *((delta, ()) for delta in closing)]
+    return [
+        *((_DELTA.seal(piece.delta), _TOKEN_IDS.seal(list(piece.token_ids))) for piece in item.pieces),
+        *((_private_end(delta), ()) for delta in closing),
+    ]
+
+
+def _private_end(delta: StoredDelta) -> Any:
+    """Of what ends a session, only an error may be about its content. One without a key must end all the same."""
+    if delta["type"] != "error":
+        return delta
+    return _DELTA.seal(delta) if has_keys() else {**delta, "error": DataKeyMissing().as_dict()}
+
+
+def _private_error(error: dict[str, Any] | None) -> Any:
+    if error is None:
+        return None
+    return _ERROR.seal(error) if has_keys() else DataKeyMissing().as_dict()
 
 
 def _storable(item: Append) -> Append:
@@ -180,7 +213,7 @@ def _advance(items: Sequence[Append], now: datetime.datetime) -> dict[str, datet
                 "expected_index": item.index,
                 "count": len(item.pieces),
                 "tokens": item.tokens,
-                "pieces": [(piece.delta, piece.token_ids) for piece in item.pieces] if is_written else [],
+                "pieces": list(_rows(item)) if is_written else [],
             }
             for item in items
         ],
@@ -203,6 +236,8 @@ def _close(items: Iterable[Append], among: ChatSessionQuerySet, now: datetime.da
         if item.closing is None:
             continue
         changes = {**item.closing.columns(), **columns, "next_index": F("next_index") + len(item.deltas)}
+        if item.is_sealed:
+            changes["error"] = _private_error(item.closing.error)
         if item.closing.error is not None and not item.closing.completion_tokens:
             # The failing writer did not supply a total: keep the count of the tokens committed so far.
             changes["completion_tokens"] = Coalesce("completion_tokens", 0) + item.tokens
@@ -220,16 +255,15 @@ def _write_chunks(items: Iterable[Append], now: datetime.datetime) -> None:
 
 
 def _chunks_of(item: Append, now: datetime.datetime) -> list[Chunk]:
-    token_ids = [*(piece.token_ids for piece in item.pieces), *[()] * len(item.deltas)]
     return [
         Chunk(
             session_id=item.session_id,
             index=item.index + offset,
             delta=delta,
-            token_ids=list(token_ids[offset]),
+            token_ids=list(token_ids),
             created_at=now,
         )
-        for offset, delta in enumerate(item.deltas)
+        for offset, (delta, token_ids) in enumerate(_rows(item))
     ]
 
 

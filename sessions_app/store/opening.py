@@ -11,11 +11,14 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from sessions_app import metrics, shares, turns
+from sessions_app import metrics, privacy, shares, turns
 from sessions_app.deltas import START
 from sessions_app.errors import CallerQueueFull, QueueFull
 from sessions_app.models import ChatSession, Chunk, Presence, SessionMedia, new_session_id
 from sessions_app.store import finding, queue, sql
+
+_REQUEST = ChatSession._meta.get_field("request")
+_DATA = SessionMedia._meta.get_field("data")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -47,7 +50,8 @@ def open_session(
     these limits applies, and only after a listener has come and left. ``caller`` identifies the caller in the form that
     ``callers`` writes; with "" no per-caller limit applies.
 
-    Raises as ``finding.find_same``, and ``QueueFull`` and ``CallerQueueFull``.
+    Raises as ``finding.find_same``, ``QueueFull`` and ``CallerQueueFull``, and ``DataKeyMissing`` if sessions of
+    ``origin`` are private.
     """
     if session_id is not None and (known := finding.find_same(session_id, request_digest)) is not None:
         return known, False
@@ -79,6 +83,11 @@ def open_session(
         )
         for position, item in enumerate(media)
     ]
+    if privacy.is_sealed(origin):
+        session.request = _REQUEST.seal(request)
+        for row in stored:
+            # The digest of a picture would tell who has it whether this is the same one.
+            row.data, row.sha256 = _DATA.seal(row.data), ""
     presence = [Presence(session=session, seen_at=now)] if needs_listener else []
     try:
         sql.insert_together([session, Chunk(session=session, index=0, delta=START, created_at=now), *stored, *presence])
@@ -88,6 +97,7 @@ def open_session(
         if known is None:
             raise
         return known, False
+    session.request = request
     transaction.on_commit(functools.partial(queue.send, session.pk))
     transaction.on_commit(functools.partial(metrics.count_opened, origin, [item.kind for item in media]))
     return session, True

@@ -17,6 +17,7 @@ from inference.stored_request import StoredRequest
 from sessions_app.answer import Call as ToolCall
 from sessions_app.answer import Choice, read_answer
 from sessions_app.deltas import TEXT_DELTAS, TextKind
+from sessions_app.encryption.sealed import check_readable
 from sessions_app.models import ChatSession, Chunk, SessionMedia
 
 #: fields of ``Sampling`` that are always sent, because the upstream's defaults may differ
@@ -214,5 +215,6 @@ def _wire_call(call: Mapping[str, Any]) -> dict[str, Any]:
 
 def _media_part(media: SessionMedia) -> dict[str, Any]:
     kind = f"{media.kind}_url"
-    data = base64.b64encode(bytes(media.data)).decode()
+    check_readable(media.data)
+    data = base64.b64encode(media.data).decode()
     return {"type": kind, kind: {"url": f"data:{media.content_type};base64,{data}"}}
