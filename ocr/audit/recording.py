@@ -15,7 +15,7 @@ from django.db import models, transaction
 from django.utils import timezone
 
 from ocr.audit.actors import Actor
-from ocr.audit.chain import hash_of
+from ocr.audit.chain import hash_of, seal_of
 from ocr.audit.models import PURPOSE_MAX_CHARS, Action, AuditEntry, AuditHead
 from ocr.history import KtpChange
 
@@ -88,6 +88,7 @@ def record_each(
                 previous_hash=head.hash,
             )
             entry.hash = hash_of(entry)
+            entry.key_id, entry.seal = seal_of(entry.hash)
             head.sequence, head.hash = entry.sequence, entry.hash
             entries.append(entry)
         AuditEntry.objects.bulk_create(entries)
