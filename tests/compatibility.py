@@ -73,7 +73,9 @@ ADDRESSES: dict[str, tuple[str, str, str, str, str]] = {
     "GET /v1/sessions/{session_id}/events": ("no", UNKNOWN, UNKNOWN, UNKNOWN, "no"),
     "POST /v1/cancel/{session_id}": ("no", UNKNOWN, UNKNOWN, UNKNOWN, "no"),
     "GET /health": ("yes", UNKNOWN, UNKNOWN, UNKNOWN, "yes"),
-    "POST /ktp-ocr/": ("no", "no", "no", "no", "no"),
+    **dict.fromkeys(
+        ("POST /ktp-ocr/", "GET /ktp-ocr/{reading_id}", "DELETE /ktp-ocr/{reading_id}"), ("no", "no", "no", "no", "no")
+    ),
     "POST /v1/completions": ("yes", "yes", "yes", "yes", "yes"),
     "POST /v1/responses": ("yes", IN_PART, IN_PART, IN_PART, IN_PART),
     "POST /v1/embeddings": ("yes", "yes", "yes", "yes", "no"),

@@ -23,6 +23,7 @@ from ocr.api.prefer import Preferences, read_preferences
 from ocr.api.rendering import location_of, render, render_pending
 from ocr.api.replies import KtpOut, PendingOut
 from ocr.api.waiting import wait_for_reading
+from ocr.audit.recording import Action, Actor, record
 from ocr.card_image import check_size, make_ready
 from ocr.extraction import complete_extraction, start_extraction
 from ocr.models import KtpExtraction
@@ -141,17 +142,20 @@ async def get_reading(request: HttpRequest, response: HttpResponse, reading_id: 
 
     Only the API key that sent the card finds it.
     """
-    extraction = await in_db(_current, reading_id, caller_of(request))
+    extraction = await in_db(_current, request, reading_id)
     if extraction.state == KtpExtraction.State.READING:
         return Status(202, _pending(extraction, response))
     return render(extraction)
 
 
-def _current(pk: uuid.UUID, caller: str) -> KtpExtraction:
-    extraction = find_reading(pk, caller)
+@transaction.atomic
+def _current(request: HttpRequest, pk: uuid.UUID) -> KtpExtraction:
+    extraction = find_reading(pk, caller_of(request))
     if extraction.state == KtpExtraction.State.READING:
         # The sweep would do it within seconds; this request need not wait for it.
-        return complete_extraction(pk)
+        extraction = complete_extraction(pk)
+    if extraction.state != KtpExtraction.State.READING:
+        record(Action.API_READ, actor=Actor.of_request(request), card=extraction)
     return extraction
 
 
@@ -174,16 +178,17 @@ async def erase_reading(request: HttpRequest, reading_id: uuid.UUID) -> Any:
 
     A second time it is a 410, and a 404 once nothing of it is remembered.
     """
-    await in_db(_erase, reading_id, caller_of(request))
+    await in_db(_erase, request, reading_id)
     return Status(204, None)
 
 
-def _erase(pk: uuid.UUID, caller: str) -> None:
-    extraction = find_reading(pk, caller)
+@transaction.atomic
+def _erase(request: HttpRequest, pk: uuid.UUID) -> None:
+    extraction = find_reading(pk, caller_of(request))
     session = extraction.session
     # In one transaction, so that nobody is given the end of a reading that is being erased. Its worker finds that the
     # session is gone, and stops.
-    with transaction.atomic():
-        extraction.delete()
-        if session is not None:
-            session.delete()
+    extraction.delete()
+    if session is not None:
+        session.delete()
+    record(Action.API_DELETED, actor=Actor.of_request(request), card=pk)

@@ -9,7 +9,9 @@ import pytest
 from django.db import connections
 from django.test import Client
 
+from ocr.audit.models import AuditEntry
 from ocr.models import KtpChange, KtpExtraction, KtpImage
+from sessions_app.callers import caller_with_key
 from sessions_app.models import ChatSession
 from tests.db.ktp_calls import ASYNC, KEYS, complete, error_of, post, with_key
 from tests.db.ktp_cards import CARD_JSON, read_extraction, specimen
@@ -129,3 +131,17 @@ def test_who_waits_for_a_reading_that_is_erased_meanwhile_is_told(client, settin
     thread.join()
     assert erased == [204]
     assert (response.status_code, error_of(response)["code"]) == (410, "reading_gone")
+
+
+def test_every_reading_and_erasing_is_in_the_audit_log(client, settings):
+    settings.API_KEYS = [KEY]
+    location = post(client, specimen(), headers=with_key(KEY, **ASYNC))["Location"]
+    client.get(location, headers=with_key(KEY))  # nothing of the card yet
+    complete()
+    client.get(location, headers=with_key(KEY))
+    client.delete(location, headers=with_key(KEY))
+
+    lines = AuditEntry.objects.filter(action__in=("api_read", "api_deleted")).order_by("sequence")
+    assert [line.action for line in lines] == ["api_read", "api_deleted"]
+    assert {str(line.card) for line in lines} == {location.rpartition("/")[2]}
+    assert {line.actor_name for line in lines} == {caller_with_key(KEY)}
