@@ -156,6 +156,9 @@ def _messages() -> str:
     for role in sorted({"tool", "function"} - parts.ROLES.keys()):
         rows.append((f"role `{role}`", REFUSED, refused({"role": role, "content": "x"})))
     rows += [("`name`", HONOURED, "where the model's chat template writes names")]
+    for name in parts.REASONING_MEMBERS:
+        where = "in messages of the assistant, where the model's chat template shows the reasoning of earlier turns"
+        rows.append((f"`{name}` in a message", HONOURED, where))
     for kind in parts.TEXT_PARTS:
         where = "in messages of the assistant" if kind in parts.MODEL_PARTS else ""
         rows.append((f"part `{kind}`", HONOURED, where))

@@ -33,6 +33,15 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_thinking_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same weights behind a chat template of a model that thinks."""
+    from inference.tiny_models.vision import THINKING_CHAT_TEMPLATE, build_tiny_model
+
+    folder = tmp_path_factory.mktemp("models") / "tiny-thinking"
+    return build_tiny_model(folder, chat_template=THINKING_CHAT_TEMPLATE)
+
+
+@pytest.fixture(scope="session")
 def tables_can_be_emptied() -> Iterator[None]:
     """The audit log refuses to be emptied, as tests with real transactions do. They do without its triggers."""
     from ocr.audit import triggers

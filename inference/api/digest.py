@@ -10,11 +10,12 @@ from typing import Any
 
 from inference.api.schemas import ChatCompletionRequest
 from inference.media.inline import InlineText
+from inference.media.parts import REASONING_MEMBERS
 
 #: parameters that say how to send the answer, not what it is; a repeated request may change them
 DELIVERY_PARAMETERS = {"stream", "stream_options", "session_id"}
 #: members of a message that affect what ``parse_messages`` gives the model
-MODEL_MEMBERS = ("role", "content", "name", "refusal", "tool_calls", "tool_call_id")
+MODEL_MEMBERS = ("role", "content", "name", "refusal", "tool_calls", "tool_call_id", *REASONING_MEMBERS)
 #: members of a content part that the model does not get
 IGNORED_PART_MEMBERS = ("cache_control", "annotations", "logprobs")
 #: parameters with schemas, where the order counts: the members of an answer come in the order of its schema

@@ -36,6 +36,8 @@ MEDIA_PARTS: dict[str, tuple[MediaKind, tuple[str, ...]]] = {
 #: part types of OpenAI's API that this server does not support
 UNSERVED_PARTS = {"input_audio", "audio_url", "file", "input_file"}
 UNSERVED_MEMBERS = ("function_call", "audio")
+#: members of an assistant's message that hold its reasoning, by the names that answers have it under
+REASONING_MEMBERS = ("reasoning_content", "reasoning")
 #: roles whose messages may contain images and videos
 MEDIA_ROLES = ("user", "tool")
 #: members of an image or video part that other servers of Qwen's models use for resolution and frame selection
@@ -72,7 +74,7 @@ class ParsedConversation:
     """What was said, and the media in the order in which they appear."""
 
     #: {"role", "content"}, and "name" where one was given; of an assistant's calls "tool_calls", with the arguments as
-    #: an object where they are one; of a tool "tool_call_id";
+    #: an object where they are one; of an assistant's reasoning "reasoning_content"; of a tool "tool_call_id";
     #: content is a list of {"type": "text", "text"}, {"type": "image"}, {"type": "video"}
     messages: list[dict[str, Any]]
     sources: list[MediaSource]
@@ -138,6 +140,8 @@ def _message(message: object, at: str, sources: list[MediaSource]) -> dict[str, 
             "'content' must be a string or a list of at least one content part.", param=f"{at}.content"
         )
     parsed: dict[str, Any] = {"role": ROLES[role], "content": parts}
+    if role == "assistant" and (reasoning := _reasoning(message, at)):
+        parsed["reasoning_content"] = reasoning
     if calls:
         parsed["tool_calls"] = calls
     if role == "tool":
@@ -145,6 +149,16 @@ def _message(message: object, at: str, sources: list[MediaSource]) -> dict[str, 
     if message.get("name") is not None:
         parsed["name"] = message_text(message["name"], f"{at}.name")
     return parsed
+
+
+def _reasoning(message: Mapping[str, Any], at: str) -> str:
+    """The reasoning that the model wrote in this turn, by the first of its names; "" if it is not there."""
+    for name in REASONING_MEMBERS:
+        if (reasoning := message.get(name)) is not None:
+            if not isinstance(reasoning, str):
+                raise InvalidRequest(f"'{name}' must be a string.", param=f"{at}.{name}")
+            return message_text(reasoning, f"{at}.{name}")
+    return ""
 
 
 def _part(part: object, role: str, at: str, sources: list[MediaSource]) -> dict[str, Any]:

@@ -52,6 +52,8 @@ TOKEN_PIXELS = 32 * 32
 
 #: conversations with images, videos and tools, in the form of the released models
 CHAT_TEMPLATE = Path(__file__).with_name("chat_template.jinja").read_text(encoding="utf-8")
+#: the same for a model that thinks before each answer unless it is told not to, and sees its thoughts of the same turn
+THINKING_CHAT_TEMPLATE = Path(__file__).with_name("thinking_chat_template.jinja").read_text(encoding="utf-8")
 
 _COMPLETE_MARK = "config.json"
 
@@ -61,13 +63,13 @@ def is_complete(folder: Path) -> bool:
     return (folder / _COMPLETE_MARK).is_file()
 
 
-def build_tiny_model(folder: Path, *, seed: int = 0) -> Path:
+def build_tiny_model(folder: Path, *, seed: int = 0, chat_template: str = CHAT_TEMPLATE) -> Path:
     """Write the model, tokenizer and processor to ``folder``, replacing what is there, and return it.
 
     The same seed gives the same bytes. The files are written beside the folder and moved into place when complete.
     """
     with written_at_once(folder) as unfinished:
-        processor = make_processor()
+        processor = make_processor(chat_template)
         make_model(processor.tokenizer, seed=seed).save_pretrained(unfinished)
         processor.save_pretrained(unfinished)
     return folder.absolute()
@@ -127,7 +129,7 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def make_processor() -> Qwen3VLProcessor:
+def make_processor(chat_template: str = CHAT_TEMPLATE) -> Qwen3VLProcessor:
     """The Qwen3-VL processor with a pixel budget of at most 64 tokens an image and 128 a video (timestamps apart)."""
     torchvision_compat.declare_missing_operators()
     from transformers import Qwen2VLImageProcessor, Qwen3VLProcessor, Qwen3VLVideoProcessor
@@ -150,7 +152,7 @@ def make_processor() -> Qwen3VLProcessor:
             cap_pixels_per_frame=False,
             **patches,
         ),
-        chat_template=CHAT_TEMPLATE,
+        chat_template=chat_template,
     )
 
 

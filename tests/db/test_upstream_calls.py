@@ -129,3 +129,16 @@ def test_a_stream_that_repeats_another_call_fails(upstream: Scripted, start_engi
     upstream.streams(*([calls(second)] if second else []), chunk(finish="stop"), DONE)
     with pytest.raises(UpstreamError):
         collected(start_engine("session").submit(session_of(committed("weather", '{"city": "So'))))
+
+
+def test_the_reasoning_of_earlier_turns_is_passed_on_by_both_of_its_names(
+    upstream: Scripted, start_engine: Any
+) -> None:
+    upstream.streams(chunk(finish="stop"), DONE)
+    said = {"role": "assistant", "content": [{"type": "text", "text": "Ya."}], "reasoning_content": "Saya cari."}
+    question = {"role": "user", "content": [{"type": "text", "text": "Yakin?"}]}
+    collected(start_engine("none").submit(session_of(messages=[said, question])))
+    assert upstream.requests[0]["messages"] == [
+        {"role": "assistant", "content": "Ya.", "reasoning_content": "Saya cari.", "reasoning": "Saya cari."},
+        {"role": "user", "content": "Yakin?"},
+    ]

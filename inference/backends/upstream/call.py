@@ -202,6 +202,9 @@ def wire_messages(messages: Sequence[Mapping[str, Any]], media: Sequence[Session
             # Many templates accept only a text.
             content = parts[0]["text"] if len(parts) == 1 and parts[0]["type"] == "text" else parts
         wired.append({**message, "content": content})
+        if "reasoning_content" in message:
+            # SGLang reads the one name, vLLM the other.
+            wired[-1]["reasoning"] = message["reasoning_content"]
         if "tool_calls" in message:
             wired[-1]["tool_calls"] = [_wire_call(call) for call in message["tool_calls"]]
     return wired
