@@ -139,9 +139,33 @@ STATICFILES_DIRS = [BASE_DIR / "config" / "static"]
 # Files are served from the apps' folders, so that a checkout works without collectstatic.
 WHITENOISE_USE_FINDERS = True
 
+# --- Sessions -------------------------------------------------------------------------------------------------------
+
+SESSION_ID_FIELD = env.text("SESSION_ID_FIELD", "session_id")
+PERSIST_SESSIONS = env.flag("PERSIST_SESSIONS", True)
+SESSIONS_TTL_SECONDS = env.number("SESSIONS_TTL_SECONDS", 600, minimum=1)
+SESSIONS_HISTORY_DAYS = env.number("SESSIONS_HISTORY_DAYS", 30, minimum=0)
+CANCEL_AFTER_DISCONNECT_SECONDS = env.number("CANCEL_AFTER_DISCONNECT_SECONDS", 3600, minimum=0)
+CANCEL_UNNAMED_AFTER_SECONDS = env.number("CANCEL_UNNAMED_AFTER_SECONDS", 60, minimum=0)
+SESSION_LEASE_SECONDS = env.number("SESSION_LEASE_SECONDS", 15, minimum=1)
+SESSION_MAX_ATTEMPTS = env.integer("SESSION_MAX_ATTEMPTS", 4, minimum=1)
+SESSION_RUN_TASK = "inference.tasks.run_session"
+CHUNK_COMMIT_SECONDS = env.number("CHUNK_COMMIT_SECONDS", 0.03, minimum=0)
+SWEEP_SECONDS = env.number("SWEEP_SECONDS", 2, minimum=0.1)
+MAX_QUEUED_SESSIONS = env.integer("MAX_QUEUED_SESSIONS", 1000, minimum=1)
+MAX_QUEUED_SESSIONS_PER_CALLER = env.integer("MAX_QUEUED_SESSIONS_PER_CALLER", 0, minimum=0)
+
+# --- Streams ---------------------------------------------------------------------------------------------------------
+
+KEEPALIVE_SECONDS = env.number("KEEPALIVE_SECONDS", 15, minimum=0.1)
+HUB_POLL_SECONDS = env.number("HUB_POLL_SECONDS", 1, minimum=0.05)
+HUB_PRESENCE_SECONDS = env.number("HUB_PRESENCE_SECONDS", 5, minimum=0.1)
+STALLED_READER_SECONDS = env.number("STALLED_READER_SECONDS", 30, minimum=0.1)
+MAX_OPEN_STREAMS = env.integer("MAX_OPEN_STREAMS", 2000, minimum=1)
+MAX_OPEN_STREAMS_PER_CALLER = env.integer("MAX_OPEN_STREAMS_PER_CALLER", 0, minimum=0)
+
 # --- Database -------------------------------------------------------------------------------------------------------
 
-SESSION_LEASE_SECONDS = env.number("SESSION_LEASE_SECONDS", 15, minimum=1)
 SESSIONS_DB_PATH = Path(env.text("SESSIONS_DB_PATH", "sessions.db"))
 _database: dict[str, Any] = env.database(BASE_DIR / SESSIONS_DB_PATH)
 DB_THREADS = env.integer("DB_THREADS", 4, minimum=1)
@@ -197,29 +221,14 @@ CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_REDIRECT_STDOUTS = False
 CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 1, "interval_start": 0.1, "interval_max": 0.5}
 
-# --- Sessions -------------------------------------------------------------------------------------------------------
+# --- Workers --------------------------------------------------------------------------------------------------------
 
-SESSION_ID_FIELD = env.text("SESSION_ID_FIELD", "session_id")
-PERSIST_SESSIONS = env.flag("PERSIST_SESSIONS", True)
-SESSIONS_TTL_SECONDS = env.number("SESSIONS_TTL_SECONDS", 600, minimum=1)
-SESSIONS_HISTORY_DAYS = env.number("SESSIONS_HISTORY_DAYS", 30, minimum=0)
-CANCEL_AFTER_DISCONNECT_SECONDS = env.number("CANCEL_AFTER_DISCONNECT_SECONDS", 3600, minimum=0)
-CANCEL_UNNAMED_AFTER_SECONDS = env.number("CANCEL_UNNAMED_AFTER_SECONDS", 60, minimum=0)
-SESSION_MAX_ATTEMPTS = env.integer("SESSION_MAX_ATTEMPTS", 4, minimum=1)
+WORKER_HEARTBEAT_SECONDS = env.number("WORKER_HEARTBEAT_SECONDS", 3, minimum=0.1)
 QUEUE_POLL_SECONDS = env.number("QUEUE_POLL_SECONDS", 1, minimum=0.05)
-SESSION_RUN_TASK = "inference.tasks.run_session"
-CHUNK_COMMIT_SECONDS = env.number("CHUNK_COMMIT_SECONDS", 0.03, minimum=0)
-SWEEP_SECONDS = env.number("SWEEP_SECONDS", 2, minimum=0.1)
-KEEPALIVE_SECONDS = env.number("KEEPALIVE_SECONDS", 15, minimum=0.1)
-HUB_POLL_SECONDS = env.number("HUB_POLL_SECONDS", 1, minimum=0.05)
-HUB_PRESENCE_SECONDS = env.number("HUB_PRESENCE_SECONDS", 5, minimum=0.1)
-STALLED_READER_SECONDS = env.number("STALLED_READER_SECONDS", 30, minimum=0.1)
-MAX_OPEN_STREAMS = env.integer("MAX_OPEN_STREAMS", 2000, minimum=1)
-MAX_OPEN_STREAMS_PER_CALLER = env.integer("MAX_OPEN_STREAMS_PER_CALLER", 0, minimum=0)
-MAX_QUEUED_SESSIONS = env.integer("MAX_QUEUED_SESSIONS", 1000, minimum=1)
-MAX_QUEUED_SESSIONS_PER_CALLER = env.integer("MAX_QUEUED_SESSIONS_PER_CALLER", 0, minimum=0)
+NO_WORKER_SECONDS = env.number("NO_WORKER_SECONDS", 60, minimum=0)
+WORKER_STOP_SECONDS = env.number("WORKER_STOP_SECONDS", 8, minimum=0.5)
 
-# --- Model and generation -------------------------------------------------------------------------------------------
+# --- Upstream -------------------------------------------------------------------------------------------------------
 
 INFERENCE_ENGINE = env.text("INFERENCE_ENGINE", "local")
 UPSTREAM_BASE_URL = env.text("UPSTREAM_BASE_URL")
@@ -230,6 +239,9 @@ UPSTREAM_CONNECT_SECONDS = env.number("UPSTREAM_CONNECT_SECONDS", 10, minimum=0.
 UPSTREAM_TIMEOUT_SECONDS = env.number("UPSTREAM_TIMEOUT_SECONDS", 300, minimum=0.1)
 UPSTREAM_RETRY_SECONDS = env.number("UPSTREAM_RETRY_SECONDS", 60, minimum=0)
 UPSTREAM_MAX_EVENT_BYTES = env.integer("UPSTREAM_MAX_EVENT_BYTES", 4 * 1024 * 1024, minimum=65_536)
+
+# --- Model ----------------------------------------------------------------------------------------------------------
+
 MODEL_REPO_ID = env.text("MODEL_REPO_ID", "Qwen/Qwen3-VL-2B-Thinking")
 if INFERENCE_ENGINE == "openai":
     # No model is loaded here; requests name the upstream's model.
@@ -242,14 +254,6 @@ TRUST_REMOTE_CODE = env.flag("TRUST_REMOTE_CODE")
 DEVICE_MAP = env.text("DEVICE_MAP", "auto")
 TORCH_DTYPE = env.text("TORCH_DTYPE", "auto")
 QUANTIZATION = env.text("QUANTIZATION", "none")
-MAX_TOKENS = env.integer("MAX_TOKENS", 256, minimum=1)
-MAX_REASONING_TOKENS = env.integer("MAX_REASONING_TOKENS", 2048, minimum=0)
-MAX_TOKENS_LIMIT = env.integer("MAX_TOKENS_LIMIT", 32768, minimum=1)
-IGNORED_PARAMETERS = env.texts("IGNORED_PARAMETERS")
-MAX_GRAMMAR_BYTES = env.integer("MAX_GRAMMAR_BYTES", 65_536, minimum=1024)
-GRAMMAR_CHECK_TIMEOUT_SECONDS = env.number("GRAMMAR_CHECK_TIMEOUT_SECONDS", 3, minimum=0.1)
-MAX_CHOICES = env.integer("MAX_CHOICES", 8, minimum=1)
-TEMPERATURE = env.number("TEMPERATURE", 0.7, minimum=0)
 MAX_BATCH_SIZE = env.integer("MAX_BATCH_SIZE", 16, minimum=1)
 RESERVED_SLOTS = env.integer("RESERVED_SLOTS", 2, minimum=0)
 TORCH_THREADS = env.integer("TORCH_THREADS", 0, minimum=0)
@@ -260,11 +264,19 @@ MEDIA_CACHE_MB = env.integer("MEDIA_CACHE_MB", 256, minimum=0)
 PREFILL_CHUNK_TOKENS = env.integer("PREFILL_CHUNK_TOKENS", 512, minimum=16)
 CUDA_GRAPHS = env.flag("CUDA_GRAPHS", default=True)
 TORCH_COMPILE = env.flag("TORCH_COMPILE")
-WORKER_HEARTBEAT_SECONDS = env.number("WORKER_HEARTBEAT_SECONDS", 3, minimum=0.1)
-NO_WORKER_SECONDS = env.number("NO_WORKER_SECONDS", 60, minimum=0)
-WORKER_STOP_SECONDS = env.number("WORKER_STOP_SECONDS", 8, minimum=0.5)
 
-# --- Media ----------------------------------------------------------------------------------------------------------
+# --- Generation -----------------------------------------------------------------------------------------------------
+
+MAX_TOKENS = env.integer("MAX_TOKENS", 256, minimum=1)
+MAX_REASONING_TOKENS = env.integer("MAX_REASONING_TOKENS", 2048, minimum=0)
+MAX_TOKENS_LIMIT = env.integer("MAX_TOKENS_LIMIT", 32768, minimum=1)
+TEMPERATURE = env.number("TEMPERATURE", 0.7, minimum=0)
+MAX_CHOICES = env.integer("MAX_CHOICES", 8, minimum=1)
+MAX_GRAMMAR_BYTES = env.integer("MAX_GRAMMAR_BYTES", 65_536, minimum=1024)
+GRAMMAR_CHECK_TIMEOUT_SECONDS = env.number("GRAMMAR_CHECK_TIMEOUT_SECONDS", 3, minimum=0.1)
+IGNORED_PARAMETERS = env.texts("IGNORED_PARAMETERS")
+
+# --- Requests -------------------------------------------------------------------------------------------------------
 
 MAX_REQUEST_BYTES = env.integer("MAX_REQUEST_BYTES", 64 * 1024 * 1024, minimum=1024)
 FILE_UPLOAD_HANDLERS = [
@@ -275,6 +287,10 @@ MAX_REQUEST_VALUES = env.integer("MAX_REQUEST_VALUES", 200_000, minimum=100)
 MAX_TEXT_BYTES = env.integer("MAX_TEXT_BYTES", 8 * 1024 * 1024, minimum=1024)
 MAX_MESSAGES = env.integer("MAX_MESSAGES", 4096, minimum=1)
 MAX_CONTENT_PARTS = env.integer("MAX_CONTENT_PARTS", 8192, minimum=1)
+ANSWER_TIMEOUT_SECONDS = env.number("ANSWER_TIMEOUT_SECONDS", 600, minimum=1)
+
+# --- Media ----------------------------------------------------------------------------------------------------------
+
 MAX_VIDEO_FRAMES = env.integer("MAX_VIDEO_FRAMES", 16, minimum=2)
 MAX_IMAGES_PER_REQUEST = env.integer("MAX_IMAGES_PER_REQUEST", 16, minimum=0)
 MAX_VIDEOS_PER_REQUEST = env.integer("MAX_VIDEOS_PER_REQUEST", 4, minimum=0)
@@ -299,7 +315,6 @@ MEDIA_ALLOWED_HOSTS = env.host_names("MEDIA_ALLOWED_HOSTS")
 
 # --- KTP reading ----------------------------------------------------------------------------------------------------
 
-ANSWER_TIMEOUT_SECONDS = env.number("ANSWER_TIMEOUT_SECONDS", 600, minimum=1)
 OCR_TIMEOUT_SECONDS = env.number("OCR_TIMEOUT_SECONDS", 120, minimum=1)
 OCR_MAX_UPLOAD_BYTES = env.integer("OCR_MAX_UPLOAD_BYTES", 60 * 1024 * 1024, minimum=1024)
 OCR_MAX_TOKENS = env.integer("OCR_MAX_TOKENS", 4096, minimum=16)
