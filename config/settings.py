@@ -155,7 +155,7 @@ SWEEP_SECONDS = env.number("SWEEP_SECONDS", 2, minimum=0.1)
 MAX_QUEUED_SESSIONS = env.integer("MAX_QUEUED_SESSIONS", 1000, minimum=1)
 MAX_QUEUED_SESSIONS_PER_CALLER = env.integer("MAX_QUEUED_SESSIONS_PER_CALLER", 0, minimum=0)
 
-# --- Streams ---------------------------------------------------------------------------------------------------------
+# --- Streams --------------------------------------------------------------------------------------------------------
 
 KEEPALIVE_SECONDS = env.number("KEEPALIVE_SECONDS", 15, minimum=0.1)
 HUB_POLL_SECONDS = env.number("HUB_POLL_SECONDS", 1, minimum=0.05)

@@ -66,6 +66,15 @@ class EngineSource(Protocol):
 
     def start(self, listener: SourceListener) -> None: ...
 
+    @property
+    def name(self) -> str:
+        """The name of its thread."""
+        ...
+
+    def is_alive(self) -> bool:
+        """Whether its thread runs, once started. Without it a reload request would be ignored."""
+        ...
+
     def reload(self) -> None:
         """Try at once to get an engine, if there is none. Safe in a signal handler: takes no lock and logs nothing."""
         ...

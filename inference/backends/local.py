@@ -45,27 +45,35 @@ class LocalSource:
 
     def __init__(self) -> None:
         # A SimpleQueue and not an Event, because its ``put`` takes no lock that an interrupted thread may hold.
-        self._wishes: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._reload_requests: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._logged = ("", 0)
+        self._thread = threading.Thread(target=self._run, name="model-loader", daemon=True)
 
     def start(self, listener: SourceListener) -> None:
         self._listener = listener
         # So that pictures can be decoded once the model has loaded.
         decoding_pool().start()
-        threading.Thread(target=self._run, name="model-loader", daemon=True).start()
+        self._thread.start()
+
+    @property
+    def name(self) -> str:
+        return self._thread.name
+
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
 
     def reload(self) -> None:
-        self._wishes.put(None)
+        self._reload_requests.put(None)
 
     def _run(self) -> None:
         while not self._load():
-            self._wishes.get()
-            while not self._wishes.empty():
-                self._wishes.get()
+            self._reload_requests.get()
+            while not self._reload_requests.empty():
+                self._reload_requests.get()
             log.info("the model is loaded again")
         while True:
-            self._wishes.get()
-            log.info("asked to load the model, which is there: nothing to do")
+            self._reload_requests.get()
+            log.info("the reload request is ignored: the model is loaded")
 
     def _load(self) -> bool:
         """Load the model. Returns whether that succeeded."""

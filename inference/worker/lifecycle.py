@@ -116,8 +116,9 @@ class Worker:
         side_threads = (self.writer, self._heart, self._sweeper, self._queue_watch)
         self._side_threads = SideThreads(side_threads, stopping=self.draining, on_end=self._fail)
         self._side_threads.start()
-        start_writing()
+        self._side_threads.watch(start_writing())
         self._source.start(self)
+        self._side_threads.watch(self._source)
 
     def reload(self) -> None:
         """Load the model again, if it could not be loaded. Safe in a signal handler."""

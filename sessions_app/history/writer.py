@@ -64,14 +64,15 @@ _users = 0
 _writer: HistoryWriter | None = None
 
 
-def start_writing() -> None:
-    """Have this process's counts written until ``stop_writing`` was called as often."""
+def start_writing() -> HistoryWriter:
+    """Have this process's counts written until ``stop_writing`` was called as often. Returns the thread."""
     global _users, _writer
     with _lock:
         _users += 1
         if _writer is None:
             _writer = HistoryWriter()
             _writer.start()
+        return _writer
 
 
 def stop_writing(timeout_seconds: float) -> None:

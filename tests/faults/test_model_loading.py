@@ -89,7 +89,7 @@ def test_a_worker_whose_model_is_mended_loads_it_at_a_sighup_and_answers(
     assert worker.is_running()
     # With the model there, the signal does no harm.
     os.kill(worker.pid, signal.SIGHUP)
-    wait_for(lambda: "which is there: nothing to do" in worker.log.read_text())
+    wait_for(lambda: "the reload request is ignored: the model is loaded" in worker.log.read_text())
     assert state_of_worker(stack) == "ready"
 
 

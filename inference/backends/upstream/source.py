@@ -28,36 +28,43 @@ class UpstreamSource:
 
     def __init__(self) -> None:
         self._engine = UpstreamEngine()
-        self._wish = asyncio.Event()
+        self._reload_request = asyncio.Event()
         #: the last reported reason why the upstream is unavailable, so that each is reported once
-        self._told = ""
+        self._reported = ""
         self._is_ready = False
         self._waiting_since = 0.0
 
     def start(self, listener: SourceListener) -> None:
         self._listener = listener
         self._engine.start()
-        self._engine.run(self._watch())
+        self._polling = self._engine.run(self._watch())
+
+    @property
+    def name(self) -> str:
+        return self._engine.name
+
+    def is_alive(self) -> bool:
+        return self._engine.is_alive() and not self._polling.done()
 
     def reload(self) -> None:
-        self._engine.call(self._wish.set)
+        self._engine.call(self._reload_request.set)
 
     async def _watch(self) -> None:
         self._waiting_since = time.monotonic()
         self._listener.engine_pending("waiting for the upstream server")
         while True:
             try:
-                await self._look()
+                await self._poll()
             except Exception:
                 log.exception("polling the upstream failed and will be retried")
             try:
                 async with asyncio.timeout(POLL_SECONDS if self._is_ready else RETRY_SECONDS):
-                    await self._wish.wait()
+                    await self._reload_request.wait()
             except TimeoutError:
                 pass
-            self._wish.clear()
+            self._reload_request.clear()
 
-    async def _look(self) -> None:
+    async def _poll(self) -> None:
         try:
             target = await find_target(self._engine.client)
         except NotReady as exc:
@@ -70,14 +77,14 @@ class UpstreamSource:
         self._engine.target = target
         if not self._is_ready:
             self._is_ready = True
-            self._told = ""
+            self._reported = ""
             log.info("the upstream has the model %s; it resumes by: %s", target.model, target.resume)
             self._listener.engine_ready(self._engine)
 
     def _report(self, news: str, reason: str, *, has_failed: bool) -> None:
-        if news == self._told:
+        if news == self._reported:
             return
-        self._told = news
+        self._reported = news
         log.warning("the upstream %s %s", settings.UPSTREAM_BASE_URL, reason)
         if has_failed:
             self._listener.engine_failed(f"the upstream server {reason}")
