@@ -174,7 +174,9 @@ if _database["ENGINE"].endswith("sqlite3"):
     # Without WAL and IMMEDIATE, one writer beside eight readers gave 536 "database is locked"; with both, none.
     _database["OPTIONS"] = {
         "transaction_mode": "IMMEDIATE",
-        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON;",
+        # secure_delete: what is deleted is overwritten, in the free pages of the file too.
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON; "
+        "PRAGMA secure_delete=ON;",
         "timeout": 20,
     }
 elif _database["ENGINE"].endswith("postgresql"):
@@ -322,6 +324,10 @@ OCR_GRAMMAR = env.flag("OCR_GRAMMAR", default=True)
 OCR_CLAIM_MINUTES = env.number("OCR_CLAIM_MINUTES", 5, minimum=0.1)
 OCR_UNDO_SECONDS = env.number("OCR_UNDO_SECONDS", 10, minimum=0)
 OCR_AUDIT_POLL_SECONDS = env.number("OCR_AUDIT_POLL_SECONDS", 300, minimum=0)
+OCR_IMAGE_RETENTION_DAYS = env.number("OCR_IMAGE_RETENTION_DAYS", 30, minimum=0)
+OCR_DATA_RETENTION_DAYS = env.number("OCR_DATA_RETENTION_DAYS", 365, minimum=0)
+OCR_REJECTED_RETENTION_DAYS = env.number("OCR_REJECTED_RETENTION_DAYS", 30, minimum=0)
+OCR_ABANDONED_RETENTION_DAYS = env.number("OCR_ABANDONED_RETENTION_DAYS", 7, minimum=0)
 OCR_DOUBT_BELOW = env.number("OCR_DOUBT_BELOW", 0.9, minimum=0, maximum=1)
 
 # --- Who may call ---------------------------------------------------------------------------------------------------

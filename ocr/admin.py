@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from django import forms as django_forms
@@ -21,21 +22,25 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from ocr import extraction as extractions
 from ocr.audit.models import Action
+from ocr.audit.recording import Actor
 from ocr.audit.viewing import note_list, note_view
 from ocr.desk import card as desk_card
 from ocr.desk.forms import APPROVE, REJECT, REOPEN, CardForm
 from ocr.desk.handling import handle
 from ocr.desk.presenting import rows_of, timeline_of, whole_flags_of
 from ocr.desk.rights import Rights, may_see_image, user_of
+from ocr.erasing import erase
 from ocr.history import RejectReason
 from ocr.models import KtpExtraction
 from ocr.reading.schema import FIELDS
-from ocr.refusals import Refused
+from ocr.refusals import Erased, Refused
+from ocr.tombstones import Why
 
 COLUMNS = tuple(field.column for field in FIELDS)
 RECORD = (
     *("id", "session_link", "state", "model", "uploaded_by", "file_name"),
     *("created_at", "completed_at", "submitted_at", "review", "reviewed_by", "reviewed_at", "reject_reason"),
+    *("image_removed_at", "frozen_at", "frozen_by", "frozen_why"),
 )
 
 
@@ -107,6 +112,22 @@ class KtpExtractionAdmin(admin.ModelAdmin[KtpExtraction]):
             note_list(request, context["cl"].result_list, where="admin")
         return response
 
+    # --- Deleting erases ---
+
+    def get_deleted_objects(
+        self, objs: Sequence[KtpExtraction] | QuerySet[KtpExtraction], request: HttpRequest
+    ) -> tuple[list[Any], dict[Any, Any], set[Any], list[Any]]:
+        """Frozen readings are protected: the page that asks names them, and deletes nothing."""
+        deleted, counts, perms_needed, protected = super().get_deleted_objects(objs, request)
+        frozen = [_("%(reading)s is frozen (legal hold)") % {"reading": obj} for obj in objs if obj.frozen_at]
+        return deleted, counts, perms_needed, [*protected, *frozen]
+
+    def delete_model(self, request: HttpRequest, obj: KtpExtraction) -> None:
+        erase([obj], why=Why.DELETED, by=Actor.of_request(request))
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[KtpExtraction]) -> None:
+        erase(queryset.values_list("pk", flat=True), why=Why.DELETED, by=Actor.of_request(request))
+
     @admin.display(description="NIK")
     def nik_masked(self, obj: KtpExtraction) -> str:
         return obj.masked_nik or "–"
@@ -138,7 +159,7 @@ class KtpExtractionAdmin(admin.ModelAdmin[KtpExtraction]):
                 if extraction.flagged or not extraction.is_readable:
                     raise Refused
                 extraction.approve(user, extraction.version)
-            except Refused:
+            except (Refused, Erased):
                 refused += 1
             else:
                 self.log_change(request, extraction, "Approved in bulk.")
@@ -159,7 +180,7 @@ class KtpExtractionAdmin(admin.ModelAdmin[KtpExtraction]):
         for extraction in queryset:
             try:
                 extraction.reject(user, reason, "", extraction.version)
-            except Refused:
+            except (Refused, Erased):
                 refused += 1
             else:
                 self.log_change(request, extraction, "Rejected in bulk.")

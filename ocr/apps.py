@@ -14,11 +14,13 @@ class OcrConfig(AppConfig):
     verbose_name = _("KTP reading")
 
     def ready(self) -> None:
+        from ocr import checks  # noqa: F401  (registers the system checks)
         from sessions_app.privacy import keep_private  # its models are loaded after the app registry
 
         # A transcript contains all values of a card, so it is only for users who may see them in full.
         keep_private("ocr", "ocr.review_ktp", media_permission="ocr.view_ktp_image")
         swept.connect(complete_finished, dispatch_uid="ocr.complete_finished")
+        swept.connect(purge, dispatch_uid="ocr.purge")
         post_migrate.connect(make_missing_groups, sender=self, dispatch_uid="ocr.make_missing_groups")
 
 
@@ -27,6 +29,13 @@ def complete_finished(**kwargs: Any) -> None:
     from ocr import extraction  # its models are loaded after the app registry
 
     extraction.complete_finished()
+
+
+def purge(**kwargs: Any) -> None:
+    """Erase readings and pictures whose time is over. Runs in every sweep, for a moment."""
+    from ocr import retention  # as above
+
+    retention.sweep()
 
 
 def make_missing_groups(*, using: str, **kwargs: Any) -> None:

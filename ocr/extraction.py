@@ -7,6 +7,7 @@ clerk's page when it refreshes, or the sweep if no web process is left. The othe
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import pathlib
 import uuid
@@ -25,10 +26,13 @@ from ocr.models import FILE_NAME_MAX_CHARS, KtpExtraction, KtpImage
 from ocr.reading import confidence, form, prompt
 from ocr.reading.judging import judge_answer
 from ocr.reading.parsing import clean, storable
+from ocr.reading_sessions import KtpSession
+from ocr.refusals import Erased, NotOpen
 from sessions_app.answer import read_answer
 from sessions_app.callers import caller_of_user
 from sessions_app.db import in_db
-from sessions_app.models import ChatSession
+from sessions_app.models import ChatSession, new_session_id
+from sessions_app.store.erasing import erase_sessions
 from sessions_app.store.transitions import request_cancel
 
 log = logging.getLogger(__name__)
@@ -60,11 +64,17 @@ async def _store_and_send(
 ) -> KtpExtraction:
     extraction = await in_db(_store, image, file_name, caller, user)
     try:
-        session = await _start_session(image, caller, request_id)
+        session_id = await in_db(announce_session, extraction.pk)
+        session = await _start_session(image, caller, request_id, session_id)
     except Exception:
         await in_db(extraction.delete)
         raise
-    await in_db(_begin, extraction, session, Actor.of_user(user) if user else Actor.of_caller(caller))
+    try:
+        await in_db(_begin, extraction, session, Actor.of_user(user) if user else Actor.of_caller(caller))
+    except Erased:
+        # While the session was being opened, which has brought the card back.
+        await in_db(erase_sessions, [session.pk])
+        raise
     return extraction
 
 
@@ -76,7 +86,9 @@ async def read_again(
     The history keeps what was read before. Raises OverShare and Unavailable when no run can be queued, and the classes
     of ``ocr.refusals`` when the reading may not be changed; nothing has changed then.
     """
-    stored = await in_db(KtpImage.objects.get, pk=extraction.pk)
+    stored = await in_db(KtpImage.objects.filter(pk=extraction.pk).first)
+    if stored is None:
+        raise NotOpen
     image = card_image.CardImage(stored.content_type, stored.width, stored.height, bytes(stored.data))
     if turn % 4:
         image = await card_image.make_ready(image.data, turn=turn)
@@ -86,9 +98,13 @@ async def read_again(
 async def _send_again(
     extraction: KtpExtraction, user: User, version: int, image: card_image.CardImage, degrees: int, request_id: str
 ) -> None:
-    session = await _start_session(image, caller_of_user(user), request_id)
+    session_id = await in_db(announce_session, extraction.pk)
+    session = await _start_session(image, caller_of_user(user), request_id, session_id)
     try:
         await in_db(_begin_again, extraction, user, version, session, image, str(degrees) if degrees else "")
+    except Erased:
+        await in_db(erase_sessions, [session.pk])
+        raise
     except BaseException:
         await in_db(request_cancel, session.pk)
         raise
@@ -114,8 +130,18 @@ def _begin(extraction: KtpExtraction, session: ChatSession, actor: Actor) -> Non
     record(Action.UPLOADED if extraction.uploaded_by_id else Action.API_UPLOADED, actor=actor, card=extraction)
 
 
-async def _start_session(image: card_image.CardImage, caller: str, request_id: str) -> ChatSession:
+def announce_session(extraction_id: uuid.UUID) -> str:
+    """The id of a session that will read this card. Open it under this id. Raises ``Erased``."""
+    with transaction.atomic():
+        # The lock: a reading that is being erased gets no further session.
+        if not KtpExtraction.objects.select_for_update().filter(pk=extraction_id).exists():
+            raise Erased
+        return KtpSession.objects.create(session_id=new_session_id(), extraction_id=extraction_id).pk
+
+
+async def _start_session(image: card_image.CardImage, caller: str, request_id: str, session_id: str) -> ChatSession:
     return await generations.start_generation(
+        session_id=session_id,
         request=stored_request(),
         media=[image],
         origin="ocr",
@@ -166,8 +192,9 @@ def _image_columns(image: card_image.CardImage) -> dict[str, Any]:
 
 
 def _attach(extraction: KtpExtraction, session: ChatSession) -> None:
+    if not KtpExtraction.objects.filter(pk=extraction.pk).update(session=session):
+        raise Erased
     extraction.session = session
-    extraction.save(update_fields=["session"])
 
 
 def safe_name(file_name: str) -> str:
@@ -179,9 +206,11 @@ def safe_name(file_name: str) -> str:
 def complete_extraction(pk: uuid.UUID) -> KtpExtraction:
     """Turn the finished session's answer into the reading. Does nothing while the session runs or when it is done.
 
-    Any number of processes may call this at once; one of them writes. Raises ``KtpExtraction.DoesNotExist``.
+    Any number of processes may call this at once; one of them writes. Raises ``Erased``.
     """
-    extraction = KtpExtraction.objects.select_related("session").get(pk=pk)
+    extraction = KtpExtraction.objects.select_related("session").filter(pk=pk).first()
+    if extraction is None:
+        raise Erased
     session = extraction.session
     if extraction.state != KtpExtraction.State.READING or session is None or not session.is_finished:
         return extraction
@@ -207,7 +236,9 @@ def complete_finished() -> int:
     """Complete every extraction whose session has finished, and fail those that lost theirs; how many changed."""
     completed = 0
     for pk in list(KtpExtraction.objects.completable().values_list("pk", flat=True)[:COMPLETE_BATCH]):
-        completed += complete_extraction(pk).state != KtpExtraction.State.READING
+        with contextlib.suppress(Erased):
+            completed += complete_extraction(pk).state != KtpExtraction.State.READING
     for extraction in KtpExtraction.objects.abandoned(ABANDONED_SECONDS)[:COMPLETE_BATCH]:
-        completed += extraction.mark_failed("session_lost")
+        with contextlib.suppress(Erased):
+            completed += extraction.mark_failed("session_lost")
     return completed

@@ -29,7 +29,15 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "axes.view_accessattempt",
         "axes.delete_accessattempt",
     ),
-    "Auditor": ("ocr.view_ktpextraction", "ocr.view_ktpchange", "sessions_app.view_chatsession"),
+    "Auditor": (
+        "ocr.view_ktpextraction",
+        "ocr.view_ktpchange",
+        "ocr.find_person_ktp",
+        "ocr.export_person_ktp",
+        "ocr.erase_ktp",
+        "ocr.freeze_ktp",
+        "sessions_app.view_chatsession",
+    ),
 }
 
 

@@ -49,6 +49,9 @@ class KtpChange(models.Model):
         REJECTED = "rejected", _("Rejected")
         UNDONE = "undone", _("Decision undone")
         REOPENED = "reopened", _("Reopened")
+        FROZEN = "frozen", _("Frozen (legal hold)")
+        UNFROZEN = "unfrozen", _("Unfrozen")
+        IMAGE_REMOVED = "image_gone", _("The picture was removed")
 
     DECISIONS = (Kind.APPROVED, Kind.APPROVED_OWN, Kind.REJECTED)
 

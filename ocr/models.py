@@ -18,19 +18,32 @@ from django.utils.translation import gettext_lazy as _
 from ocr.audit.models import AuditEntry, AuditHead
 from ocr.flagged import problem_columns
 from ocr.history import KtpChange, RejectReason
+from ocr.holding import Holdable
 from ocr.lookup import name_lookups, nik_lookups, value_lookups
 from ocr.reading.problems import Problem
 from ocr.reading.schema import FIELDS
+from ocr.reading_sessions import KtpSession
 from ocr.refusals import Refused
 from ocr.review_queue import ReviewQueueQuerySet
 from ocr.reviewing import Reviewable
+from ocr.tombstones import KeptDecision, Tombstone
 from sessions_app.models import ChatSession
 from sessions_app.states import FINISHED_STATES
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
-__all__ = ("AuditEntry", "AuditHead", "KtpChange", "KtpExtraction", "KtpImage", "RejectReason")
+__all__ = (
+    "AuditEntry",
+    "AuditHead",
+    "KeptDecision",
+    "KtpChange",
+    "KtpExtraction",
+    "KtpImage",
+    "KtpSession",
+    "RejectReason",
+    "Tombstone",
+)
 
 FILE_NAME_MAX_CHARS = 100
 
@@ -91,7 +104,7 @@ def sees_everything(user: AbstractBaseUser | AnonymousUser, permission: str) -> 
     return isinstance(user, PermissionsMixin) and bool(getattr(user, "is_staff", False)) and user.has_perm(permission)
 
 
-class KtpExtraction(Reviewable):
+class KtpExtraction(Holdable, Reviewable):
     """The reading of one card. Its row is a state machine; only the methods here and of ``Reviewable`` change it.
 
     The editable columns start with the values that the model read, and take a reviewer's corrections. ``fields_read``
@@ -131,6 +144,10 @@ class KtpExtraction(Reviewable):
         null=True, blank=True, editable=False, help_text="When it was last sent to the model again."
     )
 
+    image_removed_at = models.DateTimeField(
+        _("picture removed at"), null=True, blank=True, editable=False, help_text=_("Its time was over.")
+    )
+
     objects = KtpExtractionQuerySet.as_manager()
 
     class Meta:
@@ -141,6 +158,10 @@ class KtpExtraction(Reviewable):
             ("view_ktp_image", "Can view the images of cards"),
             ("review_ktp", "Can approve and reject readings"),
             ("approve_own_ktp", "Can approve own readings that nothing has flagged, without review"),
+            ("find_person_ktp", "Can find all readings of a person"),
+            ("export_person_ktp", "Can export everything that is held about a person"),
+            ("erase_ktp", "Can erase readings"),
+            ("freeze_ktp", "Can freeze and unfreeze readings (legal hold)"),
         )
         indexes = (
             models.Index(fields=("-created_at",), name="ktp_created_at"),
@@ -153,6 +174,14 @@ class KtpExtraction(Reviewable):
             models.Index(fields=("created_at",), name="ktp_reading", condition=Q(state=State.READING)),
             models.Index(fields=("nik_lookup",), name="ktp_nik"),
             models.Index(fields=("name_lookup",), name="ktp_name"),
+            # What the purge looks for in every sweep.
+            models.Index(fields=("created_at",), name="ktp_with_image", condition=Q(image_removed_at=None)),
+            models.Index(fields=("reviewed_at",), name="ktp_rejected", condition=Q(review=Review.REJECTED)),
+            models.Index(
+                fields=("created_at",),
+                name="ktp_never_sent",
+                condition=Q(review=Review.NEEDS_REVIEW, submitted_at=None),
+            ),
         )
         constraints = (
             models.CheckConstraint(
@@ -180,6 +209,11 @@ class KtpExtraction(Reviewable):
         """The time of the reading: from the upload, or the last "read again", to its end or to now."""
         started = self.read_again_at or self.created_at
         return ((self.completed_at or timezone.now()) - started).total_seconds()
+
+    @property
+    def image_days(self) -> int:
+        """How many days the picture was kept, where it was removed."""
+        return (self.image_removed_at - self.created_at).days if self.image_removed_at else 0
 
     def mark_read(self, *, values: Mapping[str, str], raw_answer: str, found: Sequence[Problem]) -> bool:
         """READING → READ with these values; False if another process was first.
@@ -214,7 +248,12 @@ class KtpExtraction(Reviewable):
         """
         self._check_version(version)
         line = self._line(KtpChange.Kind.READ_AGAIN, user, note=note, facts={"replaced": self.fields_read})
-        rows = Q(state__in=(self.State.READ, self.State.FAILED), review=self.Review.NEEDS_REVIEW, submitted_at=None)
+        rows = Q(
+            state__in=(self.State.READ, self.State.FAILED),
+            review=self.Review.NEEDS_REVIEW,
+            submitted_at=None,
+            frozen_at=None,
+        )
         self._move(
             version,
             rows,

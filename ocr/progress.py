@@ -30,7 +30,7 @@ from ocr.audit.models import Action
 from ocr.audit.recording import record
 from ocr.audit.viewing import note_poll
 from ocr.models import KtpExtraction
-from ocr.refusals import Refused
+from ocr.refusals import Erased, Refused
 from ocr.rows import Reading, queue_places, read_before
 from sessions_app import sse
 from sessions_app.callers import caller_of_user
@@ -62,7 +62,10 @@ def progress(request: HttpRequest) -> HttpResponse:
         session = extraction.session
         if extraction.state == extraction.State.READING and session is not None and session.is_finished:
             # The sweep would do it within seconds; this request need not wait for it.
-            extraction = extractions.complete_extraction(extraction.pk)
+            try:
+                extraction = extractions.complete_extraction(extraction.pk)
+            except Erased:
+                continue
         place = places.get(extraction.session_id or "", 0)
         if extraction.state == extraction.State.READING:
             answer[str(extraction.pk)] = {"place": place}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from django.http import Http404
+
 if TYPE_CHECKING:
     from ocr.history import KtpChange
     from ocr.reading.problems import Problem
@@ -39,3 +41,7 @@ class FlagsOpen(Refused):
 
 class ReasonMissing(Refused):
     """The transition needs a reason in words, and there is none."""
+
+
+class Erased(Http404):
+    """The reading was erased meanwhile. No ``Refused``: there is nothing left that a page could show beside it."""

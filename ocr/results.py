@@ -145,7 +145,9 @@ def _page(
         "whole_problems": [(problem, extraction.is_confirmed(problem)) for problem in whole],
         "may_edit": may_change and extraction.is_with_clerk and extraction.is_readable,
         "may_approve": may_change and user.has_perm(MAY_APPROVE_OWN) and not extraction.flags,
-        "may_see_image": KtpExtraction.objects.images_visible_to(user).filter(pk=extraction.pk).exists(),
+        "may_see_image": KtpExtraction.objects.images_visible_to(user)
+        .filter(pk=extraction.pk, image__isnull=False)
+        .exists(),
         "changes": [_Told(change, values) for change in changes],
         "flags_open": _flags_open(flags),
         "waits": [row for row in rows if row.is_open],

@@ -184,7 +184,7 @@ class Reviewable(Flagged, Versioned):
                 self._line(Kind.OPENED, user, version=self.version).save()
             else:
                 is_taken = rows.filter(claimed_by=user).update(claimed_until=until)
-        self.refresh_from_db()
+        self._refresh()
         return bool(is_taken)
 
     def leave_unclear(self, user: User, note: str, version: int) -> None:

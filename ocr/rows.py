@@ -80,7 +80,12 @@ class Reading:
     @property
     def may_read_again(self) -> bool:
         """Whether it can be turned and sent to the model again."""
-        return self.may_change and self.outcome in ("cancelled", "failed", "nothing", "read")
+        return (
+            self.may_change
+            and self.outcome in ("cancelled", "failed", "nothing", "read")
+            and self.extraction.image_removed_at is None
+            and self.extraction.frozen_at is None
+        )
 
     @property
     def may_be_sideways(self) -> bool:

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from django.core.exceptions import ObjectDoesNotExist
 from django.db import models, transaction
 from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _
 
 from ocr.audit.recording import record_changes
 from ocr.history import KtpChange
-from ocr.refusals import NotOpen, Stale
+from ocr.refusals import Erased, NotOpen, Stale
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -40,15 +41,19 @@ class Versioned(models.Model):
         return KtpChange(extraction_id=self.pk, kind=kind, actor=user, actor_name=name, **columns)
 
     def _check_version(self, version: int) -> None:
-        """Look at the row as it is now, which is what the conditional UPDATE will compare again. Raises ``Stale``."""
-        self.refresh_from_db()
+        """Look at the row as it is now, which is what the conditional UPDATE will compare again.
+
+        Raises ``Stale`` and ``Erased``.
+        """
+        self._refresh()
         if self.version != version:
             self._refuse(version)
 
     def _move(self, version: int, rows: Q, lines: Sequence[KtpChange], **columns: Any) -> None:
         """Change the row if it still is at ``version`` and among ``rows``, and write the history with it.
 
-        Raises ``Stale`` for another version and ``NotOpen`` for a row that is not among them.
+        Raises ``Stale`` for another version, ``NotOpen`` for a row that is not among them, and ``Erased`` for one that
+        is gone.
         """
         with transaction.atomic():
             found = type(self)._default_manager.filter(rows, pk=self.pk, version=version)
@@ -58,9 +63,15 @@ class Versioned(models.Model):
                     line.version = version + 1
                 KtpChange.objects.bulk_create(lines)
                 record_changes(lines)
-        self.refresh_from_db()
+        self._refresh()
         if not is_moved:
             self._refuse(version)
+
+    def _refresh(self) -> None:
+        try:
+            self.refresh_from_db()
+        except ObjectDoesNotExist:
+            raise Erased from None
 
     def _refuse(self, version: int) -> NoReturn:
         if self.version != version:

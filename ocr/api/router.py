@@ -27,6 +27,7 @@ from ocr.audit.recording import Action, Actor, record
 from ocr.card_image import check_size, make_ready
 from ocr.extraction import complete_extraction, start_extraction
 from ocr.models import KtpExtraction
+from ocr.refusals import Erased
 from sessions_app.db import in_db
 from sessions_app.request_id import current_request_id
 
@@ -114,7 +115,7 @@ async def _answer(extraction: KtpExtraction, wishes: Preferences, response: Http
     seconds = min(wishes.wait, seconds) if wishes.respond_async else seconds
     try:
         ended = await wait_for_reading(extraction, seconds) if seconds else None
-    except KtpExtraction.DoesNotExist:
+    except Erased:
         raise ReadingGone(extraction.pk) from None
     if ended is not None:
         return render(ended)
@@ -153,7 +154,10 @@ def _current(request: HttpRequest, pk: uuid.UUID) -> KtpExtraction:
     extraction = find_reading(pk, caller_of(request))
     if extraction.state == KtpExtraction.State.READING:
         # The sweep would do it within seconds; this request need not wait for it.
-        extraction = complete_extraction(pk)
+        try:
+            extraction = complete_extraction(pk)
+        except Erased:
+            raise ReadingGone(pk) from None
     if extraction.state != KtpExtraction.State.READING:
         record(Action.API_READ, actor=Actor.of_request(request), card=extraction)
     return extraction

@@ -21,7 +21,7 @@ async def wait_for_reading(extraction: KtpExtraction, seconds: float) -> KtpExtr
     """The reading once it has ended, successfully or not; None if that takes longer.
 
     Raises the error of a server that had no model for it, which differs from a card that cannot be read; and
-    ``KtpExtraction.DoesNotExist`` when the reading is erased meanwhile.
+    ``Erased`` when the reading is erased meanwhile.
     """
     try:
         async with asyncio.timeout(seconds):

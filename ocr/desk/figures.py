@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -13,6 +14,7 @@ from django.utils import timezone
 
 from ocr.history import KtpChange
 from ocr.reading.schema import FIELDS
+from ocr.tombstones import KeptDecision
 
 #: weeks on the page, this one included
 WEEKS = 12
@@ -62,15 +64,17 @@ def recent_weeks(today: datetime.date | None = None) -> list[Week]:
     first = this_monday - datetime.timedelta(weeks=WEEKS - 1)
     begin = timezone.make_aware(datetime.datetime.combine(first, datetime.time()))
     weeks = [Week(first + datetime.timedelta(weeks=number)) for number in range(WEEKS)]
-    for at, kind, facts in _standing_decisions(begin):
-        monday = timezone.localdate(at)
-        number = (monday - first).days // 7
+    for day, kind, facts in itertools.chain(_standing_decisions(begin), _of_erased_readings(first)):
+        number = (day - first).days // 7
         if 0 <= number < WEEKS:
             _count(weeks[number], kind, facts)
     return weeks
 
 
-def _standing_decisions(begin: datetime.datetime) -> Iterable[tuple[datetime.datetime, str, Mapping[str, Any]]]:
+Decision = tuple[datetime.date, str, Mapping[str, Any]]
+
+
+def _standing_decisions(begin: datetime.datetime) -> Iterable[Decision]:
     """Of each card its last decision since then, unless the card is open again."""
     decisions = (
         KtpChange.objects.filter(kind__in=KtpChange.DECISIONS, at__gte=begin)
@@ -78,10 +82,14 @@ def _standing_decisions(begin: datetime.datetime) -> Iterable[tuple[datetime.dat
         .order_by("pk")
         .values_list("extraction_id", "at", "kind", "facts")
     )
-    last: dict[Any, tuple[datetime.datetime, str, Mapping[str, Any]]] = {}
+    last: dict[Any, Decision] = {}
     for pk, at, kind, facts in decisions.iterator():
-        last[pk] = (at, kind, facts)
+        last[pk] = (timezone.localdate(at), kind, facts)
     return last.values()
+
+
+def _of_erased_readings(first: datetime.date) -> Iterable[Decision]:
+    return KeptDecision.objects.filter(day__gte=first).values_list("day", "kind", "facts").iterator()
 
 
 def _count(week: Week, kind: str, facts: Mapping[str, Any]) -> None:
