@@ -6,6 +6,7 @@ This is the only place that does it: the admin, the commands, the API and the pu
 from __future__ import annotations
 
 import datetime
+import re
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -23,14 +24,26 @@ from ocr.freezing import Frozen
 from ocr.history import KtpChange
 from ocr.models import KtpExtraction
 from ocr.reading_sessions import session_ids_of
-from ocr.tombstones import KeptDecision, Tombstone, Why
+from ocr.tombstones import REFERENCE_MAX_CHARS, KeptDecision, Tombstone, Why
 from sessions_app.models import ChatSession
 from sessions_app.store.erasing import erase_sessions
 
 #: readings of one transaction, so that none is long
 BATCH_READINGS = 50
+#: a number of a case or letter, and never a NIK or a name of several words
+REFERENCE = re.compile(rf"(?!.*\d{{10}})[\w./-]{{0,{REFERENCE_MAX_CHARS}}}", re.ASCII)
 #: reasons for which the server erases without being asked
 BY_ITSELF = (Why.RETENTION, Why.REJECTED, Why.ABANDONED)
+
+
+class NotAReference(ValueError):
+    """The reference of a request is kept for ever, so it is a short number or code."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"A reference has at most {REFERENCE_MAX_CHARS} letters, digits and . / _ -, and no long run of digits: "
+            "it is kept for ever, and must not say whom it is about."
+        )
 
 
 @dataclass(slots=True)
@@ -65,8 +78,10 @@ def erase(
 
     A card that is being read is cancelled first, and its worker can write nothing more. Readings that are gone already
     are ignored. Raises ``Frozen``, and erases nothing, when one of them is under legal hold. ``reference`` names the
-    request that asked for it. ``on_batch`` is called after each transaction.
+    request that asked for it (``NotAReference``). ``on_batch`` is called after each transaction.
     """
+    if not REFERENCE.fullmatch(reference):
+        raise NotAReference
     pks = list(dict.fromkeys(reading if isinstance(reading, uuid.UUID) else reading.pk for reading in readings))
     erasure = Erasure(why, by, reference)
     batches = [pks[start : start + BATCH_READINGS] for start in range(0, len(pks), BATCH_READINGS)]
