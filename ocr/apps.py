@@ -14,11 +14,15 @@ class OcrConfig(AppConfig):
     verbose_name = _("KTP reading")
 
     def ready(self) -> None:
-        from ocr import checks  # noqa: F401  (registers the system checks)
-        from sessions_app.privacy import keep_private  # its models are loaded after the app registry
+        # Models are loaded after the app registry.
+        from ocr import checks, lookup  # noqa: F401  (checks registers itself)
+        from sessions_app.encryption.rotation import register_derived
+        from sessions_app.privacy import keep_private
 
         # A transcript contains all values of a card, so it is only for users who may see them in full.
         keep_private("ocr", "ocr.review_ktp", media_permission="ocr.view_ktp_image")
+        register_derived("ocr.KtpExtraction", ("nik_lookup", "name_lookup"), lookup.value_lookups)
+        register_derived("ocr.KtpImage", ("sha256",), lookup.picture_column)
         swept.connect(complete_finished, dispatch_uid="ocr.complete_finished")
         swept.connect(purge, dispatch_uid="ocr.purge")
         post_migrate.connect(make_missing_groups, sender=self, dispatch_uid="ocr.make_missing_groups")

@@ -7,16 +7,17 @@ from django.utils.functional import lazy
 
 from ocr.masking import mask_name, mask_nik
 from ocr.reading.schema import FIELD_BY_PATH, FIELDS, MAX_VALUE_CHARS
+from sessions_app.encryption.fields import EncryptedCharField
 
 
 def _name(path: str) -> str:
     return FIELD_BY_PATH[path].name
 
 
-def _field(path: str) -> models.CharField[str, str]:
+def _field(path: str) -> EncryptedCharField:
     # Evaluated when it is shown, in the language of the page.
     name = lazy(_name, str)(path)
-    return models.CharField(name, max_length=MAX_VALUE_CHARS, blank=True, default="")
+    return EncryptedCharField(name, max_length=MAX_VALUE_CHARS, blank=True, default="")
 
 
 class CardValues(models.Model):

@@ -22,6 +22,7 @@ from inference.engine.types import Sampling
 from inference.stored_request import StoredRequest
 from ocr import card_image, metrics
 from ocr.audit.recording import Action, Actor, record
+from ocr.lookup import picture_lookup
 from ocr.models import FILE_NAME_MAX_CHARS, KtpExtraction, KtpImage
 from ocr.reading import confidence, form, prompt
 from ocr.reading.judging import judge_answer
@@ -184,7 +185,7 @@ def _store(image: card_image.CardImage, file_name: str, caller: str, user: User 
 def _image_columns(image: card_image.CardImage) -> dict[str, Any]:
     return {
         "content_type": image.content_type,
-        "sha256": image.sha256,
+        "sha256": picture_lookup(image.data),
         "width": image.width,
         "height": image.height,
         "data": image.data,

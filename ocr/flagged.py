@@ -12,6 +12,10 @@ from ocr.card_values import CardValues
 from ocr.reading import problems
 from ocr.reading.problems import Problem
 from ocr.reading.schema import FIELDS
+from sessions_app.encryption.fields import EncryptedJSONField
+
+#: members of a problem that contain nothing of the card; the queue is filtered by the code
+LEGIBLE = ("field", "code", "severity", "message", "pesan")
 
 #: the database's own default, for the rows that the last release writes until it is stopped
 NO_ITEMS = models.Value([], models.JSONField())
@@ -20,15 +24,16 @@ NO_ITEMS = models.Value([], models.JSONField())
 class Flagged(CardValues):
     """The part of ``KtpExtraction`` about its flags, and which of them are answered."""
 
-    fields_read = models.JSONField(default=dict, blank=True, editable=False, help_text="By the model; never changed.")
-    problems_read = models.JSONField(
+    fields_read = EncryptedJSONField(default=dict, blank=True, editable=False, help_text="By the model; never changed.")
+    problems_read = EncryptedJSONField(
         default=list,
+        keep=LEGIBLE,
         db_default=NO_ITEMS,
         blank=True,
         editable=False,
         help_text="Of the values as the model read them; never changed.",
     )
-    problems = models.JSONField(default=list, blank=True, editable=False)
+    problems = EncryptedJSONField(default=list, keep=LEGIBLE, blank=True, editable=False)
     flagged = models.BooleanField(
         _("flagged"), default=False, editable=False, help_text=_("Undecided, and a problem needs a person's eye.")
     )

@@ -11,6 +11,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from ocr.reading.schema import FIELDS, MAX_VALUE_CHARS
+from sessions_app.encryption.fields import EncryptedCharField, EncryptedJSONField
 
 NOTE_MAX_CHARS = 500
 USER_NAME_MAX_CHARS = 150
@@ -32,7 +33,7 @@ class RejectReason(models.TextChoices):
 class KtpChange(models.Model):
     """One line of a reading's history. It is written with the change itself and never changed.
 
-    Values are stored unmasked, so the rows are erased with their card.
+    Values are stored unmasked (and encrypted), so the rows are erased with their card.
     """
 
     class Kind(models.TextChoices):
@@ -67,12 +68,13 @@ class KtpChange(models.Model):
     kind = models.CharField(max_length=12, choices=Kind)
     field = models.CharField(max_length=PATH_MAX_CHARS, blank=True, help_text="Path of the field; empty for the card.")
     code = models.CharField(max_length=40, blank=True, help_text="Of the flag that was confirmed, or of the failure.")
-    old = models.CharField(max_length=MAX_VALUE_CHARS, blank=True)
-    new = models.CharField(max_length=MAX_VALUE_CHARS, blank=True)
+    old = EncryptedCharField(max_length=MAX_VALUE_CHARS, blank=True)
+    new = EncryptedCharField(max_length=MAX_VALUE_CHARS, blank=True)
     reason = models.CharField(max_length=12, choices=RejectReason, blank=True)
-    note = models.CharField(max_length=NOTE_MAX_CHARS, blank=True)
-    facts = models.JSONField(
+    note = EncryptedCharField(max_length=NOTE_MAX_CHARS, blank=True)
+    facts = EncryptedJSONField(
         default=dict,
+        keep=("corrected", "missed", "flagged", "seconds"),
         blank=True,
         help_text="Of a decision: which fields were corrected, which of them no flag had named, and seconds of review; "
         "never a value. Of a reading sent again: the values that it replaced.",

@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+from collections.abc import Mapping
+from typing import Any
 
 from ocr.reading.parsing import clean
 from sessions_app.encryption import keyring
@@ -50,7 +52,12 @@ def picture_lookups(data: bytes) -> list[str]:
     return _all(hashlib.sha256(data).hexdigest(), PICTURE)
 
 
-def value_lookups(values: dict[str, str]) -> dict[str, str]:
+def picture_column(values: Mapping[str, Any]) -> dict[str, str]:
+    """The column of a picture with these ``data``, if ``values`` has them."""
+    return {"sha256": picture_lookup(values["data"])} if "data" in values else {}
+
+
+def value_lookups(values: Mapping[str, Any]) -> dict[str, str]:
     """The columns of a reading with these values, by path; those that ``values`` has."""
     columns = {}
     if "nik" in values:

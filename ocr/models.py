@@ -27,6 +27,8 @@ from ocr.refusals import Refused
 from ocr.review_queue import ReviewQueueQuerySet
 from ocr.reviewing import Reviewable
 from ocr.tombstones import KeptDecision, Tombstone
+from sessions_app.encryption.fields import EncryptedBinaryField, EncryptedCharField, EncryptedTextField
+from sessions_app.encryption.sealed import check_readable
 from sessions_app.models import ChatSession
 from sessions_app.states import FINISHED_STATES
 
@@ -132,12 +134,12 @@ class KtpExtraction(Holdable, Reviewable):
     caller = models.CharField(
         max_length=64, blank=True, default="", db_default="", editable=False, help_text="Who sent it, as for a session."
     )
-    file_name = models.CharField(_("file name"), max_length=FILE_NAME_MAX_CHARS, blank=True)
+    file_name = EncryptedCharField(_("file name"), max_length=FILE_NAME_MAX_CHARS, blank=True)
     model = models.CharField(_("model"), max_length=255, blank=True, help_text=_("The model that read the card."))
     created_at = models.DateTimeField(_("uploaded at"), default=timezone.now)
     completed_at = models.DateTimeField(_("completed at"), null=True, blank=True)
 
-    raw_answer = models.TextField(
+    raw_answer = EncryptedTextField(
         _("answer of the model"), blank=True, editable=False, help_text=_("As it came, before it was parsed.")
     )
     read_again_at = models.DateTimeField(
@@ -203,6 +205,11 @@ class KtpExtraction(Holdable, Reviewable):
     def __str__(self) -> str:
         # Shown in the admin's history and in logs: no card data.
         return f"KTP {self.pk}"
+
+    def check_readable(self) -> None:
+        """Raises ``DataKeyMissing`` where the key of one of its values is lost: it may be neither shown nor changed."""
+        for value in vars(self).values():
+            check_readable(value)
 
     @property
     def seconds(self) -> float:
@@ -295,10 +302,10 @@ class KtpImage(models.Model):
 
     extraction = models.OneToOneField(KtpExtraction, on_delete=models.CASCADE, primary_key=True, related_name="image")
     content_type = models.CharField(max_length=10, choices=(("image/jpeg", "JPEG"), ("image/png", "PNG")))
-    sha256 = models.CharField(max_length=64, db_index=True)
+    sha256 = models.CharField(max_length=64, db_index=True, help_text="Keyed: see ocr.lookup.")
     width = models.PositiveIntegerField(help_text="Pixels.")
     height = models.PositiveIntegerField(help_text="Pixels.")
-    data = models.BinaryField()
+    data = EncryptedBinaryField()
 
     class Meta:
         verbose_name = _("KTP image")

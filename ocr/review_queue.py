@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from django.db import models, transaction
+from django.db.models.functions import Cast
 from django.utils import timezone
 
 from ocr.history import KtpChange
@@ -59,7 +60,8 @@ class ReviewQueueQuerySet(models.QuerySet[R]):
             rows = rows.filter(flagged=False)
         elif filters.flag:
             # Both databases write JSON as text in this form. The codes are our own words.
-            rows = rows.filter(problems__icontains=f'"code": "{filters.flag}"')
+            text = Cast("problems", models.TextField())
+            rows = rows.alias(problems_text=text).filter(problems_text__icontains=f'"code": "{filters.flag}"')
         if filters.uploader is not None:
             rows = rows.filter(uploaded_by=filters.uploader or None)
         if filters.day is not None:

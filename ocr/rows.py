@@ -150,9 +150,9 @@ def field_rows(extraction: KtpExtraction, values: dict[str, str], problems: Iter
     return rows
 
 
-def read_before(sha256: str, user: User, *, besides: KtpExtraction | None = None) -> KtpExtraction | None:
-    """The latest reading of this very picture among those that the user may see."""
-    rows = KtpExtraction.objects.visible_to(user).filter(image__sha256=sha256)
+def read_before(lookups: Iterable[str], user: User, *, besides: KtpExtraction | None = None) -> KtpExtraction | None:
+    """The latest reading of this very picture among those that the user may see; ``lookups`` are the picture's."""
+    rows = KtpExtraction.objects.visible_to(user).filter(image__sha256__in=lookups)
     if besides is not None:
         rows = rows.exclude(pk=besides.pk).filter(created_at__lt=besides.created_at)
     return rows.order_by("-created_at").first()

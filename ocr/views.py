@@ -24,6 +24,7 @@ from ocr.audit.viewing import note_list, note_view
 from ocr.card_image import CardImage, make_ready
 from ocr.extraction import start_extraction
 from ocr.forms import UploadForm
+from ocr.lookup import picture_lookups
 from ocr.models import KtpExtraction
 from ocr.rows import Reading, queue_places, read_before
 from sessions_app.callers import caller_of_user
@@ -87,7 +88,7 @@ def _new_row(request: HttpRequest, user: User, extraction: KtpExtraction, image:
     reading = Reading(
         extraction,
         may_change=True,
-        seen_before=read_before(image.sha256, user, besides=extraction),
+        seen_before=read_before(picture_lookups(image.data), user, besides=extraction),
         place=sum(queue_places([extraction]).values()),
         pages=image.pages,
         page=page,

@@ -20,6 +20,11 @@ from sessions_app.states import CANCELLING, FINISHED_STATES, UNFINISHED_STATES, 
 from sessions_app.turns import Slot
 
 SESSION_ID_MAX_LENGTH = 64
+#: members of a delta that contain nothing of what was asked and said
+LEGIBLE_OF_DELTAS = (
+    *("type", "choice", "reason", "status"),
+    *("prompt_tokens", "completion_tokens", "reasoning_tokens", "cached_tokens"),
+)
 
 
 def new_session_id() -> str:
@@ -222,7 +227,7 @@ class Chunk(models.Model):
     session = models.ForeignKey(ChatSession, on_delete=models.CASCADE, related_name="chunks", db_index=False)
     index = models.PositiveIntegerField()
     # Read as Any: what a row holds is for its reader to check.
-    delta: models.JSONField[StoredDelta, Any] = OpenedJSONField(keep=("type", "choice"))
+    delta: models.JSONField[StoredDelta, Any] = OpenedJSONField(keep=LEGIBLE_OF_DELTAS)
     token_ids: models.JSONField[list[int], list[int]] = OpenedJSONField(default=list)
     created_at = models.DateTimeField(default=timezone.now)
 

@@ -31,6 +31,10 @@ def permission_for(origin: str) -> str:
     return _permissions.get(origin, "")
 
 
+def private_origins() -> list[str]:
+    return list(_permissions)
+
+
 def is_sealed(origin: str) -> bool:
     """Whether request, chunks and media of such sessions are encrypted in the database."""
     return origin in _permissions

@@ -25,7 +25,10 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='chunk',
             name='delta',
-            field=sessions_app.encryption.fields.OpenedJSONField(keep=('type', 'choice')),
+            field=sessions_app.encryption.fields.OpenedJSONField(keep=(
+                'type', 'choice', 'reason', 'status',
+                'prompt_tokens', 'completion_tokens', 'reasoning_tokens', 'cached_tokens',
+            )),
         ),
         migrations.AlterField(
             model_name='chunk',

@@ -181,10 +181,10 @@ def _rows(item: Append) -> Iterable[tuple[Any, Sequence[int]]]:
 
 
 def _private_end(delta: StoredDelta) -> Any:
-    """Of what ends a session, only an error may be about its content. One without a key must end all the same."""
-    if delta["type"] != "error":
-        return delta
-    return _DELTA.seal(delta) if has_keys() else {**delta, "error": DataKeyMissing().as_dict()}
+    """A session must end without a key too: its error then says so, and the rest is legible in any case."""
+    if delta["type"] == "error" and not has_keys():
+        return {**delta, "error": DataKeyMissing().as_dict()}
+    return _DELTA.seal(delta)
 
 
 def _private_error(error: dict[str, Any] | None) -> Any:

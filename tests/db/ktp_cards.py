@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ocr.extraction import complete_extraction
 from ocr.models import KtpExtraction, KtpImage
 from ocr.reading.schema import as_contract
+from sessions_app import privacy
 from sessions_app.deltas import StoredTokenLogprob
 from sessions_app.store import appending, opening, transitions
 from tests.ktp_card import CARD
@@ -74,7 +75,16 @@ def answer(
     ]
     closing = appending.Closing(reason=reason, prompt_tokens=9, completion_tokens=2, error=error, error_status=status)
     lost = appending.append(
-        [appending.Append(session.pk, session.attempt, session.next_index, pieces=pieces, closing=closing)]
+        [
+            appending.Append(
+                session.pk,
+                session.attempt,
+                session.next_index,
+                pieces=pieces,
+                closing=closing,
+                is_sealed=privacy.is_sealed(session.origin),
+            )
+        ]
     )
     assert not lost
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import hashlib
 import io
 import uuid
 
@@ -10,6 +9,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from PIL import Image
 
 from inference.models import ModelWorker
+from ocr.lookup import picture_lookup
 from ocr.models import KtpExtraction, KtpImage
 from sessions_app.models import ChatSession, SessionMedia
 from tests.db.ktp_cards import CARD_JSON, FLAGGED_JSON, answer, read_extraction, reading_extraction, specimen
@@ -139,7 +139,7 @@ def test_an_upload_is_stored_sent_and_leads_to_its_page(clerks_browser, clerk):
     assert session.request["sampling"]["temperature"] == 0.0
     media = SessionMedia.objects.get()
     assert bytes(media.data) == bytes(extraction.image.data), "the model reads what is stored"
-    assert extraction.image.sha256 == hashlib.sha256(bytes(media.data)).hexdigest()
+    assert extraction.image.sha256 == picture_lookup(bytes(media.data))
 
 
 def test_the_stored_picture_is_upright_and_tells_nothing_of_the_camera(clerks_browser):

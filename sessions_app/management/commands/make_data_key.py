@@ -9,8 +9,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from sessions_app.encryption import keyring
 
 HINT = """\
-Put it first in DATA_KEYS, before the keys that are there, on every machine; keep a copy where no backup of the database
-is. Restart the processes, and then run: manage.py rotate_keys"""
+The first key: set DATA_KEYS to it on every machine. A further one: add it at the end of DATA_KEYS and restart every
+process, then move it to the front and restart again, then run: manage.py rotate_keys
+Keep a copy of every key, but not where backups of the database are: without it no card can be read."""
 
 
 class Command(BaseCommand):

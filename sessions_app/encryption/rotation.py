@@ -1,0 +1,206 @@
+"""Bring stored values under the first of the ``DATA_KEYS``: those under older keys, and those that are plain.
+
+Rows are taken in order of their keys, a few at a time. A row that is already as it should be is not written, so an
+interrupted rotation is started again from the beginning. A row is written only while it still holds what was read: one
+that changed at the same time is looked at again, and no write is lost.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from django.apps import apps
+from django.db import models
+from django.db.models import F, Func, Value
+from django.db.models.functions import Cast, Substr
+
+from sessions_app import privacy
+from sessions_app.encryption import keyring, sealed
+from sessions_app.encryption.fields import Encrypting, OpenedBinaryField, OpenedJSONField, SealedColumn
+from sessions_app.encryption.sealed import Unreadable
+
+BATCH_ROWS = 50
+#: a row that other processes change all the time is tried this often in a row; a later rotation finds it
+MAX_TRIES = 20
+#: how the columns that are encrypted only in private sessions lead to the session's origin
+ORIGIN_PATHS = {"ChatSession": "origin", "Chunk": "session__origin", "SessionMedia": "session__origin"}
+
+#: from the opened values of a row to the columns that are computed from them; bytes only if they are to be encrypted
+Derive = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+
+NO_DERIVED: tuple[tuple[str, ...], Derive] = ((), lambda row: {})
+_derived: dict[str, tuple[tuple[str, ...], Derive]] = {}
+
+
+def register_derived(label: str, names: tuple[str, ...], compute: Derive) -> None:
+    """The columns ``names`` of the model ``label``, such as keyed digests, are computed again by a rotation."""
+    _derived[label] = (names, compute)
+
+
+register_derived("sessions_app.SessionMedia", ("sha256",), lambda row: {"sha256": ""} if "data" in row else {})
+
+
+@dataclasses.dataclass
+class Progress:
+    """How far the rotation of one table is."""
+
+    table: str
+    rows: int = 0
+    written: int = 0
+    #: rows that no key of the ring opens, by the key that they need
+    lost: Counter[str] = dataclasses.field(default_factory=Counter)
+    #: rows that needed to be written, by the key that they were under; "" where a value was plain
+    outdated: Counter[str] = dataclasses.field(default_factory=Counter)
+
+
+def tables() -> list[type[models.Model]]:
+    """The models with encrypted columns."""
+    return [model for model in apps.get_models() if sealed_columns(model)]
+
+
+def rows_of(model: type[models.Model]) -> models.QuerySet[Any]:
+    """The rows that are to be encrypted: all, or those of private sessions."""
+    rows = model._base_manager.all()
+    if any(isinstance(field, Encrypting) for field in sealed_columns(model)):
+        return rows
+    return rows.filter(**{f"{ORIGIN_PATHS[model.__name__]}__in": privacy.private_origins()})
+
+
+def rotate(
+    model: type[models.Model], rows: models.QuerySet[Any] | None = None, *, is_dry_run: bool = False
+) -> Iterator[Progress]:
+    """Encrypt again what needs it, and yield the progress after each batch. A dry run only counts.
+
+    Raises ``DataKeyMissing`` without any key.
+    """
+    rows = rows_of(model) if rows is None else rows
+    progress = Progress(model._meta.db_table)
+    last = None
+    while True:
+        batch = _read(model, rows.filter(pk__gt=last) if last is not None else rows)
+        if not batch:
+            break
+        for row in batch:
+            progress.rows += 1
+            _rotate_row(model, rows, row, progress, is_dry_run=is_dry_run)
+        last = batch[-1]["pk"]
+        yield progress
+    yield progress
+
+
+def _rotate_row(
+    model: type[models.Model],
+    rows: models.QuerySet[Any],
+    row: dict[str, Any] | None,
+    progress: Progress,
+    *,
+    is_dry_run: bool,
+) -> None:
+    for _ in range(MAX_TRIES):
+        if row is None:
+            return  # it was deleted
+        outdated, changes = _changes(model, row, progress)
+        if not changes:
+            return
+        if is_dry_run or _write(model, row, changes):
+            progress.outdated.update(outdated)
+            progress.written += not is_dry_run
+            return
+        # It changed since it was read.
+        row = next(iter(_read(model, rows.filter(pk=row["pk"]))), None)
+
+
+def sealed_columns(model: type[models.Model]) -> list[SealedColumn]:
+    return [field for field in model._meta.concrete_fields if isinstance(field, SealedColumn)]
+
+
+def _stored(field: SealedColumn) -> models.expressions.Combinable:
+    """The column as it is stored, past the field's own reading. Of bytes, the beginning, which has the key's id."""
+    if isinstance(field, OpenedBinaryField):
+        return Substr(F(field.attname), 1, sealed.BYTES_HEAD, output_field=models.BinaryField())
+    return Cast(F(field.attname), models.TextField())
+
+
+def _whole(field: SealedColumn) -> models.expressions.Combinable:
+    return Func(F(field.attname), template="%(expressions)s", output_field=models.BinaryField())
+
+
+def _read(model: type[models.Model], rows: models.QuerySet[Any]) -> list[dict[str, Any]]:
+    columns = {f"stored_{field.attname}": _stored(field) for field in sealed_columns(model)}
+    derived, _ = _derived.get(model._meta.label, NO_DERIVED)
+    found = rows.order_by("pk").values("pk", *derived, **columns)[:BATCH_ROWS]
+    return [{"pk": row["pk"], **row} for row in found]
+
+
+def _changes(model: type[models.Model], row: dict[str, Any], progress: Progress) -> tuple[set[str], dict[str, Any]]:
+    """The keys that the row was under, and the columns to write."""
+    first = keyring.ring().first.id
+    opened: dict[str, Any] = {}
+    changes: dict[str, Any] = {}
+    outdated: set[str] = set()
+    for field in sealed_columns(model):
+        stored = row[f"stored_{field.attname}"]
+        if not stored:
+            continue
+        if isinstance(field, OpenedBinaryField):
+            stored = bytes(stored)
+            keys = sealed.key_ids(stored)
+            if keys == {first}:
+                continue
+            whole = model._base_manager.filter(pk=row["pk"]).values_list(_whole(field), flat=True).first()
+            # Also for the comparison when it is written: plain pictures begin alike.
+            row[f"stored_{field.attname}"] = whole
+            stored = bytes(whole or b"")
+        elif isinstance(field, OpenedJSONField):
+            stored = json.loads(stored)
+        keys = sealed.key_ids(stored)
+        value = field.open(stored)
+        if (lost := _key_lost(value)) is not None:
+            progress.lost[lost] += 1
+            continue
+        if not value:
+            continue
+        opened[field.attname] = value
+        if keys == {first}:
+            continue
+        new = field.seal(value)
+        if keys or sealed.key_ids(new):
+            changes[field.attname] = new
+            outdated |= keys - {first} or {""}
+    _, compute = _derived.get(model._meta.label, NO_DERIVED)
+    for name, value in compute(opened).items():
+        if row.get(name) != value:
+            changes[name] = value
+            outdated = outdated or {""}
+    return outdated, changes
+
+
+def _key_lost(value: Any) -> str | None:
+    items = value if isinstance(value, list) else ()
+    return next((item.key_id for item in (value, *items) if isinstance(item, Unreadable)), None)
+
+
+def _write(model: type[models.Model], row: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
+    """Write the row if it still holds what was read."""
+    rows = model._base_manager.filter(pk=row["pk"])
+    written: dict[str, Any] = {}
+    for field in sealed_columns(model):
+        if field.attname not in changes:
+            continue
+        before = row[f"stored_{field.attname}"]
+        now = _whole(field) if isinstance(field, OpenedBinaryField) else _stored(field)
+        rows = rows.alias(**{f"now_{field.attname}": now}).filter(**{f"now_{field.attname}": before})
+        plain_field = _plain_field(field)
+        written[field.attname] = Value(changes[field.attname], output_field=plain_field)
+    derived = {name: value for name, value in changes.items() if name not in written}
+    return bool(rows.update(**written, **derived))
+
+
+def _plain_field(field: SealedColumn) -> models.Field[Any, Any]:
+    if isinstance(field, OpenedBinaryField):
+        return models.BinaryField()
+    return models.JSONField() if isinstance(field, OpenedJSONField) else models.TextField()

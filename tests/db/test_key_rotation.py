@@ -1,0 +1,259 @@
+"""``rotate_keys``: everything comes under the first key, while others read and write; a lost key is said clearly."""
+
+from __future__ import annotations
+
+import io
+import threading
+
+import pytest
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.core.exceptions import FieldError
+from django.core.management import call_command
+from django.db import close_old_connections, connection, models
+from django.db.migrations.executor import MigrationExecutor
+
+from ocr.models import KtpChange, KtpExtraction, KtpImage
+from sessions_app.answer import read_answer
+from sessions_app.encryption import rotation, sealed
+from sessions_app.encryption.keyring import DataKeyMissing, new_item
+from sessions_app.models import ChatSession, Chunk
+from tests.db.ktp_cards import CARD_JSON, read_extraction, specimen
+from tests.ktp_card import CARD
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("sent", "told")]
+
+OLD, NEW = new_item("old"), new_item("new")
+
+
+@pytest.fixture
+def keys(monkeypatch):
+    """Sets the keys of this process."""
+
+    def put(*items: str) -> None:
+        monkeypatch.setattr(settings, "DATA_KEYS", list(items))
+
+    put(OLD)
+    return put
+
+
+def rotate(*arguments: str) -> tuple[int, str]:
+    """Exit status and output."""
+    out = io.StringIO()
+    try:
+        call_command("rotate_keys", *arguments, stdout=out, stderr=out)
+    except SystemExit as end:
+        return int(end.code or 0), out.getvalue()
+    return 0, out.getvalue()
+
+
+def keys_in_use() -> set[str]:
+    """The keys of every stored value."""
+    found: set[str] = set()
+    for model in rotation.tables():
+        for field in rotation.sealed_columns(model):
+            plain = models.BinaryField() if isinstance(field, models.BinaryField) else models.TextField()
+            values = model._base_manager.values_list(
+                models.functions.Cast(models.F(field.attname), plain)
+                if not isinstance(plain, models.BinaryField)
+                else models.Func(models.F(field.attname), template="%(expressions)s", output_field=plain),
+                flat=True,
+            )
+            for value in values:
+                text = bytes(value).decode("latin-1") if isinstance(value, bytes | memoryview) else str(value)
+                found |= {key for key in ("old", "new") if f"sealed:{key}:" in text or f'"sealed": "{key}:' in text}
+    return found
+
+
+def test_everything_comes_under_the_first_key_and_stays_readable(keys):
+    clerk = User.objects.create_user("clerk")
+    card = read_extraction(clerk, text=CARD_JSON, doubted="SPECIMENTO")
+    card.correct(clerk, {"agama": "ISLAM"}, card.version)
+    before = {"values": card.values, "problems": card.problems, "raw": card.raw_answer}
+    picture = bytes(card.image.data)
+
+    keys(NEW, OLD)
+    assert rotate("--check")[0] == 1
+    status, told = rotate()
+    assert (status, keys_in_use()) == (0, {"new"})
+    assert "remove: old" in told
+    assert rotate("--check")[0] == 0
+
+    keys(NEW)
+    card = KtpExtraction.objects.with_nik(CARD["nik"]).get()
+    assert {"values": card.values, "problems": card.problems, "raw": card.raw_answer} == before
+    assert KtpExtraction.objects.with_name(CARD["nama"]).get() == card
+    assert bytes(card.image.data) == picture
+    assert list(card.history.filter(kind="corrected").values_list("old", "new")) == [("HINDU", "ISLAM")]
+    assert read_answer(card.session_id or "").text == CARD_JSON
+
+
+def test_a_second_run_writes_nothing(keys):
+    read_extraction()
+    keys(NEW, OLD)
+    rotate()
+
+    assert all(progress.written == 0 for model in rotation.tables() for progress in rotation.rotate(model))
+
+
+def test_chats_are_left_plain(keys):
+    ChatSession.objects.create(request={"messages": []}, model="tiny", next_index=1)
+
+    rotate()
+
+    assert "sealed" not in str(ChatSession.objects.values_list(models.functions.Cast("request", models.TextField())))
+
+
+def test_a_correction_at_the_same_moment_is_not_lost(keys, monkeypatch):
+    clerk = User.objects.create_user("clerk")
+    card = read_extraction(clerk)
+    keys(NEW, OLD)
+    write = rotation._write
+
+    def corrected_in_between(model, row, changes):
+        if model is KtpExtraction and KtpExtraction.objects.get().agama != "ISLAM":
+            card.correct(clerk, {"agama": "ISLAM"}, card.version)
+        return write(model, row, changes)
+
+    monkeypatch.setattr(rotation, "_write", corrected_in_between)
+    rotate()
+
+    assert KtpExtraction.objects.get().agama == "ISLAM"
+    assert keys_in_use() == {"new"}
+
+
+def test_a_picture_that_is_turned_at_the_same_moment_is_not_lost(keys, monkeypatch):
+    card = read_extraction()
+    keys(NEW, OLD)
+    turned = specimen(size=(540, 856))
+    write = rotation._write
+
+    def turned_in_between(model, row, changes):
+        if model is KtpImage and bytes(KtpImage.objects.get().data) != turned:
+            KtpImage.objects.update(data=turned)
+        return write(model, row, changes)
+
+    monkeypatch.setattr(rotation, "_write", turned_in_between)
+    rotate()
+
+    assert bytes(KtpImage.objects.get(pk=card.pk).data) == turned
+
+
+def test_a_row_that_is_deleted_at_the_same_moment_is_left_alone(keys, monkeypatch):
+    read_extraction()
+    keys(NEW, OLD)
+    write = rotation._write
+
+    def deleted_in_between(model, row, changes):
+        if model is KtpImage:
+            KtpImage.objects.all().delete()
+        return write(model, row, changes)
+
+    monkeypatch.setattr(rotation, "_write", deleted_in_between)
+
+    assert rotate()[0] == 0
+    assert keys_in_use() == {"new"}
+
+
+def test_readers_and_writers_notice_nothing(keys):
+    clerk = User.objects.create_user("clerk")
+    cards = [read_extraction(clerk) for _ in range(8)]
+    keys(NEW, OLD)
+    wrong: list[str] = []
+    rounds = [0]
+    done = threading.Event()
+
+    def read_and_correct() -> None:
+        card = cards[0]
+        while not done.is_set() or rounds[0] < 2:
+            rounds[0] += 1
+            card.correct(clerk, {"agama": f"AGAMA {rounds[0]}"}, card.version)
+            for seen in KtpExtraction.objects.select_related("image"):
+                if seen.nik != CARD["nik"] or not seen.image.data or seen.raw_answer != CARD_JSON:
+                    wrong.append(str(seen))
+            if len(KtpExtraction.objects.with_nik(CARD["nik"])) != len(cards):
+                wrong.append("search")
+        close_old_connections()
+        connection.close()
+
+    reader = threading.Thread(target=read_and_correct)
+    reader.start()
+    try:
+        status, _ = rotate()
+    finally:
+        done.set()
+        reader.join(60)
+
+    assert (status, wrong) == (0, [])
+    assert KtpExtraction.objects.get(pk=cards[0].pk).agama == f"AGAMA {rounds[0]}"
+    assert keys_in_use() == {"new"}
+
+
+def test_a_lost_key_is_named_and_nothing_is_overwritten(keys):
+    read_extraction()
+    keys(NEW)
+
+    status, told = rotate()
+
+    assert status == 1
+    assert "the key old is not in DATA_KEYS" in told
+    keys(OLD)
+    assert KtpExtraction.objects.get().values == CARD
+
+
+def test_a_value_without_its_key_is_never_written_back(keys):
+    clerk = User.objects.create_user("clerk")
+    read_extraction(clerk)
+    keys(NEW)
+    card = KtpExtraction.objects.get()
+
+    assert card.nik == ""
+    assert isinstance(card.nik, sealed.Unreadable)
+    for change in (card.check_readable, card.save):
+        with pytest.raises(DataKeyMissing):
+            change()
+
+
+def test_plain_rows_of_the_last_release_are_encrypted_by_the_migration_and_by_a_rotation(keys):
+    before = [("ocr", "0005_lookups")]
+    executor = MigrationExecutor(connection)
+    executor.migrate(before)
+    apps = executor.loader.project_state(before).apps
+    old = apps.get_model("ocr", "KtpExtraction").objects.create(
+        nik=CARD["nik"], nama=CARD["nama"], raw_answer=CARD_JSON, fields_read=CARD, file_name="budi.jpg"
+    )
+    apps.get_model("ocr", "KtpImage").objects.create(
+        extraction=old, content_type="image/jpeg", sha256="0" * 64, width=1, height=1, data=specimen()
+    )
+    executor = MigrationExecutor(connection)
+    executor.migrate(executor.loader.graph.leaf_nodes())
+
+    assert keys_in_use() == {"old"}
+    card = KtpExtraction.objects.get()
+    assert (card.nik, card.raw_answer, card.fields_read, card.file_name) == (CARD["nik"], CARD_JSON, CARD, "budi.jpg")
+    assert bytes(card.image.data) == specimen()
+    assert card.image.sha256 != "0" * 64
+
+    # What a process of the last release writes after the migration.
+    plain = models.Value("KATOLIK", models.TextField())
+    KtpExtraction.objects.update(agama=plain)
+    assert KtpExtraction.objects.get().agama == "KATOLIK"
+    assert rotate("--check")[0] == 1
+    rotate()
+    assert KtpExtraction.objects.get().agama == "KATOLIK"
+    assert rotate("--check")[0] == 0
+
+
+def test_encrypted_columns_refuse_to_be_searched(keys):
+    for model, column in ((KtpExtraction, "nik"), (KtpChange, "new")):
+        with pytest.raises(FieldError, match="encrypted"):
+            model._default_manager.filter(**{column: "x"}).exists()
+
+
+def test_chunks_of_private_sessions_keep_their_tokens(keys):
+    card = read_extraction()
+    keys(NEW, OLD)
+    rotate()
+    keys(NEW)
+
+    assert Chunk.objects.token_ids_of(card.session_id or "") == [7, 7]
