@@ -1,12 +1,16 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.apps import AppConfig
 from django.db.models.signals import post_migrate
+from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
 from sessions_app.signals import swept
+
+if TYPE_CHECKING:
+    from sessions_app.models import ChatSession
 
 
 class OcrConfig(AppConfig):
@@ -20,12 +24,20 @@ class OcrConfig(AppConfig):
         from sessions_app.privacy import keep_private
 
         # A transcript contains all values of a card, so it is only for users who may see them in full.
-        keep_private("ocr", "ocr.review_ktp", media_permission="ocr.view_ktp_image")
+        keep_private("ocr", "ocr.review_ktp", media_permission="ocr.view_ktp_image", result_url=url_of_reading_by)
         register_derived("ocr.KtpExtraction", ("nik_lookup", "name_lookup"), lookup.value_lookups)
         register_derived("ocr.KtpImage", ("sha256",), lookup.picture_column)
         swept.connect(complete_finished, dispatch_uid="ocr.complete_finished")
         swept.connect(purge, dispatch_uid="ocr.purge")
         post_migrate.connect(make_missing_groups, sender=self, dispatch_uid="ocr.make_missing_groups")
+
+
+def url_of_reading_by(session: ChatSession) -> str:
+    """The admin's page of the reading that the session has made; "" once it was erased, or sent to be read again."""
+    from ocr.models import KtpExtraction
+
+    pk = KtpExtraction.objects.filter(session=session.pk).values_list("pk", flat=True).first()
+    return reverse("admin:ocr_ktpextraction_change", args=[pk]) if pk is not None else ""
 
 
 def complete_finished(**kwargs: Any) -> None:

@@ -2,12 +2,16 @@
 
 Nothing has to wait for the end. The row is completed by whichever of these runs first: the API call that waits, the
 clerk's page when it refreshes, or the sweep if no web process is left. The others find it completed.
+
+The session's text ends with its reading: the transaction that stores the one removes the other. Whoever still listens
+to the session is told so and finds the reading stored.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime
 import logging
 import pathlib
 import uuid
@@ -16,6 +20,8 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import transaction
+from django.db.models import Q
+from django.utils import timezone
 
 from inference import generations
 from inference.engine.types import Sampling
@@ -26,13 +32,14 @@ from ocr.lookup import picture_lookup
 from ocr.models import FILE_NAME_MAX_CHARS, KtpExtraction, KtpImage
 from ocr.reading import confidence, form, prompt
 from ocr.reading.judging import judge_answer
-from ocr.reading.parsing import clean, storable
+from ocr.reading.parsing import Reading, clean, storable
 from ocr.reading_sessions import KtpSession
 from ocr.refusals import Erased, NotOpen
 from sessions_app.answer import read_answer
 from sessions_app.callers import caller_of_user
 from sessions_app.db import in_db
-from sessions_app.models import ChatSession, new_session_id
+from sessions_app.models import ChatSession, ChatSessionQuerySet, new_session_id
+from sessions_app.store import sweeper
 from sessions_app.store.erasing import erase_sessions
 from sessions_app.store.transitions import request_cancel
 
@@ -44,7 +51,8 @@ LIKELIEST = 3
 #: extractions completed after one sweep, so that none takes long
 COMPLETE_BATCH = 100
 
-#: an extraction gets its session within a second of being stored; one without it for this long lost its web process
+#: an extraction gets its session within a second of being stored; one without it for this long lost its web process,
+#: and so did a session without its extraction
 ABANDONED_SECONDS = 300
 
 
@@ -207,7 +215,8 @@ def safe_name(file_name: str) -> str:
 def complete_extraction(pk: uuid.UUID) -> KtpExtraction:
     """Turn the finished session's answer into the reading. Does nothing while the session runs or when it is done.
 
-    Any number of processes may call this at once; one of them writes. Raises ``Erased``.
+    The session's text, its error message and its media are removed with that. Any number of processes may call this at
+    once; one of them writes. Raises ``Erased``.
     """
     extraction = KtpExtraction.objects.select_related("session").filter(pk=pk).first()
     if extraction is None:
@@ -216,25 +225,39 @@ def complete_extraction(pk: uuid.UUID) -> KtpExtraction:
     if extraction.state != KtpExtraction.State.READING or session is None or not session.is_finished:
         return extraction
     answer = read_answer(session.pk)
-    if session.state == ChatSession.State.FAILED:
-        # The error text stays in the session; it may contain internals of the server.
-        extraction.mark_failed("generation_failed", raw_answer=storable(answer.text))
-    elif session.state == ChatSession.State.CANCELLED:
-        extraction.mark_failed("cancelled", raw_answer=storable(answer.text))
-    elif not answer.finish_reason:
-        # Finished, but without a finish reason in its chunks: they expired before the row was completed.
-        extraction.mark_failed("session_lost")
-    else:
+    reading: Reading | None = None
+    if session.state == ChatSession.State.COMPLETED and answer.finish_reason:
         tokens = confidence.stored_tokens(answer.first.logprobs)
         reading = judge_answer(answer.text, finish_reason=answer.finish_reason, tokens=tokens)
-        if extraction.mark_read(values=reading.values, raw_answer=storable(answer.text), found=reading.problems):
-            metrics.count_reading(reading.problems)
+    with transaction.atomic():
+        raw_answer = storable(answer.text)
+        if reading is not None:
+            is_stored = extraction.mark_read(values=reading.values, raw_answer=raw_answer, found=reading.problems)
+        else:
+            is_stored = extraction.mark_failed(_why_not_read(session), raw_answer=raw_answer)
+        if is_stored:
+            sweeper.expire(session.pk)
+    if is_stored and reading is not None:
+        metrics.count_reading(reading.problems)
     log.info("extraction %s is %s", extraction.pk, extraction.state)
     return extraction
 
 
+def _why_not_read(session: ChatSession) -> str:
+    if session.state == ChatSession.State.FAILED:
+        # Its error text is not kept: it may contain internals of the server.
+        return "generation_failed"
+    if session.state == ChatSession.State.CANCELLED:
+        return "cancelled"
+    # Completed, but without a finish reason in its chunks: they expired before the row was completed.
+    return "session_lost"
+
+
 def complete_finished() -> int:
-    """Complete every extraction whose session has finished, and fail those that lost theirs; how many changed."""
+    """Complete every extraction whose session has finished, and fail those that lost theirs; how many changed.
+
+    Then the text of finished sessions goes whose extraction was erased, or completed by an older version of the server.
+    """
     completed = 0
     for pk in list(KtpExtraction.objects.completable().values_list("pk", flat=True)[:COMPLETE_BATCH]):
         with contextlib.suppress(Erased):
@@ -242,4 +265,14 @@ def complete_finished() -> int:
     for extraction in KtpExtraction.objects.abandoned(ABANDONED_SECONDS)[:COMPLETE_BATCH]:
         with contextlib.suppress(Erased):
             completed += extraction.mark_failed("session_lost")
+    for session_id in _left_sessions().values_list("pk", flat=True)[:COMPLETE_BATCH]:
+        sweeper.expire(session_id)
     return completed
+
+
+def _left_sessions() -> ChatSessionQuerySet:
+    """Finished sessions of cards with text that no reading waits for."""
+    before = timezone.now() - datetime.timedelta(seconds=ABANDONED_SECONDS)
+    is_stored = Q(ktp_extraction__state__in=(KtpExtraction.State.READ, KtpExtraction.State.FAILED))
+    is_orphan = Q(ktp_extraction=None, created_at__lt=before)
+    return ChatSession.objects.finished().filter(is_stored | is_orphan, origin="ocr", expired_at=None)

@@ -91,7 +91,7 @@ async def events(request: HttpRequest, pk: uuid.UUID) -> HttpResponseBase:
     await in_db(note_poll, Actor.of_user(user), pk, Action.FOLLOWED)
     try:
         response = stream_session(
-            session, after=after, render=_render_text, unreadable=END, caller=caller_of_user(user)
+            session, after=after, render=_render_text, unreadable=END, removed=END, caller=caller_of_user(user)
         )
     except TooManyStreams:
         return _no_stream(503)

@@ -135,10 +135,13 @@ class SessionLiveView(AsyncJsonWebsocketConsumer):
                     if shown.state != ChatSession.State.QUEUED:
                         continue
                 session = await in_db(read_session, shown.pk)
-                if session is None or session.expired_at is not None:
+                if session is None:
                     return None
                 if session.is_at_end(cursor):
+                    # Everything was shown, even if the chunks are gone already.
                     return session
+                if session.expired_at is not None:
+                    return None
                 if session.shown_state != shown.shown_state and not session.is_finished:
                     await self.send_json({"state": session.shown_state})
                     shown = session

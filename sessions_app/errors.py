@@ -133,6 +133,15 @@ class SessionExpired(ApiError):
         )
 
 
+class TextRemoved(SessionExpired):
+    """The session was private, and its text went when its result was stored."""
+
+    def __init__(self, session_id: str, *, param: str | None = "session_id") -> None:
+        super().__init__(session_id, param=param)
+        self.message = f"The text of session {session_id} was removed with its reading. The result is stored elsewhere."
+        self.args = (self.message,)
+
+
 class QueueFull(Unavailable):
     """``MAX_QUEUED_SESSIONS`` are queued."""
 

@@ -160,6 +160,8 @@ class ChatSession(models.Model):
                 condition=Q(state__in=UNFINISHED_STATES),
             ),
             models.Index(fields=("caller", "origin", "started_at"), name="session_caller_started"),
+            # Few rows: the text of a reading's session goes with its end. The sweep looks for those that were left.
+            models.Index(fields=("finished_at",), name="session_card_text", condition=Q(origin="ocr", expired_at=None)),
         )
         constraints = (
             models.CheckConstraint(

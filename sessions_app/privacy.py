@@ -1,29 +1,38 @@
 """Sessions whose text is about persons: reading them needs a separate permission, listing them does not.
 
 Operators need the states and figures of sessions, but not what a model has read from a person's papers. The app that
-opens such sessions registers here which permission they need.
+opens such sessions registers here which permission they need. It also stores their result, and removes their text with
+``sweeper.expire`` in the same transaction.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, PermissionsMixin
 
-from sessions_app.callers import is_of_a_user
+from sessions_app.callers import is_of_a_key, is_of_a_user
 from sessions_app.models import ChatSession
 
 _permissions: dict[str, str] = {}
 _media_permissions: dict[str, str] = {}
+_result_urls: dict[str, Callable[[ChatSession], str]] = {}
 
 VIEW_MEDIA = "sessions_app.view_sessionmedia"
 
 
-def keep_private(origin: str, permission: str, *, media_permission: str) -> None:
+def keep_private(
+    origin: str, permission: str, *, media_permission: str, result_url: Callable[[ChatSession], str]
+) -> None:
     """What sessions of ``origin`` are asked and say is only for those with ``permission``.
 
-    Their pictures take ``media_permission`` besides.
+    Their pictures take ``media_permission`` besides. ``result_url`` gives the page of what a session has read, "" when
+    there is none.
     """
     _permissions[origin] = permission
     _media_permissions[origin] = media_permission
+    _result_urls[origin] = result_url
 
 
 def permission_for(origin: str) -> str:
@@ -41,8 +50,35 @@ def is_sealed(origin: str) -> bool:
 
 
 def is_private(session: ChatSession) -> bool:
-    """Whether it is private and a logged-in user opened it. The API has no log-ins and never serves such a session."""
-    return bool(permission_for(session.origin)) and is_of_a_user(session.caller)
+    """Whether reading it needs a permission of its own."""
+    return bool(permission_for(session.origin))
+
+
+def is_private_of_user(session: ChatSession) -> bool:
+    """Whether it is private and a logged-in user opened it. The API, which has no log-ins, knows no such session."""
+    return is_private(session) and is_of_a_user(session.caller)
+
+
+def may_stream(session: ChatSession, caller: str) -> bool:
+    """Whether the API serves its events to this caller: a private session's only to the key that opened it.
+
+    Without API keys the id of a session would be enough to read it, and operators see the ids of all sessions.
+    """
+    return not is_private(session) or (is_of_a_key(caller) and caller == session.caller)
+
+
+def error_without_text(error: Any) -> dict[str, Any] | None:
+    """Of the error that ended a session its code and type, for the history. Its message may quote what was said."""
+    if error is None:
+        return None
+    members = error if isinstance(error, dict) else {}
+    return {"message": "", "type": members.get("type"), "param": None, "code": members.get("code")}
+
+
+def result_url(session: ChatSession) -> str:
+    """The page of what a private session has read; "" when there is none."""
+    find = _result_urls.get(session.origin)
+    return find(session) if find is not None else ""
 
 
 def may_read(user: AbstractBaseUser | AnonymousUser, session: ChatSession) -> bool:

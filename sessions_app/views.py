@@ -42,15 +42,16 @@ def check_room_for_stream(caller: str) -> None:
 
 
 def stream_session(
-    session: ChatSession, *, after: int, render: Render, unreadable: str, caller: str
+    session: ChatSession, *, after: int, render: Render, unreadable: str, removed: str, caller: str
 ) -> StreamingHttpResponse:
     """The events of the session that follow the index ``after`` (-1: all), up to and including the terminal one.
 
-    A chunk that cannot be rendered ends the stream with the event ``unreadable`` in its place. ``caller`` made the
-    request. Raises ``TooManyStreams``.
+    A chunk that cannot be rendered ends the stream with the event ``unreadable`` in its place, and the removal of the
+    chunks with ``removed``. ``caller`` made the request. Raises ``TooManyStreams``.
     """
     check_room_for_stream(caller)
-    response = StreamingHttpResponse(_events(session, after, render, unreadable, caller), content_type=sse.CONTENT_TYPE)
+    events = _events(session, after, render, unreadable, removed, caller)
+    response = StreamingHttpResponse(events, content_type=sse.CONTENT_TYPE)
     if after >= 0:
         metrics.resumes.inc()
         hub().note_resume(session.pk, after)
@@ -62,8 +63,9 @@ def stream_session(
 
 
 async def _events(
-    session: ChatSession, after: int, render: Render, unreadable: str, caller: str
+    session: ChatSession, after: int, render: Render, unreadable: str, removed: str, caller: str
 ) -> AsyncIterator[bytes]:
+    cursor = after
     chunks = hub().follow(session, after, idle_seconds=settings.KEEPALIVE_SECONDS, caller=caller)
     async with contextlib.aclosing(chunks):
         try:
@@ -71,6 +73,7 @@ async def _events(
                 if not batch:
                     yield sse.KEEPALIVE
                     continue
+                cursor = batch[-1].index
                 events, bad = _encoded(batch, session, render)
                 if bad is not None:
                     # A client that resumes after this id, which is the last chunk known here, does not get the bad
@@ -82,6 +85,8 @@ async def _events(
                     yield events
         except SessionExpired:
             log.info("session %s expired while it was read", short_id(session.pk), extra={"session": session.pk})
+            # A client that comes back after this id is told that there is nothing any more.
+            yield sse.encode_event(removed, session_id=session.pk, index=cursor + 1)
 
 
 def _encoded(batch: Sequence[StreamChunk], session: ChatSession, render: Render) -> tuple[bytes, StreamChunk | None]:

@@ -76,7 +76,7 @@ async def open_or_attach(
                 param=settings.SESSION_ID_FIELD,
                 code="malformed_cursor",
             )
-        session = await in_db(finding.find_session, cursor.session_id, param="Last-Event-ID")
+        session = await in_db(finding.find_session, cursor.session_id, caller=caller, param="Last-Event-ID")
         check_cursor(session, cursor)
         if asked.messages is not None:
             finding.check_same_request(session, chat.digest)

@@ -29,7 +29,7 @@ from sessions_app import sse
 from sessions_app.db import in_db
 from sessions_app.log_lines import short_id
 from sessions_app.models import ChatSession
-from sessions_app.store.finding import check_exists, find_session
+from sessions_app.store.finding import check_exists, expired_error, find_session
 from sessions_app.store.transitions import request_cancel
 from sessions_app.views import TooManyStreams, check_room_for_stream, stream_session
 
@@ -115,7 +115,8 @@ async def read_events(
     include_usage: Annotated[bool, Query(description="Send the event with the token counts too.")] = False,
 ) -> HttpResponseBase:
     """The same stream for a browser's `EventSource`; 204 when nothing follows the cursor, which ends its retries."""
-    session = await in_db(find_session, session_id)
+    caller = caller_of(request)
+    session = await in_db(find_session, session_id, caller=caller)
     cursor = read_cursor(last_event_id_header, last_event_id)
     if cursor is not None:
         check_cursor(session, cursor)
@@ -127,7 +128,7 @@ async def read_events(
             content_type=sse.CONTENT_TYPE,
             headers={"X-Session-ID": session.pk},
         )
-    return _stream(session, after, include_usage=include_usage, caller=caller_of(request))
+    return _stream(session, after, include_usage=include_usage, caller=caller)
 
 
 @router.post("/v1/cancel/{session_id}", response={200: Cancelled, **REFUSALS}, url_name="cancel")
@@ -159,6 +160,7 @@ def _stream(session: ChatSession, after: int, *, include_usage: bool, caller: st
             after=after,
             render=renderer_of(session, include_usage=include_usage),
             unreadable=render_error(AnswerUnreadable(session.pk)),
+            removed=render_error(expired_error(session)),
             caller=caller,
         )
     except TooManyStreams as exc:

@@ -48,6 +48,8 @@ def whole_page(session: ChatSession, user: User | AnonymousUser) -> dict[str, An
         "answer": answer,
         "chunks_url": chunks_url,
         "may_see_media": privacy.may_see_media(user, session),
+        "is_private": privacy.is_private(session),
+        "result_url": privacy.result_url(session) if may_read else "",
         "texts": {
             "states": {state: str(label) for state, label in SHOWN_STATES.items()},
             "live": _("Live."),

@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 from sessions_app import sse
-from sessions_app.errors import SessionConflict, SessionExpired, SessionNotFound
+from sessions_app.errors import SessionConflict, SessionExpired, SessionNotFound, TextRemoved
 from sessions_app.models import SESSION_ID_MAX_LENGTH, ChatSession
-from sessions_app.privacy import is_private
+from sessions_app.privacy import is_private, is_private_of_user, may_stream
 
 
-def find_session(session_id: str, *, param: str = "session_id") -> ChatSession:
-    """The session whose stream the API may serve, in any state.
+def find_session(session_id: str, *, caller: str, param: str = "session_id") -> ChatSession:
+    """The session whose stream the API may serve to this caller, in any state.
 
     Raises ``SessionNotFound`` and, when the stream has expired, ``SessionExpired``; both name ``param``.
     """
     session = ChatSession.objects.filter(pk=_checked(session_id, param)).first()
-    if session is None or is_private(session):
+    if session is None or not may_stream(session, caller):
         raise SessionNotFound(session_id, param=param)
     if session.expired_at is not None:
-        raise SessionExpired(session_id, param=param)
+        raise expired_error(session, param=param)
     return session
+
+
+def expired_error(session: ChatSession, *, param: str | None = "session_id") -> SessionExpired:
+    """Why nothing of the session can be read any more."""
+    return (TextRemoved if is_private(session) else SessionExpired)(session.pk, param=param)
 
 
 def check_exists(session_id: str) -> None:
     """As ``find_session``, for operations that do not read the stream: expired sessions count as existing."""
     session = ChatSession.objects.only("origin", "caller").filter(pk=_checked(session_id, "session_id")).first()
-    if session is None or is_private(session):
+    if session is None or is_private_of_user(session):
         raise SessionNotFound(session_id)
 
 

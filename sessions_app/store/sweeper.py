@@ -10,11 +10,13 @@ import datetime
 import logging
 import threading
 from collections import Counter
+from typing import Any
 
 from django.conf import settings
 from django.db import Error, transaction
 from django.utils import timezone
 
+from sessions_app import privacy
 from sessions_app.db import release_connections
 from sessions_app.errors import WorkerLost
 from sessions_app.log_lines import short_id
@@ -87,14 +89,25 @@ def expire_finished() -> int:
     return len(session_ids)
 
 
-def expire(session_id: str) -> None:
-    """Remove it in one transaction: a resume gets the whole stream or a 410, and a crash never leaves a part."""
+def expire(session_id: str) -> bool:
+    """Remove what a finished session was asked and has said; False if it has not finished, or has none any more.
+
+    It is one transaction: a resume gets the whole stream or a 410, and a crash never leaves a part. No worker can write
+    chunks afterwards: an append to a finished session is refused.
+    """
     with transaction.atomic():
         expirable = ChatSession.objects.finished().filter(pk=session_id, expired_at=None)
-        if not expirable.update(expired_at=timezone.now(), request={}):
-            return
+        session = expirable.only("origin", "error").first()
+        if session is None:
+            return False
+        changes: dict[str, Any] = {"expired_at": timezone.now(), "request": {}}
+        if privacy.is_private(session):
+            changes["error"] = privacy.error_without_text(session.error)
+        if not expirable.update(**changes):
+            return False
         for related in (Chunk, SessionMedia, Presence):
             related.objects.filter(session_id=session_id).delete()
+    return True
 
 
 def delete_old_rows() -> int:

@@ -21,7 +21,7 @@ def of_a_clerk(django_user_model: Any) -> ChatSession:
     """A reading that a logged-in person has started. The API does not serve it."""
     user = django_user_model.objects.create_user("siti")
     session = open_session(session_id="card", origin="ocr", caller=caller_of_user(user), request_digest="")
-    assert privacy.is_private(session)
+    assert privacy.is_private_of_user(session)
     return session
 
 
@@ -32,14 +32,14 @@ def expired() -> ChatSession:
 
 
 def test_a_session_is_found_in_any_state() -> None:
-    assert finding.find_session(open_session().pk).state == "queued"
-    assert finding.find_session(completed().pk).state == "completed"
+    assert finding.find_session(open_session().pk, caller="").state == "queued"
+    assert finding.find_session(completed().pk, caller="").state == "completed"
 
 
 @pytest.mark.parametrize("session_id", ["none", "nul\0", "", "a" * 65, "-a"])
 def test_an_id_that_no_session_has_is_not_found(session_id: str) -> None:
     with pytest.raises(SessionNotFound) as refusal:
-        finding.find_session(session_id, param="Last-Event-ID")
+        finding.find_session(session_id, caller="", param="Last-Event-ID")
     assert refusal.value.param == "Last-Event-ID"
     with pytest.raises(SessionNotFound):
         finding.check_exists(session_id)
@@ -48,7 +48,7 @@ def test_an_id_that_no_session_has_is_not_found(session_id: str) -> None:
 def test_an_expired_stream_is_gone_but_its_session_exists() -> None:
     session = expired()
     with pytest.raises(SessionExpired):
-        finding.find_session(session.pk)
+        finding.find_session(session.pk, caller="")
     finding.check_exists(session.pk)
 
 
@@ -70,7 +70,7 @@ def test_a_request_whose_stream_has_expired_is_told_so_by_the_api_and_by_the_sto
 
 def test_a_clerks_session_is_not_found_and_its_id_is_taken(of_a_clerk: ChatSession) -> None:
     with pytest.raises(SessionNotFound):
-        finding.find_session(of_a_clerk.pk)
+        finding.find_session(of_a_clerk.pk, caller=of_a_clerk.caller)
     with pytest.raises(SessionNotFound):
         finding.check_exists(of_a_clerk.pk)
     with pytest.raises(SessionConflict):

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import logging
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission, User
+from django.core.management import CommandError, call_command
 from django.test import Client
 
 from ocr.extraction import complete_extraction
 from sessions_app import watchers
-from sessions_app.callers import caller_of_user
+from sessions_app.callers import caller_of_user, caller_with_key
 from sessions_app.models import ChatSession
 from sessions_app.watchers import LogIn, still_permitted
-from tests.db.ktp_cards import read_extraction
+from tests.db.ktp_cards import CARD_JSON, answer, read_extraction, reading_extraction
 from tests.db.session_states import completed, open_session
 from tests.ktp_card import CARD
 
@@ -32,8 +35,11 @@ def signed_in(*codenames: str) -> tuple[Client, User]:
 
 @pytest.fixture
 def card_session() -> ChatSession:
-    session = read_extraction().session
+    """A session that has read a card. Its reading is not stored yet: its text would go with that."""
+    session = reading_extraction().session
     assert session is not None
+    answer(session.pk, CARD_JSON)
+    session.refresh_from_db()
     session.media.create(position=0, kind="image", content_type="image/png", sha256="0" * 64, size=1, data=b"x")
     return session
 
@@ -157,12 +163,58 @@ def test_nor_is_it_cancelled_by_whoever_knows_the_id() -> None:
     assert Client().post(f"/v1/cancel/{session.pk}").status_code == 200
 
 
+KEYS = ["one-of-two-keys-of-the-server", "the-other-key-of-the-server"]
+
+
+def events_for(session: ChatSession, key: str = "", **query: str) -> int:
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    return Client().get(f"/v1/sessions/{session.pk}/events", query, headers=headers).status_code
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_events_of_a_card_are_served_to_the_key_that_sent_it(card_session: ChatSession, settings: Any) -> None:
+    settings.API_KEYS = KEYS
+    ChatSession.objects.filter(pk=card_session.pk).update(caller=caller_with_key(KEYS[0]))
+
+    assert events_for(card_session, KEYS[0]) == 200
+    assert events_for(card_session, KEYS[0], last_event_id=f"{card_session.pk}:0") == 200
+    assert events_for(card_session, KEYS[1]) == 404
+    assert events_for(card_session) == 401
+
+
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("caller", ["", "address:127.0.0.1", "key:0123456789ab"])
-def test_a_card_of_the_api_is_served_to_the_api(card_session: ChatSession, caller: str) -> None:
+def test_without_keys_nobody_reads_the_events_of_a_card(card_session: ChatSession, caller: str) -> None:
     ChatSession.objects.filter(pk=card_session.pk).update(caller=caller)
 
-    assert Client().get(f"/v1/sessions/{card_session.pk}/events").status_code == 200
+    assert events_for(card_session) == 404
+    resumed = Client().post(
+        "/v1/chat/completions",
+        {"stream": True},
+        content_type="application/json",
+        headers={"Last-Event-ID": f"{card_session.pk}:0"},
+    )
+    assert resumed.status_code == 404 and CARD["nama"] not in resumed.text
+
+
+def test_a_terminal_does_not_show_what_a_card_says(card_session: ChatSession) -> None:
+    with pytest.raises(CommandError, match=r"about a person.* ocr\.review_ktp"):
+        call_command("sessions", "tail", card_session.pk)
+
+
+def test_of_the_error_of_a_card_an_operator_sees_the_code(card_session: ChatSession) -> None:
+    error = {"message": f"Cannot read {CARD['nama']}.", "type": "server_error", "param": None, "code": "engine_failed"}
+    ChatSession.objects.filter(pk=card_session.pk).update(state="failed", error=error)
+    client, _ = signed_in(*VIEWS)
+    told = io.StringIO()
+
+    for arguments in (["list", "--json"], ["show", card_session.pk], ["show", "--json", card_session.pk]):
+        call_command("sessions", *arguments, stdout=told)
+    pages = [client.get("/admin/sessions_app/chatsession/"), client.get(pages_of(card_session)[0])]
+
+    assert "engine_failed" in told.getvalue() and CARD["nama"] not in told.getvalue()
+    for page in pages:
+        assert "engine_failed" in page.text and CARD["nama"] not in page.text
 
 
 @pytest.mark.django_db(transaction=True)

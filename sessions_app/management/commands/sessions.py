@@ -8,6 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
+from sessions_app import privacy
 from sessions_app.admin.facts import age, facts_of
 from sessions_app.admin.formatting import NONE, count, duration, rate
 from sessions_app.log_lines import short_id
@@ -81,8 +82,9 @@ class Command(BaseCommand):
             return
         facts = [("ID", session.pk), ("State", _state(session))]
         facts += [(fact.label, fact.value) for group in facts_of(session) for fact in group.facts]
-        if session.error:
-            facts.append(("Error", f"{session.error.get('code') or 'error'}: {session.error.get('message')}"))
+        if error := _error(session):
+            message = error.get("message")
+            facts.append(("Error", f"{error.get('code') or 'error'}{f': {message}' if message else ''}"))
         self.stdout.write(table(("", ""), facts).strip())
 
     def _cancel(self, options: dict[str, Any]) -> None:
@@ -102,6 +104,11 @@ class Command(BaseCommand):
 
     def _tail(self, options: dict[str, Any]) -> None:
         session = find_one(ChatSession.objects.defer("request"), options["session"])
+        if privacy.is_private(session):
+            raise CommandError(
+                f"{short_id(session.pk)} is about a person. Its text is shown only in the admin, to users with the "
+                f"permission {privacy.permission_for(session.origin)}."
+            )
         try:
             if options["json"]:
                 for index, delta in follow(session.pk):
@@ -171,4 +178,8 @@ def _ending(session: ChatSession) -> str:
 
 
 def _as_dict(session: ChatSession) -> dict[str, Any]:
-    return {name: getattr(session, name) for name in FIELDS} | {"error": session.error}
+    return {name: getattr(session, name) for name in FIELDS} | {"error": _error(session)}
+
+
+def _error(session: ChatSession) -> dict[str, Any] | None:
+    return privacy.error_without_text(session.error) if privacy.is_private(session) else session.error
