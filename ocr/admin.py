@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,6 +24,8 @@ from ocr.audit.models import Action
 from ocr.audit.recording import Actor
 from ocr.audit.viewing import note_list, note_view
 from ocr.desk import card as desk_card
+from ocr.desk import finding
+from ocr.desk.finding import DayFilter, FlagFilter, FoundFilter
 from ocr.desk.forms import APPROVE, REJECT, REOPEN, CardForm
 from ocr.desk.handling import handle
 from ocr.desk.presenting import rows_of, timeline_of, whole_flags_of
@@ -61,13 +62,11 @@ class KtpExtractionAdmin(admin.ModelAdmin[KtpExtraction]):
     change_list_template = "ocr/admin/change_list.html"
     action_form = ReasonActionForm
     list_display = ("created_at", "state", "review", "nik_masked", "name_masked", "problem_count", "uploaded_by")
-    list_filter = ("state", "review", "flagged", "created_at", "uploaded_by")
+    list_filter = (FoundFilter, "state", "review", "flagged", FlagFilter, DayFilter, "created_at", "uploaded_by")
     list_select_related = ("uploaded_by",)
     list_per_page = 50
     date_hierarchy = None
     ordering = ("-created_at",)
-    search_fields = ("session__id",)
-    search_help_text = gettext_lazy("The id of the extraction or of its session.")
     actions = ("approve_selected", "reject_selected")
     readonly_fields = ("masked_values", "read_by_model", "raw_answer", *RECORD)
 
@@ -97,17 +96,11 @@ class KtpExtractionAdmin(admin.ModelAdmin[KtpExtraction]):
 
     # --- The list ---
 
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[KtpExtraction], search_term: str
-    ) -> tuple[QuerySet[KtpExtraction], bool]:
-        # SQLite stores a UUID without its hyphens, so a text search with hyphens never finds it.
-        try:
-            return queryset.filter(pk=uuid.UUID(search_term.strip())), False
-        except ValueError:
-            return super().get_search_results(request, queryset, search_term)
-
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        response = super().changelist_view(request, extra_context)
+        # Django's own search would put the NIK that is looked for into the address.
+        if (without := finding.without_lost_search(request)) is not None:
+            return without
+        response = super().changelist_view(request, {**finding.find_context(request), **(extra_context or {})})
         if isinstance(response, TemplateResponse) and (context := response.context_data) and "cl" in context:
             note_list(request, context["cl"].result_list, where="admin")
         return response

@@ -18,6 +18,8 @@ from sessions_app.encryption import keyring
 
 NIK, NAME, PICTURE = "ktp nik", "ktp name", "ktp picture"
 
+NIK_DIGITS = 16
+
 _NOT_DIGITS = re.compile(r"\D")
 _NOT_LETTERS = re.compile(r"[\W_]+")
 

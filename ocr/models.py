@@ -19,7 +19,7 @@ from ocr.audit.models import AuditEntry, AuditHead
 from ocr.flagged import problem_columns
 from ocr.history import KtpChange, RejectReason
 from ocr.holding import Holdable
-from ocr.lookup import name_lookups, nik_lookups, value_lookups
+from ocr.lookup import NIK_DIGITS, name_lookups, nik_lookups, normalised_nik, value_lookups
 from ocr.reading.problems import Problem
 from ocr.reading.schema import FIELDS
 from ocr.reading_sessions import KtpSession
@@ -83,6 +83,16 @@ class KtpExtractionQuerySet(ReviewQueueQuerySet["KtpExtraction"]):
     def of_caller(self, caller: str) -> Self:
         """The cards that this caller of the API sent. Uploads of users are on the pages alone."""
         return self.filter(caller=caller, uploaded_by=None)
+
+    def read_before(self, card: KtpExtraction) -> Self:
+        """Readings of this card's NIK from before it, the latest first; none if it has no whole NIK.
+
+        Raises ``DataKeyMissing``.
+        """
+        if len(normalised_nik(card.nik)) != NIK_DIGITS:
+            return self.none()
+        earlier = self.with_nik(card.nik).filter(created_at__lt=card.created_at)
+        return earlier.exclude(pk=card.pk).order_by("-created_at")
 
     def visible_to(self, user: AbstractBaseUser | AnonymousUser) -> Self:
         """A clerk's own cards; all cards for staff with the right to view extractions."""

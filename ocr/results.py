@@ -33,6 +33,8 @@ from ocr.rows import Reading, field_rows, masked_rows, queue_places, read_before
 
 #: separator in the form field name of a confirmation
 SEPARATOR = "|"
+#: earlier readings of the same NIK that the page links to
+EARLIER_SHOWN = 3
 #: after a card was sent, the next one is opened; cards older than this are not opened automatically
 WORKING_HOURS = 12
 
@@ -143,6 +145,9 @@ def _page(
         "extraction": extraction,
         "rows": rows,
         "whole_problems": [(problem, extraction.is_confirmed(problem)) for problem in whole],
+        "earlier": KtpExtraction.objects.visible_to(user).read_before(extraction)[:EARLIER_SHOWN]
+        if not is_masked
+        else (),
         "may_edit": may_change and extraction.is_with_clerk and extraction.is_readable,
         "may_approve": may_change and user.has_perm(MAY_APPROVE_OWN) and not extraction.flags,
         "may_see_image": KtpExtraction.objects.images_visible_to(user)

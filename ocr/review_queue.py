@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self, TypeVar
 
@@ -33,6 +35,8 @@ class QueueFilters:
     uploader: int | None = None
     #: of the upload, in local time
     day: datetime.date | None = None
+    #: keys of readings that a search has found; None without a search
+    found: Sequence[uuid.UUID] | None = None
 
 
 class ReviewQueueQuerySet(models.QuerySet[R]):
@@ -64,6 +68,8 @@ class ReviewQueueQuerySet(models.QuerySet[R]):
             rows = rows.alias(problems_text=text).filter(problems_text__icontains=f'"code": "{filters.flag}"')
         if filters.uploader is not None:
             rows = rows.filter(uploaded_by=filters.uploader or None)
+        if filters.found is not None:
+            rows = rows.filter(pk__in=filters.found)
         if filters.day is not None:
             start = timezone.make_aware(datetime.datetime.combine(filters.day, datetime.time()))
             rows = rows.filter(created_at__gte=start, created_at__lt=start + datetime.timedelta(days=1))

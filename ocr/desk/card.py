@@ -25,6 +25,8 @@ from ocr.history import RejectReason
 from ocr.models import KtpExtraction
 from ocr.refusals import FlagsOpen, NotOpen, ReasonMissing, Refused, Stale
 
+#: earlier readings of the same NIK that the page links to
+EARLIER_SHOWN = 3
 #: buttons after which the next card is opened
 DECIDED = (forms.APPROVE, forms.REJECT, forms.UNCLEAR)
 
@@ -127,6 +129,7 @@ def page(
     user = user_of(request)
     note_view(request, extraction, where="desk")
     waiting = KtpExtraction.objects.waiting_for_review()
+    earlier = KtpExtraction.objects.visible_to(user).read_before(extraction)
     may_decide = rights.review and extraction.review == KtpExtraction.Review.NEEDS_REVIEW
     context: dict[str, Any] = {
         **admin.site.each_context(request),
@@ -136,6 +139,8 @@ def page(
         "rows": rows_of(extraction, rights, conflict),
         "whole_flags": whole_flags_of(extraction, rights),
         "may_see_image": may_see_image(request, extraction),
+        "earlier": earlier[:EARLIER_SHOWN],
+        "earlier_count": earlier.count(),
         "may_correct": rights.correct and extraction.is_open,
         "may_approve": may_decide and extraction.is_open,
         "may_reject": may_decide and extraction.state != KtpExtraction.State.READING,

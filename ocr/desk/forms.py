@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from django import forms
@@ -74,8 +76,9 @@ class QueueForm(forms.Form):
     uploader = forms.ChoiceField(label=_("Uploaded by"), required=False)
     day = forms.DateField(label=_("Uploaded on"), required=False, widget=forms.DateInput(attrs={"type": "date"}))
 
-    def __init__(self, data: Any = None) -> None:
+    def __init__(self, data: Any = None, *, found: Sequence[uuid.UUID] | None = None) -> None:
         super().__init__(data)
+        self._found = found
         self.fields["flag"].choices = [  # type: ignore[attr-defined]
             ("", _("All")),
             (ANY_FLAG, _("Flagged")),
@@ -101,4 +104,5 @@ class QueueForm(forms.Form):
             flag=chosen.get("flag", ""),
             uploader=None if uploader is None else 0 if uploader == API else int(uploader),
             day=day,
+            found=self._found,
         )

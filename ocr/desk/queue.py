@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 
 from ocr.audit.viewing import note_list
-from ocr.desk import undoing
+from ocr.desk import finding, undoing
 from ocr.desk.forms import QueueForm
 from ocr.desk.rights import Rights, user_of
 from ocr.models import KtpExtraction
@@ -24,7 +24,9 @@ SHOWN = 50
 def queue(request: HttpRequest) -> HttpResponse:
     """The waiting cards, the flagged first. Needs the right to review."""
     rights = review_rights(request)
-    form = QueueForm(request.GET)
+    if (without := finding.without_lost_search(request)) is not None:
+        return without
+    form = _form(request)
     filters = form.filters
     waiting = KtpExtraction.objects.waiting_for_review()
     chosen = waiting.matching(filters)
@@ -34,6 +36,7 @@ def queue(request: HttpRequest) -> HttpResponse:
     note_list(request, shown, where="queue")
     context = {
         **admin.site.each_context(request),
+        **finding.find_context(request),
         "title": _("Review desk"),
         "form": form,
         "rights": rights,
@@ -63,7 +66,7 @@ def logged_in(request: HttpRequest) -> HttpResponse:
 
 def to_next(request: HttpRequest) -> HttpResponseRedirect:
     """Claim the next card and redirect to it, or back to the queue if there is none."""
-    filters = QueueForm(request.GET).filters
+    filters = _form(request).filters
     card = KtpExtraction.objects.claim_next_for(user_of(request), filters)
     if card is None:
         messages.info(request, _("No card waits for you."))
@@ -78,8 +81,16 @@ def card_url(request: HttpRequest, card: KtpExtraction) -> str:
 
 def query_of(request: HttpRequest) -> str:
     """The filters of the request as the end of an address."""
-    chosen = {name: request.GET[name] for name in ("flag", "uploader", "day") if request.GET.get(name)}
+    chosen = {name: request.GET[name] for name in ("flag", "uploader", "day", finding.FOUND) if request.GET.get(name)}
     return f"?{urlencode(chosen)}" if chosen else ""
+
+
+def _form(request: HttpRequest) -> QueueForm:
+    found = finding.found_by(request)
+    if found is not None:
+        return QueueForm(request.GET, found=found.ids)
+    # The cards of a search that is over are not known any more; it does not stand for all cards.
+    return QueueForm(request.GET, found=() if finding.FOUND in request.GET else None)
 
 
 def review_rights(request: HttpRequest) -> Rights:

@@ -138,9 +138,9 @@ def test_the_sweep_removes_what_an_older_version_has_left() -> None:
     assert not has_text(session)
 
 
-def test_the_sweep_removes_the_text_of_a_card_that_was_erased_while_it_was_read() -> None:
+def test_the_sweep_removes_the_text_of_a_session_that_no_card_has() -> None:
     extraction, session = finished()
-    extraction.delete()
+    KtpExtraction.objects.filter(pk=extraction.pk).update(session=None)
 
     sweeper.sweep()
     # It may be a session that its web process has not yet attached to its card.
@@ -230,7 +230,7 @@ def test_a_caller_who_waits_for_a_card_gets_the_reading_that_the_sweeper_stored_
 ) -> None:
     from django.core.files.base import ContentFile
 
-    from ocr import api
+    from ocr.api import waiting
     from sessions_app.errors import SessionExpired
     from tests.db.ktp_cards import specimen
 
@@ -239,7 +239,7 @@ def test_a_caller_who_waits_for_a_card_gets_the_reading_that_the_sweeper_stored_
         await in_db(complete_finished)
         raise SessionExpired(session.pk)
 
-    monkeypatch.setattr(api, "wait_for_answer", wait)
+    monkeypatch.setattr(waiting, "wait_for_answer", wait)
 
     response = Client().post("/ktp-ocr/", {"image": ContentFile(specimen(), name="card.jpg")})
 
