@@ -17,6 +17,7 @@ from ocr import extraction as extractions
 from ocr.extraction import ABANDONED_SECONDS, complete_extraction, complete_finished
 from ocr.models import KtpExtraction
 from ocr.progress import END
+from ocr.reading_sessions import KtpSession
 from sessions_app.callers import caller_with_key
 from sessions_app.db import in_db
 from sessions_app.hub import hub
@@ -141,6 +142,7 @@ def test_the_sweep_removes_what_an_older_version_has_left() -> None:
 def test_the_sweep_removes_the_text_of_a_session_that_no_card_has() -> None:
     extraction, session = finished()
     KtpExtraction.objects.filter(pk=extraction.pk).update(session=None)
+    KtpSession.objects.create(session_id=session.pk, extraction=extraction)
 
     sweeper.sweep()
     # It may be a session that its web process has not yet attached to its card.
