@@ -59,8 +59,9 @@ class StrictAdminSite(admin.AdminSite):
         # Their models are loaded after this site is made.
         from config.now.urls import now_urls
         from ocr.desk.urls import desk_urls
+        from ocr.persons.urls import person_urls
 
-        return [*now_urls(self), *desk_urls(self), *super().get_urls()]
+        return [*now_urls(self), *desk_urls(self), *person_urls(self), *super().get_urls()]
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         from config.now.views import front_page

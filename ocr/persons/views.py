@@ -1,0 +1,235 @@
+"""The auditor's pages: find a person, see what is held, export, freeze, erase with a receipt.
+
+Each step has its permission, and each is a line in the audit log. Nothing personal is in an address, so none is in a
+log of addresses, a bookmark or a referrer either.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from ocr.audit.recording import Action, Actor, record, record_each
+from ocr.audit.viewing import note_list
+from ocr.desk.rights import user_of
+from ocr.erasing import erase
+from ocr.freezing import Frozen, freeze, unfreeze
+from ocr.models import KtpExtraction
+from ocr.persons import export, receipts
+from ocr.persons.finding import NotANik, find_by_ids, find_by_name, find_by_nik
+from ocr.persons.forms import MAX_READINGS, ChosenForm, EraseForm, ReceiptForm, SearchForm
+from ocr.refusals import Erased
+from ocr.tombstones import Why
+from sessions_app.encryption.keyring import DataKeyMissing
+
+MAY_FIND, MAY_EXPORT = "ocr.find_person_ktp", "ocr.export_person_ktp"
+MAY_ERASE, MAY_FREEZE = "ocr.erase_ktp", "ocr.freeze_ktp"
+
+
+def person(request: HttpRequest) -> HttpResponse:
+    """The search; a POST shows what is held, of a person or of the readings that a page has shown."""
+    _require(request, MAY_FIND)
+    if request.method != "POST":
+        return _page(request, "search", form=SearchForm())
+    if "shown" in request.POST:
+        return _held_again(request, ChosenForm(request.POST))
+    form = SearchForm(request.POST)
+    if not form.is_valid():
+        return _page(request, "search", status=400, form=form)
+    nik, name = form.cleaned_data["nik"], form.cleaned_data["name"]
+    try:
+        found = list((find_by_nik(nik) if nik else find_by_name(name))[: MAX_READINGS + 1])
+    except NotANik as exc:
+        form.add_error("nik", _("A NIK has 16 digits; this has %(count)d.") % {"count": exc.digits})
+        return _page(request, "search", status=400, form=form)
+    except DataKeyMissing:
+        form.add_error(None, _("Readings cannot be searched, because the server has no DATA_KEYS. Ask its operator."))
+        return _page(request, "search", status=503, form=form)
+    reference = form.cleaned_data["reference"]
+    facts = {"by": "nik" if nik else "name", "count": len(found), "cards": [str(card.pk) for card in found]}
+    record(Action.SEARCHED, actor=Actor.of_request(request), purpose=reference, facts=facts)
+    return _held(request, found[:MAX_READINGS], reference, is_more=len(found) > MAX_READINGS)
+
+
+def export_chosen(request: HttpRequest) -> HttpResponse:
+    """POST: the ticked readings as a file."""
+    _require(request, MAY_FIND, MAY_EXPORT)
+    form = ChosenForm(request.POST)
+    kind = request.POST.get("format", "")
+    if not form.is_valid() or kind not in export.FORMATS:
+        return _refused(request, form)
+    chosen = KtpExtraction.objects.filter(pk__in=form.chosen).select_related("image").order_by("-created_at")
+    file = io.BytesIO()
+    write = export.write_json if kind == "json" else export.write_zip
+    with transaction.atomic():
+        write(chosen.iterator(1), file)
+        record_each(
+            Action.EXPORTED,
+            list(chosen.values_list("pk", flat=True)),
+            actor=Actor.of_request(request),
+            purpose=form.cleaned_data["reference"],
+            facts={"format": kind, "where": "person"},
+        )
+    return _attachment(file.getvalue(), export.FORMATS[kind][1], export.file_name(kind))
+
+
+def hold(request: HttpRequest) -> HttpResponse:
+    """POST: freeze the ticked readings, or unfreeze them, for a reason in words."""
+    _require(request, MAY_FIND, MAY_FREEZE)
+    form = ChosenForm(request.POST)
+    if form.is_valid() and not form.cleaned_data["reason"].strip():
+        form.add_error("reason", _("A reason is missing. Nothing was changed."))
+    if not form.is_valid():
+        return _refused(request, form)
+    is_freezing = "freeze" in request.POST
+    change: Callable[..., bool] = freeze if is_freezing else unfreeze
+    reason, actor, user = form.cleaned_data["reason"], Actor.of_request(request), user_of(request)
+    changed = 0
+    for card in find_by_ids(form.chosen):
+        try:
+            changed += change(card, reason, by=actor, user=user)
+        except Erased:
+            continue
+    told = (
+        ngettext("%(count)d reading is frozen now.", "%(count)d readings are frozen now.", changed)
+        if is_freezing
+        else ngettext("%(count)d reading is unfrozen now.", "%(count)d readings are unfrozen now.", changed)
+    )
+    messages.success(request, told % {"count": changed})
+    return _held_again(request, form)
+
+
+def erase_chosen(request: HttpRequest) -> HttpResponse:
+    """POST: ask first; with the confirmation, erase the ticked readings and show the receipt."""
+    _require(request, MAY_FIND, MAY_ERASE)
+    asked = ChosenForm(request.POST)
+    if not asked.is_valid():
+        return _refused(request, asked)
+    cards = list(find_by_ids(asked.chosen))
+    context: dict[str, Any] = {
+        "cards": cards,
+        "shown": asked.shown,
+        "frozen": [card for card in cards if card.frozen_at],
+    }
+    if "confirmed" not in request.POST:
+        return _page(request, "erase", form=EraseForm(request.POST, is_answered=False), **context)
+    form = EraseForm(request.POST)
+    if not form.is_valid():
+        return _page(request, "erase", status=400, form=form, **context)
+    try:
+        erasure = erase(
+            form.chosen,
+            why=form.cleaned_data["why"],
+            by=Actor.of_request(request),
+            reference=form.cleaned_data["reference"],
+        )
+    except Frozen as frozen:
+        context["frozen"] = list(find_by_ids(frozen.pks))
+        return _page(request, "erase", status=409, form=form, **context)
+    receipt = receipts.receipt_of(erasure)
+    return _page(
+        request, "receipt", receipt=receipt, why=erasure.why.label, as_json=json.dumps(receipt), frozen=erasure.frozen
+    )
+
+
+def download_receipt(request: HttpRequest) -> HttpResponse:
+    """POST: the receipt that the page shows, as a file. Receipts are not stored here."""
+    _require(request, MAY_FIND, MAY_ERASE)
+    try:
+        receipt = receipts.read_receipt(request.POST.get("receipt", "")[: receipts.MAX_RECEIPT_BYTES])
+    except receipts.NotAReceipt:
+        return _page(request, "verify", status=400, form=ReceiptForm(), refused=_("This is no receipt."))
+    name = f"ktp-receipt-{receipt['receipt'][:8]}"
+    if request.POST.get("format") == "text":
+        return _attachment(receipts.as_text(receipt).encode(), "text/plain; charset=utf-8", f"{name}.txt")
+    return _attachment(json.dumps(receipt, indent=1).encode(), "application/json", f"{name}.json")
+
+
+def verify_receipt(request: HttpRequest) -> HttpResponse:
+    """Whether a receipt is genuine, and what it lists is gone."""
+    _require(request, MAY_FIND)
+    if request.method != "POST":
+        return _page(request, "verify", form=ReceiptForm())
+    form = ReceiptForm(request.POST, request.FILES)
+    if not form.is_valid():
+        return _page(request, "verify", status=400, form=form)
+    try:
+        receipt = receipts.read_receipt(form.cleaned_data["file"])
+    except receipts.NotAReceipt as exc:
+        return _page(request, "verify", status=400, form=ReceiptForm(), refused=str(exc))
+    return _page(
+        request, "verify", form=ReceiptForm(), receipt=receipt, wrong=receipts.verify(receipt), why=_reason(receipt)
+    )
+
+
+def _reason(receipt: Mapping[str, Any]) -> str:
+    try:
+        return str(Why(receipt["why"]).label)
+    except ValueError:
+        return str(receipt["why"])
+
+
+def _require(request: HttpRequest, *permissions: str) -> None:
+    if not user_of(request).has_perms(permissions):
+        raise PermissionDenied
+
+
+def _refused(request: HttpRequest, form: ChosenForm) -> HttpResponse:
+    """The page of what is held again, with what is missing."""
+    for errors in form.errors.values():
+        for error in errors:
+            messages.error(request, str(error))
+    return _held_again(request, form, status=400)
+
+
+def _held_again(request: HttpRequest, form: ChosenForm, status: int = 200) -> HttpResponse:
+    cards = list(find_by_ids(form.shown))
+    note_list(request, cards, where="person")
+    return _held(request, cards, form.data.get("reference", ""), form.chosen, status=status)
+
+
+def _held(
+    request: HttpRequest,
+    cards: Sequence[KtpExtraction],
+    reference: str,
+    chosen: Sequence[Any] | None = None,
+    *,
+    is_more: bool = False,
+    status: int = 200,
+) -> HttpResponse:
+    ticked = {card.pk for card in cards} if chosen is None else set(chosen)
+    rows = [(card, card.pk in ticked) for card in cards]
+    return _page(
+        request, "held", status=status, rows=rows, reference=reference, is_more=is_more, max_readings=MAX_READINGS
+    )
+
+
+def _page(request: HttpRequest, name: str, *, status: int = 200, **context: Any) -> HttpResponse:
+    titles = {
+        "search": _("Find a person"),
+        "held": _("What is held"),
+        "erase": _("Erase readings"),
+        "receipt": _("Receipt of an erasure"),
+        "verify": _("Verify a receipt"),
+    }
+    whole = {**admin.site.each_context(request), "title": titles[name], "is_nav_sidebar_enabled": False, **context}
+    return TemplateResponse(request, f"ocr/persons/{name}.html", whole, status=status)
+
+
+def _attachment(content: bytes, content_type: str, name: str) -> HttpResponse:
+    headers = {
+        "Content-Disposition": f'attachment; filename="{name}"',
+        "Cache-Control": "no-store",
+        "X-Content-Type-Options": "nosniff",
+    }
+    return HttpResponse(content, content_type=content_type, headers=headers)
