@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sessions_app import tracing
 from sessions_app.models import ChatSession
-from sessions_app.store.appending import Append, Closing
+from sessions_app.store.appending import Append, span_attributes
 
 #: maximum commits of a span; SDKs keep this many events of a span by default
 MAX_COMMITS = 128
@@ -42,7 +42,12 @@ class AttemptSpans:
                 self._commits.append((now, {"index": item.index, "chunks": len(item.pieces), "tokens": tokens}))
         if item.closing is not None:
             self.ended(now=now, outcome=item.closing.state)
-            self._close(item.closing, now)
+            tracing.record_session(
+                self._session.pk,
+                start=self._session.created_at.timestamp(),
+                end=now,
+                attributes=span_attributes(self._session, item.closing),
+            )
 
     def ended(self, *, now: float, outcome: str) -> None:
         """The attempt is over: closed, released to another worker, or fenced."""
@@ -53,20 +58,3 @@ class AttemptSpans:
         name = "prefill" if self._first_token_at is None else "decode"
         about = {**self._about, "outcome": outcome, "tokens": self._tokens}
         tracing.record(self._session.pk, name, start=start, end=now, attributes=about, events=self._commits)
-
-    def _close(self, closing: Closing, now: float) -> None:
-        session = self._session
-        tracing.record_session(
-            session.pk,
-            start=session.created_at.timestamp(),
-            end=now,
-            attributes={
-                "model": session.model,
-                "origin": session.origin,
-                "state": closing.state,
-                "finish_reason": closing.reason,
-                "attempts": session.attempt,
-                "prompt_tokens": closing.prompt_tokens,
-                "completion_tokens": closing.completion_tokens,
-            },
-        )

@@ -18,10 +18,6 @@ class SessionsConfig(AppConfig):
         signals.swept.connect(_keep_history_small)
 
 
-#: seconds that the last write may take when a web process ends
-LAST_WRITE_SECONDS = 3.0
-
-
 # Imported only in these: there are no models yet when this module is read.
 
 
@@ -32,7 +28,7 @@ def _begin_history(**kwargs: Any) -> None:
 
 
 def _end_history(**kwargs: Any) -> None:
-    from sessions_app.history.writer import stop_writing
+    from sessions_app.history.writer import LAST_WRITE_SECONDS, stop_writing
 
     stop_writing(LAST_WRITE_SECONDS)
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from asgiref.sync import async_to_sync
 from django.db.models import Count, Min, Q
-from django.db.models.fields.json import KT
 from django.utils import timezone
 
 from config.now.sharing import SharedCache
@@ -19,6 +18,7 @@ from ocr.models import KtpExtraction
 from sessions_app.broker_probe import broker_answers
 from sessions_app.history import series
 from sessions_app.models import ChatSession
+from sessions_app.token_limits import TOKEN_LIMIT, token_limit
 from sessions_app.token_rates import tokens_per_second
 
 #: how long a snapshot is reused; pages refresh every two seconds
@@ -127,7 +127,7 @@ def _running(now: datetime.datetime) -> list[RunningSession]:
     rows = list(ChatSession.objects.running().order_by("created_at").values(*names, "completion_tokens")[:MAX_ROWS])
     ids = [row["pk"] for row in rows]
     rates = tokens_per_second(ids) if ids else {}
-    limits = _limits.of(ids)
+    limits = _limits.of(rows)
     return [
         RunningSession(
             id=row["pk"],
@@ -148,28 +148,20 @@ def _running(now: datetime.datetime) -> list[RunningSession]:
 
 
 class _TokenLimits:
-    """``max_tokens`` of running sessions, read once for each: the database reads the whole request for it."""
+    """The token limits of running sessions, read once for each: the database reads the whole request for it."""
 
     def __init__(self) -> None:
         self._known: dict[str, int | None] = {}
 
-    def of(self, session_ids: Iterable[str]) -> dict[str, int | None]:
-        ids = list(session_ids)
-        if new := [session_id for session_id in ids if session_id not in self._known]:
-            found = ChatSession.objects.filter(pk__in=new).values_list(
-                "pk", KT("request__sampling__max_tokens"), KT("request__choices")
-            )
-            self._known |= {session_id: _product(limit, choices) for session_id, limit, choices in found}
-        self._known = {session_id: self._known.get(session_id) for session_id in ids}
-        return self._known
-
-
-def _product(limit: Any, choices: Any) -> int | None:
-    """Both are strings, and None for a request that was removed or was written by another version."""
-    try:
-        return int(limit) * int(choices or 1)
-    except (TypeError, ValueError):
-        return None
+    def of(self, rows: Iterable[Mapping[str, Any]]) -> dict[str, int | None]:
+        """The limits of these sessions. That of a session without a token is read again: it may begin to think."""
+        begun = {row["pk"]: bool(row["completion_tokens"]) for row in rows}
+        new = [session_id for session_id in begun if session_id not in self._known]
+        found = ChatSession.objects.filter(pk__in=new).values_list("pk", *TOKEN_LIMIT) if new else ()
+        read = {session_id: token_limit(*limit) for session_id, *limit in found}
+        limits = {session_id: self._known.get(session_id, read.get(session_id)) for session_id in begun}
+        self._known = {session_id: limit for session_id, limit in limits.items() if begun[session_id]}
+        return limits
 
 
 _limits = _TokenLimits()

@@ -13,7 +13,6 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import DateTimeField, ExpressionWrapper, F, FloatField, Func, IntegerField, QuerySet
-from django.db.models.fields.json import KT
 from django.db.models.functions import Cast, Coalesce, Now, NullIf
 from django.http import HttpRequest
 from django.utils import timezone
@@ -25,6 +24,7 @@ from sessions_app.admin.formatting import NONE, count
 from sessions_app.models import ChatSession
 from sessions_app.states import CANCELLING, SHOWN_STATES
 from sessions_app.storable import storable_text
+from sessions_app.token_limits import TOKEN_LIMIT, token_limit
 
 #: number of newest sessions whose values the filters offer
 RECENT_SESSIONS = 5000
@@ -55,8 +55,8 @@ def read_row_context(sessions: Sequence[ChatSession]) -> dict[str, RowContext]:
     context = {session.pk: RowContext() for session in sessions}
     rows = ChatSession.objects.filter(pk__in=context).order_by()
     # The error as a whole: SQLite cannot take a text with half a character out of it.
-    for pk, max_tokens, error in rows.values_list("pk", KT("request__sampling__max_tokens"), "error"):
-        context[pk].max_tokens = _number(max_tokens)
+    for pk, error, *limit in rows.values_list("pk", "error", *TOKEN_LIMIT):
+        context[pk].max_tokens = token_limit(*limit)
         context[pk].error_code, context[pk].error_message = (_member(error, name) for name in ("code", "message"))
     if running := [session.pk for session in sessions if session.state == ChatSession.State.RUNNING]:
         for pk, rate in token_rates.tokens_per_second(running).items():
@@ -101,11 +101,6 @@ def tokens_of(session: ChatSession, context: RowContext) -> str:
     if context.max_tokens is None:
         return count(said or 0)
     return _("%(tokens)s of %(most)s") % {"tokens": count(said or 0), "most": count(context.max_tokens)}
-
-
-def _number(text: Any) -> int | None:
-    """A member of a stored request, which may be anything."""
-    return int(text) if str(text).isdecimal() else None
 
 
 def row_context_of(session: ChatSession) -> RowContext:

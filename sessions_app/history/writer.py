@@ -6,8 +6,10 @@ last has the remaining counts written.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
+from collections.abc import Iterator
 
 from django.db import Error
 
@@ -20,6 +22,8 @@ log = logging.getLogger(__name__)
 
 #: maximum delay of a figure, and the most that a killed process loses
 WRITE_SECONDS = 10.0
+#: maximum duration of the last write when a web process or a command ends
+LAST_WRITE_SECONDS = 3.0
 
 
 class HistoryWriter(threading.Thread):
@@ -73,6 +77,16 @@ def start_writing() -> HistoryWriter:
             _writer = HistoryWriter()
             _writer.start()
         return _writer
+
+
+@contextlib.contextmanager
+def writing() -> Iterator[None]:
+    """For a command, a process of its own: what it counts is in the history when this context ends."""
+    start_writing()
+    try:
+        yield
+    finally:
+        stop_writing(LAST_WRITE_SECONDS)
 
 
 def stop_writing(timeout_seconds: float) -> None:

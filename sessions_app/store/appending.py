@@ -19,7 +19,7 @@ from django.db.models import F
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
-from sessions_app import metrics, privacy, wakeups
+from sessions_app import metrics, privacy, tracing, wakeups
 from sessions_app.deltas import ContentDelta, StoredDelta
 from sessions_app.encryption.fields import OpenedJSONField
 from sessions_app.encryption.keyring import DataKeyMissing, has_keys
@@ -162,7 +162,22 @@ def close_unheld(session: ChatSession, closing: Closing) -> None:
     _close([item], ChatSession.objects.unfinished(), now, attempt=F("attempt") + 1)
     _notify_on_commit([item], {session.pk: session.created_at})
     transaction.on_commit(functools.partial(metrics.count_end, closing.state, closing.reason))
+    span = functools.partial(tracing.record_session, session.pk, attributes=span_attributes(session, closing))
+    transaction.on_commit(functools.partial(span, start=session.created_at.timestamp(), end=now.timestamp()))
     session.refresh_from_db(fields=["attempt", "next_index", *closing.columns()])
+
+
+def span_attributes(session: ChatSession, closing: Closing) -> dict[str, str | int]:
+    """What the root span of a session says, which ``closing`` ends. ``session`` is as it was before that."""
+    return {
+        "model": session.model,
+        "origin": session.origin,
+        "state": closing.state,
+        "finish_reason": closing.reason,
+        "attempts": session.attempt,
+        "prompt_tokens": closing.prompt_tokens,
+        "completion_tokens": closing.completion_tokens,
+    }
 
 
 def lease_end(now: datetime.datetime) -> datetime.datetime:

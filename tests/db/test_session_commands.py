@@ -14,6 +14,7 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db import OperationalError, connections
 
+from sessions_app.history.models import HistoryFigure
 from sessions_app.management import tail
 from sessions_app.models import ChatSession, Chunk
 from sessions_app.store import sweeper
@@ -112,6 +113,12 @@ def test_sessions_are_cancelled_wherever_they_are() -> None:
         assert session.state == state
     assert running.cancel_requested_at is not None
     assert "cancelling" in run("list")
+
+
+def test_what_a_command_cancels_is_in_the_history() -> None:
+    waiting = open_session()
+    run("cancel", waiting.pk)
+    assert HistoryFigure.objects.get(name="cancelled").value == 1
 
 
 def test_of_several_to_cancel_none_is_when_one_is_not_there() -> None:

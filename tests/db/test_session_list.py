@@ -16,7 +16,7 @@ from inference.models import ModelWorker
 from sessions_app.models import ChatSession
 from sessions_app.store import transitions
 from sessions_app.store.appending import Closing
-from tests.db.session_states import claimed, completed, expire_lease, failed, open_session, say, text
+from tests.db.session_states import claimed, completed, expire_lease, failed, open_session, reasoning, say, text
 
 pytestmark = pytest.mark.django_db
 
@@ -79,6 +79,14 @@ def test_a_running_session_shows_its_tokens_so_far_of_how_many_and_its_speed(vie
     assert cells(page, "tokens") == ["8 of 512"]
     [speed] = cells(page, "speed")
     assert 0 < float(speed) <= 8
+
+
+def test_the_limit_of_the_reasoning_counts_once_the_answer_begins_with_it(viewer: Client) -> None:
+    request = asking_for(512) | {"sampling": {"max_tokens": 512, "max_reasoning_tokens": 2048}, "choices": 2}
+    session = claimed(open_session(request=request))
+    assert cells(page_of(viewer), "tokens") == ["0 of 1,024"]
+    say(session, reasoning("hm"))
+    assert cells(page_of(viewer), "tokens") == ["1 of 5,120"]
 
 
 @pytest.mark.parametrize("max_tokens", [None, "many", -1, [1]])

@@ -13,7 +13,9 @@ from pytest_django import Settings
 
 from inference.metrics import AttemptTimes
 from sessions_app import tracing
+from sessions_app.errors import WorkerLost
 from sessions_app.models import ChatSession
+from sessions_app.store import transitions
 from sessions_app.store.appending import Append, Closing, Piece
 from tests.db.session_states import claimed, expire_lease, open_session
 
@@ -86,6 +88,19 @@ def test_an_attempt_without_a_token_ends_in_its_prefill(exported: InMemorySpanEx
     session = claimed(open_session())
     AttemptTimes(session).ended("released")
     assert names(exported) == ["queue", "prefill"]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("end", ["cancelled", "failed"])
+def test_a_session_that_ends_without_a_worker_has_its_root_span(exported: InMemorySpanExporter, end: str) -> None:
+    session = open_session()
+    if end == "cancelled":
+        transitions.request_cancel(session.pk)
+    else:
+        transitions.fail(session.pk, WorkerLost(1))
+    [root] = exported.get_finished_spans()
+    assert (root.name, root.parent) == ("session", None)
+    assert root.attributes and (root.attributes["state"], root.attributes["attempts"]) == (end, 0)
 
 
 def test_a_trace_tells_neither_the_sessions_id_nor_a_word_of_it(exported: InMemorySpanExporter) -> None:

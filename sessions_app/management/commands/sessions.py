@@ -11,6 +11,7 @@ from django.utils import timezone
 from sessions_app import privacy
 from sessions_app.admin.facts import age, facts_of
 from sessions_app.admin.formatting import NONE, count, duration, rate
+from sessions_app.history.writer import writing
 from sessions_app.log_lines import short_id
 from sessions_app.management.finding import find_one
 from sessions_app.management.tail import Expired, follow
@@ -89,7 +90,8 @@ class Command(BaseCommand):
 
     def _cancel(self, options: dict[str, Any]) -> None:
         chosen = [find_one(ChatSession.objects.defer("request"), named) for named in options["sessions"]]
-        cancelled = [(session, request_cancel(session.pk)) for session in chosen]
+        with writing():
+            cancelled = [(session, request_cancel(session.pk)) for session in chosen]
         if options["json"]:
             self.stdout.write(as_json([_as_dict(now) for _, now in cancelled]))
             return

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
+from sessions_app.history.writer import writing
 from sessions_app.store.sweeper import sweep
 
 
@@ -13,7 +14,8 @@ class Command(BaseCommand):
     help = "Release sessions of lost workers, cancel sessions without a listener, delete expired ones."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        moved = sweep()
+        with writing():
+            moved = sweep()
         for step, count in moved.items():
             self.stdout.write(f"{step}: {count}")
         if not moved:
