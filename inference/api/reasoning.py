@@ -11,7 +11,7 @@ from inference.api.parameters import check_template_variables
 from inference.errors import InvalidRequest
 
 #: effort → budget of the reasoning as a fraction of MAX_REASONING_TOKENS; templates of Qwen do not support efforts
-EFFORT_SHARES = {"minimal": 1 / 8, "low": 1 / 4, "medium": 1 / 2, "high": 1}
+EFFORT_SHARES = {"minimal": 1 / 8, "low": 1 / 4, "medium": 1 / 2, "high": 1, "xhigh": 1, "max": 1}
 
 
 class TemplateVariables(BaseModel):
@@ -27,10 +27,10 @@ class TemplateVariables(BaseModel):
 class ReasoningParameters(BaseModel):
     """The fields of a chat request about thoughts."""
 
-    reasoning_effort: Literal["none", "minimal", "low", "medium", "high"] | None = Field(
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = Field(
         None,
         description="`none` turns thinking off where the model's chat template can. The others bound the thought: an "
-        "eighth, a quarter, a half or all of "
+        "eighth, a quarter, a half or, from `high` on, all of "
         f"{settings.MAX_REASONING_TOKENS} tokens on this server. Refused by a model that does not think.",
     )
     chat_template_kwargs: TemplateVariables | None = Field(

@@ -74,7 +74,7 @@ class Sampling:
     thinking_token_budget: int | None = field(default=None, metadata={"since": 2})
     #: for chat templates with such a switch; None leaves it to the template
     enable_thinking: bool | None = field(default=None, metadata={"since": 2})
-    #: for chat templates that take it: none, minimal, low, medium or high; "" leaves it to the template
+    #: for chat templates that take it: none, minimal, low, medium, high, xhigh or max; "" leaves it to the template
     reasoning_effort: str = field(default="", metadata={"since": 2})
 
     @property

@@ -48,7 +48,10 @@ def test_a_budget_is_for_the_thought_beside_the_answer(asked: int, budget: int) 
     assert (made.max_tokens, made.max_reasoning_tokens, made.thought_budget) == (500, None, budget)
 
 
-@pytest.mark.parametrize(("effort", "budget"), [("minimal", 250), ("low", 500), ("medium", 1000), ("high", 2000)])
+@pytest.mark.parametrize(
+    ("effort", "budget"),
+    [("minimal", 250), ("low", 500), ("medium", 1000), ("high", 2000), ("xhigh", 2000), ("max", 2000)],
+)
 def test_an_effort_is_a_part_of_the_tokens_for_thoughts(effort: str, budget: int) -> None:
     made = sampling(reasoning_effort=effort)
     assert (made.reasoning_effort, made.thinking_token_budget, made.enable_thinking) == (effort, budget, None)
@@ -83,7 +86,7 @@ def test_what_cannot_be_honoured_is_refused_by_name(fields: dict[str, Any], para
 @pytest.mark.parametrize(
     "fields",
     [
-        {"reasoning_effort": "xhigh"},
+        {"reasoning_effort": "highest"},
         {"reasoning_effort": 3},
         {"thinking_token_budget": -1},
         {"thinking_token_budget": 1.5},
