@@ -29,6 +29,7 @@ class OcrConfig(AppConfig):
         register_derived("ocr.KtpImage", ("sha256",), lookup.picture_column)
         swept.connect(complete_finished, dispatch_uid="ocr.complete_finished")
         swept.connect(purge, dispatch_uid="ocr.purge")
+        swept.connect(forget_submissions, dispatch_uid="ocr.forget_submissions")
         post_migrate.connect(make_missing_groups, sender=self, dispatch_uid="ocr.make_missing_groups")
 
 
@@ -52,6 +53,13 @@ def purge(**kwargs: Any) -> None:
     from ocr import retention  # as above
 
     retention.sweep()
+
+
+def forget_submissions(**kwargs: Any) -> None:
+    """Forget what the API was asked long ago."""
+    from ocr import submissions  # as above
+
+    submissions.forget_old()
 
 
 def make_missing_groups(*, using: str, **kwargs: Any) -> None:

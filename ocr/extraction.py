@@ -15,6 +15,7 @@ import datetime
 import logging
 import pathlib
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
@@ -57,21 +58,32 @@ ABANDONED_SECONDS = 300
 
 
 async def start_extraction(
-    *, image: card_image.CardImage, file_name: str, caller: str, user: User | None = None, request_id: str = ""
+    *,
+    image: card_image.CardImage,
+    file_name: str,
+    caller: str,
+    user: User | None = None,
+    request_id: str = "",
+    and_store: Callable[[KtpExtraction], None] | None = None,
 ) -> KtpExtraction:
     """Store the card and send it to the model; the reading is filled in later.
 
-    ``caller`` is as ``sessions_app.callers`` writes it. Raises OverShare and Unavailable when no run can be queued;
-    nothing is stored then.
+    ``caller`` is as ``sessions_app.callers`` writes it. ``and_store`` is called in the transaction that stores the
+    card. Raises OverShare and Unavailable when no run can be queued; nothing is stored then.
     """
     # If the client disconnects now, no stored card may remain without its session.
-    return await asyncio.shield(_store_and_send(image, file_name, caller, user, request_id))
+    return await asyncio.shield(_store_and_send(image, file_name, caller, user, request_id, and_store))
 
 
 async def _store_and_send(
-    image: card_image.CardImage, file_name: str, caller: str, user: User | None, request_id: str
+    image: card_image.CardImage,
+    file_name: str,
+    caller: str,
+    user: User | None,
+    request_id: str,
+    and_store: Callable[[KtpExtraction], None] | None,
 ) -> KtpExtraction:
-    extraction = await in_db(_store, image, file_name, caller, user)
+    extraction = await in_db(_store, image, file_name, caller, user, and_store)
     try:
         session_id = await in_db(announce_session, extraction.pk)
         session = await _start_session(image, caller, request_id, session_id)
@@ -181,12 +193,20 @@ def sampling() -> Sampling:
     return Sampling(max_tokens=settings.OCR_MAX_TOKENS, temperature=0.0, logprobs=logprobs)
 
 
-def _store(image: card_image.CardImage, file_name: str, caller: str, user: User | None) -> KtpExtraction:
+def _store(
+    image: card_image.CardImage,
+    file_name: str,
+    caller: str,
+    user: User | None,
+    and_store: Callable[[KtpExtraction], None] | None,
+) -> KtpExtraction:
     with transaction.atomic():
         extraction = KtpExtraction.objects.create(
             file_name=safe_name(file_name), caller=caller, uploaded_by=user, model=settings.SERVED_MODEL_NAME
         )
         KtpImage.objects.create(extraction=extraction, **_image_columns(image))
+        if and_store is not None:
+            and_store(extraction)
     return extraction
 
 

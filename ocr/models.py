@@ -26,6 +26,7 @@ from ocr.reading_sessions import KtpSession
 from ocr.refusals import Refused
 from ocr.review_queue import ReviewQueueQuerySet
 from ocr.reviewing import Reviewable
+from ocr.submissions import KtpSubmission, KtpSubmittedImage
 from ocr.tombstones import KeptDecision, Tombstone
 from sessions_app.encryption.fields import EncryptedBinaryField, EncryptedCharField, EncryptedTextField
 from sessions_app.encryption.sealed import check_readable
@@ -43,6 +44,8 @@ __all__ = (
     "KtpExtraction",
     "KtpImage",
     "KtpSession",
+    "KtpSubmission",
+    "KtpSubmittedImage",
     "RejectReason",
     "Tombstone",
 )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from django.conf import settings
-from django.utils.crypto import salted_hmac
 
 from inference import generations
 from inference.api.body import ChatRequest
 from inference.api.constraints import constraint_of
+from inference.api.idempotency import name_of_key
 from inference.errors import InvalidRequest, NotFound
 from inference.media.load import load_all
 from inference.message_text import is_storable
@@ -21,7 +21,6 @@ from sessions_app.request_id import current_request_id
 from sessions_app.sse import Cursor
 from sessions_app.store import finding
 
-MAX_IDEMPOTENCY_KEY_CHARS = 255
 #: maximum nesting of objects in a request for an upstream
 MAX_DEPTH = 100
 #: the index before the first event: the whole stream is sent
@@ -84,7 +83,8 @@ async def open_or_attach(
     if asked.session_id is not None:
         return await _open_or_find(chat, asked.session_id, caller), FROM_THE_START
     try:
-        return await _open_or_find(chat, _session_of_key(idempotency_key, caller), caller), FROM_THE_START
+        name = name_of_key(idempotency_key, caller, "inference.idempotency")
+        return await _open_or_find(chat, name and f"idem_{name}", caller), FROM_THE_START
     except SessionConflict as exc:
         # Its message names the session, which a caller who guessed the key could then read.
         raise KeyConflict from exc
@@ -97,22 +97,6 @@ async def _open_or_find(chat: ChatRequest, session_id: str | None, caller: str) 
         if known is not None:
             return known
     return await _open(chat, session_id, caller)
-
-
-def _session_of_key(key: str | None, caller: str) -> str | None:
-    """The id of the session that this key names for this caller.
-
-    A key may be easy to guess, and two callers may use the same one, while the id of a session is enough to read it.
-    Raises ``InvalidRequest``.
-    """
-    if not key:
-        return None
-    if len(key) > MAX_IDEMPOTENCY_KEY_CHARS:
-        raise InvalidRequest(
-            f"Idempotency-Key is longer than {MAX_IDEMPOTENCY_KEY_CHARS} characters.", param="Idempotency-Key"
-        )
-    digest = salted_hmac("inference.idempotency", f"{caller}\n{key}", algorithm="sha256").hexdigest()
-    return f"idem_{digest[:48]}"
 
 
 def check_model_name(name: str | None) -> None:

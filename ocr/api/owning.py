@@ -27,8 +27,8 @@ class ReadingGone(ApiError):
     status = 410
     code = "reading_gone"
 
-    def __init__(self, pk: uuid.UUID) -> None:
-        super().__init__(f"The reading {pk} was erased.", param="id")
+    def __init__(self) -> None:
+        super().__init__("The reading was erased.", param="id")
 
 
 def find_reading(pk: uuid.UUID, caller: str) -> KtpExtraction:

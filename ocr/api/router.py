@@ -17,19 +17,18 @@ from inference.api.auth import caller_of
 from inference.api.body import read_upload
 from inference.api.replies import ErrorReply
 from inference.errors import InvalidRequest, TimedOut
-from inference.readiness import check_model_available
 from ocr.api.owning import ReadingGone, find_reading
 from ocr.api.prefer import Preferences, read_preferences
 from ocr.api.rendering import location_of, render, render_pending
 from ocr.api.replies import KtpOut, PendingOut
+from ocr.api.submitting import submit
 from ocr.api.waiting import wait_for_reading
 from ocr.audit.recording import Action, Actor, record
-from ocr.card_image import check_size, make_ready
-from ocr.extraction import complete_extraction, start_extraction
+from ocr.card_image import check_size
+from ocr.extraction import complete_extraction
 from ocr.models import KtpExtraction
 from ocr.refusals import Erased
 from sessions_app.db import in_db
-from sessions_app.request_id import current_request_id
 
 router = Router(tags=["ktp"])
 
@@ -59,7 +58,16 @@ PreferHeader = Annotated[
         "within 10 seconds.",
     ),
 ]
-ERRORS = dict.fromkeys((400, 401, 413, 415, 429, 500, 503, 504), ErrorReply)
+IdempotencyKeyHeader = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        description="Your own name for this request, up to 255 characters. The same picture with the same key is read "
+        "once, whenever it comes again; another picture is a 422, and a key whose first request is still being taken "
+        "in a 409.",
+    ),
+]
+ERRORS = dict.fromkeys((400, 401, 409, 410, 413, 415, 422, 429, 500, 503, 504), ErrorReply)
 OF_ONE = dict.fromkeys((401, 404, 410, 500, 503), ErrorReply)
 PENDING_HEADERS = {
     "Location": {"description": "Where to GET the reading.", "schema": {"type": "string"}},
@@ -91,21 +99,24 @@ PENDING_HEADERS = {
         "responses": {202: {"description": "The card is being read.", "headers": PENDING_HEADERS}},
     },
 )
-async def read_ktp(request: HttpRequest, response: HttpResponse, prefer: PreferHeader = None) -> Any:
+async def read_ktp(
+    request: HttpRequest,
+    response: HttpResponse,
+    prefer: PreferHeader = None,
+    idempotency_key: IdempotencyKeyHeader = None,
+) -> Any:
     wishes = read_preferences(prefer)
     image = await read_upload(request, "image", check_size)
     if image is None:
         raise InvalidRequest(
             "Send the picture of the card as a file in the multipart/form-data field image.", param="image"
         )
-    await check_model_available()
-    extraction = await start_extraction(
-        image=await make_ready(image.data),
-        file_name=image.name,
-        caller=caller_of(request),
-        request_id=current_request_id(),
-    )
+    extraction, is_new = await submit(image, caller=caller_of(request), idempotency_key=idempotency_key)
     response.headers["X-Session-ID"] = extraction.session_id or ""
+    if not is_new:
+        response.headers["Idempotent-Replayed"] = "true"
+        if extraction.state != KtpExtraction.State.READING:
+            return render(await in_db(_current, request, extraction.pk))
     return await _answer(extraction, wishes, response)
 
 
@@ -116,7 +127,7 @@ async def _answer(extraction: KtpExtraction, wishes: Preferences, response: Http
     try:
         ended = await wait_for_reading(extraction, seconds) if seconds else None
     except Erased:
-        raise ReadingGone(extraction.pk) from None
+        raise ReadingGone from None
     if ended is not None:
         return render(ended)
     if wishes.respond_async:
@@ -157,7 +168,7 @@ def _current(request: HttpRequest, pk: uuid.UUID) -> KtpExtraction:
         try:
             extraction = complete_extraction(pk)
         except Erased:
-            raise ReadingGone(pk) from None
+            raise ReadingGone from None
     if extraction.state != KtpExtraction.State.READING:
         record(Action.API_READ, actor=Actor.of_request(request), card=extraction)
     return extraction

@@ -1,0 +1,71 @@
+"""Take in what a caller sends: each picture becomes a reading, once for each ``Idempotency-Key``."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+
+from inference.api.body import Upload
+from inference.api.idempotency import name_of_key
+from inference.readiness import check_model_available
+from ocr.api.owning import ReadingGone
+from ocr.card_image import make_ready
+from ocr.extraction import start_extraction
+from ocr.models import KtpExtraction
+from ocr.submissions import KtpSubmission, KtpSubmittedImage, digest_of, open_submission
+from sessions_app.db import in_db
+from sessions_app.request_id import current_request_id
+
+
+async def submit(image: Upload, *, caller: str, idempotency_key: str | None = None) -> tuple[KtpExtraction, bool]:
+    """The reading of this picture, and whether it is new: the same picture under the same key has one reading.
+
+    Raises as ``start_extraction``, ``make_ready``, ``check_model_available`` and ``open_submission``, and
+    ``ReadingGone`` when the reading of this key was erased.
+    """
+    name = name_of_key(idempotency_key, caller, "ocr.submissions")
+    if name is None:
+        return await take_in(image, caller=caller), True
+    submission, is_new = await in_db(_open, image, caller, name)
+    if not is_new:
+        return await in_db(_reading_of, submission), False
+    # A caller who disconnects now will send the same key again, and finds the reading.
+    return await asyncio.shield(_take_in_or_forget(image, submission)), True
+
+
+async def take_in(image: Upload, *, caller: str, submitted: KtpSubmittedImage | None = None) -> KtpExtraction:
+    """Start the reading of one picture, and note it in ``submitted``."""
+    await check_model_available()
+    return await start_extraction(
+        image=await make_ready(image.data),
+        file_name=image.name,
+        caller=caller,
+        request_id=current_request_id(),
+        and_store=functools.partial(_link, submitted) if submitted is not None else None,
+    )
+
+
+def _open(image: Upload, caller: str, name: str) -> tuple[KtpSubmission, bool]:
+    return open_submission(caller=caller, key=name, digests=[digest_of(image.data)])
+
+
+def _reading_of(submission: KtpSubmission) -> KtpExtraction:
+    image = submission.images.select_related("extraction__session").first()
+    if image is None or image.extraction is None:
+        raise ReadingGone
+    return image.extraction
+
+
+async def _take_in_or_forget(image: Upload, submission: KtpSubmission) -> KtpExtraction:
+    """A key whose picture could not be taken in is free again."""
+    try:
+        submitted = await in_db(submission.images.get)
+        return await take_in(image, caller=submission.caller, submitted=submitted)
+    except Exception:
+        await in_db(submission.delete)
+        raise
+
+
+def _link(submitted: KtpSubmittedImage, extraction: KtpExtraction) -> None:
+    submitted.extraction = extraction
+    submitted.save(update_fields=["extraction"])

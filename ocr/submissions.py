@@ -1,0 +1,171 @@
+"""What a caller of the API sent in one request, where the server must know it again.
+
+That is so for a request with an ``Idempotency-Key``, and for one with several pictures. The rows hold nothing of a
+card: of each picture only a keyed digest, which goes with its reading.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import uuid
+from collections.abc import Sequence
+from typing import Self
+
+from django.conf import settings
+from django.db import IntegrityError, models, transaction
+from django.utils import timezone
+from django.utils.crypto import salted_hmac
+from django.utils.translation import gettext_lazy as _
+
+from inference.api.idempotency import HEADER
+from inference.errors import ApiError, InvalidRequest
+
+#: a picture becomes a reading within seconds; one that did not for this long lost its web process
+INTERRUPTED_SECONDS = 300
+#: rows that one sweep deletes
+FORGET_BATCH = 500
+
+
+class KeyReused(InvalidRequest):
+    """The key was sent before, with other pictures."""
+
+    status = 422
+    code = "idempotency_key_reused"
+
+    def __init__(self) -> None:
+        super().__init__(f"This {HEADER} was sent before with another request. Use a new key.", param=HEADER)
+
+
+class KeyInUse(ApiError):
+    """The first request with this key is being taken in now."""
+
+    status = 409
+    code = "idempotency_key_in_use"
+    may_retry = True
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"The first request with this {HEADER} is still being taken in. Send it again in a moment.",
+            param=HEADER,
+            headers={"Retry-After": "1"},
+        )
+
+
+class KtpSubmissionQuerySet(models.QuerySet["KtpSubmission"]):
+    def of_caller(self, caller: str) -> Self:
+        return self.filter(caller=caller)
+
+    def forgettable(self) -> Self:
+        """Older than the server remembers keys and lists."""
+        return self.filter(created_at__lt=timezone.now() - datetime.timedelta(days=settings.OCR_IDEMPOTENCY_DAYS))
+
+
+class KtpSubmission(models.Model):
+    """One request and its pictures."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    caller = models.CharField(max_length=64, help_text="Who sent it, as for a session.")
+    key = models.CharField(  # noqa: DJ001  (several have none, and no two have the same)
+        max_length=64, null=True, unique=True, help_text="HMAC of the caller and the key it gave."
+    )
+    is_batch = models.BooleanField(help_text="The caller gets a list, even of one picture.")
+    count = models.PositiveIntegerField(help_text="Number of pictures.")
+    created_at = models.DateTimeField(default=timezone.now, db_index=True)
+
+    objects = KtpSubmissionQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("submission")
+        verbose_name_plural = _("submissions")
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"submission {self.pk}"
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether what is not taken in by now never will be."""
+        return self.created_at < timezone.now() - datetime.timedelta(seconds=INTERRUPTED_SECONDS)
+
+
+class KtpSubmittedImage(models.Model):
+    """One picture of a submission: being taken in, or a reading, or refused. The row goes with the reading."""
+
+    submission = models.ForeignKey(KtpSubmission, on_delete=models.CASCADE, related_name="images", db_index=False)
+    position = models.PositiveIntegerField()
+    digest = models.CharField(max_length=64, help_text="HMAC of the bytes as they were sent.")
+    extraction = models.OneToOneField(
+        "ocr.KtpExtraction", on_delete=models.CASCADE, null=True, related_name="submitted"
+    )
+    error = models.JSONField(null=True, help_text="Why the picture was refused: the API's error object.")
+    error_status = models.PositiveSmallIntegerField(null=True, help_text="HTTP status of the error.")
+
+    class Meta:
+        ordering = ("submission", "position")
+        default_permissions = ()
+        constraints = (models.UniqueConstraint(fields=("submission", "position"), name="submitted_once_a_position"),)
+
+    def __str__(self) -> str:
+        return f"picture {self.position} of {self.submission_id}"
+
+    def refuse(self, error: ApiError) -> None:
+        """Keep why the picture was not read."""
+        self.error, self.error_status = error.as_dict(), error.status
+        self.save(update_fields=["error", "error_status"])
+
+
+def digest_of(data: bytes, *more: str) -> str:
+    """Of a picture and what else decides what becomes of it. Keyed, so that nobody can look for a known picture."""
+    said = "\n".join([hashlib.sha256(data).hexdigest(), *more])
+    return salted_hmac("ocr.submissions", said, algorithm="sha256").hexdigest()
+
+
+def open_submission(
+    *, caller: str, key: str | None, digests: Sequence[str], is_batch: bool = False
+) -> tuple[KtpSubmission, bool]:
+    """The submission of this key, and whether it is new. Without a key it is always new.
+
+    Raises ``KeyReused`` for a key that came with other pictures, and ``KeyInUse`` while a single picture is taken in.
+    """
+    if key is not None and (known := _known(key, digests, is_batch)) is not None:
+        return known, False
+    try:
+        with transaction.atomic():
+            submission = KtpSubmission.objects.create(caller=caller, key=key, is_batch=is_batch, count=len(digests))
+            KtpSubmittedImage.objects.bulk_create(
+                KtpSubmittedImage(submission=submission, position=position, digest=digest)
+                for position, digest in enumerate(digests)
+            )
+    except IntegrityError:
+        # Another request was first with this key.
+        known = _known(key, digests, is_batch) if key is not None else None
+        if known is None:
+            raise
+        return known, False
+    return submission, True
+
+
+def _known(key: str, digests: Sequence[str], is_batch: bool) -> KtpSubmission | None:
+    known = KtpSubmission.objects.filter(key=key).first()
+    if known is None:
+        return None
+    images = list(known.images.all())
+    # A picture whose reading was erased has no digest any more.
+    if (known.is_batch, known.count) != (is_batch, len(digests)) or any(
+        image.digest != digests[image.position] for image in images
+    ):
+        raise KeyReused
+    if not is_batch and any(image.extraction_id is None for image in images):
+        if not known.is_interrupted:
+            raise KeyInUse
+        known.delete()
+        return None
+    return known
+
+
+def forget_old() -> int:
+    """Forget keys and lists after ``OCR_IDEMPOTENCY_DAYS``. The readings stay as long as readings do."""
+    old = list(KtpSubmission.objects.forgettable().values_list("pk", flat=True)[:FORGET_BATCH])
+    KtpSubmission.objects.filter(pk__in=old).delete()
+    return len(old)
