@@ -17,6 +17,7 @@ from inference.media.large import WHOLE_PIXELS
 from inference.media.limits import Limits, check_shape
 from inference.media.threads import in_thread
 from ocr import scans
+from ocr.quality import Quality, measure
 
 #: pixels; an ID-1 card of this width has 600 dots per inch, more than any print; more pixels do not improve reading
 MAX_SIDE = 2048
@@ -35,6 +36,8 @@ class CardImage:
     data: bytes
     #: number of pages of the document that it comes from
     pages: int = 1
+    #: None for a picture that is sent again as it is stored
+    quality: Quality | None = None
     kind: str = "image"
     param: str = "image"
 
@@ -78,12 +81,13 @@ def prepare(data: bytes, limits: Limits, param: str | None = "image", page: int 
     check_shape(*image.size, limits, kind="image", param=param)
     # Pillow writes what it finds here into the file: ICC profiles, comments, text chunks.
     image.info.clear()
+    quality = measure(image)
     encoded = io.BytesIO()
     if content_type == "image/png":
         image.save(encoded, "PNG")
     else:
         image.save(encoded, "JPEG", quality=JPEG_QUALITY)
-    return CardImage(content_type, image.width, image.height, encoded.getvalue(), pages)
+    return CardImage(content_type, image.width, image.height, encoded.getvalue(), pages, quality)
 
 
 def check_size(size: int) -> None:

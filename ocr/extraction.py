@@ -217,6 +217,7 @@ def _image_columns(image: card_image.CardImage) -> dict[str, Any]:
         "width": image.width,
         "height": image.height,
         "data": image.data,
+        **({"quality": image.quality} if image.quality is not None else {}),
     }
 
 
@@ -246,13 +247,17 @@ def complete_extraction(pk: uuid.UUID) -> KtpExtraction:
         return extraction
     answer = read_answer(session.pk)
     reading: Reading | None = None
+    sure: dict[str, float] = {}
     if session.state == ChatSession.State.COMPLETED and answer.finish_reason:
         tokens = confidence.stored_tokens(answer.first.logprobs)
         reading = judge_answer(answer.text, finish_reason=answer.finish_reason, tokens=tokens)
+        sure = confidence.least_probabilities(tokens)
     with transaction.atomic():
         raw_answer = storable(answer.text)
         if reading is not None:
-            is_stored = extraction.mark_read(values=reading.values, raw_answer=raw_answer, found=reading.problems)
+            is_stored = extraction.mark_read(
+                values=reading.values, raw_answer=raw_answer, found=reading.problems, confidence=sure
+            )
         else:
             is_stored = extraction.mark_failed(_why_not_read(session), raw_answer=raw_answer)
         if is_stored:

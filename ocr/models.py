@@ -155,6 +155,13 @@ class KtpExtraction(Holdable, Reviewable):
     raw_answer = EncryptedTextField(
         _("answer of the model"), blank=True, editable=False, help_text=_("As it came, before it was parsed.")
     )
+    confidence = models.JSONField(
+        default=dict,
+        db_default=models.Value({}, models.JSONField()),
+        blank=True,
+        editable=False,
+        help_text="By path: the probability of the least likely token of the value that the model read.",
+    )
     read_again_at = models.DateTimeField(
         null=True, blank=True, editable=False, help_text="When it was last sent to the model again."
     )
@@ -235,7 +242,14 @@ class KtpExtraction(Holdable, Reviewable):
         """How many days the picture was kept, where it was removed."""
         return (self.image_removed_at - self.created_at).days if self.image_removed_at else 0
 
-    def mark_read(self, *, values: Mapping[str, str], raw_answer: str, found: Sequence[Problem]) -> bool:
+    def mark_read(
+        self,
+        *,
+        values: Mapping[str, str],
+        raw_answer: str,
+        found: Sequence[Problem],
+        confidence: Mapping[str, float] | None = None,
+    ) -> bool:
         """READING → READ with these values; False if another process was first.
 
         A card without an uploader came through the API. No clerk will send it for review, so it joins the queue now.
@@ -248,6 +262,7 @@ class KtpExtraction(Holdable, Reviewable):
             fields_read=dict(values),
             problems_read=columns["problems"],
             raw_answer=raw_answer,
+            confidence={path: round(share, 3) for path, share in (confidence or {}).items()},
             submitted_at=timezone.now() if is_submitted else None,
             **columns,
             **{field.column: values.get(field.path, "") for field in FIELDS},
@@ -285,6 +300,7 @@ class KtpExtraction(Holdable, Reviewable):
             fields_read={},
             problems_read=[],
             raw_answer="",
+            confidence={},
             confirmed=[],
             nik_lookup="",
             name_lookup="",
@@ -318,6 +334,7 @@ class KtpImage(models.Model):
     sha256 = models.CharField(max_length=64, db_index=True, help_text="Keyed: see ocr.lookup.")
     width = models.PositiveIntegerField(help_text="Pixels.")
     height = models.PositiveIntegerField(help_text="Pixels.")
+    quality = models.JSONField(null=True, blank=True, help_text="As ocr.quality measures it; null if it never was.")
     data = EncryptedBinaryField()
 
     class Meta:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import uuid
 
 from inference.errors import ApiError, NotFound
+from ocr.extraction import complete_extraction
 from ocr.models import KtpExtraction
+from ocr.refusals import Erased
 
 
 class ReadingNotFound(NotFound):
@@ -38,3 +40,15 @@ def find_reading(pk: uuid.UUID, caller: str) -> KtpExtraction:
     if reading is None:
         raise ReadingNotFound(pk)
     return reading
+
+
+def current_reading(pk: uuid.UUID, caller: str) -> KtpExtraction:
+    """As ``find_reading``, completed if its session has finished: the sweep would do it within seconds."""
+    reading = find_reading(pk, caller)
+    if reading.state != KtpExtraction.State.READING:
+        return reading
+    try:
+        complete_extraction(pk)
+    except Erased:
+        raise ReadingGone from None
+    return find_reading(pk, caller)

@@ -6,8 +6,9 @@ from typing import Any
 
 from django.urls import reverse
 
-from ocr.models import KtpExtraction
-from ocr.reading.schema import as_contract
+from ocr.models import KtpExtraction, KtpImage
+from ocr.reading.region import region_of
+from ocr.reading.schema import FIELDS, as_contract
 
 
 def render(extraction: KtpExtraction) -> dict[str, Any]:
@@ -21,7 +22,36 @@ def render(extraction: KtpExtraction) -> dict[str, Any]:
             "problems": extraction.problems,
             "model": extraction.model,
             "seconds": round(extraction.seconds, 3),
+            "review": extraction.review,
+            "confidence": _confidence(extraction),
+            "quality": _quality(extraction),
+            **_region(extraction),
+            # What the model is not asked for. The keys are there, so that a caller need not change when it is.
+            "blood_type": None,
+            "issued_at": None,
+            "issued_on": None,
         },
+    }
+
+
+def _confidence(extraction: KtpExtraction) -> dict[str, float | None]:
+    unread = {path for path, value in extraction.values.items() if not value}.union(extraction.corrected_fields)
+    return {field.path: None if field.path in unread else extraction.confidence.get(field.path) for field in FIELDS}
+
+
+def _quality(extraction: KtpExtraction) -> dict[str, Any] | None:
+    image: KtpImage | None = getattr(extraction, "image", None)
+    quality: dict[str, Any] | None = image.quality if image is not None else None
+    return quality
+
+
+def _region(extraction: KtpExtraction) -> dict[str, str | None]:
+    region = region_of(extraction.nik)
+    return {
+        "province_code": region.province_code or None,
+        "province": region.province or None,
+        "city_code": region.city_code or None,
+        "city": None,
     }
 
 

@@ -23,6 +23,19 @@ class ProblemOut(Schema):
     pesan: str = Field(description="In Indonesian.")
 
 
+class QualityOut(Schema):
+    """Of the upright picture. Shares are from 0 to 1."""
+
+    width: int = Field(description="Pixels, as stored.")
+    height: int
+    sharpness: float = Field(description="Fine detail in relation to coarse detail; a sharp picture has about 1.3.")
+    brightness: float = Field(description="Of the brightest tenth of the picture.")
+    glare: float = Field(description="Share of the picture that is white where the rest has colour.")
+    tilt: float = Field(description="Degrees to the right.")
+    colour: float = Field(description="Mean difference between the three colours; a copy has none.")
+    flags: list[str] = Field(description="Of blurred, low_detail, small, dark, glare, tilted, grey_copy.")
+
+
 class MetaOut(Schema):
     id: uuid.UUID = Field(description="Of the stored extraction.")
     session_id: str | None = Field(description="Of the generation behind it.")
@@ -30,6 +43,19 @@ class MetaOut(Schema):
     problems: list[ProblemOut]
     model: str
     seconds: float = Field(description="From the upload to the end of the reading.")
+    review: str = Field(description="needs_review, approved or rejected: what a person decided.")
+    confidence: dict[str, float | None] = Field(
+        description='By key, like "alamat.rt_rw": the probability of the least likely token of the value, as the model '
+        "gave it; null for what it did not read, what a person has corrected, and where it is not known."
+    )
+    quality: QualityOut | None = Field(description="Of the picture; null when the picture was erased.")
+    province_code: str | None = Field(description="The first two digits of the NIK: where it was first given out.")
+    province: str | None = Field(description="The name of that province, null where the digits name none.")
+    city_code: str | None = Field(description="The first four digits of the NIK: the regency or city.")
+    city: str | None = Field(description="Always null: the server has no list of regencies and cities.")
+    blood_type: str | None = Field(description="Always null: the model is not asked for it.")
+    issued_at: str | None = Field(description="The place of issue. Always null: the model is not asked for it.")
+    issued_on: str | None = Field(description="The date of issue. Always null: the model is not asked for it.")
 
 
 class KtpOut(Schema):

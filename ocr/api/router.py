@@ -17,15 +17,15 @@ from inference.api.auth import caller_of
 from inference.api.body import read_upload
 from inference.api.replies import ErrorReply
 from inference.errors import InvalidRequest, TimedOut
-from ocr.api.owning import ReadingGone, find_reading
+from ocr.api.owning import ReadingGone, current_reading, find_reading
 from ocr.api.prefer import Preferences, read_preferences
 from ocr.api.rendering import location_of, render, render_pending
 from ocr.api.replies import KtpOut, PendingOut
+from ocr.api.strictness import check_strictly
 from ocr.api.submitting import submit
 from ocr.api.waiting import wait_for_reading
 from ocr.audit.recording import Action, Actor, record
 from ocr.card_image import check_size
-from ocr.extraction import complete_extraction
 from ocr.models import KtpExtraction
 from ocr.refusals import Erased
 from sessions_app.db import in_db
@@ -55,7 +55,8 @@ PreferHeader = Annotated[
     Header(
         alias="Prefer",
         description="RFC 7240. `respond-async`: answer 202 and read on; with `wait=10`, only if the card is not read "
-        "within 10 seconds.",
+        "within 10 seconds. `handling=strict`: 422 with the code `not_a_card` or `unreadable` in place of a reading "
+        "without any value.",
     ),
 ]
 IdempotencyKeyHeader = Annotated[
@@ -68,7 +69,7 @@ IdempotencyKeyHeader = Annotated[
     ),
 ]
 ERRORS = dict.fromkeys((400, 401, 409, 410, 413, 415, 422, 429, 500, 503, 504), ErrorReply)
-OF_ONE = dict.fromkeys((401, 404, 410, 500, 503), ErrorReply)
+OF_ONE = dict.fromkeys((401, 404, 410, 422, 500, 503), ErrorReply)
 PENDING_HEADERS = {
     "Location": {"description": "Where to GET the reading.", "schema": {"type": "string"}},
     "Retry-After": {"description": "Seconds to wait before.", "schema": {"type": "integer"}},
@@ -105,22 +106,22 @@ async def read_ktp(
     prefer: PreferHeader = None,
     idempotency_key: IdempotencyKeyHeader = None,
 ) -> Any:
-    wishes = read_preferences(prefer)
+    wishes, caller = read_preferences(prefer), caller_of(request)
     image = await read_upload(request, "image", check_size)
     if image is None:
         raise InvalidRequest(
             "Send the picture of the card as a file in the multipart/form-data field image.", param="image"
         )
-    extraction, is_new = await submit(image, caller=caller_of(request), idempotency_key=idempotency_key)
+    extraction, is_new = await submit(image, caller=caller, idempotency_key=idempotency_key)
     response.headers["X-Session-ID"] = extraction.session_id or ""
     if not is_new:
         response.headers["Idempotent-Replayed"] = "true"
         if extraction.state != KtpExtraction.State.READING:
-            return render(await in_db(_current, request, extraction.pk))
-    return await _answer(extraction, wishes, response)
+            return await in_db(_read, request, extraction.pk, wishes, response)
+    return await _answer(extraction, caller, wishes, response)
 
 
-async def _answer(extraction: KtpExtraction, wishes: Preferences, response: HttpResponse) -> Any:
+async def _answer(extraction: KtpExtraction, caller: str, wishes: Preferences, response: HttpResponse) -> Any:
     """The reading once it has ended; a 202 or, for a caller who did not ask for one, a 504 while it goes on."""
     seconds = settings.OCR_TIMEOUT_SECONDS
     seconds = min(wishes.wait, seconds) if wishes.respond_async else seconds
@@ -129,7 +130,7 @@ async def _answer(extraction: KtpExtraction, wishes: Preferences, response: Http
     except Erased:
         raise ReadingGone from None
     if ended is not None:
-        return render(ended)
+        return await in_db(_given, extraction.pk, caller, wishes, response)
     if wishes.respond_async:
         response.headers["Preference-Applied"] = wishes.applied_async
         return Status(202, _pending(extraction, response))
@@ -149,29 +150,33 @@ async def _answer(extraction: KtpExtraction, wishes: Preferences, response: Http
     summary="Get a reading",
     openapi_extra={"responses": {202: {"description": "The card is being read.", "headers": PENDING_HEADERS}}},
 )
-async def get_reading(request: HttpRequest, response: HttpResponse, reading_id: uuid.UUID) -> Any:
+async def get_reading(
+    request: HttpRequest, response: HttpResponse, reading_id: uuid.UUID, prefer: PreferHeader = None
+) -> Any:
     """The answer that `POST /ktp-ocr/` gives, with the corrections of people since; 202 while the card is being read.
 
     Only the API key that sent the card finds it.
     """
-    extraction = await in_db(_current, request, reading_id)
-    if extraction.state == KtpExtraction.State.READING:
-        return Status(202, _pending(extraction, response))
-    return render(extraction)
+    return await in_db(_read, request, reading_id, read_preferences(prefer), response)
 
 
 @transaction.atomic
-def _current(request: HttpRequest, pk: uuid.UUID) -> KtpExtraction:
-    extraction = find_reading(pk, caller_of(request))
+def _read(request: HttpRequest, pk: uuid.UUID, wishes: Preferences, response: HttpResponse) -> Any:
+    extraction = current_reading(pk, caller_of(request))
     if extraction.state == KtpExtraction.State.READING:
-        # The sweep would do it within seconds; this request need not wait for it.
-        try:
-            extraction = complete_extraction(pk)
-        except Erased:
-            raise ReadingGone from None
-    if extraction.state != KtpExtraction.State.READING:
-        record(Action.API_READ, actor=Actor.of_request(request), card=extraction)
-    return extraction
+        return Status(202, _pending(extraction, response))
+    given = _given(pk, caller_of(request), wishes, response)
+    record(Action.API_READ, actor=Actor.of_request(request), card=extraction)
+    return given
+
+
+def _given(pk: uuid.UUID, caller: str, wishes: Preferences, response: HttpResponse) -> dict[str, Any]:
+    """What the caller gets of a reading that has ended. A strict caller may get an error."""
+    extraction = find_reading(pk, caller)
+    if wishes.strict:
+        response.headers["Preference-Applied"] = "handling=strict"
+        check_strictly(extraction)
+    return render(extraction)
 
 
 def _pending(extraction: KtpExtraction, response: HttpResponse) -> dict[str, Any]:

@@ -2,21 +2,48 @@
 
 from __future__ import annotations
 
-#: codes of the 38 provinces in NIKs, the Ministry of Home Affairs' (the statistics office numbers Papua otherwise)
-# fmt: off
-PROVINCE_CODES: frozenset[str] = frozenset(
-    {
-        "11", "12", "13", "14", "15", "16", "17", "18", "19",
-        "21",
-        "31", "32", "33", "34", "35", "36",
-        "51", "52", "53",
-        "61", "62", "63", "64", "65",
-        "71", "72", "73", "74", "75", "76",
-        "81", "82",
-        "91", "92", "93", "94", "95", "96",
-    }
-)
-# fmt: on
+#: the 38 provinces by code in NIKs, the Ministry of Home Affairs' (the statistics office numbers Papua otherwise)
+PROVINCES: dict[str, str] = {
+    "11": "ACEH",
+    "12": "SUMATERA UTARA",
+    "13": "SUMATERA BARAT",
+    "14": "RIAU",
+    "15": "JAMBI",
+    "16": "SUMATERA SELATAN",
+    "17": "BENGKULU",
+    "18": "LAMPUNG",
+    "19": "KEPULAUAN BANGKA BELITUNG",
+    "21": "KEPULAUAN RIAU",
+    "31": "DKI JAKARTA",
+    "32": "JAWA BARAT",
+    "33": "JAWA TENGAH",
+    "34": "DAERAH ISTIMEWA YOGYAKARTA",
+    "35": "JAWA TIMUR",
+    "36": "BANTEN",
+    "51": "BALI",
+    "52": "NUSA TENGGARA BARAT",
+    "53": "NUSA TENGGARA TIMUR",
+    "61": "KALIMANTAN BARAT",
+    "62": "KALIMANTAN TENGAH",
+    "63": "KALIMANTAN SELATAN",
+    "64": "KALIMANTAN TIMUR",
+    "65": "KALIMANTAN UTARA",
+    "71": "SULAWESI UTARA",
+    "72": "SULAWESI TENGAH",
+    "73": "SULAWESI SELATAN",
+    "74": "SULAWESI TENGGARA",
+    "75": "GORONTALO",
+    "76": "SULAWESI BARAT",
+    "81": "MALUKU",
+    "82": "MALUKU UTARA",
+    "91": "PAPUA",
+    "92": "PAPUA BARAT",
+    "93": "PAPUA SELATAN",
+    "94": "PAPUA TENGAH",
+    "95": "PAPUA PEGUNUNGAN",
+    "96": "PAPUA BARAT DAYA",
+}
+PROVINCE_CODES: frozenset[str] = frozenset(PROVINCES)
 
 #: the highest district code in any public table since 2018
 HIGHEST_DISTRICT_CODE = 68
