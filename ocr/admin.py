@@ -14,6 +14,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils.functional import lazy
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
@@ -26,18 +27,22 @@ from ocr.audit.viewing import note_list, note_view
 from ocr.desk import card as desk_card
 from ocr.desk import finding
 from ocr.desk.finding import DayFilter, FlagFilter, FoundFilter
-from ocr.desk.forms import APPROVE, REJECT, REOPEN, CardForm
+from ocr.desk.forms import APPROVE, REJECT, REOPEN, REVEAL, CardForm
 from ocr.desk.handling import handle
 from ocr.desk.presenting import rows_of, timeline_of, whole_flags_of
 from ocr.desk.rights import Rights, may_see_image, user_of
 from ocr.erasing import erase
 from ocr.history import RejectReason
+from ocr.masking import mask
 from ocr.models import KtpExtraction
-from ocr.reading.schema import FIELDS
+from ocr.reading.schema import FIELD_BY_PATH, FIELDS
 from ocr.refusals import Erased, Refused
+from ocr.revealing import has_hidden, is_revealed
 from ocr.tombstones import Why
 
 COLUMNS = tuple(field.column for field in FIELDS)
+#: the same while NIK and date of birth are masked: what stands for them cannot be edited
+MASKED_COLUMNS = tuple(f"{field.column}_hidden" if field.is_hidden else field.column for field in FIELDS)
 RECORD = (
     *("id", "session_link", "state", "model", "uploaded_by", "file_name"),
     *("created_at", "completed_at", "submitted_at", "review", "reviewed_by", "reviewed_at", "reject_reason"),
@@ -68,7 +73,10 @@ class KtpExtractionAdmin(admin.ModelAdmin[KtpExtraction]):
     date_hierarchy = None
     ordering = ("-created_at",)
     actions = ("approve_selected", "reject_selected")
-    readonly_fields = ("masked_values", "read_by_model", "raw_answer", *RECORD)
+    readonly_fields = (
+        *("masked_values", "nik_hidden", "tgl_lahir_hidden", "read_by_model", "read_by_model_masked", "raw_answer"),
+        *RECORD,
+    )
 
     # --- Who may do what ---
 
@@ -84,10 +92,16 @@ class KtpExtractionAdmin(admin.ModelAdmin[KtpExtraction]):
         return Rights.of(request).review
 
     def get_fieldsets(self, request: HttpRequest, obj: KtpExtraction | None = None) -> Any:
-        """Only reviewers see the values in full and the model's answer."""
+        """Only reviewers see the values in full and the model's answer, and what is hidden once they revealed it."""
         record = (_("Record"), {"fields": RECORD})
         if not Rights.of(request).review:
             return ((_("Card"), {"fields": ("masked_values",)}), record)
+        if obj is not None and has_hidden(obj) and not is_revealed(request, obj):
+            return (
+                (_("Card"), {"fields": MASKED_COLUMNS}),
+                (_("Model's reading"), {"fields": ("read_by_model_masked",)}),
+                record,
+            )
         return (
             (_("Card"), {"fields": COLUMNS}),
             (_("Model's reading"), {"fields": ("read_by_model", "raw_answer")}),
@@ -208,14 +222,34 @@ class KtpExtractionAdmin(admin.ModelAdmin[KtpExtraction]):
         rows = rows_of(obj, Rights(view=True, review=False, correct=False, accuracy=False))
         return _table(("", row.field.name, row.value or "–") for row in rows)
 
+    @admin.display(description=lazy(lambda: FIELD_BY_PATH["nik"].name, str)())
+    def nik_hidden(self, obj: KtpExtraction) -> str:
+        return mask("nik", obj.nik) or "–"
+
+    @admin.display(description=lazy(lambda: FIELD_BY_PATH["tgl_lahir"].name, str)())
+    def tgl_lahir_hidden(self, obj: KtpExtraction) -> str:
+        return mask("tgl_lahir", obj.tgl_lahir) or "–"
+
+    @admin.display(description=gettext_lazy("As the model read it"))
+    def read_by_model_masked(self, obj: KtpExtraction) -> SafeString | str:
+        return self._read_by_model(obj, is_masked=True)
+
     @admin.display(description=gettext_lazy("As the model read it"))
     def read_by_model(self, obj: KtpExtraction) -> SafeString | str:
+        return self._read_by_model(obj, is_masked=False)
+
+    def _read_by_model(self, obj: KtpExtraction, *, is_masked: bool) -> SafeString | str:
         if not obj.fields_read:
             return _("Nothing yet.") if obj.state == KtpExtraction.State.READING else _("Nothing.")
         corrected = obj.corrected_fields
         return _table(
-            ("ktp-corrected" if field.path in corrected else "", field.name, obj.fields_read.get(field.path) or "–")
+            (
+                "ktp-corrected" if field.path in corrected else "",
+                field.name,
+                (mask(field.path, value) if is_masked and field.is_hidden else value) or "–",
+            )
             for field in FIELDS
+            for value in (obj.fields_read.get(field.path, ""),)
         )
 
     def change_view(
@@ -231,9 +265,11 @@ class KtpExtractionAdmin(admin.ModelAdmin[KtpExtraction]):
         note_view(request, obj, where="admin")
         # The sweep would do this within seconds, but the page shows it now.
         obj = extractions.complete_extraction(obj.pk)
+        rights = rights.of_card(request, obj)
         context = {
             **(extra_context or {}),
             "rights": rights,
+            "may_reveal": rights.review and not rights.revealed and has_hidden(obj),
             "may_see_image": may_see_image(request, obj),
             "rows": rows_of(obj, rights),
             "whole_flags": whole_flags_of(obj, rights),
@@ -257,6 +293,8 @@ class KtpExtractionAdmin(admin.ModelAdmin[KtpExtraction]):
         form = CardForm(request.POST)
         if not form.is_valid():
             return desk_card.invalid_page(request, obj, rights, form)
+        if form.action == REVEAL:
+            return desk_card.revealed_page(request, obj, rights, form, back=request.path)
         try:
             is_changed = handle(obj, user_of(request), rights, form)
         except Refused as refused:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 DOT = "•"
 
 
@@ -17,6 +19,17 @@ def mask_name(name: str) -> str:
     return " ".join(word[0] + DOT * (len(word) - 1) for word in name.split())
 
 
+def mask_date(date: str) -> str:
+    """Nothing stays but its form: ••-••-••••."""
+    return re.sub(r"\w", DOT, date)
+
+
+def mask_digits(text: str) -> str:
+    """Of a text that is still being read, everything but its digits: those of the NIK and of the dates."""
+    return re.sub(r"\d", DOT, text)
+
+
 def mask(path: str, value: str) -> str:
-    """The masked value of the identifying field ``path``."""
-    return mask_nik(value) if path == "nik" else mask_name(value)
+    """The masked value of the field ``path``."""
+    masks = {"nik": mask_nik, "tgl_lahir": mask_date}
+    return masks.get(path, mask_name)(value)

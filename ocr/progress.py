@@ -29,6 +29,7 @@ from ocr.audit.actors import Actor
 from ocr.audit.models import Action
 from ocr.audit.recording import record
 from ocr.audit.viewing import note_poll
+from ocr.masking import mask_digits
 from ocr.models import KtpExtraction
 from ocr.refusals import Erased, Refused
 from ocr.rows import Reading, queue_places, read_before
@@ -202,7 +203,8 @@ def _render_text(chunk: StreamChunk) -> str | None:
     if is_terminal(chunk.delta):
         return END
     if chunk.delta["type"] == "text" and not chunk.delta.get("choice"):
-        return json.dumps({"text": chunk.delta["text"]})
+        # Every screen masks NIK and date of birth until they are revealed, and this one reveals nothing.
+        return json.dumps({"text": mask_digits(chunk.delta["text"])})
     return None
 
 

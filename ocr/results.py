@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from django.contrib import messages
 from django.contrib.auth.models import User
+from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 from django.shortcuts import redirect, render
@@ -22,15 +23,19 @@ from ocr.access import is_own, logged_in, own_or_404, sees_values, visible_or_40
 from ocr.audit.viewing import note_view
 from ocr.extraction import complete_extraction
 from ocr.history import KtpChange
+from ocr.masking import mask
 from ocr.models import KtpExtraction
 from ocr.reading.judging import judge_again
 from ocr.reading.parsing import clean
 from ocr.reading.problems import Problem, from_dict
 from ocr.reading.schema import FIELD_BY_PATH, FIELDS, MAX_VALUE_CHARS
 from ocr.refusals import FlagsOpen, NotOpen, Stale
+from ocr.revealing import has_hidden, is_mask, is_revealed, names_hidden, reveal
 from ocr.reviewing import MAY_APPROVE_OWN
 from ocr.rows import Reading, field_rows, masked_rows, queue_places, read_before
 
+#: value of the button that shows NIK and date of birth
+REVEAL = "reveal"
 #: separator in the form field name of a confirmation
 SEPARATOR = "|"
 #: earlier readings of the same NIK that the page links to
@@ -41,7 +46,12 @@ WORKING_HOURS = 12
 
 @logged_in
 def result(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
-    """The reading; a POST saves what its clerk has corrected and confirmed, and may send it for review."""
+    """The reading; a POST saves what its clerk has corrected and confirmed, and may send it for review.
+
+    A POST of ``REVEAL`` shows NIK and date of birth.
+    """
+    if request.method == "POST" and request.POST.get("action") == REVEAL:
+        return _reveal(request, visible_or_404(request, pk))
     if request.method == "POST":
         return _save(request, own_or_404(request, pk))
     if request.method not in ("GET", "HEAD"):
@@ -58,7 +68,7 @@ def check(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """For scripts: the problems of values that are not saved yet, as HTML to show under each field."""
     extraction = own_or_404(request, pk)
     values = _values(request, extraction)
-    rows = field_rows(extraction, values, _judged(extraction, values))
+    rows = field_rows(extraction, values, _judged(extraction, values), is_revealed=is_revealed(request, extraction))
     context = {"may_change": extraction.is_with_clerk}
     notes = {
         row.field.column: {
@@ -70,13 +80,35 @@ def check(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     return JsonResponse({"fields": notes})
 
 
+def _reveal(request: HttpRequest, extraction: KtpExtraction) -> HttpResponse:
+    """Show what is hidden; what was typed or ticked by then stays in the form."""
+    user = cast("User", request.user)
+    if not sees_values(extraction, user):
+        raise PermissionDenied
+    reveal(request, extraction, where="tray")
+    typed, ticked = _values(request, extraction), request.POST.getlist("confirm")
+    if not is_own(extraction, user) or (typed == extraction.values and not ticked):
+        return redirect("ocr:result", pk=extraction.pk)
+    try:
+        # Nothing to correct: but what the form was filled from must still be so.
+        extraction.correct(user, {}, _version(request))
+    except Stale as stale:
+        return _page(request, extraction, typed=_merged(typed, extraction, stale), changes=stale.changes, status=409)
+    return _page(request, extraction, typed=typed, ticked=ticked)
+
+
+def _version(request: HttpRequest) -> int:
+    """The version that the form was filled from; -1, which no reading has, for anything else."""
+    try:
+        return int(request.POST.get("version", ""))
+    except ValueError:
+        return -1
+
+
 def _save(request: HttpRequest, extraction: KtpExtraction) -> HttpResponse:
     user = cast("User", request.user)
     typed = _values(request, extraction)
-    try:
-        version = int(request.POST.get("version", ""))
-    except ValueError:
-        version = -1
+    version = _version(request)
     action = request.POST.get("action")
     action = action if action in ("send", "approve") else "save"
     try:
@@ -123,10 +155,14 @@ def _page(
     typed: dict[str, str] | None = None,
     changes: Sequence[KtpChange] = (),
     flags: Sequence[Problem] = (),
+    ticked: Sequence[str] = (),
     status: int = 200,
 ) -> HttpResponse:
-    """``typed`` are values that were not saved, because ``changes`` came first; ``flags`` those that are open."""
+    """``typed`` and ``ticked`` are not saved, ``changes`` came before they were, ``flags`` are open."""
     user = cast("User", request.user)
+    if typed and names_hidden(path for path, value in typed.items() if value != extraction.values[path]):
+        # Who typed them had revealed them, perhaps longer ago than a reveal lasts.
+        reveal(request, extraction, where="tray")
     note_view(request, extraction)
     may_change = is_own(extraction, user)
     reading = Reading(
@@ -137,8 +173,8 @@ def _page(
     )
     values = typed or extraction.values
     problems = _judged(extraction, values) if typed else extraction.problem_list
-    is_masked = not sees_values(extraction, user)
-    rows = masked_rows(extraction) if is_masked else field_rows(extraction, values, problems)
+    may_see, has_revealed = sees_values(extraction, user), is_revealed(request, extraction)
+    rows = field_rows(extraction, values, problems, is_revealed=has_revealed) if may_see else masked_rows(extraction)
     whole = [problem for problem in problems if problem.field is None]
     context: dict[str, Any] = {
         "reading": reading,
@@ -146,14 +182,16 @@ def _page(
         "rows": rows,
         "whole_problems": [(problem, extraction.is_confirmed(problem)) for problem in whole],
         "earlier": KtpExtraction.objects.visible_to(user).read_before(extraction)[:EARLIER_SHOWN]
-        if not is_masked
+        if may_see
         else (),
         "may_edit": may_change and extraction.is_with_clerk and extraction.is_readable,
         "may_approve": may_change and user.has_perm(MAY_APPROVE_OWN) and not extraction.flags,
         "may_see_image": KtpExtraction.objects.images_visible_to(user)
         .filter(pk=extraction.pk, image__isnull=False)
         .exists(),
-        "changes": [_Told(change, values) for change in changes],
+        "may_reveal": may_see and not has_revealed and has_hidden(extraction),
+        "ticked": ticked,
+        "changes": [_Told(change, values, is_revealed=has_revealed) for change in changes],
         "flags_open": _flags_open(flags),
         "waits": [row for row in rows if row.is_open],
         "reject_note": _reject_note(extraction) if reading.outcome == "rejected" else "",
@@ -180,10 +218,12 @@ def _reject_note(extraction: KtpExtraction) -> str:
 class _Told:
     """A change that the clerk has not seen, and what the clerk has typed in its place."""
 
-    def __init__(self, change: KtpChange, typed: dict[str, str]) -> None:
+    def __init__(self, change: KtpChange, typed: dict[str, str], *, is_revealed: bool) -> None:
         self.change = change
         self.field = FIELD_BY_PATH.get(change.field)
         self.typed = typed.get(change.field, "")
+        is_masked = self.field is not None and self.field.is_hidden and not is_revealed
+        self.old, self.new = (mask(change.field, value) if is_masked else value for value in (change.old, change.new))
 
     @property
     def differs(self) -> bool:
@@ -207,9 +247,13 @@ def _seen_before(extraction: KtpExtraction, user: User) -> KtpExtraction | None:
 
 
 def _values(request: HttpRequest, extraction: KtpExtraction) -> dict[str, str]:
-    """The values of the form; those that it does not have as they are stored."""
-    stored = extraction.values
-    return {field.path: clean(request.POST.get(field.column, stored[field.path]))[:MAX_VALUE_CHARS] for field in FIELDS}
+    """The values of the form; those that it does not have, or has masked, as they are stored."""
+    values = extraction.values
+    for field in FIELDS:
+        sent = clean(request.POST.get(field.column, values[field.path]))[:MAX_VALUE_CHARS]
+        if not is_mask(field.path, sent):
+            values[field.path] = sent
+    return values
 
 
 def _judged(extraction: KtpExtraction, values: dict[str, str]) -> list[Problem]:

@@ -36,6 +36,8 @@ class FieldRow:
     confirmed: list[Problem]
     #: values that cards print and that look like this one
     suggestions: list[str]
+    #: the value must be revealed first, and cannot be corrected before
+    is_masked: bool = False
 
     @property
     def worst(self) -> str:
@@ -125,18 +127,32 @@ def masked_rows(extraction: KtpExtraction) -> list[FieldRow]:
     return [
         FieldRow(
             each,
-            mask(each.path, extraction.values[each.path]) if each.identifying else extraction.values[each.path],
-            # The text of a doubt contains characters of the card.
-            [replace(problem, doubted=()) for problem in extraction.problem_list if problem.field == each.path],
+            _masked(each, extraction.values[each.path]),
+            [_without_doubts(problem) for problem in extraction.problem_list if problem.field == each.path],
             confirmed=[],
             suggestions=[],
+            is_masked=True,
         )
         for each in FIELDS
     ]
 
 
-def field_rows(extraction: KtpExtraction, values: dict[str, str], problems: Iterable[Problem]) -> list[FieldRow]:
-    """Every field in the card's order, with ``values`` and ``problems`` that may not be stored yet."""
+def _masked(each: Field, value: str) -> str:
+    return mask(each.path, value) if each.identifying or each.is_hidden else value
+
+
+def _without_doubts(problem: Problem) -> Problem:
+    """The text of a doubt contains characters of the card."""
+    return replace(problem, doubted=())
+
+
+def field_rows(
+    extraction: KtpExtraction, values: dict[str, str], problems: Iterable[Problem], *, is_revealed: bool
+) -> list[FieldRow]:
+    """Every field in the card's order, with ``values`` and ``problems`` that may not be stored yet.
+
+    NIK and date of birth are masked unless ``is_revealed``.
+    """
     by_field: dict[str | None, list[Problem]] = {}
     for problem in problems:
         by_field.setdefault(problem.field, []).append(problem)
@@ -146,7 +162,14 @@ def field_rows(extraction: KtpExtraction, values: dict[str, str], problems: Iter
         found = by_field.get(each.path, [])
         same = values[each.path] == stored[each.path]
         confirmed = [problem for problem in found if same and extraction.is_confirmed(problem)]
-        rows.append(FieldRow(each, values[each.path], found, confirmed, suggest(each.path, values[each.path])))
+        value = values[each.path]
+        if each.is_hidden and not is_revealed and value and same:
+            masked, quoted = mask(each.path, value), [_without_doubts(problem) for problem in found]
+            rows.append(
+                FieldRow(each, masked, quoted, [_without_doubts(problem) for problem in confirmed], [], is_masked=True)
+            )
+        else:
+            rows.append(FieldRow(each, value, found, confirmed, suggest(each.path, value)))
     return rows
 
 

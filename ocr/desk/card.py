@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from django.conf import settings
 from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
@@ -24,6 +26,7 @@ from ocr.extraction import complete_extraction
 from ocr.history import RejectReason
 from ocr.models import KtpExtraction
 from ocr.refusals import FlagsOpen, NotOpen, ReasonMissing, Refused, Stale
+from ocr.revealing import has_hidden, names_hidden, reveal
 
 #: earlier readings of the same NIK that the page links to
 EARLIER_SHOWN = 3
@@ -48,6 +51,8 @@ def answer(request: HttpRequest, extraction: KtpExtraction, rights: Rights) -> H
     form = CardForm(request.POST)
     if not form.is_valid():
         return invalid_page(request, extraction, rights, form)
+    if form.action == forms.REVEAL:
+        return revealed_page(request, extraction, rights, form)
     try:
         is_changed = handle(extraction, user_of(request), rights, form)
     except Refused as refused:
@@ -62,6 +67,25 @@ def answer(request: HttpRequest, extraction: KtpExtraction, rights: Rights) -> H
     else:
         messages.info(request, _("Nothing was changed."))
     return HttpResponseRedirect(card_url(request, extraction))
+
+
+def revealed_page(
+    request: HttpRequest, extraction: KtpExtraction, rights: Rights, form: CardForm, *, back: str = ""
+) -> HttpResponse:
+    """The card with NIK and date of birth: at ``back``, or here if something was typed or ticked, which stays."""
+    if not rights.review:
+        raise PermissionDenied
+    reveal(request, extraction, where="desk")
+    now = extraction.values
+    typed = {path: value for path, value in form.typed.items() if value != now[path]}
+    if not typed and not form.confirmed:
+        return HttpResponseRedirect(back or card_url(request, extraction))
+    try:
+        # Nothing to correct: but what the form was filled from must still be so.
+        extraction.correct(user_of(request), {}, form.cleaned_data["version"])
+    except Refused as refused:
+        return refusal_page(request, extraction, rights, form, refused)
+    return page(request, extraction, rights, conflict=Conflict((), typed, {}), ticked=form.ticked)
 
 
 def undo(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
@@ -123,10 +147,19 @@ def page(
     errors: list[str] | None = None,
     is_asking: bool = False,
     open_panel: str = "",
+    ticked: Sequence[str] = (),
     status: int = 200,
 ) -> HttpResponse:
-    """The one screen. ``is_asking``: an approval was refused because flags are open. ``open_panel``: reject, reopen."""
+    """The one screen.
+
+    ``is_asking``: an approval was refused because flags are open. ``open_panel``: reject, reopen. ``ticked``:
+    confirmations that are not stored yet.
+    """
     user = user_of(request)
+    if conflict and (names_hidden(conflict.kept) or names_hidden(conflict.clashes)):
+        # Who sent them had revealed them, perhaps longer ago than a reveal lasts.
+        reveal(request, extraction, where="desk")
+    rights = rights.of_card(request, extraction)
     note_view(request, extraction, where="desk")
     waiting = KtpExtraction.objects.waiting_for_review()
     earlier = KtpExtraction.objects.visible_to(user).read_before(extraction)
@@ -152,6 +185,8 @@ def page(
         "conflict_entries": entries_of(conflict.changes, rights) if conflict else [],
         "errors": errors or [],
         "is_asking": is_asking,
+        "may_reveal": rights.review and not rights.revealed and has_hidden(extraction),
+        "ticked": ticked,
         "open_panel": open_panel,
         "undo": undoing.pending(request),
         "reasons": RejectReason.choices,

@@ -16,12 +16,14 @@ from ocr.history import NOTE_MAX_CHARS, RejectReason
 from ocr.models import KtpExtraction
 from ocr.reading import problem_texts
 from ocr.reading.problems import Problem
-from ocr.reading.schema import FIELDS, MAX_VALUE_CHARS
+from ocr.reading.schema import FIELD_BY_PATH, FIELDS, MAX_VALUE_CHARS
+from ocr.revealing import is_mask
 from ocr.review_queue import ANY_FLAG, NO_FLAG, QueueFilters
 
 #: POST names of the buttons
 SAVE, APPROVE, REJECT, UNCLEAR, REOPEN = "_save", "_approve", "_reject", "_unclear", "_reopen"
-ACTIONS = (APPROVE, REJECT, UNCLEAR, REOPEN, SAVE)
+REVEAL = "_reveal"
+ACTIONS = (REVEAL, APPROVE, REJECT, UNCLEAR, REOPEN, SAVE)
 
 
 class CardForm(forms.Form):
@@ -42,18 +44,24 @@ class CardForm(forms.Form):
     @property
     def values(self) -> dict[str, str]:
         """By path, those that were sent."""
-        return {field.path: self.cleaned_data[field.column] for field in FIELDS if field.column in self.data}
+        return {path: self.cleaned_data[FIELD_BY_PATH[path].column] for path in self.typed}
 
     @property
     def typed(self) -> dict[str, str]:
         """By path, those that were sent, valid or not."""
-        return {field.path: str(self.data[field.column]) for field in FIELDS if field.column in self.data}
+        sent = {field.path: str(self.data[field.column]) for field in FIELDS if field.column in self.data}
+        return {path: value for path, value in sent.items() if not is_mask(path, value)}
 
     @property
     def confirmed(self) -> list[tuple[str | None, str]]:
         """Field and code of the flags that were ticked."""
         pairs = (entry.partition(":") for entry in self._sent.getlist("confirm"))
         return [(field or None, code) for field, _colon, code in pairs]
+
+    @property
+    def ticked(self) -> list[str]:
+        """As ``confirmed``, in the form of ``tick_value``."""
+        return self._sent.getlist("confirm")
 
     @property
     def action(self) -> str:

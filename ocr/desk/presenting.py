@@ -53,6 +53,8 @@ class Row:
     clash: Clash | None
     #: the value in a stale form, if it can no longer be stored
     typed: str | None
+    #: the value must be revealed first, and cannot be corrected before
+    is_masked: bool = False
 
     @property
     def is_open(self) -> bool:
@@ -78,7 +80,10 @@ class Entry:
 
 
 def rows_of(card: KtpExtraction, rights: Rights, conflict: Conflict | None = None) -> list[Row]:
-    """Every field in the card's order. Identifying values are masked for users who do not review."""
+    """Every field in the card's order.
+
+    Identifying values are masked for users who do not review, NIK and date of birth until they are revealed.
+    """
     values, confirmers = card.values, _confirmers(card)
     rows = []
     for field in FIELDS:
@@ -98,6 +103,7 @@ def rows_of(card: KtpExtraction, rights: Rights, conflict: Conflict | None = Non
                 flags,
                 clash,
                 typed if typed != values[field.path] else None,
+                is_masked=bool(value) and _is_masked(field, rights),
             )
         )
     return rows
@@ -138,12 +144,15 @@ def entries_of(changes: Iterable[KtpChange], rights: Rights) -> list[Entry]:
 
 
 def _flag(card: KtpExtraction, flag: Problem, rights: Rights, confirmers: dict[str, str]) -> Flag:
-    doubts = flag.doubts if rights.review else []
+    field = FIELD_BY_PATH.get(flag.field or "")
+    # Doubts and marks quote the value.
+    is_shown = rights.review and not (field is not None and _is_masked(field, rights))
+    doubts = flag.doubts if is_shown else []
     return Flag(
         tick_value(flag),
         flag.severity,
         doubts or [flag.sentence],
-        _marks(card.values.get(flag.field or "", ""), flag) if rights.review else [],
+        _marks(card.values.get(flag.field or "", ""), flag) if is_shown else [],
         card.is_confirmed(flag),
         confirmers.get(tick_value(flag), ""),
     )
@@ -169,4 +178,8 @@ def _confirmers(card: KtpExtraction) -> dict[str, str]:
 
 
 def _shown(field: Field, value: str, rights: Rights) -> str:
-    return value if rights.review or not field.identifying else mask(field.path, value)
+    return mask(field.path, value) if _is_masked(field, rights) else value
+
+
+def _is_masked(field: Field, rights: Rights) -> bool:
+    return (field.is_hidden and not rights.revealed) or (field.identifying and not rights.review)

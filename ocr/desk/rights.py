@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 from django.contrib.auth.models import User
 from django.http import HttpRequest
 
 from ocr.models import KtpExtraction
+from ocr.revealing import is_revealed
 
 #: permission of reviewers; at the desk only they see identifying values in full
 MAY_REVIEW = "ocr.review_ktp"
@@ -28,6 +29,8 @@ class Rights:
     correct: bool
     #: open the page about accuracy
     accuracy: bool
+    #: see NIK and date of birth of the card at hand, which the user has revealed
+    revealed: bool = False
 
     @classmethod
     def of(cls, request: HttpRequest) -> Rights:
@@ -40,6 +43,10 @@ class Rights:
             correct=may_review and user.has_perm(MAY_CORRECT),
             accuracy=may_review or user.has_perm(MAY_SEE_HISTORY),
         )
+
+    def of_card(self, request: HttpRequest, card: KtpExtraction) -> Rights:
+        """These rights, with what has been revealed of this card."""
+        return replace(self, revealed=self.review and is_revealed(request, card))
 
 
 def may_see_image(request: HttpRequest, card: KtpExtraction) -> bool:

@@ -28,6 +28,8 @@ class Field:
     label_en: str
     #: it says who the holder is, so it must never come from anywhere but the image
     identifying: bool = False
+    #: it is masked on every screen until it is revealed
+    is_hidden: bool = False
 
     @property
     def name(self) -> str:
@@ -41,10 +43,10 @@ class Field:
 
 
 FIELDS: tuple[Field, ...] = (
-    Field("nik", "NIK", "Identity number", identifying=True),
+    Field("nik", "NIK", "Identity number", identifying=True, is_hidden=True),
     Field("nama", "Nama", "Name", identifying=True),
     Field("tempat_lahir", "Tempat Lahir", "Place of birth", identifying=True),
-    Field("tgl_lahir", "Tanggal Lahir", "Date of birth"),
+    Field("tgl_lahir", "Tanggal Lahir", "Date of birth", is_hidden=True),
     Field("jenis_kelamin", "Jenis Kelamin", "Gender"),
     Field("alamat.name", "Alamat", "Address", identifying=True),
     Field("alamat.rt_rw", "RT/RW", "Neighbourhood"),
@@ -57,6 +59,7 @@ FIELDS: tuple[Field, ...] = (
     Field("berlaku_hingga", "Berlaku Hingga", "Valid until"),
 )
 
+HIDDEN_FIELDS = tuple(field for field in FIELDS if field.is_hidden)
 FIELD_BY_PATH: dict[str, Field] = {field.path: field for field in FIELDS}
 
 

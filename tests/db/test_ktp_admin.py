@@ -91,6 +91,7 @@ def test_staff_without_permission_sees_nothing(client, django_user_model):
 def test_the_detail_page_shows_the_image_beside_fields_and_problems(desk):
     extraction = read_extraction(text=FLAGGED_JSON)
 
+    assert desk.post(detail(extraction), form_of(extraction, _reveal="1")).url == detail(extraction)
     page = desk.get(detail(extraction)).text
 
     assert f'src="/ocr/{extraction.pk}/image/"' in page

@@ -235,6 +235,8 @@ def test_the_page_shows_the_reading_once_it_is_there(clerks_browser, clerk):
     assert f'data-events="/ocr/{extraction.pk}/events/"' in page.text
 
     answer(extraction.session_id, CARD_JSON)
+    clerks_browser.get(f"/ocr/{extraction.pk}/")
+    clerks_browser.post(f"/ocr/{extraction.pk}/", {"action": "reveal"})
     page = clerks_browser.get(f"/ocr/{extraction.pk}/")
 
     assert "no-store" in page["Cache-Control"]

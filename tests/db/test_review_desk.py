@@ -146,6 +146,7 @@ def test_the_timeline_tells_the_whole_story(desk, reviewer):
     card.reject(reviewer, "other", "torn in two", card.version)
     card.reopen(reviewer, "it was whole", card.version)
 
+    desk.post(page_of(card), form_of(card, _reveal="1"))
     page = re.sub(r"\s+", " ", desk.get(page_of(card)).text)
 
     for told in (

@@ -230,6 +230,7 @@ def test_a_value_is_checked_while_it_is_typed_and_a_suggestion_is_taken(page: Pa
     notes.get_by_role("button", name="ISLAM").click()
     expect(page.locator("#id_agama")).to_have_value("ISLAM")
     expect(notes).not_to_contain_text("Not a religion")
+    page.get_by_role("button", name="Show NIK and date of birth").click()
     page.fill("#id_nik", "12")
     expect(page.locator("#field-nik")).to_have_class("row error")
 
@@ -318,6 +319,7 @@ def test_on_a_phone_nothing_is_cut_off_and_the_card_stays_in_view(
     wait_until_read(page, 1)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.locator("#tray").get_by_role("link", name="Check").click()
+    page.get_by_role("button", name="Show NIK and date of birth").click()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     for column in ("nik", "agama", "berlaku_hingga"):
         page.focus(f"#id_{column}")

@@ -6,6 +6,7 @@ import { csrfToken } from "./asking.js";
 const form = document.getElementById("desk-form");
 const fields = form.querySelector(".desk-fields");
 const approve = form.querySelector("[data-key=approve]");
+const revealer = form.querySelector("[data-key=reveal]");
 const stage = form.querySelector(".desk-stage");
 const FOCUSABLE = "input:not([type=hidden]):not(:disabled), .desk-value[tabindex]";
 
@@ -84,6 +85,35 @@ const tell = (answer) => {
   if (!expired.hidden) expired.querySelector("a").focus();
 };
 
+// NIK and date of birth come into the page without a new one: picture, zoom and what was typed stay as they are. False
+// when the server has something else to say, for which the form itself is sent.
+const reveal = async () => {
+  let page;
+  try {
+    const body = new FormData(form, revealer);
+    body.set("csrfmiddlewaretoken", csrfToken());
+    const response = await fetch(form.action, { method: "POST", body, cache: "no-store" });
+    page = response.ok ? new DOMParser().parseFromString(await response.text(), "text/html").getElementById("desk-form") : null;
+  } catch {
+    return false;
+  }
+  if (page?.elements.version.value !== form.elements.version.value) return false;
+  for (const row of rows.filter((each) => each.matches("[data-masked]"))) {
+    const fresh = page.querySelector(`.desk-row[data-field="${row.dataset.field}"]`);
+    const ticked = boxes(row).filter((box) => box.checked).map((box) => box.value);
+    row.replaceChildren(...fresh.childNodes);
+    for (const box of boxes(row)) box.checked = ticked.includes(box.value);
+    row.removeAttribute("data-masked");
+  }
+  const history = form.querySelector("[data-panel=history] > div");
+  history?.replaceChildren(...page.querySelector("[data-panel=history] > div").childNodes);
+  revealer.closest(".desk-reveal").hidden = true;
+  enter(ordered.find(isUnanswered) ?? ordered[0]);
+  return true;
+};
+const isMasked = () => Boolean(revealer) && !revealer.closest(".desk-reveal").hidden;
+const askReveal = () => isMasked() && form.requestSubmit(revealer);
+
 // What was typed leaves the page only when the server will take it. A second press meanwhile does nothing.
 let state = "typing";
 form.addEventListener("submit", async (event) => {
@@ -93,8 +123,12 @@ form.addEventListener("submit", async (event) => {
   }
   event.preventDefault();
   if (state !== "typing") return;
-  state = "asking";
   const { submitter } = event;
+  state = "asking";
+  if (submitter === revealer && (await reveal())) {
+    state = "typing";
+    return;
+  }
   const answer = await isLoggedIn();
   tell(answer);
   if (answer !== "yes") {
@@ -119,6 +153,11 @@ const decide = () => {
     return;
   }
   if (!approve) return;
+  // They are compared with the picture before anything is approved.
+  if (isMasked()) {
+    askReveal();
+    return;
+  }
   const open = ordered.find(isUnanswered);
   if (open) {
     open.classList.add("desk-asked");
@@ -131,6 +170,11 @@ const decide = () => {
 const confirmRow = () => {
   const row = rowOf(document.activeElement) ?? ordered.find(isUnanswered);
   if (!row) return;
+  // Nobody can confirm what is not shown.
+  if (row.matches("[data-masked]")) {
+    askReveal();
+    return;
+  }
   for (const box of boxes(row)) if (!box.disabled) box.checked = true;
   row.classList.remove("desk-asked");
   enter(ordered.find(isUnanswered) ?? row);
@@ -161,6 +205,7 @@ const switchPane = () => {
 const plain = {
   F1: () => (openPanel()?.dataset.panel === "help" ? close() : show("help")),
   F2: confirmRow,
+  F3: askReveal,
   F6: switchPane,
   F8: () => show("unclear"),
   F9: () => show("reject"),
@@ -213,4 +258,5 @@ fields.addEventListener("input", (event) => {
 });
 
 if (openPanel()) enterPanel(openPanel());
+else if (isMasked()) revealer.focus();
 else enter(ordered.find(isUnanswered) ?? ordered[0]);

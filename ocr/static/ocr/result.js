@@ -34,7 +34,8 @@ if (form) {
         const row = document.getElementById(`field-${column}`);
         const notes = row.querySelector(".notes");
         row.className = `row ${worst}`;
-        row.querySelector("input").setAttribute("aria-invalid", String(worst === "error"));
+        // A masked value has no input until it is revealed.
+        row.querySelector("input[type=text]")?.setAttribute("aria-invalid", String(worst === "error"));
         if (notes.dataset.html === html) continue;
         notes.dataset.html = html;
         notes.innerHTML = html;
