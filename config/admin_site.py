@@ -7,6 +7,7 @@ number of twenty digits or a NUL would each be a 500 with a stack trace, some on
 from __future__ import annotations
 
 import functools
+import itertools
 import logging
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -58,10 +59,12 @@ class StrictAdminSite(admin.AdminSite):
     def get_urls(self) -> list[Any]:
         # Their models are loaded after this site is made.
         from config.now.urls import now_urls
+        from ocr.audit.urls import audit_urls
         from ocr.desk.urls import desk_urls
         from ocr.persons.urls import person_urls
 
-        return [*now_urls(self), *desk_urls(self), *person_urls(self), *super().get_urls()]
+        ours = (now_urls(self), desk_urls(self), person_urls(self), audit_urls(self))
+        return [*itertools.chain(*ours), *super().get_urls()]
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         from config.now.views import front_page

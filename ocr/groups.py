@@ -32,6 +32,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Auditor": (
         "ocr.view_ktpextraction",
         "ocr.view_ktpchange",
+        "ocr.view_auditentry",
         "ocr.find_person_ktp",
         "ocr.export_person_ktp",
         "ocr.erase_ktp",

@@ -137,6 +137,14 @@ class AuditEntry(models.Model):
     def delete(self, *args: Any, **kwargs: Any) -> NoReturn:
         refuse()
 
+    @property
+    def facts_in_words(self) -> str:
+        """On one line. Of a list of cards, which ``facts`` names, it says how many."""
+        said = {name: value for name, value in self.facts.items() if name != "cards"}
+        return " ".join(
+            f"{name}={','.join(map(str, value)) if isinstance(value, list) else value}" for name, value in said.items()
+        )
+
     def get_action_display(self) -> str:
         return str(Action(self.action).label) if self.action in Action else self.action
 
