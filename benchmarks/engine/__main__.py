@@ -184,6 +184,9 @@ def enter(
             yield EngineContestant(engine, thread_a_reader=True)
         if "engine-with-a-schema" in wanted:
             yield EngineContestant(engine, constraint=Constraint("json_schema", json.dumps(SCHEMA)), name=WITH_SCHEMA)
+    if options.device == "cpu" and {"static-batch", "generate-a-thread"} & set(wanted):
+        # The engine has put the weights of its model into other forms, which would be faster for these too.
+        loaded = load_model(str(folder), dtype=options.dtype, device_map=options.device)
     if "static-batch" in wanted:
         yield StaticBatch(loaded, thread_choices=choices)
     if "generate-a-thread" in wanted:

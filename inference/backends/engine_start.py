@@ -23,6 +23,7 @@ def start_engine(on_progress: Callable[[Progress], None]) -> tuple[LoadedModel, 
         quantization=settings.QUANTIZATION,
         hf_token=settings.HF_TOKEN or None,
         trust_remote_code=settings.TRUST_REMOTE_CODE,
+        torch_threads=settings.TORCH_THREADS or None,
         on_progress=on_progress,
     )
     engine = Engine(

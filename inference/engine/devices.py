@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+from pathlib import Path
+
+import psutil
 import torch
+
+#: limit and use of a container's memory, in versions 2 and 1 of Linux's control groups
+CONTROL_GROUP_FILES = (
+    (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
+    (Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"), Path("/sys/fs/cgroup/memory/memory.usage_in_bytes")),
+)
 
 
 class Devices:
@@ -22,3 +32,13 @@ class Devices:
     def bytes_used(self) -> int:
         """Bytes in use on its GPUs, by this process and by others."""
         return sum(total - free for free, total in map(torch.cuda.mem_get_info, self._gpus))
+
+
+def free_host_bytes() -> int:
+    """Bytes that this process may still take: what is free on the machine and below the limit of its container."""
+    free = int(psutil.virtual_memory().available)
+    for limit, used in CONTROL_GROUP_FILES:
+        # The files are absent elsewhere, and "max" means that there is no limit.
+        with contextlib.suppress(OSError, ValueError):
+            free = min(free, int(limit.read_text()) - int(used.read_text()))
+    return max(free, 0)

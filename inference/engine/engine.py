@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
+from inference.engine.arrangement import arrange
 from inference.engine.batch import Batch
 from inference.engine.devices import Devices
 from inference.engine.errors import EngineError, EngineStopped, caused_by
@@ -51,7 +52,7 @@ class EngineStats:
     #: rows times the length of the longest, now and at most
     running_tokens: int
     max_running_tokens: int
-    #: device name, for display
+    #: name of the device, and on a CPU the forms of the weights, for display
     device: str
     #: bytes in use on the model's GPUs (by any process), and their total; 0 on a CPU
     device_bytes: int
@@ -96,6 +97,7 @@ class Engine:
         self._loaded = loaded
         self._max_batch_size = max_batch_size
         self._further_rows = max_batch_size - reserved_rows
+        self._products = arrange(loaded.model, max_rows=max_batch_size, threads=torch_threads)
         self._budget = kv_budget(
             loaded, max_rows=max_batch_size, max_bytes=kv_cache_bytes, reuse_prefixes=reuse_prefixes
         )
@@ -190,7 +192,7 @@ class Engine:
             kept_bytes=batch.kept_bytes,
             running_tokens=batch.running_tokens,
             max_running_tokens=self._budget.running_tokens,
-            device=self._devices.name,
+            device=", ".join(filter(None, (self._devices.name, self._products))),
             device_bytes=self._devices.bytes_used(),
             max_device_bytes=self._devices.total_bytes,
         )

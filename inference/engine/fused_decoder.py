@@ -15,26 +15,27 @@ import torch
 from torch.nn import functional
 
 from inference.engine.kv_cache import SlotCache
+from inference.engine.products import DenseProduct, PartLinear, Product, ProductLinear, joined_weight
 
 #: types of rotary embeddings whose frequencies do not depend on the length of the text
 _STEADY_ROPE = frozenset({"default", "linear", "llama3", "yarn"})
+_LINEARS = (torch.nn.Linear, ProductLinear, PartLinear)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Layer:
-    """One decoder layer's weights; None for a weight that the model does not have."""
+    """One decoder layer's weights."""
 
     input_norm: torch.Tensor
-    #: queries, keys and values, [(heads + 2 x key heads) x head size, hidden size]
-    qkv: torch.Tensor
-    qkv_bias: torch.Tensor | None
-    #: norms of each query and key head, [heads + key heads, head size]
+    #: queries, keys and values: hidden size → (heads + 2 x key heads) x head size
+    qkv: Product
+    #: norms of each query and key head, [heads + key heads, head size]; None when the model has none
     qk_norm: torch.Tensor | None
-    output: torch.Tensor
+    output: Product
     post_norm: torch.Tensor
-    #: gate and up projections, [2 x intermediate size, hidden size]
-    gate_up: torch.Tensor
-    down: torch.Tensor
+    #: gate and up projections: hidden size → 2 x intermediate size
+    gate_up: Product
+    down: Product
 
 
 class FusedDecoder:
@@ -42,21 +43,19 @@ class FusedDecoder:
 
     def __init__(self, model: Any, cache: SlotCache) -> None:
         """Raises ValueError when the model has another architecture. The joined weights replace the model's own."""
+        check_architecture(model)
         decoder = model.get_decoder()
         config = decoder.config
-        _require(config.hidden_act == "silu", "its activation is not SiLU")
         self._rotary = decoder.rotary_emb
-        _require(self._rotary.rope_type in _STEADY_ROPE, "its rotary embedding changes with the length")
         self._embed = decoder.embed_tokens
         self._norm = decoder.norm.weight.detach()
         self._head = model.get_output_embeddings()
         self._cache = cache
         self._epsilon = config.rms_norm_eps
-        self.head_size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        self.head_size = _head_size(config)
         self._query_heads = config.num_attention_heads
         self._key_heads = config.num_key_value_heads
         self._scale = self.head_size**-0.5
-        self._check(model, decoder)
         self._layers = [self._join(layer) for layer in decoder.layers]
 
     def step(self, ids: torch.Tensor, positions: torch.Tensor, unseen: torch.Tensor | None) -> torch.Tensor:
@@ -74,8 +73,8 @@ class FusedDecoder:
         for number, layer in enumerate(self._layers):
             hidden = self._attend(hidden, layer, number, cos, sin, mask)
             normed = self._rms(hidden, layer.post_norm)
-            gate, up = functional.linear(normed, layer.gate_up).chunk(2, dim=-1)
-            hidden = torch.addmm(hidden, functional.silu(gate) * up, layer.down)
+            gate, up = layer.gate_up(normed).chunk(2, dim=-1)
+            hidden = layer.down.added_to(hidden, functional.silu(gate) * up)
         return self._head(self._rms(hidden, self._norm))
 
     def _attend(
@@ -89,7 +88,7 @@ class FusedDecoder:
     ) -> torch.Tensor:
         rows, (queries, keys) = len(hidden), (self._query_heads, self._key_heads)
         normed = self._rms(hidden, layer.input_norm)
-        states = functional.linear(normed, layer.qkv, layer.qkv_bias).view(rows, queries + 2 * keys, self.head_size)
+        states = layer.qkv(normed).view(rows, queries + 2 * keys, self.head_size)
         turned = states[:, : queries + keys]
         if layer.qk_norm is not None:
             turned = functional.rms_norm(turned, (self.head_size,), None, self._epsilon) * layer.qk_norm
@@ -104,7 +103,7 @@ class FusedDecoder:
         seen = functional.scaled_dot_product_attention(
             grouped, past_keys, past_values, attn_mask=mask, scale=self._scale
         )
-        return torch.addmm(hidden, seen.reshape(rows, queries * self.head_size), layer.output)
+        return layer.output.added_to(hidden, seen.reshape(rows, queries * self.head_size))
 
     def _rms(self, hidden: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         return functional.rms_norm(hidden, weight.shape, weight, self._epsilon)
@@ -119,48 +118,61 @@ class FusedDecoder:
             torch.cat((-sin, sin), dim=-1).to(dtype).unsqueeze(1),
         )
 
-    def _check(self, model: Any, decoder: Any) -> None:
-        devices = {parameter.device for parameter in decoder.parameters()}
-        _require(len(devices) == 1, "it is spread over several devices")
-        _require(not hasattr(model, "quantization_method"), "it is quantized")
-        for layer in decoder.layers:
-            attention, mlp = layer.self_attn, layer.mlp
-            linears = [attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj]
-            linears += [mlp.gate_proj, mlp.up_proj, mlp.down_proj]
-            _require(all(type(linear) is torch.nn.Linear for linear in linears), "its projections are not plain")
-            biased = (attention.o_proj, mlp.gate_proj, mlp.up_proj, mlp.down_proj)
-            _require(all(linear.bias is None for linear in biased), "its output projections have biases")
-            _require(math.isclose(attention.scaling, self._scale), "it scales attention in its own way")
-            _require(getattr(attention, "sliding_window", None) is None, "it attends to a window")
-
     def _join(self, layer: Any) -> _Layer:
         attention, mlp = layer.self_attn, layer.mlp
         norm = None
         if hasattr(attention, "q_norm"):
             query, key = attention.q_norm.weight.detach(), attention.k_norm.weight.detach()
             norm = torch.cat((query.expand(self._query_heads, -1), key.expand(self._key_heads, -1)))
-        inputs = [attention.q_proj, attention.k_proj, attention.v_proj]
-        bias = attention.q_proj.bias
         return _Layer(
             input_norm=layer.input_layernorm.weight.detach(),
-            qkv=_joined(inputs),
-            qkv_bias=None if bias is None else torch.cat([linear.bias.detach() for linear in inputs]),
+            qkv=_product(attention.q_proj, attention.k_proj, attention.v_proj),
             qk_norm=norm,
-            output=attention.o_proj.weight.detach().t(),
+            output=_product(attention.o_proj),
             post_norm=layer.post_attention_layernorm.weight.detach(),
-            gate_up=_joined([mlp.gate_proj, mlp.up_proj]),
-            down=mlp.down_proj.weight.detach().t(),
+            gate_up=_product(mlp.gate_proj, mlp.up_proj),
+            down=_product(mlp.down_proj),
         )
 
 
-def _joined(linears: list[Any]) -> torch.Tensor:
-    """The weights concatenated; the modules' own become views of the result, so that memory holds them once."""
-    joined = torch.cat([linear.weight.detach() for linear in linears])
+def check_architecture(model: Any) -> None:
+    """Raises ValueError or AttributeError, with the reason, when ``FusedDecoder`` cannot decode for this model."""
+    decoder = model.get_decoder()
+    config = decoder.config
+    _require(config.hidden_act == "silu", "its activation is not SiLU")
+    _require(decoder.rotary_emb.rope_type in _STEADY_ROPE, "its rotary embedding changes with the length")
+    devices = {parameter.device for parameter in decoder.parameters()}
+    _require(len(devices) == 1, "it is spread over several devices")
+    _require(not hasattr(model, "quantization_method"), "it is quantized")
+    for layer in decoder.layers:
+        attention, mlp = layer.self_attn, layer.mlp
+        outputs = [attention.o_proj, mlp.gate_proj, mlp.up_proj, mlp.down_proj]
+        linears = [attention.q_proj, attention.k_proj, attention.v_proj, *outputs]
+        _require(all(type(linear) in _LINEARS for linear in linears), "its projections are not plain")
+        _require(all(linear.bias is None for linear in outputs), "its output projections have biases")
+        _require(math.isclose(attention.scaling, _head_size(config) ** -0.5), "it scales attention in its own way")
+        _require(getattr(attention, "sliding_window", None) is None, "it attends to a window")
+
+
+def _head_size(config: Any) -> int:
+    return getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+
+
+def _product(*linears: Any) -> Product:
+    """One product for linear layers of the same input, so that memory holds their weights once."""
+    first = linears[0]
+    if isinstance(first, PartLinear):
+        return first.joined.product
+    if isinstance(first, ProductLinear):
+        return first.product
+    if len(linears) == 1:
+        return DenseProduct(first.weight.detach())
+    weight, bias = joined_weight(linears)
     start = 0
     for linear in linears:
-        linear.weight.data = joined[start : start + linear.out_features]
+        linear.weight.data = weight[start : start + linear.out_features]
         start += linear.out_features
-    return joined
+    return DenseProduct(weight, bias)
 
 
 def _require(met: bool, reason: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import torch
 
 from inference.engine import torchvision_compat
+from inference.engine.cpu_dtype import fastest_dtype
 from inference.engine.download import download
 from inference.engine.errors import LoadError
 from inference.engine.placement import parse_device_map, parse_dtype, parse_quantization
@@ -57,13 +60,15 @@ def load_model(
     quantization: str = "none",
     hf_token: str | None = None,
     trust_remote_code: bool = False,
+    torch_threads: int | None = None,
     on_progress: Listener | None = None,
 ) -> LoadedModel:
     """Load the model in the local folder ``source``, or the one of that id on the model hub.
 
-    ``dtype`` is a torch dtype's name or "auto" (what the configuration says); ``device_map`` is "auto" (every
-    available accelerator, else the CPU), another distribution that transformers supports, or a device of this machine;
-    ``quantization`` is "none", "8bit" or "4bit". ``on_progress`` is called for each stage, and for every percent of the
+    ``dtype`` is a torch dtype's name or "auto" (what the configuration says; on a CPU float32 where that is faster);
+    ``device_map`` is "auto" (every available accelerator, else the CPU), another distribution that transformers
+    supports, or a device of this machine; ``quantization`` is "none", "8bit" or "4bit". ``torch_threads`` is the number
+    that torch will have, if not its own default. ``on_progress`` is called for each stage, and for every percent of the
     long ones. Raises LoadError.
     """
     listener = on_progress or (lambda progress: None)
@@ -98,11 +103,15 @@ def load_model(
             )
         processor, tokenizer = _read_processor(folder, source, has_media=has_media, common=common)
         vocabulary = Vocabulary.of(tokenizer)
+        auto_model = AutoModelForImageTextToText if has_media else AutoModelForCausalLM
+        if placement is None and torch_dtype == "auto":
+            listener(Progress("measuring the dtypes"))
+            torch_dtype = _dtype_for_cpu(auto_model, config, common, torch_threads)
         listener(Progress(LOADING_WEIGHTS))
         if quantization_config is not None:
             common["quantization_config"] = quantization_config
-        with weights_counted(LOADING_WEIGHTS, listener):
-            model, info = (AutoModelForImageTextToText if has_media else AutoModelForCausalLM).from_pretrained(
+        with weights_counted(LOADING_WEIGHTS, listener), _unmapped_files(placement):
+            model, info = auto_model.from_pretrained(
                 folder, dtype=torch_dtype, device_map=placement, output_loading_info=True, **common
             )
     except LoadError:
@@ -134,6 +143,39 @@ def load_model(
         quantization=quantization,
         device=model.get_input_embeddings().weight.device,
     )
+
+
+def _dtype_for_cpu(auto_model: Any, config: Any, common: dict[str, Any], threads: int | None) -> Any:
+    """A torch dtype, or "auto" when the configuration does not say how the weights are stored."""
+    stored = getattr(config, "dtype", None) or getattr(config.get_text_config(), "dtype", None)
+    if stored is None or getattr(config, "quantization_config", None) is not None:
+        return "auto"
+    with torch.device("meta"):
+        empty = auto_model.from_config(config, trust_remote_code=common["trust_remote_code"])
+    return fastest_dtype(empty, stored, threads=threads)
+
+
+@contextlib.contextmanager
+def _unmapped_files(placement: str | None) -> Iterator[None]:
+    """Have transformers read the files of weights for a CPU, tensor by tensor.
+
+    It would map them, and the mapped pages count as memory of this process until the last tensor is converted.
+    """
+    from transformers import modeling_utils
+
+    original = getattr(modeling_utils, "safe_open", None)
+    if placement is not None or original is None:
+        yield
+        return
+
+    def open_unmapped(*args: Any, **kwargs: Any) -> Any:
+        return original(*args, **{**kwargs, "backend": "pread"})
+
+    modeling_utils.safe_open = open_unmapped
+    try:
+        yield
+    finally:
+        modeling_utils.safe_open = original
 
 
 def _refuse_missing_folder(source: str) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import psutil
 import torch
 
+from inference.engine.devices import free_host_bytes
 from inference.engine.errors import LoadError
 from inference.engine.loading import LoadedModel
 
@@ -49,4 +49,4 @@ def kv_budget(loaded: LoadedModel, *, max_rows: int, max_bytes: int | None, reus
 def _free_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0] * _DEVICE_SHARE)
-    return int(psutil.virtual_memory().available * _HOST_SHARE)
+    return int(free_host_bytes() * _HOST_SHARE)

@@ -34,6 +34,14 @@ def loaded(tiny_model: Path) -> Any:
     return load_model(str(tiny_model), dtype="float32", device_map="cpu")
 
 
+@pytest.fixture(scope="session")
+def own_layers(tiny_model: Path) -> Any:
+    """The small model as transformers loads it. No engine gets it: an engine holds the weights in other forms."""
+    from inference.engine.loading import load_model
+
+    return load_model(str(tiny_model), dtype="float32", device_map="cpu")
+
+
 @pytest.fixture
 def start_engine(loaded: Any) -> Iterator[Callable[..., Any]]:
     """Starts engines and stops them at the end of the test."""

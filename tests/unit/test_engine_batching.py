@@ -206,7 +206,7 @@ def takes_the_layers(engine: Any) -> bool:
 
 
 def test_the_models_own_layers_give_the_same_answers(
-    loaded: Any, start_engine: Any, make_request: Any, collect: Any
+    own_layers: Any, loaded: Any, start_engine: Any, make_request: Any, collect: Any
 ) -> None:
     class Plain(type(loaded.model)):  # type: ignore[misc]
         """A model whose projections look as if they were quantized."""
@@ -214,7 +214,7 @@ def test_the_models_own_layers_give_the_same_answers(
         quantization_method = "none"
 
     plain = Plain(loaded.model.config).to(loaded.model.dtype).eval()
-    plain.load_state_dict(loaded.model.state_dict())
+    plain.load_state_dict(own_layers.model.state_dict())
     fused, through_layers = start_engine(), start_engine(dataclasses.replace(loaded, model=plain))
     # Bound methods of two runners always differ: what they are bound from is compared.
     assert not takes_the_layers(fused)

@@ -61,10 +61,10 @@ def model_generate(loaded: Any, request: GenerationRequest) -> list[int]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_greedy_tokens_are_those_of_transformers(
-    loaded: Any, start_engine: Any, make_request: Any, collect: Any, kind: str
+    own_layers: Any, start_engine: Any, make_request: Any, collect: Any, kind: str
 ) -> None:
     request = make_request(kind, max_tokens=60)
-    expected = model_generate(loaded, request)
+    expected = model_generate(own_layers, request)
     assert collect(start_engine().submit(request)).ids == expected
 
 
@@ -189,13 +189,13 @@ def test_logprobs_come_with_the_tokens_they_are_of(
 
 
 def test_logprobs_are_those_of_the_model_whatever_the_sampling(
-    loaded: Any, start_engine: Any, make_request: Any, collect: Any
+    own_layers: Any, start_engine: Any, make_request: Any, collect: Any
 ) -> None:
     request = make_request("image", logprobs=0, **PENALISED)
     got = collect(start_engine().submit(request))
-    prompt = PromptMaker(loaded, max_context_tokens=4096).make(dataclasses.replace(request, resume_ids=got.ids))
+    prompt = PromptMaker(own_layers, max_context_tokens=4096).make(dataclasses.replace(request, resume_ids=got.ids))
     with torch.inference_mode():
-        logits = loaded.model(
+        logits = own_layers.model(
             input_ids=prompt.ids[None], position_ids=prompt.positions[:, None], use_cache=False, **media_of(prompt)
         ).logits[0]
     expected = logits[prompt.prompt_tokens - 1 : -1].log_softmax(dim=-1)

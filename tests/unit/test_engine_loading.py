@@ -44,6 +44,18 @@ def test_progress_is_told_by_stages_and_in_the_long_ones_by_percent(tiny_model: 
     assert re.fullmatch(r"loading the weights: \d+ of \d+ \(100%\)", str(counted[-1]))
 
 
+def test_files_of_weights_are_not_mapped_into_memory_on_a_cpu(tiny_model: Path) -> None:
+    maps: list[str] = []
+
+    def look(progress: Progress) -> None:
+        if progress.total:
+            maps.append(Path("/proc/self/maps").read_text())
+
+    load_model(str(tiny_model), dtype="bfloat16", device_map="cpu", on_progress=look)
+    assert maps
+    assert not any(str(tiny_model / "model.safetensors") in text for text in maps)
+
+
 @pytest.mark.parametrize("architecture", ["qwen3", "llama"])
 def test_a_causal_model_of_text_alone_is_loaded_without_a_processor(architecture: Any, tmp_path: Path) -> None:
     loaded = load_model(str(build_tiny_text_model(tmp_path / "text", architecture=architecture)))

@@ -1,0 +1,134 @@
+"""Puts the weights of a model on a CPU into the forms that are fastest there."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import logging
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+
+from inference.engine.fused_decoder import check_architecture
+from inference.engine.product_choice import DECODE_ROWS, PREFILL_ROWS, Shape, Timings, fastest, measure
+from inference.engine.products import (
+    DTYPES,
+    Form,
+    JoinedProduct,
+    PartLinear,
+    ProductLinear,
+    joined_weight,
+    make_product,
+    usable_forms,
+)
+
+logger = logging.getLogger(__name__)
+
+#: linear layers of one module that are given the same input
+_SHARED_INPUT = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
+
+#: one or several linear layers of a module, by name, that become one product
+_Group = tuple[torch.nn.Module, tuple[str, ...]]
+
+
+def arrange(model: Any, *, max_rows: int, threads: int | None) -> str:
+    """Measure the forms of every shape of weight in ``model``, and hold each weight in the best one only.
+
+    Nothing is done on a GPU, for a quantized model, for one of another architecture (its layers may use their weights
+    in ways of their own), and for one that is arranged already. ``threads`` is the number that torch will have. Returns
+    what was chosen, for display: "products: 48 transposed, 9 packed".
+    """
+    done: str | None = getattr(model, "_sambung_products", None)
+    if done is not None:
+        return done
+    groups = _by_shape(model) if _is_known(model) else {}
+    _return_freed_memory()
+    counts = dict.fromkeys(Form, 0)
+    for (shape, decodes), members in groups.items():
+        steps = tuple(rows for rows in DECODE_ROWS if decodes and rows <= max_rows)
+        form = _choose(shape, len(members), (*steps, PREFILL_ROWS), threads or torch.get_num_threads())
+        counts[form] += len(members)
+        for owner, names in members:
+            _replace(owner, names, form)
+            _return_freed_memory()
+    chosen = ", ".join(f"{count} {form}" for form, count in counts.items() if count)
+    model._sambung_products = f"products: {chosen}" if chosen else ""
+    return model._sambung_products
+
+
+def _is_known(model: Any) -> bool:
+    try:
+        check_architecture(model)
+    except (ValueError, AttributeError):
+        return False
+    return True
+
+
+def _choose(shape: Shape, count: int, rows: tuple[int, ...], threads: int) -> Form:
+    timings = measure(shape, count, rows, usable_forms(shape.dtype), threads)
+    form = fastest(timings)
+    logger.info("%d products %s in %s are %s: %s", count, shape, shape.dtype, form, _table(timings))
+    return form
+
+
+def _table(timings: Timings) -> str:
+    """``1 row: plain 153, packed 220 µs; 8 rows: …``"""
+    rows = next(iter(timings.values()))
+    return "; ".join(
+        f"{number} row{'s' if number > 1 else ''}: "
+        + ", ".join(f"{form} {1e6 * seconds[number]:.0f}" for form, seconds in timings.items())
+        + " µs"
+        for number in rows
+    )
+
+
+def _by_shape(model: Any) -> dict[tuple[Shape, bool], list[_Group]]:
+    """The linear layers by shape, and by whether they take part in decode steps."""
+    decoder = set(model.get_decoder().modules()) | {model.get_output_embeddings()}
+    embedding = model.get_input_embeddings().weight
+    found: dict[tuple[Shape, bool], list[_Group]] = {}
+    for owner in list(model.modules()):
+        for names in _groups(owner):
+            linears = [getattr(owner, name) for name in names]
+            # The embedding reads single rows of its weight, so an output layer that shares it stays as it is.
+            if any(linear.weight is embedding or not _is_arrangeable(linear) for linear in linears):
+                continue
+            outputs = sum(linear.out_features for linear in linears)
+            shape = Shape(outputs, linears[0].in_features, linears[0].weight.dtype)
+            found.setdefault((shape, linears[0] in decoder), []).append((owner, names))
+    return found
+
+
+def _groups(owner: torch.nn.Module) -> Iterator[tuple[str, ...]]:
+    names = [name for name, child in owner.named_children() if type(child) is torch.nn.Linear]
+    for shared in _SHARED_INPUT:
+        linears = [getattr(owner, name) for name in shared if name in names]
+        if len(linears) == len(shared) and len({(x.in_features, x.bias is None) for x in linears}) == 1:
+            yield shared
+            names = [name for name in names if name not in shared]
+    for name in names:
+        yield (name,)
+
+
+def _is_arrangeable(linear: Any) -> bool:
+    return linear.weight.device.type == "cpu" and linear.weight.dtype in DTYPES
+
+
+def _replace(owner: Any, names: Sequence[str], form: Form) -> None:
+    """Hold the weights of these linear layers in that form, and drop the old ones."""
+    linears = [getattr(owner, name) for name in names]
+    if len(names) == 1:
+        weight, bias = linears[0].weight.detach(), linears[0].bias
+        product = make_product(form, weight, None if bias is None else bias.detach())
+    else:
+        product = make_product(form, *joined_weight(linears))
+    joined = JoinedProduct(product, [linear.out_features for linear in linears])
+    for number, name in enumerate(names):
+        setattr(owner, name, ProductLinear(product) if len(names) == 1 else PartLinear(joined, number))
+
+
+def _return_freed_memory() -> None:
+    """glibc keeps freed weights for the thread that allocated them, and that thread loads no more."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)

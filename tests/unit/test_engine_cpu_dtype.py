@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from inference.backends.local import LocalEngine
+from inference.engine import cpu_dtype, devices
+from inference.engine.cpu_dtype import fastest_dtype
+from inference.engine.loading import load_model
+
+#: its weights are stored in bfloat16
+READER = Path(__file__).resolve().parents[2] / "models" / "ktp-reader"
+
+
+@pytest.fixture
+def timed(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """timed(bfloat16=…, float32=…): milliseconds of products of 1, 8 and 128 rows"""
+
+    def set_times(**times: tuple[float, float, float]) -> None:
+        def seconds(counts: Any, dtype: torch.dtype, threads: int) -> Any:
+            return dict(zip((1, 8, 128), times[str(dtype).removeprefix("torch.")], strict=True))
+
+        monkeypatch.setattr(cpu_dtype, "_seconds", seconds)
+
+    return set_times
+
+
+def chosen(stored: torch.dtype = torch.bfloat16) -> torch.dtype:
+    class Model(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = torch.nn.Linear(8, 8)
+
+        def get_decoder(self) -> Any:
+            return self
+
+    return fastest_dtype(Model(), stored, threads=1)
+
+
+def test_the_dtype_that_is_faster_on_the_whole_is_chosen_and_logged(
+    timed: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger=cpu_dtype.__name__)
+    # As without AVX-512: half the bytes for one row, and slow arithmetic for many.
+    timed(bfloat16=(10, 25, 500), float32=(19, 20, 100))
+    assert chosen() == torch.float32
+    # As with AMX.
+    timed(bfloat16=(10, 11, 20), float32=(19, 40, 100))
+    assert chosen() == torch.bfloat16
+    assert "are torch.bfloat16 on this CPU" in caplog.messages[-1]
+    assert "1 row: 10000.00 and 19000.00 ms; 8 rows: 11000.00 and 40000.00 ms" in caplog.messages[-1]
+
+
+def test_near_a_tie_it_is_float32_on_every_worker(timed: Any) -> None:
+    timed(bfloat16=(9, 9, 9), float32=(10, 10, 10))
+    assert chosen() == torch.float32
+
+
+def test_weights_are_never_rounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu_dtype, "_seconds", lambda *arguments: pytest.fail("measured"))
+    assert chosen(torch.float32) == torch.float32
+
+
+def test_a_dtype_that_does_not_fit_into_memory_is_not_chosen(
+    timed: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger=cpu_dtype.__name__)
+    timed(bfloat16=(10, 25, 500), float32=(1, 1, 1))
+    monkeypatch.setattr(cpu_dtype, "free_host_bytes", lambda: 72 * 4)
+    assert chosen() == torch.bfloat16
+    assert "would not fit" in caplog.text
+
+
+def test_the_limit_of_a_container_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    limit, used = tmp_path / "memory.max", tmp_path / "memory.current"
+    limit.write_text("5000\n")
+    used.write_text("2000\n")
+    monkeypatch.setattr(devices, "CONTROL_GROUP_FILES", [(limit, used), (tmp_path / "absent", used)])
+    assert devices.free_host_bytes() == 3000
+    limit.write_text("max\n")
+    assert devices.free_host_bytes() > 3000
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+def test_auto_loads_what_was_chosen_and_the_fingerprint_says_so(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, start_engine: Any
+) -> None:
+    stored = []
+
+    def choose(model: Any, found: torch.dtype, *, threads: int | None) -> torch.dtype:
+        stored.append(found)
+        return dtype
+
+    monkeypatch.setattr("inference.engine.loading.fastest_dtype", choose)
+    loaded = load_model(str(READER), device_map="cpu")
+    assert stored == [torch.bfloat16]
+    assert {weight.dtype for weight in loaded.model.parameters()} == {dtype}
+    assert LocalEngine(start_engine(loaded), loaded).fingerprint["dtype"] == str(dtype).removeprefix("torch.")
+
+
+def test_a_dtype_given_by_name_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inference.engine.loading.fastest_dtype", lambda *a, **k: pytest.fail("measured"))
+    assert load_model(str(READER), dtype="bfloat16", device_map="cpu").dtype == "bfloat16"
+
+
+def test_what_is_measured_are_the_products_of_the_decoder(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger=cpu_dtype.__name__)
+    assert load_model(str(READER), device_map="cpu", torch_threads=1).dtype in ("float32", "bfloat16")
+    assert "products of a step in torch.bfloat16 and float32: 1 row: " in caplog.text
