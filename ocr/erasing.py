@@ -106,11 +106,11 @@ def erase_batch(rows: models.QuerySet[KtpExtraction], erasure: Erasure, *, skip_
     Frozen ones are left alone, and with ``skip_locked`` those that another transaction is changing.
     """
     locked = rows.filter(frozen_at=None).select_for_update(skip_locked=skip_locked)[:BATCH_READINGS]
-    found = dict(locked.values_list("pk", "session_id"))
+    found = list(locked.values_list("pk", "session_id", "caller"))
     if not found:
         return 0
-    pks = list(found)
-    session_ids = {*session_ids_of(pks), *(pk for pk in found.values() if pk)}
+    pks = [pk for pk, _, _ in found]
+    session_ids = {*session_ids_of(pks), *(session_id for _, session_id, _ in found if session_id)}
     _keep_decisions(pks)
     counts = Counter(KtpExtraction.objects.filter(pk__in=pks).delete()[1])
     counts += erase_sessions(session_ids)
@@ -126,11 +126,14 @@ def erase_batch(rows: models.QuerySet[KtpExtraction], erasure: Erasure, *, skip_
                 by=erasure.who,
                 reference=erasure.reference,
                 receipt=erasure.receipt,
+                caller=caller,
             )
-            for pk in pks
+            for pk, _, caller in found
         ]
     )
     action = Action.PURGED if erasure.why in BY_ITSELF else Action.ERASED
+    if erasure.why == Why.API:
+        action = Action.API_DELETED
     facts = {"why": str(erasure.why), "receipt": str(erasure.receipt), "reference": erasure.reference}
     record_each(action, pks, actor=erasure.by, facts=facts)
     erasure.readings += pks

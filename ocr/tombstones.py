@@ -42,6 +42,11 @@ class Tombstone(models.Model):
     )
     receipt = models.UUIDField(db_index=True, help_text="The same for all readings that were erased in one go.")
 
+    # With a default in the database, because processes of an older version insert rows without it.
+    caller = models.CharField(
+        max_length=64, blank=True, default="", db_default="", help_text="Who had sent it, as for a session."
+    )
+
     class Meta:
         ordering = ("-at",)
         default_permissions = ()

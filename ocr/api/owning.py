@@ -12,6 +12,7 @@ from inference.errors import ApiError, NotFound
 from ocr.extraction import complete_extraction
 from ocr.models import KtpExtraction
 from ocr.refusals import Erased
+from ocr.tombstones import Tombstone
 
 
 class ReadingNotFound(NotFound):
@@ -33,11 +34,23 @@ class ReadingGone(ApiError):
         super().__init__("The reading was erased.", param="id")
 
 
+class ReadingFrozen(ApiError):
+    """It is under legal hold."""
+
+    status = 409
+    code = "reading_frozen"
+
+    def __init__(self) -> None:
+        super().__init__("The reading is under legal hold and cannot be erased.", param="id")
+
+
 def find_reading(pk: uuid.UUID, caller: str) -> KtpExtraction:
-    """The caller's reading, with its session and without the picture. Raises ``ReadingNotFound``."""
+    """The caller's reading, with its session and without the picture. Raises ``ReadingNotFound``, ``ReadingGone``."""
     readings = KtpExtraction.objects.of_caller(caller).select_related("session", "image").defer("image__data")
     reading = readings.filter(pk=pk).first()
     if reading is None:
+        if Tombstone.objects.filter(pk=pk, caller=caller).exists():
+            raise ReadingGone
         raise ReadingNotFound(pk)
     return reading
 

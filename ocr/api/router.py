@@ -17,7 +17,7 @@ from inference.api.auth import caller_of
 from inference.api.body import read_upload
 from inference.api.replies import ErrorReply
 from inference.errors import InvalidRequest, TimedOut
-from ocr.api.owning import ReadingGone, current_reading, find_reading
+from ocr.api.owning import ReadingFrozen, ReadingGone, current_reading, find_reading
 from ocr.api.prefer import Preferences, read_preferences
 from ocr.api.rendering import location_of, render, render_pending
 from ocr.api.replies import KtpOut, PendingOut
@@ -26,8 +26,11 @@ from ocr.api.submitting import submit
 from ocr.api.waiting import wait_for_reading
 from ocr.audit.recording import Action, Actor, record
 from ocr.card_image import check_size
+from ocr.erasing import erase
+from ocr.freezing import Frozen
 from ocr.models import KtpExtraction
 from ocr.refusals import Erased
+from ocr.tombstones import Why
 from sessions_app.db import in_db
 
 router = Router(tags=["ktp"])
@@ -196,19 +199,15 @@ def _pending(extraction: KtpExtraction, response: HttpResponse) -> dict[str, Any
 async def erase_reading(request: HttpRequest, reading_id: uuid.UUID) -> Any:
     """Cancel the reading if it goes on, and erase it everywhere: values, picture, history, and its session.
 
-    A second time it is a 410, and a 404 once nothing of it is remembered.
+    A second time it is a 410. A reading under legal hold is a 409 and stays.
     """
     await in_db(_erase, request, reading_id)
     return Status(204, None)
 
 
-@transaction.atomic
 def _erase(request: HttpRequest, pk: uuid.UUID) -> None:
     extraction = find_reading(pk, caller_of(request))
-    session = extraction.session
-    # In one transaction, so that nobody is given the end of a reading that is being erased. Its worker finds that the
-    # session is gone, and stops.
-    extraction.delete()
-    if session is not None:
-        session.delete()
-    record(Action.API_DELETED, actor=Actor.of_request(request), card=pk)
+    try:
+        erase([extraction], why=Why.API, by=Actor.of_request(request))
+    except Frozen:
+        raise ReadingFrozen from None

@@ -8,9 +8,13 @@ import uuid
 import pytest
 from django.db import connections
 from django.test import Client
+from django.utils import timezone
 
 from ocr.audit.models import AuditEntry
+from ocr.audit.recording import Actor
+from ocr.erasing import erase
 from ocr.models import KtpChange, KtpExtraction, KtpImage
+from ocr.tombstones import Why
 from sessions_app.callers import caller_with_key
 from sessions_app.models import ChatSession
 from tests.db.ktp_calls import ASYNC, KEYS, complete, error_of, post, with_key
@@ -102,8 +106,27 @@ def test_a_reading_that_goes_on_is_cancelled_and_erased(client):
     assert not KtpExtraction.objects.exists()
     assert not KtpImage.objects.exists()
     assert not ChatSession.objects.exists()
-    assert client.get(sent["Location"]).status_code in (404, 410)
-    assert client.delete(sent["Location"]).status_code in (404, 410)
+    for gone in (client.get(sent["Location"]), client.delete(sent["Location"])):
+        assert (gone.status_code, error_of(gone)["code"]) == (410, "reading_gone")
+
+
+def test_that_a_reading_was_erased_is_told_to_its_caller_alone(client, settings):
+    settings.API_KEYS = [KEY, OTHER_KEY]
+    location = post(client, specimen(), headers=with_key(KEY, **ASYNC))["Location"]
+    extraction = KtpExtraction.objects.get()
+    erase([extraction], why=Why.REQUEST, by=Actor.of_command())
+
+    assert client.get(location, headers=with_key(KEY)).status_code == 410
+    assert client.get(location, headers=with_key(OTHER_KEY)).status_code == 404
+
+
+def test_a_frozen_reading_stays(client):
+    location = post(client, specimen(), headers=ASYNC)["Location"]
+    KtpExtraction.objects.update(frozen_at=timezone.now())
+
+    refused = client.delete(location)
+    assert (refused.status_code, error_of(refused)["code"]) == (409, "reading_frozen")
+    assert client.get(location).status_code == 202
 
 
 def test_a_reading_that_ended_is_erased_with_its_history(client):
