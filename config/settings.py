@@ -75,6 +75,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "ocr.key_refusals.DataKeyMiddleware",
     # Last, as django-axes requires: it answers in place of the log-in views.
     "axes.middleware.AxesMiddleware",
 ]

@@ -63,15 +63,20 @@ def without_picture(rows: KtpExtractionQuerySet) -> KtpExtractionQuerySet:
 
 
 def visible_or_404(request: HttpRequest, pk: uuid.UUID) -> KtpExtraction:
-    """The reading, if the user may see it."""
-    return get_object_or_404(without_picture(KtpExtraction.objects.visible_to(request.user)), pk=pk)
+    """The reading, if the user may see it. Raises ``DataKeyMissing``."""
+    return _readable(get_object_or_404(without_picture(KtpExtraction.objects.visible_to(request.user)), pk=pk))
 
 
 def own_or_404(request: HttpRequest, pk: uuid.UUID) -> KtpExtraction:
     """The reading, if it is the user's own and the user is still a clerk: only then may it be changed."""
     user = cast("User", request.user)
     rows = without_picture(KtpExtraction.objects.filter(uploaded_by=user.pk))
-    return get_object_or_404(rows if user.has_perm(MAY_UPLOAD) else rows.none(), pk=pk)
+    return _readable(get_object_or_404(rows if user.has_perm(MAY_UPLOAD) else rows.none(), pk=pk))
+
+
+def _readable(extraction: KtpExtraction) -> KtpExtraction:
+    extraction.check_readable()
+    return extraction
 
 
 def sees_values(extraction: KtpExtraction, user: User) -> bool:

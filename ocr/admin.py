@@ -260,6 +260,7 @@ class KtpExtractionAdmin(admin.ModelAdmin[KtpExtraction]):
         rights = Rights.of(request)
         if obj is None or not rights.view:
             return super().change_view(request, object_id, form_url, extra_context)
+        obj.check_readable()
         if request.method == "POST":
             return self._answer(request, obj, rights)
         note_view(request, obj, where="admin")

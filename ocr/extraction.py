@@ -39,6 +39,7 @@ from ocr.refusals import Erased, NotOpen
 from sessions_app.answer import read_answer
 from sessions_app.callers import caller_of_user
 from sessions_app.db import in_db
+from sessions_app.encryption import keyring
 from sessions_app.models import ChatSession, ChatSessionQuerySet, new_session_id
 from sessions_app.store import sweeper
 from sessions_app.store.erasing import erase_sessions
@@ -69,8 +70,9 @@ async def start_extraction(
     """Store the card and send it to the model; the reading is filled in later.
 
     ``caller`` is as ``sessions_app.callers`` writes it. ``and_store`` is called in the transaction that stores the
-    card. Raises OverShare and Unavailable when no run can be queued; nothing is stored then.
+    card. Raises OverShare and Unavailable when no run can be queued, and DataKeyMissing; nothing is stored then.
     """
+    keyring.ring()
     # If the client disconnects now, no stored card may remain without its session.
     return await asyncio.shield(_store_and_send(image, file_name, caller, user, request_id, and_store))
 
@@ -285,7 +287,8 @@ def complete_finished() -> int:
     """
     completed = 0
     for pk in list(KtpExtraction.objects.completable().values_list("pk", flat=True)[:COMPLETE_BATCH]):
-        with contextlib.suppress(Erased):
+        # One whose key is missing waits for it; whoever opens it is told.
+        with contextlib.suppress(Erased, keyring.DataKeyMissing):
             completed += complete_extraction(pk).state != KtpExtraction.State.READING
     for extraction in KtpExtraction.objects.abandoned(ABANDONED_SECONDS)[:COMPLETE_BATCH]:
         with contextlib.suppress(Erased):

@@ -12,6 +12,7 @@ from django.utils.translation import gettext_lazy
 from inference.errors import ApiError, OverShare, TooLarge, Unavailable
 from inference.media.formats.image import format_of
 from ocr.scans import is_pdf
+from sessions_app.encryption.keyring import DataKeyMissing
 
 #: what the browser offers to choose from; extensions too, as some browsers report no MIME type for these formats
 ACCEPTED = "image/*,.heic,.heif,.avif,.tif,.tiff,.bmp,.pdf,application/pdf"
@@ -46,6 +47,8 @@ class UploadForm(forms.Form):
 
     def refuse(self, refusal: ApiError, data: bytes) -> None:
         """Show why the upload was refused: at the field if the file is the reason, above the form if the server is."""
+        if isinstance(refusal, DataKeyMissing):
+            raise refusal
         if isinstance(refusal, Unavailable):
             self.add_error(
                 None,

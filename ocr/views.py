@@ -29,6 +29,8 @@ from ocr.models import KtpExtraction
 from ocr.rows import Reading, queue_places, read_before
 from sessions_app.callers import caller_of_user
 from sessions_app.db import in_db
+from sessions_app.encryption import keyring
+from sessions_app.encryption.sealed import check_readable
 from sessions_app.request_id import current_request_id
 
 #: the clerk's own readings on one page of the tray
@@ -50,6 +52,7 @@ async def upload(request: HttpRequest) -> HttpResponse:
         return log_in_first(request)
     if not await in_db(user.has_perm, MAY_UPLOAD):
         return await in_db(forbidden, request, user)
+    keyring.ring()  # without a key nothing is uploaded
     if request.method != "POST":
         return await in_db(_upload_page, request, user, UploadForm())
     return await _take(request, user)
@@ -124,6 +127,7 @@ def image(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     visible = KtpExtraction.objects.images_visible_to(request.user).select_related("image")
     extraction = get_object_or_404(visible, pk=pk, image__isnull=False)
     note_view(request, extraction, Action.VIEWED_IMAGE)
+    check_readable(extraction.image.data)
     response = HttpResponse(bytes(extraction.image.data), content_type=extraction.image.content_type)
     response["Cache-Control"] = "no-store, private"
     response["X-Content-Type-Options"] = "nosniff"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from sessions_app.deltas import TERMINAL_DELTAS, CallDelta, StoredDelta, StoredTokenLogprob
+from sessions_app.encryption.sealed import check_readable
 from sessions_app.models import Chunk
 from sessions_app.storable import storable_error
 
@@ -124,7 +125,13 @@ class Answer:
 
 
 def read_answer(session_id: str) -> Answer:
-    """What the session has said so far, from the database. Raises as ``Answer.add``."""
+    """What the session has said so far, from the database. Raises as ``Answer.add``, and ``DataKeyMissing``."""
     answer = Answer()
-    answer.add(Chunk.objects.after(session_id, -1).values_list("index", "delta").iterator(chunk_size=2000))
+    answer.add(_readable(Chunk.objects.after(session_id, -1).values_list("index", "delta").iterator(chunk_size=2000)))
     return answer
+
+
+def _readable(rows: Iterable[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
+    for index, delta in rows:
+        check_readable(delta)
+        yield index, delta

@@ -12,7 +12,8 @@ from ocr.reading.schema import FIELDS, as_contract
 
 
 def render(extraction: KtpExtraction) -> dict[str, Any]:
-    """The contract's eleven keys and ``meta``."""
+    """The contract's eleven keys and ``meta``. Raises ``DataKeyMissing``."""
+    extraction.check_readable()
     return {
         **as_contract(extraction.values),
         "meta": {

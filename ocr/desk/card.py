@@ -38,6 +38,7 @@ def card(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """The card, which a GET claims; a POST corrects, confirms and decides. Needs the right to review."""
     rights = review_rights(request)
     extraction = get_object_or_404(KtpExtraction, pk=pk)
+    extraction.check_readable()
     if request.method == "POST":
         return answer(request, extraction, rights)
     extraction = complete_extraction(extraction.pk)
@@ -92,6 +93,7 @@ def undo(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """POST: take the last decision back, and open its card again."""
     rights = review_rights(request)
     extraction = get_object_or_404(KtpExtraction, pk=pk)
+    extraction.check_readable()
     form = CardForm(request.POST)
     undoing.forget(request)
     if not form.is_valid():

@@ -16,6 +16,7 @@ from ocr.desk import finding, undoing
 from ocr.desk.forms import QueueForm
 from ocr.desk.rights import Rights, user_of
 from ocr.models import KtpExtraction
+from sessions_app.encryption import keyring
 
 #: cards of the queue on its page
 SHOWN = 50
@@ -94,8 +95,9 @@ def _form(request: HttpRequest) -> QueueForm:
 
 
 def review_rights(request: HttpRequest) -> Rights:
-    """The user's rights. Raises ``PermissionDenied`` for users who do not review."""
+    """The user's rights. Raises ``PermissionDenied`` for users who do not review, and ``DataKeyMissing``."""
     rights = Rights.of(request)
     if not rights.review:
         raise PermissionDenied
+    keyring.ring()  # without a key nothing is reviewed
     return rights

@@ -9,6 +9,7 @@ from django.templatetags.static import static
 
 from sessions_app import privacy, thumbnails
 from sessions_app.db import release_connections
+from sessions_app.encryption.sealed import check_readable
 from sessions_app.models import SessionMedia
 
 #: the only types that a browser may show from here; anything else is offered as a download
@@ -57,6 +58,7 @@ def _visible_or_404(request: HttpRequest, session_id: str, position: int) -> Ses
     )
     if not privacy.may_see_media(request.user, media.session):
         raise PermissionDenied
+    check_readable(media.data)
     return media
 
 
