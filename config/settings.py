@@ -331,6 +331,7 @@ OCR_IMAGE_RETENTION_DAYS = env.number("OCR_IMAGE_RETENTION_DAYS", 30, minimum=0)
 OCR_DATA_RETENTION_DAYS = env.number("OCR_DATA_RETENTION_DAYS", 365, minimum=0)
 OCR_REJECTED_RETENTION_DAYS = env.number("OCR_REJECTED_RETENTION_DAYS", 30, minimum=0)
 OCR_ABANDONED_RETENTION_DAYS = env.number("OCR_ABANDONED_RETENTION_DAYS", 7, minimum=0)
+OCR_EXPORT_MAX_READINGS = env.integer("OCR_EXPORT_MAX_READINGS", 50_000, minimum=1)
 OCR_DOUBT_BELOW = env.number("OCR_DOUBT_BELOW", 0.9, minimum=0, maximum=1)
 
 # --- Who may call ---------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from django.contrib.admin.utils import quote
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.functional import lazy
@@ -25,7 +26,7 @@ from ocr.audit.models import Action
 from ocr.audit.recording import Actor
 from ocr.audit.viewing import note_list, note_view
 from ocr.desk import card as desk_card
-from ocr.desk import finding
+from ocr.desk import exporting, finding
 from ocr.desk.finding import DayFilter, FlagFilter, FoundFilter
 from ocr.desk.forms import APPROVE, REJECT, REOPEN, REVEAL, CardForm
 from ocr.desk.handling import handle
@@ -72,7 +73,7 @@ class KtpExtractionAdmin(admin.ModelAdmin[KtpExtraction]):
     list_per_page = 50
     date_hierarchy = None
     ordering = ("-created_at",)
-    actions = ("approve_selected", "reject_selected")
+    actions = ("approve_selected", "reject_selected", "export_selected")
     readonly_fields = (
         *("masked_values", "nik_hidden", "tgl_lahir_hidden", "read_by_model", "read_by_model_masked", "raw_answer"),
         *RECORD,
@@ -150,6 +151,13 @@ class KtpExtractionAdmin(admin.ModelAdmin[KtpExtraction]):
         # A field counts once, however many rules flag it.
         places = len({flag.field for flag in obj.open_flags})
         return ngettext("%(count)d to check", "%(count)d to check", places) % {"count": places} if places else "–"
+
+    def has_export_permission(self, request: HttpRequest) -> bool:
+        return exporting.may_export(request)
+
+    @admin.action(description=gettext_lazy("Export selected readings…"), permissions=["export"])
+    def export_selected(self, request: HttpRequest, queryset: QuerySet[KtpExtraction]) -> HttpResponseBase | None:
+        return exporting.export_selected(request, queryset)
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         """Decisions first. Deletion is last, because it cannot be undone."""

@@ -184,6 +184,7 @@ class KtpExtraction(Holdable, Reviewable):
             ("export_person_ktp", "Can export everything that is held about a person"),
             ("erase_ktp", "Can erase readings"),
             ("freeze_ktp", "Can freeze and unfreeze readings (legal hold)"),
+            ("export_ktpextraction", "Can export readings with all values"),
         )
         indexes = (
             models.Index(fields=("-created_at",), name="ktp_created_at"),
