@@ -181,9 +181,7 @@ def _page(
         "extraction": extraction,
         "rows": rows,
         "whole_problems": [(problem, extraction.is_confirmed(problem)) for problem in whole],
-        "earlier": KtpExtraction.objects.visible_to(user).read_before(extraction)[:EARLIER_SHOWN]
-        if may_see
-        else (),
+        "earlier": KtpExtraction.objects.visible_to(user).read_before(extraction)[:EARLIER_SHOWN] if may_see else (),
         "may_edit": may_change and extraction.is_with_clerk and extraction.is_readable,
         "may_approve": may_change and user.has_perm(MAY_APPROVE_OWN) and not extraction.flags,
         "may_see_image": KtpExtraction.objects.images_visible_to(user)

@@ -74,7 +74,13 @@ ADDRESSES: dict[str, tuple[str, str, str, str, str]] = {
     "POST /v1/cancel/{session_id}": ("no", UNKNOWN, UNKNOWN, UNKNOWN, "no"),
     "GET /health": ("yes", UNKNOWN, UNKNOWN, UNKNOWN, "yes"),
     **dict.fromkeys(
-        ("POST /ktp-ocr/", "GET /ktp-ocr/{reading_id}", "DELETE /ktp-ocr/{reading_id}"), ("no", "no", "no", "no", "no")
+        (
+            "POST /ktp-ocr/",
+            "GET /ktp-ocr/{reading_id}",
+            "DELETE /ktp-ocr/{reading_id}",
+            "GET /ktp-ocr/batches/{batch_id}",
+        ),
+        ("no", "no", "no", "no", "no"),
     ),
     "POST /v1/completions": ("yes", "yes", "yes", "yes", "yes"),
     "POST /v1/responses": ("yes", IN_PART, IN_PART, IN_PART, IN_PART),

@@ -66,13 +66,10 @@ class Upload:
     data: bytes = dataclasses.field(repr=False)
 
 
-async def read_upload(request: HttpRequest, name: str, check_size: Callable[[int], None]) -> Upload | None:
-    """The file in the form field ``name``; None when the form has none.
-
-    ``check_size`` gets its size in bytes before it is read. Raises ``ApiError``, and Django's errors for bad forms.
-    """
+async def read_form(request: HttpRequest, read: Callable[[HttpRequest], T]) -> T:
+    """What ``read`` makes of the form, in a thread: parsing it takes long. Raises as that does, and ``ApiError``."""
     _check_content_type(request, "multipart/form-data")
-    return await _in_thread(_upload, request, name, check_size)
+    return await _in_thread(read, request)
 
 
 def _chat_request(pieces: Any) -> ChatRequest:
@@ -86,17 +83,6 @@ def _chat_request(pieces: Any) -> ChatRequest:
     asked.check()
     conversation = None if asked.messages is None else parse_messages(body["messages"])
     return ChatRequest(asked, digest_of(asked), conversation)
-
-
-def _upload(request: HttpRequest, name: str, check_size: Callable[[int], None]) -> Upload | None:
-    files = request.FILES.getlist(name)
-    if not files:
-        return None
-    if len(files) > 1:
-        raise InvalidRequest(f"The form has {len(files)} files in the field {name}. Send one.", param=name)
-    [file] = files
-    check_size(file.size or 0)
-    return Upload(file.name or "", file.read())
 
 
 def _check_content_type(request: HttpRequest, wanted: str) -> None:

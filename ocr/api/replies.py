@@ -7,6 +7,8 @@ import uuid
 
 from ninja import Field, Schema
 
+from inference.api.replies import ErrorBody
+
 
 class AlamatOut(Schema):
     name: str
@@ -80,3 +82,24 @@ class PendingOut(Schema):
     state: str = Field(description="reading")
     location: str = Field(description="Where to GET the reading, as in the header `Location`.")
     created_at: datetime.datetime
+
+
+class BatchItemOut(Schema):
+    """One picture of a batch, in the place where it was sent."""
+
+    position: int = Field(description="From 0.")
+    status: int = Field(description="The HTTP status that the picture would have had alone; 202 while it is read.")
+    id: uuid.UUID | None = Field(description="Of the reading.")
+    location: str | None = Field(description="Where to GET the reading, and to DELETE it.")
+    reading: KtpOut | None = Field(description="Once it has ended.")
+    error: ErrorBody | None = Field(description="Where there is no reading.")
+
+
+class BatchOut(Schema):
+    """Several pictures of one request."""
+
+    id: uuid.UUID
+    state: str = Field(description="reading while one of them is read, then ended.")
+    location: str = Field(description="Where to GET this list, for OCR_IDEMPOTENCY_DAYS.")
+    created_at: datetime.datetime
+    items: list[BatchItemOut]

@@ -14,18 +14,19 @@ from django.http import HttpRequest, HttpResponse
 from ninja import Header, Router, Status
 
 from inference.api.auth import caller_of
-from inference.api.body import read_upload
+from inference.api.body import read_form
 from inference.api.replies import ErrorReply
-from inference.errors import InvalidRequest, TimedOut
+from inference.errors import TimedOut
+from ocr.api import form
+from ocr.api.batch import list_of, submit_batch, wait_for_all
 from ocr.api.owning import ReadingFrozen, ReadingGone, current_reading, find_reading
 from ocr.api.prefer import Preferences, read_preferences
 from ocr.api.rendering import location_of, render, render_pending
-from ocr.api.replies import KtpOut, PendingOut
+from ocr.api.replies import BatchOut, KtpOut, PendingOut
 from ocr.api.strictness import check_strictly
 from ocr.api.submitting import submit
 from ocr.api.waiting import wait_for_reading
 from ocr.audit.recording import Action, Actor, record
-from ocr.card_image import check_size
 from ocr.erasing import erase
 from ocr.freezing import Frozen
 from ocr.models import KtpExtraction
@@ -42,7 +43,9 @@ DESCRIPTION = """\
 Reads an Indonesian identity card (KTP). Send the picture as the multipart field `image`:
 JPEG, PNG, WebP, HEIC, AVIF, TIFF, BMP, GIF, or a PDF, of which the first page is read.
 
-Two files are refused: a card is read from one picture.
+Several cards go into the field `images`, once for each picture, or as zip archives in `images` or `archive`. The
+answer is then a list in their order, with an error in place of a picture that cannot be taken. Two files in `image` are
+refused: a card is read from one picture.
 
 The answer always has the same eleven keys, every value a string (`alamat` an object of four). What could not be read is
 `""`, and `meta.problems` says why.
@@ -80,11 +83,24 @@ PENDING_HEADERS = {
 }
 
 
+ANSWERS: dict[int, Any] = {200: KtpOut | BatchOut, 202: PendingOut | BatchOut, **ERRORS}
+FILE = {"type": "string", "format": "binary"}
+FORM_FIELDS = {
+    "image": {**FILE, "description": "The picture of one card."},
+    "images": {
+        "type": "array",
+        "items": FILE,
+        "description": "Several pictures, or zip archives of pictures, in place of `image`.",
+    },
+    "archive": {**FILE, "description": "A zip archive of pictures, in place of `image`."},
+}
+
+
 # Both spellings: a POST cannot be redirected to the one with the slash without losing its body.
-@router.post("/ktp-ocr", response={200: KtpOut, 202: PendingOut, **ERRORS}, include_in_schema=False)
+@router.post("/ktp-ocr", response=ANSWERS, include_in_schema=False)
 @router.post(
     "/ktp-ocr/",
-    response={200: KtpOut, 202: PendingOut, **ERRORS},
+    response=ANSWERS,
     summary="Read an identity card",
     description=DESCRIPTION,
     openapi_extra={
@@ -93,8 +109,7 @@ PENDING_HEADERS = {
                 "multipart/form-data": {
                     "schema": {
                         "type": "object",
-                        "required": ["image"],
-                        "properties": {"image": {"type": "string", "format": "binary"}},
+                        "properties": FORM_FIELDS,
                     }
                 }
             },
@@ -110,12 +125,10 @@ async def read_ktp(
     idempotency_key: IdempotencyKeyHeader = None,
 ) -> Any:
     wishes, caller = read_preferences(prefer), caller_of(request)
-    image = await read_upload(request, "image", check_size)
-    if image is None:
-        raise InvalidRequest(
-            "Send the picture of the card as a file in the multipart/form-data field image.", param="image"
-        )
-    extraction, is_new = await submit(image, caller=caller, idempotency_key=idempotency_key)
+    sent = await read_form(request, form.read)
+    if sent.is_batch:
+        return await _answer_batch(request, sent, idempotency_key, wishes, response)
+    extraction, is_new = await submit(sent.image, caller=caller, idempotency_key=idempotency_key)
     response.headers["X-Session-ID"] = extraction.session_id or ""
     if not is_new:
         response.headers["Idempotent-Replayed"] = "true"
@@ -143,6 +156,48 @@ async def _answer(extraction: KtpExtraction, caller: str, wishes: Preferences, r
         f"kept as extraction {extraction.pk}, session {extraction.session_id}.",
         headers=headers,
     )
+
+
+async def _answer_batch(
+    request: HttpRequest, sent: form.Form, key: str | None, wishes: Preferences, response: HttpResponse
+) -> Any:
+    batch, is_new = await submit_batch(sent.images, caller=caller_of(request), idempotency_key=key)
+    if not is_new:
+        response.headers["Idempotent-Replayed"] = "true"
+    seconds = settings.OCR_TIMEOUT_SECONDS
+    if seconds := min(wishes.wait, seconds) if wishes.respond_async else seconds:
+        await wait_for_all(batch, seconds)
+    return await in_db(_read_batch, request, batch.pk, wishes, response, is_new)
+
+
+@router.get("/ktp-ocr/batches/{uuid:batch_id}/", response={200: BatchOut, **OF_ONE}, include_in_schema=False)
+@router.get(
+    "/ktp-ocr/batches/{uuid:batch_id}",
+    response={200: BatchOut, 202: BatchOut, **OF_ONE},
+    url_name="ktp_batch",
+    summary="Get the readings of several pictures",
+    openapi_extra={"responses": {202: {"description": "Some are being read.", "headers": PENDING_HEADERS}}},
+)
+async def get_batch(
+    request: HttpRequest, response: HttpResponse, batch_id: uuid.UUID, prefer: PreferHeader = None
+) -> Any:
+    """The list that `POST /ktp-ocr/` gave for several pictures, as it is now; 202 while one of them is being read."""
+    return await in_db(_read_batch, request, batch_id, read_preferences(prefer), response)
+
+
+def _read_batch(
+    request: HttpRequest, pk: uuid.UUID, wishes: Preferences, response: HttpResponse, is_answer: bool = False
+) -> Any:
+    body = list_of(request, pk, strict=wishes.strict, is_answer=is_answer)
+    applied = ["handling=strict"] if wishes.strict else []
+    status = 202 if body["state"] == "reading" else 200
+    if status == 202:
+        response.headers["Location"] = body["location"]
+        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+        applied += [wishes.applied_async] if wishes.respond_async else []
+    if applied:
+        response.headers["Preference-Applied"] = ", ".join(applied)
+    return Status(status, body)
 
 
 @router.get("/ktp-ocr/{uuid:reading_id}/", response={200: KtpOut, 202: PendingOut, **OF_ONE}, include_in_schema=False)

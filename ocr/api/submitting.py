@@ -16,6 +16,9 @@ from ocr.submissions import KtpSubmission, KtpSubmittedImage, digest_of, open_su
 from sessions_app.db import in_db
 from sessions_app.request_id import current_request_id
 
+#: among whose keys an ``Idempotency-Key`` of this API is
+PURPOSE = "ocr.submissions"
+
 
 async def submit(image: Upload, *, caller: str, idempotency_key: str | None = None) -> tuple[KtpExtraction, bool]:
     """The reading of this picture, and whether it is new: the same picture under the same key has one reading.
@@ -23,7 +26,7 @@ async def submit(image: Upload, *, caller: str, idempotency_key: str | None = No
     Raises as ``start_extraction``, ``make_ready``, ``check_model_available`` and ``open_submission``, and
     ``ReadingGone`` when the reading of this key was erased.
     """
-    name = name_of_key(idempotency_key, caller, "ocr.submissions")
+    name = name_of_key(idempotency_key, caller, PURPOSE)
     if name is None:
         return await take_in(image, caller=caller), True
     submission, is_new = await in_db(_open, image, caller, name)

@@ -50,6 +50,7 @@ def test_every_operation_has_an_id_of_its_own(document: dict[str, Any]) -> None:
         "GET /health",
         "POST /ktp-ocr/",
         "GET /ktp-ocr/{reading_id}",
+        "GET /ktp-ocr/batches/{batch_id}",
         "DELETE /ktp-ocr/{reading_id}",
     }
 

@@ -1,0 +1,93 @@
+"""The pictures in a zip archive. Nothing is written to a disk, and no name in it is used as a path.
+
+An archive may unpack to a million times its size, or list a million entries, so its directory is looked at before
+``zipfile`` reads it, and every entry is unpacked up to a limit only.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from typing import IO, Any
+
+from django.conf import settings
+
+from inference.api.body import Upload
+from inference.errors import ApiError, InvalidMedia, TooLarge
+from ocr.card_image import check_size
+
+BEGINNINGS = (b"PK\x03\x04", b"PK\x05\x06")
+#: bytes of the archive's directory: that of a thousand pictures with long names
+MAX_DIRECTORY_BYTES = 2**18
+_END = struct.Struct("<4s4H2LH")
+_END_MARK, _ZIP64_MARK = b"PK\x05\x06", b"PK\x06\x07"
+_MAX_COMMENT_BYTES = 2**16
+#: what zipfile and zlib raise for archives that are broken or of a kind that they cannot read
+_BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError)
+
+
+def is_archive(file: IO[bytes]) -> bool:
+    file.seek(0)
+    beginning = file.read(4)
+    file.seek(0)
+    return beginning in BEGINNINGS
+
+
+def unpack(file: IO[bytes], param: str) -> Iterator[Upload | ApiError]:
+    """The pictures in the order of the archive; an error in place of one that cannot be taken.
+
+    Directories and what systems add by themselves (``__MACOSX``, names with a dot before) are passed over. Raises
+    InvalidMedia for what is no archive.
+    """
+    _check_directory(file, param)
+    try:
+        with zipfile.ZipFile(file) as archive:
+            for entry in archive.infolist():
+                parts = entry.filename.replace("\\", "/").split("/")
+                if entry.is_dir() or parts[-1].startswith(".") or parts[0] == "__MACOSX":
+                    continue
+                yield _unpacked(archive, entry, parts[-1], param)
+    except _BROKEN:
+        raise InvalidMedia("The archive is damaged.", param=param) from None
+
+
+def _unpacked(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, name: str, param: str) -> Upload | ApiError:
+    if entry.flag_bits & 0x1:
+        return InvalidMedia("The entry is encrypted.", param=param, code="encrypted_entry")
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        return InvalidMedia("The entry is compressed in a way other than deflate.", param=param)
+    try:
+        with archive.open(entry) as packed:
+            # Not by the size that the directory states: it may be wrong.
+            data = packed.read(settings.OCR_MAX_UPLOAD_BYTES + 1)
+    except _BROKEN:
+        return InvalidMedia("The entry is damaged.", param=param)
+    try:
+        check_size(len(data))
+    except TooLarge as error:
+        return error
+    if data.startswith(BEGINNINGS):
+        return InvalidMedia("The entry is an archive itself. Send its pictures.", param=param, code="nested_archive")
+    return Upload(name, data)
+
+
+def _check_directory(file: IO[bytes], param: str) -> None:
+    """Refuse an archive whose directory is too large to be read into memory."""
+    size = file.seek(0, os.SEEK_END)
+    tail_bytes = min(size, _END.size + _MAX_COMMENT_BYTES)
+    file.seek(size - tail_bytes)
+    tail = file.read(tail_bytes)
+    file.seek(0)
+    at = len(tail) - _END.size
+    if not (at >= 0 and tail[at:].startswith(_END_MARK) and tail.endswith(b"\0\0")):
+        at = tail.rfind(_END_MARK)
+    if at < 0 or len(tail) - at < _END.size:
+        raise InvalidMedia("The archive is damaged.", param=param)
+    end: tuple[Any, ...] = _END.unpack_from(tail, at)
+    directory_bytes = end[5]
+    # The 64-bit form of the end replaces these numbers, and no archive of this size needs it.
+    if directory_bytes > MAX_DIRECTORY_BYTES or tail[max(0, at - 20) : at].startswith(_ZIP64_MARK):
+        raise TooLarge("The archive lists too many entries.", param=param)

@@ -1,0 +1,161 @@
+"""Several pictures in one request: a reading for each, and one list of what became of them."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from django.db import transaction
+from django.http import HttpRequest
+from django.urls import reverse
+
+from inference.api.auth import caller_of
+from inference.api.body import Upload
+from inference.api.idempotency import name_of_key
+from inference.errors import ApiError, NotFound
+from inference.readiness import check_model_available
+from ocr.api.owning import ReadingGone
+from ocr.api.rendering import location_of, render
+from ocr.api.strictness import check_strictly
+from ocr.api.submitting import PURPOSE, take_in
+from ocr.api.waiting import wait_for_reading
+from ocr.audit.recording import Action, Actor, record_each
+from ocr.extraction import complete_extraction
+from ocr.models import KtpExtraction, KtpSubmission, KtpSubmittedImage
+from ocr.refusals import Erased
+from ocr.submissions import digest_of, open_submission
+from sessions_app.db import in_db
+
+#: pictures of one request that are decoded at once
+TOGETHER = 2
+
+
+class BatchNotFound(NotFound):
+    """There is none, another caller sent it, or it is forgotten."""
+
+    code = "batch_not_found"
+
+    def __init__(self, pk: uuid.UUID) -> None:
+        super().__init__(f"There is no batch {pk} of yours.", param="id")
+
+
+class Interrupted(ApiError):
+    """The server stopped before it could take in the picture."""
+
+    status = 500
+    type = "server_error"
+    code = "interrupted"
+
+    def __init__(self) -> None:
+        super().__init__("The server stopped before this picture was taken in. Send it again.")
+
+
+async def submit_batch(
+    images: Sequence[Upload | ApiError], *, caller: str, idempotency_key: str | None
+) -> tuple[KtpSubmission, bool]:
+    """The submission of these pictures, all of them taken in or refused, and whether it is new.
+
+    Raises as ``check_model_available`` and ``open_submission``.
+    """
+    name = name_of_key(idempotency_key, caller, PURPOSE)
+    await check_model_available()
+    submission, is_new = await in_db(_open, images, caller, name)
+    if is_new:
+        # A caller who disconnects now has no list to look at, unless it gave a key; the readings are kept as always.
+        await asyncio.shield(_take_in_all(images, submission))
+    return submission, is_new
+
+
+def _open(images: Sequence[Upload | ApiError], caller: str, name: str | None) -> tuple[KtpSubmission, bool]:
+    digests = [digest_of(image.data) if isinstance(image, Upload) else image.code or "" for image in images]
+    return open_submission(caller=caller, key=name, digests=digests, is_batch=True)
+
+
+async def _take_in_all(images: Sequence[Upload | ApiError], submission: KtpSubmission) -> None:
+    rows = await in_db(list, submission.images.order_by("position"))
+    turns = asyncio.Semaphore(TOGETHER)
+
+    async def one(image: Upload | ApiError, row: KtpSubmittedImage) -> None:
+        async with turns:
+            try:
+                if isinstance(image, ApiError):
+                    raise image
+                await take_in(image, caller=submission.caller, submitted=row)
+            except Erased:
+                pass  # by its caller, who saw it in the list
+            except ApiError as error:
+                await in_db(row.refuse, error)
+
+    async with asyncio.TaskGroup() as group:
+        for image, row in zip(images, rows, strict=True):
+            group.create_task(one(image, row))
+
+
+async def wait_for_all(submission: KtpSubmission, seconds: float) -> None:
+    """Until every reading has ended, or the time is over."""
+    try:
+        async with asyncio.timeout(seconds):
+            for row in await in_db(_rows, submission):
+                if row.extraction is not None and row.extraction.state == KtpExtraction.State.READING:
+                    try:
+                        await wait_for_reading(row.extraction, seconds)
+                    except (ApiError, Erased):
+                        pass  # the list says what became of it
+    except TimeoutError:
+        pass
+
+
+@transaction.atomic
+def list_of(request: HttpRequest, pk: uuid.UUID, *, strict: bool, is_answer: bool = False) -> dict[str, Any]:
+    """The batch as the API gives it. Reading it is recorded, unless it is the answer to the request that sent it.
+
+    Raises ``BatchNotFound``.
+    """
+    submission = KtpSubmission.objects.of_caller(caller_of(request)).filter(pk=pk, is_batch=True).first()
+    if submission is None:
+        raise BatchNotFound(pk)
+    rows = {row.position: row for row in _rows(submission)}
+    items = [_item(position, rows.get(position), submission, strict) for position in range(submission.count)]
+    if not is_answer and (given := [item["reading"]["meta"]["id"] for item in items if item["reading"]]):
+        record_each(Action.API_READ, given, actor=Actor.of_request(request))
+    return {
+        "id": submission.pk,
+        "state": "reading" if any(item["status"] == 202 for item in items) else "ended",
+        "location": reverse("api:ktp_batch", args=[submission.pk]),
+        "created_at": submission.created_at,
+        "items": items,
+    }
+
+
+def _rows(submission: KtpSubmission) -> list[KtpSubmittedImage]:
+    images = submission.images.select_related("extraction__session", "extraction__image")
+    return list(images.defer("extraction__image__data"))
+
+
+def _item(position: int, row: KtpSubmittedImage | None, submission: KtpSubmission, strict: bool) -> dict[str, Any]:
+    item: dict[str, Any] = {"position": position, "status": 200, "id": None, "location": None}
+    item |= {"reading": None, "error": None}
+    if row is None:
+        return item | _failed(ReadingGone())
+    if row.error is not None:
+        return item | {"status": row.error_status, "error": row.error}
+    if row.extraction is None:
+        return item | (_failed(Interrupted()) if submission.is_interrupted else {"status": 202})
+    extraction = row.extraction
+    item |= {"id": extraction.pk, "location": location_of(extraction)}
+    if extraction.state == KtpExtraction.State.READING and extraction.session and extraction.session.is_finished:
+        extraction = complete_extraction(extraction.pk)
+    if extraction.state == KtpExtraction.State.READING:
+        return item | {"status": 202}
+    try:
+        if strict:
+            check_strictly(extraction)
+    except ApiError as error:
+        return item | _failed(error)
+    return item | {"reading": render(extraction)}
+
+
+def _failed(error: ApiError) -> dict[str, Any]:
+    return {"status": error.status, "error": error.as_dict()}

@@ -1,0 +1,185 @@
+"""Several pictures in one request, as files or in a zip archive."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zipfile
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+
+from ocr.api import archive
+from ocr.audit.models import AuditEntry
+from ocr.models import KtpExtraction, KtpSubmission
+from sessions_app.models import ChatSession
+from tests.db.ktp_calls import ASYNC, KEYS, error_of
+from tests.db.ktp_cards import CARD_JSON, answer, specimen
+from tests.ktp_card import CARD
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def zipped(entries, method=zipfile.ZIP_DEFLATED):
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", method) as file:
+        for name, data in entries:
+            file.writestr(name, data)
+    return packed.getvalue()
+
+
+def send(client, *files, field="images", headers=ASYNC, **more):
+    form = {field: [SimpleUploadedFile(f"{n}.bin", data) for n, data in enumerate(files)], **more}
+    return client.post("/ktp-ocr/", form, headers=headers)
+
+
+def complete_all(text=CARD_JSON):
+    for session in ChatSession.objects.queued():
+        answer(session.pk, text)
+
+
+def test_each_picture_is_a_reading_and_the_list_keeps_the_order(client):
+    sent = send(client, specimen(), b"no picture", specimen("PNG"))
+
+    assert sent.status_code == 202
+    batch = sent.json()
+    assert sent["Location"] == batch["location"] == f"/ktp-ocr/batches/{KtpSubmission.objects.get().pk}"
+    assert batch["state"] == "reading"
+    assert [item["position"] for item in batch["items"]] == [0, 1, 2]
+    assert [item["status"] for item in batch["items"]] == [202, 400, 202]
+    assert batch["items"][1]["error"]["code"] == "invalid_media"
+    assert KtpExtraction.objects.count() == 2
+
+    complete_all()
+    read = client.get(sent["Location"])
+    assert (read.status_code, read.json()["state"]) == (200, "ended")
+    items = read.json()["items"]
+    assert [item["status"] for item in items] == [200, 400, 200]
+    assert list(items[0]["reading"]) == KEYS
+    assert items[0]["reading"]["nik"] == CARD["nik"]
+    assert items[0]["reading"] == client.get(items[0]["location"]).json()
+    assert AuditEntry.objects.filter(action="api_read").count() == 3
+
+
+def test_who_waits_gets_the_list_at_once(client, model_that_says):
+    model_that_says(CARD_JSON)
+    model_that_says(CARD_JSON)
+
+    read = send(client, specimen(), specimen("PNG"), headers={})
+    assert read.status_code == 200
+    assert [item["reading"]["meta"]["state"] for item in read.json()["items"]] == ["read", "read"]
+
+
+def test_one_picture_in_the_field_for_several_is_a_list(client):
+    assert len(send(client, specimen()).json()["items"]) == 1
+
+
+def test_a_wait_that_runs_out_says_where_the_list_will_be(client, settings):
+    settings.OCR_TIMEOUT_SECONDS = 0.2
+    sent = send(client, specimen(), headers={})
+    assert (sent.status_code, sent.json()["state"]) == (202, "reading")
+    assert client.get(sent["Location"]).status_code == 202
+
+
+def test_a_strict_caller_gets_errors_in_the_list(client):
+    location = send(client, specimen())["Location"]
+    complete_all('{"nik": ""}')
+    assert client.get(location).json()["items"][0]["status"] == 200
+    item = client.get(location, headers={"Prefer": "handling=strict"}).json()["items"][0]
+    assert (item["status"], item["reading"]) == (422, None)
+
+
+def test_an_erased_reading_keeps_its_place(client):
+    sent = send(client, specimen(), specimen("PNG"))
+    client.delete(sent.json()["items"][0]["location"])
+
+    items = client.get(sent["Location"]).json()["items"]
+    assert [item["status"] for item in items] == [410, 202]
+    assert items[0]["error"]["code"] == "reading_gone"
+
+
+def test_a_list_is_of_the_caller_who_sent_it(client):
+    location = send(client, specimen())["Location"]
+    KtpSubmission.objects.update(caller="key:another")
+    missing = client.get(location)
+    assert (missing.status_code, error_of(missing)["code"]) == (404, "batch_not_found")
+
+
+def test_the_same_pictures_under_the_same_key_are_the_same_list(client):
+    headers = {**ASYNC, "Idempotency-Key": "day-1"}
+    first = send(client, specimen(), b"no picture", headers=headers)
+    again = send(client, specimen(), b"no picture", headers=headers)
+    assert first["Location"] == again["Location"]
+    assert again["Idempotent-Replayed"] == "true"
+    assert KtpExtraction.objects.count() == 1
+    assert send(client, b"no picture", specimen(), headers=headers).status_code == 422
+
+
+@pytest.mark.parametrize("field", ["images", "archive"])
+def test_a_zip_is_its_pictures(client, field):
+    entries = [
+        ("folder/", b""),
+        ("../../etc/one.jpg", specimen()),
+        ("__MACOSX/._one.jpg", b"x"),
+        (".DS_Store", b"x"),
+        ("folder\\two.png", specimen("PNG")),
+    ]
+    sent = send(client, zipped(entries), field=field)
+    assert [item["status"] for item in sent.json()["items"]] == [202, 202]
+    assert sorted(KtpExtraction.objects.values_list("file_name", flat=True)) == ["one.jpg", "two.png"]
+
+
+def test_what_cannot_be_taken_of_a_zip_is_an_error_in_its_place(client, settings):
+    settings.OCR_MAX_UPLOAD_BYTES = 100_000
+    packed = bytearray(zipped([("a.jpg", b"A" * 9), ("b.jpg", specimen()), ("c.zip", zipped([("d.jpg", b"x")]))]))
+    # The first entry says that it is encrypted, in its own header and in the directory.
+    packed[6] |= 1
+    packed[packed.index(b"PK\x01\x02") + 8] |= 1
+    bomb = zipped([("e.jpg", bytes(50_000_000))])
+
+    items = send(client, bytes(packed), bomb).json()["items"]
+    assert [item["status"] for item in items] == [400, 202, 400, 413]
+    assert [item["error"] and item["error"]["code"] for item in items] == [
+        "encrypted_entry",
+        None,
+        "nested_archive",
+        "request_too_large",
+    ]
+
+
+def test_a_damaged_entry_is_an_error_in_its_place(client):
+    packed = bytearray(zipped([("a.jpg", specimen()), ("b.jpg", specimen("PNG"))], zipfile.ZIP_STORED))
+    packed[2000] ^= 0xFF
+    assert [item["status"] for item in send(client, bytes(packed)).json()["items"]] == [400, 202]
+
+
+@pytest.mark.parametrize("data", [b"PK\x03\x04", b"no archive", zipped([("a", b"a")])[:-10], b"PK\x05\x06" + bytes(18)])
+def test_what_is_no_archive_is_refused(client, data):
+    refused = send(client, data, field="archive")
+    assert (refused.status_code, error_of(refused)["param"]) == (400, "archive")
+
+
+def test_an_archive_with_a_huge_directory_is_not_read(client):
+    many = zipped([(f"{n:05}", b"") for n in range(6000)])
+    assert send(client, many).status_code == 413
+
+    # The sizes of the 64-bit end would replace those of the end.
+    small = zipped([("a.jpg", b"a")])
+    end = small.rindex(b"PK\x05\x06")
+    sized = small[:end] + struct.pack("<4sLQL", b"PK\x06\x07", 0, 0, 1) + small[end:]
+    assert send(client, sized).status_code == 413
+    assert archive.MAX_DIRECTORY_BYTES < 6000 * 46
+
+
+def test_too_many_pictures_or_bytes_are_refused_as_a_whole(client, settings):
+    settings.OCR_BATCH_MAX_IMAGES = 2
+    assert send(client, specimen(), specimen(), specimen()).status_code == 413
+    assert send(client, zipped([(str(n), b"x") for n in range(3)])).status_code == 413
+    settings.OCR_BATCH_MAX_BYTES = len(specimen()) + 10
+    assert send(client, specimen(), specimen()).status_code == 413
+    assert not KtpExtraction.objects.exists()
+
+
+def test_both_fields_at_once_are_refused(client):
+    both = send(client, specimen(), image=SimpleUploadedFile("a.jpg", specimen()))
+    assert (both.status_code, error_of(both)["param"]) == (400, "images")
