@@ -7,7 +7,7 @@ from django.db.models.signals import post_migrate
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
-from sessions_app.signals import swept
+from sessions_app.signals import private_text_shown, swept
 
 if TYPE_CHECKING:
     from sessions_app.models import ChatSession
@@ -27,6 +27,7 @@ class OcrConfig(AppConfig):
         keep_private("ocr", "ocr.review_ktp", media_permission="ocr.view_ktp_image", result_url=url_of_reading_by)
         register_derived("ocr.KtpExtraction", ("nik_lookup", "name_lookup"), lookup.value_lookups)
         register_derived("ocr.KtpImage", ("sha256",), lookup.picture_column)
+        private_text_shown.connect(record_shown, dispatch_uid="ocr.record_shown")
         swept.connect(complete_finished, dispatch_uid="ocr.complete_finished")
         swept.connect(purge, dispatch_uid="ocr.purge")
         swept.connect(forget_submissions, dispatch_uid="ocr.forget_submissions")
@@ -39,6 +40,13 @@ def url_of_reading_by(session: ChatSession) -> str:
 
     pk = KtpExtraction.objects.filter(session=session.pk).values_list("pk", flat=True).first()
     return reverse("admin:ocr_ktpextraction_change", args=[pk]) if pk is not None else ""
+
+
+def record_shown(*, session_id: str, what: str, user: Any, caller: str, **kwargs: Any) -> None:
+    """A line in the audit log for who reads what a card's session says."""
+    from ocr.audit import viewing  # its models are loaded after the app registry
+
+    viewing.note_session(session_id, what, user=user, caller=caller)
 
 
 def complete_finished(**kwargs: Any) -> None:

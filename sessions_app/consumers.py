@@ -18,12 +18,13 @@ from urllib.parse import parse_qs
 from autobahn.exception import Disconnected
 from channels.generic.websocket import AsyncJsonWebsocketConsumer, AsyncWebsocketConsumer
 
+from sessions_app.client_address import client_address_of, client_address_scope
 from sessions_app.db import in_db
 from sessions_app.errors import SessionExpired
 from sessions_app.hub import hub
 from sessions_app.log_lines import short_id
 from sessions_app.models import ChatSession
-from sessions_app.privacy import permission_for
+from sessions_app.privacy import permission_for, tell_shown
 from sessions_app.sse import MAX_INDEX
 from sessions_app.transcript import shown
 from sessions_app.wakeups import StreamChunk
@@ -113,6 +114,8 @@ class SessionLiveView(AsyncJsonWebsocketConsumer):
         session = await in_db(read_session, session_id)
         if session is None:
             return NOT_FOUND
+        with client_address_scope(_address_of(self.scope)):
+            await in_db(tell_shown, session, "live", user=self.scope["user"])
         if session.expired_at is not None:
             return EXPIRED
         if not session.is_at_end(after):
@@ -173,6 +176,12 @@ def read_cursor(query_string: bytes) -> int | None:
     return after if -1 <= after <= MAX_INDEX else None
 
 
+def _address_of(scope: dict[str, Any]) -> str:
+    """The client's IP address, as ``ClientAddressMiddleware`` finds it for a request."""
+    forwarded = [value.decode("latin-1") for name, value in scope.get("headers", ()) if name == b"x-forwarded-for"]
+    return client_address_of((scope.get("client") or ("",))[0], ",".join(forwarded))
+
+
 def _permission_of(session_id: str) -> str:
     """The permission that reading this session needs besides the one to view sessions."""
     origin = ChatSession.objects.filter(pk=session_id).values_list("origin", flat=True).first()
@@ -181,5 +190,5 @@ def _permission_of(session_id: str) -> str:
 
 def read_session(session_id: str) -> ChatSession | None:
     """The session with the columns that a live view needs besides its chunks, and no others."""
-    columns = ("state", "cancel_requested_at", "expired_at", "next_index", "created_at")
+    columns = ("state", "origin", "cancel_requested_at", "expired_at", "next_index", "created_at")
     return ChatSession.objects.filter(pk=session_id).only(*columns).first()

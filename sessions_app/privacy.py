@@ -14,6 +14,7 @@ from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, Permissi
 
 from sessions_app.callers import is_of_a_key, is_of_a_user
 from sessions_app.models import ChatSession
+from sessions_app.signals import private_text_shown
 
 _permissions: dict[str, str] = {}
 _media_permissions: dict[str, str] = {}
@@ -79,6 +80,12 @@ def result_url(session: ChatSession) -> str:
     """The page of what a private session has read; "" when there is none."""
     find = _result_urls.get(session.origin)
     return find(session) if find is not None else ""
+
+
+def tell_shown(session: ChatSession, what: str, *, user: Any = None, caller: str = "") -> None:
+    """Tell ``private_text_shown`` before text or media of the session are shown. Says nothing of other sessions."""
+    if is_private(session):
+        private_text_shown.send(ChatSession, session_id=session.pk, what=what, user=user, caller=caller)
 
 
 def may_read(user: AbstractBaseUser | AnonymousUser, session: ChatSession) -> bool:

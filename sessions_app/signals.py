@@ -7,6 +7,11 @@ from django.dispatch import Signal
 #: sent in every pass of the sweeper, before anything expires, in the thread that sweeps
 swept = Signal()
 
+#: sent before what a private session says is shown, with its ``session_id``, ``what`` is shown ("transcript", "live",
+#: "chunks", "media", "export", "events"), and the ``user`` or else the API's ``caller``. If a receiver fails, it is not
+#: shown.
+private_text_shown = Signal()
+
 #: sent before a web server listens, and when it has ended, in the thread that runs it
 web_server_starts = Signal()
 web_server_ended = Signal()

@@ -29,6 +29,7 @@ from sessions_app import sse
 from sessions_app.db import in_db
 from sessions_app.log_lines import short_id
 from sessions_app.models import ChatSession
+from sessions_app.privacy import tell_shown
 from sessions_app.store.finding import check_exists, expired_error, find_session
 from sessions_app.store.transitions import request_cancel
 from sessions_app.views import TooManyStreams, check_room_for_stream, stream_session
@@ -128,6 +129,7 @@ async def read_events(
             content_type=sse.CONTENT_TYPE,
             headers={"X-Session-ID": session.pk},
         )
+    await in_db(tell_shown, session, "events", caller=caller)
     return _stream(session, after, include_usage=include_usage, caller=caller)
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import datetime
 import uuid
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from django.apps import apps
 from django.conf import settings
 from django.db import models
 from django.http import HttpRequest
@@ -19,6 +20,9 @@ from django.utils import timezone
 from ocr.audit.actors import Actor
 from ocr.audit.models import Action, AuditEntry
 from ocr.audit.recording import record
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
 
 
 def note_view(request: HttpRequest, card: models.Model, action: Action = Action.VIEWED, **facts: Any) -> None:
@@ -46,3 +50,16 @@ def note_poll(actor: Actor, card: uuid.UUID, action: Action, **facts: Any) -> No
     )
     if not same.exists():
         record(action, actor=actor, card=card, facts=facts)
+
+
+def note_session(session_id: str, what: str, *, user: User | None, caller: str) -> None:
+    """That the text or a picture of a session is shown to the user or to the API's caller; polls are folded."""
+    # Not ``ocr.models``: they import the recording of changes.
+    readings = apps.get_model("ocr", "KtpExtraction")
+    card = readings._default_manager.filter(session=session_id).values_list("pk", flat=True).first()
+    actor = Actor.of_user(user) if user is not None else Actor.of_caller(caller)
+    action = {"media": Action.VIEWED_IMAGE, "export": Action.EXPORTED}.get(what, Action.VIEWED_TRANSCRIPT)
+    if card is None or action is Action.EXPORTED:
+        record(action, actor=actor, card=card, facts={"where": what})
+    else:
+        note_poll(actor, card, action, where=what)

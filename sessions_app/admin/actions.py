@@ -156,6 +156,9 @@ class SessionActions(SessionModelAdmin):
             self.message_user(request, text, messages.ERROR)
             return None
         readable = {session.origin for session in sessions if privacy.may_read(request.user, session)}
+        for session in sessions:
+            if session.origin in readable:
+                privacy.tell_shown(session, "export", user=request.user)
         LogEntry.objects.log_actions(request.user.pk, sessions, CHANGE, "Exported.")  # type: ignore[arg-type]
         response = StreamingHttpResponse(
             exporting.json_of([session.pk for session in sessions], readable), content_type="application/json"

@@ -19,7 +19,7 @@ from django.utils.translation import gettext_lazy as _
 from sessions_app.admin import formatting
 from sessions_app.deltas import type_of
 from sessions_app.models import ChatSession, Chunk
-from sessions_app.privacy import may_read
+from sessions_app.privacy import may_read, tell_shown
 from sessions_app.storable import storable_text
 from sessions_app.transcript import as_json
 
@@ -71,8 +71,23 @@ class ChunkAdmin(ChunkModelAdmin):
         sessions = ChatSession.objects.filter(pk__in=request.GET.getlist("session__id__exact")).only("origin")
         if not all(may_read(request.user, session) for session in sessions):
             raise PermissionDenied
+        for session in sessions:
+            tell_shown(session, "chunks", user=request.user)
         context = {"title": gettext("Chunks"), "subtitle": session_id, "session_pk": quote(session_id)}
         return super().changelist_view(request, {**context, **(extra_context or {})})
+
+    def render_change_form(
+        self,
+        request: HttpRequest,
+        context: dict[str, Any],
+        add: bool = False,
+        change: bool = False,
+        form_url: str = "",
+        obj: Chunk | None = None,
+    ) -> HttpResponse:
+        if obj is not None:
+            tell_shown(obj.session, "chunks", user=request.user)
+        return super().render_change_form(request, context, add, change, form_url, obj)
 
     @admin.display(description=_("Type"))
     def kind(self, chunk: Chunk) -> str:

@@ -34,6 +34,8 @@ def live_part(session: ChatSession) -> dict[str, Any]:
 def whole_page(session: ChatSession, user: User | AnonymousUser) -> dict[str, Any]:
     """The page as this user may see it, without the actions."""
     may_read = privacy.may_read(user, session)
+    if may_read and session.expired_at is None:
+        privacy.tell_shown(session, "transcript", user=user)
     media = list(session.media.defer("data")) if may_read else []
     answer = transcript.read_answer(session.pk) if may_read else Answer()
     chunks_url = ""

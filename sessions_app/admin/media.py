@@ -59,6 +59,7 @@ def _visible_or_404(request: HttpRequest, session_id: str, position: int) -> Ses
     if not privacy.may_see_media(request.user, media.session):
         raise PermissionDenied
     check_readable(media.data)
+    privacy.tell_shown(media.session, "media", user=request.user)
     return media
 
 

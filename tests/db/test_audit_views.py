@@ -11,7 +11,10 @@ from django.test import Client
 from ocr.audit import recording
 from ocr.audit.models import AuditEntry
 from ocr.models import KtpExtraction
-from tests.db.ktp_cards import FLAGGED_JSON, read_extraction, reading_extraction, specimen
+from sessions_app.callers import caller_with_key
+from sessions_app.models import ChatSession
+from tests.db.ktp_cards import CARD_JSON, FLAGGED_JSON, answer, read_extraction, reading_extraction, specimen
+from tests.db.session_states import completed
 from tests.ktp_card import CARD
 
 # Some views are asynchronous: their database work runs on other threads, so nothing may hide in a transaction.
@@ -117,8 +120,9 @@ def test_without_folding_each_question_is_a_line(tray, clerk, settings):
 
 
 def test_who_follows_the_models_text_leaves_a_line(tray, clerk):
-    card = read_extraction(clerk)
-    tray.get(f"/ocr/{card.pk}/events/")
+    card = reading_extraction(clerk)
+    answer(card.session_id, CARD_JSON)
+    tray.get(f"/ocr/{card.pk}/events/").close()
     assert lines(card) == [("followed", "clerk", ADDRESS)]
 
 
@@ -172,3 +176,81 @@ def test_nothing_is_shown_that_cannot_be_recorded(tray, clerk, monkeypatch, path
     monkeypatch.setattr(recording, "_locked_head", fail)
     response = tray.get(path.format(card.pk))
     assert response.status_code >= 500 and CARD["nama"].encode() not in response.content
+
+
+# --- What a card's session says ---
+
+
+def open_card() -> KtpExtraction:
+    """A card that is being read: the text of its session goes when it was read."""
+    card = reading_extraction()
+    answer(card.session_id, CARD_JSON)
+    session = card.session
+    assert session is not None
+    session.media.create(position=0, kind="image", content_type="image/png", sha256="0" * 64, size=1, data=b"x")
+    return card
+
+
+def pages_of_session(card: KtpExtraction) -> dict[str, str]:
+    session = card.session
+    assert session is not None
+    key = session.pk.replace("_", "_5F")
+    chunk = session.chunks.get(index=1)
+    return {
+        "transcript": f"/admin/sessions_app/chatsession/{key}/change/",
+        "chunks": f"/admin/sessions_app/chunk/?session__id__exact={session.pk}",
+        "chunk": f"/admin/sessions_app/chunk/{chunk.pk}/change/",
+        "media": f"/admin/sessions_app/chatsession/{session.pk}/media/0/",
+    }
+
+
+@pytest.mark.parametrize(
+    ("page", "action"),
+    [
+        ("transcript", "viewed_transcript"),
+        ("chunks", "viewed_transcript"),
+        ("chunk", "viewed_transcript"),
+        ("media", "viewed_image"),
+    ],
+)
+def test_who_reads_the_session_of_a_card_leaves_a_line(page, action):
+    card = open_card()
+    browser = browser_of(User.objects.create_superuser("root"))
+    assert browser.get(pages_of_session(card)[page]).status_code == 200
+    assert lines(card) == [(action, "root", ADDRESS)]
+
+
+def test_an_export_of_sessions_is_a_line_for_each_card():
+    card = open_card()
+    browser = browser_of(User.objects.create_superuser("root"))
+    form = {"action": "export_selected", "_selected_action": [card.session_id]}
+    browser.post("/admin/sessions_app/chatsession/", form)
+    assert lines(card) == [("exported", "root", ADDRESS)]
+
+
+def test_who_may_not_read_the_session_of_a_card_leaves_no_line():
+    card = open_card()
+    operator = User.objects.create_user("operator", is_staff=True)
+    operator.groups.set(Group.objects.filter(name="Operator"))
+    for page in pages_of_session(card).values():
+        browser_of(operator).get(page)
+    assert lines(card) == []
+
+
+def test_sessions_of_chats_are_no_business_of_this_log():
+    session = completed("hello")
+    key = session.pk.replace("_", "_5F")
+    browser_of(User.objects.create_superuser("root")).get(f"/admin/sessions_app/chatsession/{key}/change/")
+    assert lines() == []
+
+
+def test_a_key_that_reads_the_events_of_its_card_leaves_a_line(client, settings):
+    key = "k" * 40
+    settings.API_KEYS = [key]
+    card = open_card()
+    ChatSession.objects.filter(pk=card.session_id).update(caller=caller_with_key(key))
+    url, headers = f"/v1/sessions/{card.session_id}/events", {"Authorization": f"Bearer {key}"}
+    response = client.get(url, headers=headers, REMOTE_ADDR=ADDRESS)
+    assert response.status_code == 200
+    response.close()
+    assert lines(card) == [("viewed_transcript", caller_with_key(key), ADDRESS)]
