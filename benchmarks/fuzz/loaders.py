@@ -26,6 +26,7 @@ import httpx  # noqa: E402  (what follows needs the settings)
 from benchmarks.fuzz import samples  # noqa: E402
 from inference.backends.upstream.call import AnswerSoFar, Call  # noqa: E402
 from inference.backends.upstream.errors import UpstreamError  # noqa: E402
+from inference.backends.upstream.refused_formats import RefusedFormats  # noqa: E402
 from inference.backends.upstream.relay import Relay  # noqa: E402
 from inference.backends.upstream.target import Target  # noqa: E402
 from inference.engine.handle import Handle  # noqa: E402
@@ -134,7 +135,7 @@ async def _relay(data: bytes) -> tuple[list[Delta], bool]:
     call = Call("up-1", "req-1", Target("m", "none"), [{"role": "user", "content": "Halo"}], {"max_tokens": 1000})
     handle = Handle(lambda handle: None)
     async with httpx.AsyncClient(base_url="http://upstream/v1/", transport=httpx.MockTransport(answer)) as client:
-        await Relay(client, call, AnswerSoFar(), handle).run()
+        await Relay(client, call, AnswerSoFar(), handle, RefusedFormats()).run()
     deltas: list[Delta] = []
     try:
         deltas.extend(item for item in handle if isinstance(item, Delta))

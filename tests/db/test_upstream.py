@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from inference.backends.upstream import refused_formats
 from inference.backends.upstream.call import calls_of, wire_sampling
 from inference.backends.upstream.engine import UpstreamEngine
 from inference.backends.upstream.target import NotReady, Resume, Target, find_target
@@ -298,6 +299,38 @@ def test_a_form_that_the_upstream_refuses_is_refused_unless_it_was_only_preferre
     preferred = session_of(wire_format=FORM, wire_format_is_optional=True)
     assert text_of(collected(start_engine("prefix").submit(preferred))[0]) == "{}"
     assert ["response_format" in request for request in upstream.requests] == [True, True, False]
+
+
+def test_a_form_that_was_refused_is_not_asked_for_again_for_a_while(
+    upstream: Scripted, start_engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = start_engine("prefix")
+
+    def forms_of_next_answer(*refusals: str) -> list[bool]:
+        asked_before = len(upstream.requests)
+        for message in refusals:
+            upstream.refuses(400, {"message": message})
+        upstream.streams(chunk("{}"), chunk(finish="stop"), DONE)
+        collected(engine.submit(session_of(wire_format=FORM, wire_format_is_optional=True)))
+        return ["response_format" in request for request in upstream.requests[asked_before:]]
+
+    assert forms_of_next_answer("no such field") == [True, False]
+    assert forms_of_next_answer() == [False]
+    monkeypatch.setattr(refused_formats, "FORGET_SECONDS", 0.0)
+    assert forms_of_next_answer() == [True]
+
+
+def test_a_request_that_is_refused_without_its_form_too_says_nothing_about_the_form(
+    upstream: Scripted, start_engine: Any
+) -> None:
+    engine = start_engine("prefix")
+    for _ in range(2):
+        upstream.refuses(400, {"message": "bad picture"})
+    with pytest.raises(ApiError, match="bad picture"):
+        collected(engine.submit(session_of(wire_format=FORM, wire_format_is_optional=True)))
+    upstream.streams(chunk("{}"), chunk(finish="stop"), DONE)
+    collected(engine.submit(session_of(wire_format=FORM, wire_format_is_optional=True)))
+    assert ["response_format" in request for request in upstream.requests] == [True, False, True]
 
 
 def test_an_answer_with_a_form_is_not_continued_in_the_middle_unless_it_was_only_preferred(

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from inference.api.rendering import DONE, ChunkRenderer, encode_completion
 from inference.backends.upstream.call import AnswerSoFar, Call
 from inference.backends.upstream.errors import UpstreamError
+from inference.backends.upstream.refused_formats import RefusedFormats
 from inference.backends.upstream.relay import Relay
 from inference.backends.upstream.target import Target
 from inference.engine.handle import Handle
@@ -146,7 +147,7 @@ async def relayed(responses: list[httpx.Response], *, resume: Any = "none") -> l
         return responses.pop(0)
 
     async with httpx.AsyncClient(base_url="http://upstream/v1/", transport=httpx.MockTransport(answer)) as client:
-        await Relay(client, call, AnswerSoFar(), handle).run()
+        await Relay(client, call, AnswerSoFar(), handle, RefusedFormats()).run()
     items: list[Any] = []
     try:
         items += handle

@@ -15,6 +15,7 @@ import httpx
 from django.conf import settings
 
 from inference.backends.upstream.call import AnswerSoFar, Call, calls_of, committed
+from inference.backends.upstream.refused_formats import RefusedFormats
 from inference.backends.upstream.relay import Relay
 from inference.backends.upstream.target import Target
 from inference.engine.errors import EngineStopped
@@ -59,6 +60,7 @@ class UpstreamEngine:
         self._open: dict[Handle, tuple[Call, Future[None]]] = {}
         self._cancels: set[Future[None]] = set()
         self._stopping = False
+        self._refused_formats = RefusedFormats()
         key = settings.UPSTREAM_API_KEY
         self.client = httpx.AsyncClient(
             base_url=f"{settings.UPSTREAM_BASE_URL.rstrip('/')}/",
@@ -97,7 +99,7 @@ class UpstreamEngine:
 
     def _relay(self, call: Call, so_far: AnswerSoFar) -> Handle:
         handle = UpstreamHandle(self._closed, resumed_tokens=so_far.tokens)
-        relay = Relay(self.client, call, so_far, handle)
+        relay = Relay(self.client, call, so_far, handle, self._refused_formats)
         with self._lock:
             if self._stopping:
                 raise EngineStopped

@@ -26,6 +26,7 @@ from inference.backends.upstream.errors import (
     interrupted_by,
     refusal,
 )
+from inference.backends.upstream.refused_formats import RefusedFormats
 from inference.backends.upstream.sse import events_of
 from inference.backends.upstream.wire import NotReadable, parsed
 from inference.engine.handle import Handle
@@ -44,11 +45,21 @@ MAX_PAUSE = 8.0
 class Relay:
     """Runs one call to its end, in as many streams as it takes."""
 
-    def __init__(self, client: httpx.AsyncClient, call: Call, so_far: AnswerSoFar, handle: Handle) -> None:
+    def __init__(
+        self,
+        client: httpx.AsyncClient,
+        call: Call,
+        so_far: AnswerSoFar,
+        handle: Handle,
+        refused_formats: RefusedFormats,
+    ) -> None:
         self._client = client
         self._call = call
         self._handle = handle
         self._so_far = so_far
+        self._refused_formats = refused_formats
+        #: the format that this answer was asked for at first, if the upstream refused it
+        self._dropped_format: dict[str, Any] | None = None
         self._backoff = RetryBackoff(settings.UPSTREAM_RETRY_SECONDS)
         #: id of the last event that was read; used with another Sambung server
         self._last_event_id = ""
@@ -68,6 +79,8 @@ class Relay:
         self._handle.finish(end)
 
     async def _finish(self) -> Finish:
+        if self._can_drop_format() and self._refused_formats.has(self._call.target, self._call.wire_format):
+            self._call = dataclasses.replace(self._call, wire_format={})
         while True:
             try:
                 return await self._one_stream()
@@ -85,10 +98,14 @@ class Relay:
 
     def _drop_format(self) -> bool:
         """Ask for the answer in any format from here on. Returns whether the request has changed."""
-        was_optional = bool(self._call.wire_format) and self._call.wire_format_is_optional
+        was_optional = self._can_drop_format()
         if was_optional:
+            self._dropped_format = self._call.wire_format
             self._call = dataclasses.replace(self._call, wire_format={})
         return was_optional and not self._so_far.tokens
+
+    def _can_drop_format(self) -> bool:
+        return bool(self._call.wire_format) and self._call.wire_format_is_optional
 
     async def _one_stream(self) -> Finish:
         call, so_far = self._call, self._so_far
@@ -109,6 +126,9 @@ class Relay:
         async with self._client.stream("POST", "chat/completions", content=body, headers=headers) as response:
             if response.status_code != httpx.codes.OK:
                 raise self._refusal(response, await read_body(response))
+            if self._dropped_format is not None:
+                # The format was what it refused.
+                self._refused_formats.add(call.target, self._dropped_format)
             async with contextlib.aclosing(events_of(response)) as events:
                 return await self._read(events)
 
