@@ -130,6 +130,14 @@ class Grammars:
         return LLMatcher.grammar_from_lark(calls_grammar(constraint.source, JSON_OPTIONS, tags=(begin, end)))
 
 
+class MaskRow:
+    """The bits of one row's mask, uint8 and contiguous, and their address, which takes longer to find than to use."""
+
+    def __init__(self, bits: np.ndarray) -> None:
+        self.bits = bits
+        self.address: int = bits.ctypes.data
+
+
 class Matcher:
     """The position of one answer in its grammar. What it allows after k tokens depends on those k tokens alone."""
 
@@ -169,16 +177,16 @@ class Matcher:
         if self._matcher.is_error():
             raise InvalidConstraint.because(self._matcher.get_error())
 
-    def fill(self, row: np.ndarray) -> None:
-        """Set the bits of the tokens that may come next in ``row``: uint8, contiguous, at least one bit for each token.
+    def fill(self, row: MaskRow) -> None:
+        """Set the bits of the tokens that may come next in ``row``, which has at least one for each token.
 
         A grammar that has become too complex allows only the end of the answer; ``check`` raises then.
         """
-        mask = row[: len(self._all_but_ends)]
+        size = len(self._all_but_ends)
         if self._in_thought:
             # The reasoning is free, but it must not end the answer.
-            mask[:] = self._all_but_ends
+            row.bits[:size] = self._all_but_ends
             return
-        self._matcher.unsafe_compute_mask_ptr(mask.ctypes.data, mask.nbytes)
+        self._matcher.unsafe_compute_mask_ptr(row.address, size)
         if self._at_start and self._think_start is not None:
-            mask[self._think_start // 8] |= 1 << self._think_start % 8
+            row.bits[self._think_start // 8] |= 1 << self._think_start % 8

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from inference.engine.grammar import MaskRow
 from inference.engine.penalties import Row
 
 
@@ -30,6 +31,8 @@ class Masks:
             self._added = torch.from_numpy(np.where(bits, 0.0, -np.inf).astype(np.float32)).to(device)
         #: [rows with a grammar, bytes of the mask], on the CPU; tokens beyond the mask stay masked
         self._bits = torch.zeros(0, 0, dtype=torch.uint8)
+        #: the rows of ``_bits``
+        self._rows: list[MaskRow] = []
 
     def apply(self, logits: torch.Tensor) -> None:
         """Change the [rows, vocabulary] float32 logits in place."""
@@ -38,7 +41,8 @@ class Masks:
         if not len(self._bits):
             # The output layer may be wider than the vocabulary. llguidance writes words of 32 bits.
             self._bits = torch.zeros(len(self._matchers), -(-logits.shape[1] // 32) * 4, dtype=torch.uint8)
-        for row, matcher in zip(self._bits.numpy(), self._matchers, strict=True):
+            self._rows = [MaskRow(row) for row in self._bits.numpy()]
+        for row, matcher in zip(self._rows, self._matchers, strict=True):
             matcher.fill(row)
         added = functional.embedding(self._bits.to(self._device).int(), self._added)
         added = added.view(len(self._bits), -1)[:, : logits.shape[1]]

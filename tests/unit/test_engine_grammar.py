@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from inference.engine.errors import InvalidConstraint
-from inference.engine.grammar import KEPT_GRAMMARS, Grammars
+from inference.engine.grammar import KEPT_GRAMMARS, Grammars, MaskRow
 from inference.engine.masks import Masks
 from inference.engine.types import Constraint, Sampling
 
@@ -184,9 +184,9 @@ def test_text_that_a_grammar_wants_makes_no_control_token(
 
 
 def allowed(matcher: Any, tokens: int = 512) -> set[int]:
-    row = np.zeros(tokens // 8, dtype=np.uint8)
+    row = MaskRow(np.zeros(tokens // 8, dtype=np.uint8))
     matcher.fill(row)
-    return {*np.flatnonzero(np.unpackbits(row, bitorder="little")).tolist()}
+    return {*np.flatnonzero(np.unpackbits(row.bits, bitorder="little")).tolist()}
 
 
 # --- thoughts ---
@@ -303,8 +303,8 @@ class FixedMatcher:
 
     bits: np.ndarray
 
-    def fill(self, row: np.ndarray) -> None:
-        row[: len(self.bits)] = self.bits
+    def fill(self, row: MaskRow) -> None:
+        row.bits[: len(self.bits)] = self.bits
 
 
 @dataclasses.dataclass
