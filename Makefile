@@ -9,7 +9,7 @@ INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check
 LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
 	--no-emit-package torch --custom-compile-command 'make lock' $(LOCK_ARGS)
 
-.PHONY: help install demo demo-password serve test lint lock format compatibility messages worker clean
+.PHONY: help install demo demo-password serve test contract contract-lock lint lock format compatibility messages worker clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -54,6 +54,13 @@ install: $(VENV)/base  ## Make the virtual environment and install the server
 
 test: $(VENV)/dev  ## Run all tests; what needs Redis, PostgreSQL or Chromium runs where they are found
 	$(PY) -m pytest $(PYTEST_ARGS)
+
+contract: $(VENV)/dev  ## Try the clients of OpenAI's API, unmodified (installs them from PyPI and npm; CONTRACT_ARGS="-k litellm" for one)
+	$(PY) -m tests.contract.environments
+	$(PY) -m pytest tests/contract $(CONTRACT_ARGS)
+
+contract-lock: $(VENV)/dev  ## Pin the packages of the clients anew, after a change of a version in tests/contract/pins
+	$(PY) -m tests.contract.environments --lock
 
 lint: $(VENV)/dev  ## Check style, types, and that every change of a model has its migration
 	$(PY) -m ruff check .

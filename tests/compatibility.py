@@ -106,7 +106,15 @@ of SGLang 0.5.23, llama.cpp (late 2026) and Ollama 0.40. "not checked" says that
 
 def render() -> str:
     """The page. Needs Django to be set up."""
-    parts = [HEAD, "## Parameters of a chat request\n", _parameters(), _members(), _messages(), _addresses()]
+    parts = [
+        HEAD,
+        "## Parameters of a chat request\n",
+        _parameters(),
+        _members(),
+        _messages(),
+        _addresses(),
+        _clients(),
+    ]
     return "\n".join(parts)
 
 
@@ -194,6 +202,21 @@ def _addresses() -> str:
         "`/live`, `/ready` and\n`/metrics` are in [Monitoring](monitoring.md).\n\n"
     )
     return text + _table(("Address", "Here", *PEERS), rows)
+
+
+def _clients() -> str:
+    from tests.contract.clients import CASES, CLIENTS, OWN_CASES
+
+    text = "\n## Clients\n\n`make contract` tries these clients, unmodified, against a running server. The cases:\n\n"
+    text += _table(("Case", "What is tried"), [(f"`{name}`", about) for name, about in (CASES | OWN_CASES).items()])
+    rows = []
+    for client in CLIENTS:
+        left_out = [f"`{case}`: {reason}" for case, reason in client.cannot.items()]
+        left_out += [f"`thinking`: {reason}" for reason in client.hides.values()]
+        own = f", and {', '.join(f'`{case}`' for case in client.also)}" if client.also else ""
+        tried = f"{len(CASES) - len(client.cannot)} of {len(CASES)}{own}"
+        rows.append((client.title, client.version, tried, "; ".join(left_out)))
+    return text + "\n" + _table(("Client", "Version", "Cases", "What it cannot do"), rows)
 
 
 def _peers(name: str) -> tuple[str, ...]:
