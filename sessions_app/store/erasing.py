@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from django.db import transaction
 
-from sessions_app.models import ChatSession, Chunk, Presence, SessionEvent, SessionMedia
+from sessions_app.models import ChatSession
 from sessions_app.store.appending import Closing, close_unheld
 
 
@@ -17,16 +17,13 @@ def erase_sessions(session_ids: Iterable[str]) -> Counter[str]:
     One that still waits or runs is cancelled first: its listeners get their last chunk, and its worker is fenced, so
     that it writes nothing more. Ids that no session has are ignored. The caller bounds their number.
     """
-    erased = Counter[str]()
     with transaction.atomic():
         # The writers' order (``appending.append``). Whoever inserts a row of one of these waits for its lock.
         rows = ChatSession.objects.select_for_update().filter(pk__in=list(session_ids)).order_by("pk")
-        sessions = list(rows.defer("request"))
+        sessions = list(rows.only("state", "attempt", "next_index", "completion_tokens", "created_at"))
         for session in sessions:
             if not session.is_finished:
                 close_unheld(session, Closing(reason="cancelled", completion_tokens=session.completion_tokens or 0))
-        found = [session.pk for session in sessions]
-        for related in (Chunk, SessionMedia, Presence, SessionEvent):
-            erased.update(related.objects.filter(session_id__in=found).delete()[1])
-        erased.update(ChatSession.objects.filter(pk__in=found).delete()[1])
-    return +erased
+        # Its chunks, media, presence and events go with it: they cascade.
+        found = ChatSession.objects.filter(pk__in=[session.pk for session in sessions])
+        return +Counter(found.only("pk").delete()[1])

@@ -138,7 +138,7 @@ class TestExport:
         assert {"readings.csv", "history.csv", "audit.csv", "sessions.csv"} <= set(names)
         assert raw.startswith(b"\xef\xbb\xbf")
         [row] = csv.DictReader(io.StringIO(raw.decode("utf-8-sig")))
-        assert row["nik"] == CARD["nik"]
+        assert row["nik"] == f"'{CARD['nik']}"
         assert (row["nama"], row["pekerjaan"]) == ("'=HYPERLINK(1)", "'-GURU")
         assert "'=HYPERLINK(1)" in [line["new"] for line in history]
 

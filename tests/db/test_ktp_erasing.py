@@ -20,6 +20,7 @@ from ocr.erasing import erase
 from ocr.extraction import announce_session
 from ocr.freezing import Frozen, freeze, unfreeze
 from ocr.models import KtpExtraction, KtpImage, KtpSession, Tombstone
+from ocr.persons import receipts
 from ocr.refusals import Erased, NotOpen, ReasonMissing
 from ocr.tombstones import KeptDecision, Why
 from sessions_app.models import ChatSession, Chunk, SessionEvent
@@ -63,14 +64,14 @@ class TestErase:
 
         assert erasure.readings == [pk]
         assert erasure.counts["ocr.KtpImage"] == 1
-        assert erasure.counts["sessions_app.Chunk"] >= 4
+        assert erasure.counts["sessions_app.ChatSession"] == 1
         # Everywhere in the database, whatever tables there are.
         left = rows_that_name(str(pk), repr(pk), session_id)
         assert set(left) == {"ocr.Tombstone", "ocr.AuditEntry"}
         stone = Tombstone.objects.get(pk=pk)
         assert (stone.why, stone.by, stone.reference, stone.receipt) == ("request", "server", "PDP-7", erasure.receipt)
         assert KtpImage.objects.get().extraction_id == kept.pk
-        assert Chunk.objects.filter(session_id=kept.session_id).exists()
+        assert ChatSession.objects.filter(pk=kept.session_id).exists()
 
     def test_every_session_that_has_read_the_card_goes(self, sent: list[str], clerk: User) -> None:
         card = linked(read_extraction(clerk))
@@ -133,6 +134,16 @@ class TestErase:
         erase([card], why=Why.REQUEST, by=BY)
         assert erase([card, uuid.uuid4()], why=Why.REQUEST, by=BY).readings == []
         assert Tombstone.objects.count() == 1
+
+    def test_one_that_came_back_from_a_backup_can_be_erased_again(self, sent: list[str]) -> None:
+        card = linked(read_extraction())
+        first = erase([card], why=Why.REQUEST, by=BY)
+        KtpExtraction.objects.create(pk=card.pk, model="tiny")
+        again = erase([card], why=Why.RETENTION, by=BY)
+        assert again.readings == [card.pk]
+        assert Tombstone.objects.get().receipt == first.receipt
+        assert receipts.verify(receipts.receipt_of(first)) == []
+        assert receipts.verify(receipts.receipt_of(again)) == []
 
     def test_many_go_in_small_transactions(self, sent: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(erasing, "BATCH_READINGS", 2)
@@ -200,8 +211,10 @@ class TestWhatRuns:
             assert session is not None
 
             def write(session: ChatSession = session) -> None:
-                while append(session, "text"):
-                    pass
+                # Not for ever: SQLite's lock is not fair, and a writer that never pauses may keep it.
+                for _ in range(100):
+                    if not append(session, "text"):
+                        return
 
             def remove(card: KtpExtraction = card) -> None:
                 erase([card], why=Why.REQUEST, by=BY)
