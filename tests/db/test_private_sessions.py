@@ -170,8 +170,8 @@ class TestLostKey:
         with pytest.raises(DataKeyMissing):
             Chunk.objects.token_ids_by_choice(session.pk)
 
-    def test_its_stream_ends_with_an_error_instead_of_a_gap(self, session):
-        with pytest.raises(LookupError):
+    def test_its_answer_is_refused_instead_of_read_with_a_gap(self, session):
+        with pytest.raises(DataKeyMissing):
             read_answer(session.pk)
 
     def test_it_can_be_cancelled(self, session):
