@@ -25,6 +25,7 @@ from ocr import extraction as extractions
 from ocr.audit.models import Action
 from ocr.audit.recording import Actor
 from ocr.audit.viewing import note_list, note_view
+from ocr.callbacks import admin as callbacks_admin  # noqa: F401  (registers itself)
 from ocr.desk import card as desk_card
 from ocr.desk import exporting, finding
 from ocr.desk.finding import DayFilter, FlagFilter, FoundFilter

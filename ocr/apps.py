@@ -30,6 +30,7 @@ class OcrConfig(AppConfig):
         private_text_shown.connect(record_shown, dispatch_uid="ocr.record_shown")
         swept.connect(complete_finished, dispatch_uid="ocr.complete_finished")
         swept.connect(purge, dispatch_uid="ocr.purge")
+        swept.connect(send_callbacks, dispatch_uid="ocr.send_callbacks")
         swept.connect(forget_submissions, dispatch_uid="ocr.forget_submissions")
         post_migrate.connect(make_missing_groups, sender=self, dispatch_uid="ocr.make_missing_groups")
 
@@ -61,6 +62,13 @@ def purge(**kwargs: Any) -> None:
     from ocr import retention  # as above
 
     retention.sweep()
+
+
+def send_callbacks(**kwargs: Any) -> None:
+    """Tell callers of the API what has ended. Runs after the completion of readings, which it is about."""
+    from ocr.callbacks import sending  # as above
+
+    sending.send_due()
 
 
 def forget_submissions(**kwargs: Any) -> None:

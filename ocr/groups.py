@@ -22,6 +22,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "sessions_app.requeue_chatsession",
         "sessions_app.export_chatsession",
         "sessions_app.view_chunk",
+        "ocr.view_ktpcallback",
+        "ocr.resend_ktpcallback",
         "inference.view_modelworker",
         "inference.reload_modelworker",
         "inference.drain_modelworker",

@@ -16,6 +16,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from ocr.audit.models import AuditEntry, AuditHead
+from ocr.callbacks.models import KtpCallback
 from ocr.flagged import problem_columns
 from ocr.history import KtpChange, RejectReason
 from ocr.holding import Holdable
@@ -40,6 +41,7 @@ __all__ = (
     "AuditEntry",
     "AuditHead",
     "KeptDecision",
+    "KtpCallback",
     "KtpChange",
     "KtpExtraction",
     "KtpImage",

@@ -1,51 +1,33 @@
 """Get the bytes of media from wherever a message says they are, but never from a forbidden address.
 
-A URL's host is resolved once, every address of it is checked, and the connection goes to a checked address:
-a name server that would answer differently the second time is not asked again. Redirects are followed here, each
-checked like the first URL.
+The addresses are checked by ``destinations``. Redirects are followed here, each checked like the first URL.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
-import ssl
 import time
 from collections.abc import Sequence
 
 import httpcore
 import httpx
 from django.conf import settings
-from django.http.request import validate_host
 
 from inference.errors import InvalidMedia
-from inference.media.addresses import Resolver, is_metadata, is_metadata_name, is_public, is_public_name
+from inference.media.addresses import Resolver
+from inference.media.destinations import CONNECTION_ERRORS, connect, media_hosts, new_pool, parse_url
 from inference.media.inline import decode_base64, decode_data_url, in_words, too_large
 from inference.media.local import read_local
 from inference.media.lookups import resolve_host
-from inference.media.network import PacedNetwork
 from inference.media.parts import MediaKind, MediaSource
 from inference.media.threads import in_thread
 
 MAX_REDIRECTS = 3
-#: time-out for one address of a host that may have several; all downloads of a request together have
-#: MEDIA_FETCH_TIMEOUT_SECONDS
-CONNECT_TIMEOUT_SECONDS = 5.0
 #: fetches of one request that run at once
 CONCURRENT_FETCHES = 4
 REDIRECT_STATUSES = {301, 302, 303, 307, 308}
-HEADERS = {"User-Agent": "sambung", "Accept": "*/*", "Accept-Encoding": "identity"}
 #: a body that is slower than this after this many seconds does not arrive in time anyway
 SLOWEST_BYTES_PER_SECOND, SLOW_AFTER_SECONDS = 8192, 5.0
-#: errors of a connection, and those that the libraries below raise for impossible hosts and paths
-CONNECTION_ERRORS = (
-    httpcore.NetworkError,
-    httpcore.ProtocolError,
-    httpcore.TimeoutException,
-    httpcore.UnsupportedProtocol,
-    OSError,
-    ValueError,
-)
 
 
 class ByteBudget:
@@ -130,15 +112,10 @@ def _deadline() -> float:
 
 async def _download(source: MediaSource, limit: int, budget: ByteBudget, resolve: Resolver) -> bytes:
     param = source.param
-    # Not httpx's client: it reads proxies from the environment, which would resolve the name again without our
-    # checks, and it handles redirects itself. No kept connections: two hosts may share an address, and a connection
-    # checked for one must not serve the other.
-    async with httpcore.AsyncConnectionPool(
-        ssl_context=_tls(), max_keepalive_connections=0, network_backend=PacedNetwork()
-    ) as client:
-        url = _url(source.address, param)
+    async with new_pool() as client:
+        url = parse_url(source.address, param)
         for _ in range(MAX_REDIRECTS + 1):
-            response = await _connect(client, url, param, resolve)
+            response = await connect(client, url, param, resolve, media_hosts())
             try:
                 if response.status not in REDIRECT_STATUSES:
                     return await _body(response, limit, budget, param)
@@ -147,90 +124,8 @@ async def _download(source: MediaSource, limit: int, budget: ByteBudget, resolve
                 await response.aclose()
             if not target:
                 raise InvalidMedia("The address answered with a redirect that leads nowhere.", param=param)
-            url = _url(target, param, base=url)
+            url = parse_url(target, param, base=url)
     raise InvalidMedia(f"The address redirects more than {MAX_REDIRECTS} times.", param=param)
-
-
-def _url(text: str, param: str, *, base: httpx.URL | None = None) -> httpx.URL:
-    """Parse a URL and refuse a forbidden one before any name is looked up."""
-    try:
-        url = base.join(text) if base is not None else httpx.URL(text)
-    except (httpx.InvalidURL, ValueError):  # ValueError: invalid characters, or a host that IDNA cannot encode
-        raise InvalidMedia("The URL is malformed.", param=param) from None
-    if url.scheme not in ("http", "https"):
-        raise InvalidMedia("Only http and https URLs are fetched.", param=param)
-    if url.userinfo:
-        raise InvalidMedia("A URL with a user name or password is not fetched.", param=param)
-    # Not url.host, which decodes IDNA and refuses the characters of emoji domains.
-    if not url.raw_host:
-        raise InvalidMedia("The URL names no host.", param=param)
-    if url.port is not None and not 0 < url.port < 65536:
-        raise InvalidMedia("The URL's port must be between 1 and 65535.", param=param)
-    return url
-
-
-async def _addresses(url: httpx.URL, param: str, resolve: Resolver) -> list[str]:
-    """The checked addresses of the URL's host. A single non-public address rejects the host."""
-    host = url.raw_host.decode("ascii").strip("[]")
-    _check_name(host, param)
-    port = url.port or (443 if url.scheme == "https" else 80)
-    try:
-        found = await resolve(host, port)
-    except (OSError, ValueError):  # ValueError: a name with an empty or overlong label
-        found = []
-    if not found:
-        raise InvalidMedia("The host of the URL was not found.", param=param)
-    if any(is_metadata(address) for address in found):
-        raise _not_public(param)
-    if not settings.MEDIA_ALLOW_PRIVATE_HOSTS and not all(is_public(address) for address in found):
-        raise _not_public(param)
-    return found
-
-
-def _check_name(host: str, param: str) -> None:
-    """Refuse a host that is forbidden by its name alone, without looking it up."""
-    allowed = settings.MEDIA_ALLOWED_HOSTS
-    if allowed and not validate_host(host.rstrip(".").lower(), allowed):
-        raise InvalidMedia(
-            "The host of the URL is not among those that this server fetches media from. "
-            "Its operator lists them in MEDIA_ALLOWED_HOSTS.",
-            param=param,
-        )
-    if is_metadata_name(host) or not (settings.MEDIA_ALLOW_PRIVATE_HOSTS or is_public_name(host)):
-        raise _not_public(param)
-
-
-def _not_public(param: str) -> InvalidMedia:
-    return InvalidMedia(
-        "The host of the URL is not on the public internet, so nothing is fetched from it.", param=param
-    )
-
-
-async def _connect(
-    client: httpcore.AsyncConnectionPool, url: httpx.URL, param: str, resolve: Resolver
-) -> httpcore.Response:
-    """Send the request to the first checked address that takes the connection; the body is still unread."""
-    failure: Exception | None = None
-    for address in await _addresses(url, param, resolve):
-        request = httpcore.Request(
-            "GET",
-            httpcore.URL(scheme=url.raw_scheme, host=address, port=url.port, target=url.raw_path),
-            headers=[*HEADERS.items(), ("Host", url.netloc.decode("ascii"))],
-            extensions={
-                "timeout": {"connect": CONNECT_TIMEOUT_SECONDS},
-                # The certificate is checked against the name, not against the address.
-                "sni_hostname": url.raw_host.decode("ascii").strip("[]"),
-            },
-        )
-        try:
-            return await client.handle_async_request(request)
-        except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
-            failure = error
-        except CONNECTION_ERRORS:
-            raise InvalidMedia("The address did not answer as a web server does.", param=param) from None
-    if _is_about_certificate(failure):
-        raise InvalidMedia("The certificate of the host could not be verified.", param=param)
-    raise InvalidMedia("The host of the URL could not be reached.", param=param)
 
 
 async def _body(response: httpcore.Response, limit: int, budget: ByteBudget, param: str) -> bytes:
@@ -259,17 +154,3 @@ async def _body(response: httpcore.Response, limit: int, budget: ByteBudget, par
     except CONNECTION_ERRORS:
         raise InvalidMedia("The connection broke off before the file had arrived.", param=param) from None
     return bytes(body)
-
-
-def _is_about_certificate(error: BaseException | None) -> bool:
-    while error is not None:
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
-
-
-@functools.cache
-def _tls() -> ssl.SSLContext:
-    # Reading the certificates takes some 20 ms; once per process is enough.
-    return httpx.create_ssl_context()

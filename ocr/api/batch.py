@@ -9,7 +9,6 @@ from typing import Any
 
 from django.db import transaction
 from django.http import HttpRequest
-from django.urls import reverse
 
 from inference.api.auth import caller_of
 from inference.api.body import Upload
@@ -17,11 +16,12 @@ from inference.api.idempotency import name_of_key
 from inference.errors import ApiError, NotFound
 from inference.readiness import check_model_available
 from ocr.api.owning import ReadingGone
-from ocr.api.rendering import location_of, render
+from ocr.api.rendering import location_of, location_of_batch, render
 from ocr.api.strictness import check_strictly
 from ocr.api.submitting import PURPOSE, take_in
 from ocr.api.waiting import wait_for_reading
 from ocr.audit.recording import Action, Actor, record_each
+from ocr.callbacks.owing import owe_callback
 from ocr.extraction import complete_extraction
 from ocr.models import KtpExtraction, KtpSubmission, KtpSubmittedImage
 from ocr.refusals import Erased
@@ -53,7 +53,7 @@ class Interrupted(ApiError):
 
 
 async def submit_batch(
-    images: Sequence[Upload | ApiError], *, caller: str, idempotency_key: str | None
+    images: Sequence[Upload | ApiError], *, caller: str, idempotency_key: str | None, callback_url: str = ""
 ) -> tuple[KtpSubmission, bool]:
     """The submission of these pictures, all of them taken in or refused, and whether it is new.
 
@@ -61,16 +61,24 @@ async def submit_batch(
     """
     name = name_of_key(idempotency_key, caller, PURPOSE)
     await check_model_available()
-    submission, is_new = await in_db(_open, images, caller, name)
+    submission, is_new = await in_db(_open, images, caller, name, callback_url)
     if is_new:
         # A caller who disconnects now has no list to look at, unless it gave a key; the readings are kept as always.
         await asyncio.shield(_take_in_all(images, submission))
     return submission, is_new
 
 
-def _open(images: Sequence[Upload | ApiError], caller: str, name: str | None) -> tuple[KtpSubmission, bool]:
-    digests = [digest_of(image.data) if isinstance(image, Upload) else image.code or "" for image in images]
-    return open_submission(caller=caller, key=name, digests=digests, is_batch=True)
+@transaction.atomic
+def _open(
+    images: Sequence[Upload | ApiError], caller: str, name: str | None, callback_url: str
+) -> tuple[KtpSubmission, bool]:
+    digests = [
+        digest_of(image.data, callback_url) if isinstance(image, Upload) else image.code or "" for image in images
+    ]
+    submission, is_new = open_submission(caller=caller, key=name, digests=digests, is_batch=True)
+    if is_new and callback_url:
+        owe_callback(callback_url, caller=caller, submission=submission)
+    return submission, is_new
 
 
 async def _take_in_all(images: Sequence[Upload | ApiError], submission: KtpSubmission) -> None:
@@ -123,7 +131,7 @@ def list_of(request: HttpRequest, pk: uuid.UUID, *, strict: bool, is_answer: boo
     return {
         "id": submission.pk,
         "state": "reading" if any(item["status"] == 202 for item in items) else "ended",
-        "location": reverse("api:ktp_batch", args=[submission.pk]),
+        "location": location_of_batch(submission),
         "created_at": submission.created_at,
         "items": items,
     }

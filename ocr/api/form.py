@@ -12,6 +12,8 @@ from django.http import HttpRequest
 from inference.api.body import Upload
 from inference.errors import ApiError, InvalidRequest, TooLarge
 from ocr.api.archive import is_archive, unpack
+from ocr.callbacks.address import FIELD as CALLBACK_URL
+from ocr.callbacks.address import check_callback
 from ocr.card_image import check_size
 
 IMAGE, IMAGES, ARCHIVE = "image", "images", "archive"
@@ -24,6 +26,8 @@ class Form:
     images: list[Upload | ApiError]
     #: the caller gets a list, even of one picture
     is_batch: bool
+    #: where the caller wants to be told that the readings have ended; "" for nowhere
+    callback_url: str = ""
 
     @property
     def image(self) -> Upload:
@@ -36,12 +40,15 @@ class Form:
 
 def read(request: HttpRequest) -> Form:
     """Blocks: for a thread. Raises ``ApiError``, and Django's errors for bad forms."""
+    callback_url = request.POST.get(CALLBACK_URL, "").strip()
+    if callback_url:
+        check_callback(callback_url)
     single = request.FILES.getlist(IMAGE)
     several = {name: request.FILES.getlist(name) for name in (IMAGES, ARCHIVE)}
     if any(several.values()):
         if single:
             raise InvalidRequest(f"Send either {IMAGE} or {IMAGES} and {ARCHIVE}, not both.", param=IMAGES)
-        return Form(_within_limits(several), is_batch=True)
+        return Form(_within_limits(several), is_batch=True, callback_url=callback_url)
     if not single:
         raise InvalidRequest(
             "Send the picture of the card as a file in the multipart/form-data field image.", param=IMAGE
@@ -51,7 +58,7 @@ def read(request: HttpRequest) -> Form:
             f"The form has {len(single)} files in the field {IMAGE}. Send one, or several in the field {IMAGES}.",
             param=IMAGE,
         )
-    return Form([_upload(single[0])], is_batch=False)
+    return Form([_upload(single[0])], is_batch=False, callback_url=callback_url)
 
 
 def _within_limits(several: dict[str, list[UploadedFile]]) -> list[Upload | ApiError]:

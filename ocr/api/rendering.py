@@ -6,7 +6,7 @@ from typing import Any
 
 from django.urls import reverse
 
-from ocr.models import KtpExtraction, KtpImage
+from ocr.models import KtpExtraction, KtpImage, KtpSubmission
 from ocr.reading.region import region_of
 from ocr.reading.schema import FIELDS, as_contract
 
@@ -69,3 +69,8 @@ def render_pending(extraction: KtpExtraction) -> dict[str, Any]:
 def location_of(extraction: KtpExtraction) -> str:
     """The address of the reading, without the host: a proxy may have changed it."""
     return reverse("api:ktp_reading", args=[extraction.pk])
+
+
+def location_of_batch(submission: KtpSubmission) -> str:
+    """The address of the list, as ``location_of``."""
+    return reverse("api:ktp_batch", args=[submission.pk])

@@ -93,6 +93,12 @@ FORM_FIELDS = {
         "description": "Several pictures, or zip archives of pictures, in place of `image`.",
     },
     "archive": {**FILE, "description": "A zip archive of pictures, in place of `image`."},
+    "callback_url": {
+        "type": "string",
+        "format": "uri",
+        "description": "Where the server POSTs id and state once the reading, or the whole batch, has ended. The host "
+        "must be one of OCR_CALLBACK_HOSTS.",
+    },
 }
 
 
@@ -128,7 +134,9 @@ async def read_ktp(
     sent = await read_form(request, form.read)
     if sent.is_batch:
         return await _answer_batch(request, sent, idempotency_key, wishes, response)
-    extraction, is_new = await submit(sent.image, caller=caller, idempotency_key=idempotency_key)
+    extraction, is_new = await submit(
+        sent.image, caller=caller, idempotency_key=idempotency_key, callback_url=sent.callback_url
+    )
     response.headers["X-Session-ID"] = extraction.session_id or ""
     if not is_new:
         response.headers["Idempotent-Replayed"] = "true"
@@ -161,7 +169,9 @@ async def _answer(extraction: KtpExtraction, caller: str, wishes: Preferences, r
 async def _answer_batch(
     request: HttpRequest, sent: form.Form, key: str | None, wishes: Preferences, response: HttpResponse
 ) -> Any:
-    batch, is_new = await submit_batch(sent.images, caller=caller_of(request), idempotency_key=key)
+    batch, is_new = await submit_batch(
+        sent.images, caller=caller_of(request), idempotency_key=key, callback_url=sent.callback_url
+    )
     if not is_new:
         response.headers["Idempotent-Replayed"] = "true"
     seconds = settings.OCR_TIMEOUT_SECONDS

@@ -9,6 +9,7 @@ from inference.api.body import Upload
 from inference.api.idempotency import name_of_key
 from inference.readiness import check_model_available
 from ocr.api.owning import ReadingGone
+from ocr.callbacks.owing import owe_callback
 from ocr.card_image import make_ready
 from ocr.extraction import start_extraction
 from ocr.models import KtpExtraction
@@ -20,7 +21,9 @@ from sessions_app.request_id import current_request_id
 PURPOSE = "ocr.submissions"
 
 
-async def submit(image: Upload, *, caller: str, idempotency_key: str | None = None) -> tuple[KtpExtraction, bool]:
+async def submit(
+    image: Upload, *, caller: str, idempotency_key: str | None = None, callback_url: str = ""
+) -> tuple[KtpExtraction, bool]:
     """The reading of this picture, and whether it is new: the same picture under the same key has one reading.
 
     Raises as ``start_extraction``, ``make_ready``, ``check_model_available`` and ``open_submission``, and
@@ -28,28 +31,30 @@ async def submit(image: Upload, *, caller: str, idempotency_key: str | None = No
     """
     name = name_of_key(idempotency_key, caller, PURPOSE)
     if name is None:
-        return await take_in(image, caller=caller), True
-    submission, is_new = await in_db(_open, image, caller, name)
+        return await take_in(image, caller=caller, callback_url=callback_url), True
+    submission, is_new = await in_db(_open, image, caller, name, callback_url)
     if not is_new:
         return await in_db(_reading_of, submission), False
     # A caller who disconnects now will send the same key again, and finds the reading.
-    return await asyncio.shield(_take_in_or_forget(image, submission)), True
+    return await asyncio.shield(_take_in_or_forget(image, submission, callback_url)), True
 
 
-async def take_in(image: Upload, *, caller: str, submitted: KtpSubmittedImage | None = None) -> KtpExtraction:
-    """Start the reading of one picture, and note it in ``submitted``."""
+async def take_in(
+    image: Upload, *, caller: str, submitted: KtpSubmittedImage | None = None, callback_url: str = ""
+) -> KtpExtraction:
+    """Start the reading of one picture, note it in ``submitted``, and owe the caller a callback."""
     await check_model_available()
     return await start_extraction(
         image=await make_ready(image.data),
         file_name=image.name,
         caller=caller,
         request_id=current_request_id(),
-        and_store=functools.partial(_link, submitted) if submitted is not None else None,
+        and_store=functools.partial(_link, submitted, callback_url),
     )
 
 
-def _open(image: Upload, caller: str, name: str) -> tuple[KtpSubmission, bool]:
-    return open_submission(caller=caller, key=name, digests=[digest_of(image.data)])
+def _open(image: Upload, caller: str, name: str, callback_url: str) -> tuple[KtpSubmission, bool]:
+    return open_submission(caller=caller, key=name, digests=[digest_of(image.data, callback_url)])
 
 
 def _reading_of(submission: KtpSubmission) -> KtpExtraction:
@@ -59,16 +64,19 @@ def _reading_of(submission: KtpSubmission) -> KtpExtraction:
     return image.extraction
 
 
-async def _take_in_or_forget(image: Upload, submission: KtpSubmission) -> KtpExtraction:
+async def _take_in_or_forget(image: Upload, submission: KtpSubmission, callback_url: str) -> KtpExtraction:
     """A key whose picture could not be taken in is free again."""
     try:
         submitted = await in_db(submission.images.get)
-        return await take_in(image, caller=submission.caller, submitted=submitted)
+        return await take_in(image, caller=submission.caller, submitted=submitted, callback_url=callback_url)
     except Exception:
         await in_db(submission.delete)
         raise
 
 
-def _link(submitted: KtpSubmittedImage, extraction: KtpExtraction) -> None:
-    submitted.extraction = extraction
-    submitted.save(update_fields=["extraction"])
+def _link(submitted: KtpSubmittedImage | None, callback_url: str, extraction: KtpExtraction) -> None:
+    if submitted is not None:
+        submitted.extraction = extraction
+        submitted.save(update_fields=["extraction"])
+    if callback_url:
+        owe_callback(callback_url, caller=extraction.caller, extraction=extraction)

@@ -484,7 +484,9 @@ def test_one_private_address_among_public_ones_condemns_the_host(site: Site) -> 
 def test_a_redirect_to_a_private_address_is_refused(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     site.pages["/away"] = lambda page: page.answer(302, Location="http://inside.example/cat.png")
     # The test's own server stands for a public one; the redirect's target is private by every measure.
-    monkeypatch.setattr("inference.media.fetch.is_public", lambda address: address == "127.0.0.1" or is_public(address))
+    monkeypatch.setattr(
+        "inference.media.destinations.is_public", lambda address: address == "127.0.0.1" or is_public(address)
+    )
     names = Names(["127.0.0.1"], ["10.0.0.1"])
     url = f"http://pictures.example:{site.port}/away"
     assert "not on the public internet" in refusal(url, resolve=names)
@@ -670,7 +672,7 @@ def secure_site(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem)
     site.socket = context.wrap_socket(site.socket, server_side=True)
-    monkeypatch.setattr("inference.media.fetch._tls", lambda: ssl.create_default_context(cafile=pem))
+    monkeypatch.setattr("inference.media.destinations._tls", lambda: ssl.create_default_context(cafile=pem))
     return site
 
 

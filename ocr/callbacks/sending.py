@@ -1,0 +1,141 @@
+"""Send the callbacks that are due, some at a time, in the thread of a worker's sweeper.
+
+An attempt is counted, and the next one planned, before it is made: a callback survives the process, and may come twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+
+from inference.errors import InvalidMedia
+from inference.media.addresses import Resolver
+from inference.media.destinations import CONNECTION_ERRORS, connect, new_pool, parse_url
+from inference.media.lookups import resolve_host
+from ocr.audit.recording import Action, Actor, record
+from ocr.callbacks.address import FIELD, callback_hosts
+from ocr.callbacks.models import MAX_ERROR_CHARS, KtpCallback, pause_after
+from ocr.callbacks.signing import HEADER, signature
+
+if TYPE_CHECKING:
+    from ocr.models import KtpExtraction
+
+log = logging.getLogger(__name__)
+
+#: callbacks of one pass. All are sent at once, and the sweeper waits OCR_CALLBACK_TIMEOUT_SECONDS for them at most
+BATCH = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What came of one attempt."""
+
+    status: int | None = None
+    error: str = ""
+
+    @property
+    def is_delivered(self) -> bool:
+        return self.status is not None and 200 <= self.status < 300
+
+
+def send_due(*, resolve: Resolver = resolve_host) -> int:
+    """One pass; how many were tried."""
+    claimed = _claim()
+    if claimed:
+        for callback, attempt in zip(claimed, asyncio.run(_send_all(claimed, resolve)), strict=True):
+            _note(callback, attempt)
+    return len(claimed)
+
+
+def _claim() -> list[KtpCallback]:
+    """Those due, each claimed by planning its next attempt: another process that saw it too gets none."""
+    claimed = []
+    for callback in (
+        KtpCallback.objects.due().select_related("extraction", "submission").order_by("next_try_at")[:BATCH]
+    ):
+        mine = KtpCallback.objects.filter(pk=callback.pk, state=KtpCallback.State.PENDING, attempts=callback.attempts)
+        next_try_at = timezone.now() + pause_after(callback.attempts + 1)
+        if mine.update(attempts=F("attempts") + 1, next_try_at=next_try_at):
+            callback.attempts += 1
+            claimed.append(callback)
+    return claimed
+
+
+async def _send_all(callbacks: Sequence[KtpCallback], resolve: Resolver) -> list[Attempt]:
+    return await asyncio.gather(*(_send(callback, resolve) for callback in callbacks))
+
+
+async def _send(callback: KtpCallback, resolve: Resolver) -> Attempt:
+    body = json.dumps(body_of(callback), separators=(",", ":")).encode()
+    at = int(timezone.now().timestamp())
+    headers = {
+        "Content-Type": "application/json",
+        "Content-Length": str(len(body)),
+        "Sambung-Callback-Id": str(callback.pk),
+        HEADER: signature(body, at=at, secrets=settings.OCR_CALLBACK_SECRETS),
+    }
+    try:
+        async with asyncio.timeout(settings.OCR_CALLBACK_TIMEOUT_SECONDS), new_pool() as pool:
+            response = await connect(
+                pool,
+                parse_url(callback.url, FIELD),
+                FIELD,
+                resolve,
+                callback_hosts(),
+                method="POST",
+                headers=headers,
+                content=body,
+            )
+            # Its body is not read, and a redirect is not followed.
+            await response.aclose()
+    except InvalidMedia as error:
+        return Attempt(error=error.message)
+    except TimeoutError:
+        return Attempt(error=f"It took longer than {settings.OCR_CALLBACK_TIMEOUT_SECONDS:g} seconds.")
+    except CONNECTION_ERRORS:
+        return Attempt(error="The connection broke off.")
+    is_good = 200 <= response.status < 300
+    return Attempt(response.status, "" if is_good else f"The address answered with status {response.status}.")
+
+
+def body_of(callback: KtpCallback) -> dict[str, Any]:
+    """What is sent: which reading or batch has ended. Nothing of a card; the receiver GETs that with its key."""
+    from ocr.api.rendering import location_of, location_of_batch  # the API imports this package
+
+    if callback.submission is not None:
+        batch = callback.submission
+        return {"id": str(batch.pk), "kind": "batch", "state": "ended", "location": location_of_batch(batch)}
+    reading = cast("KtpExtraction", callback.extraction)  # the table's constraint
+    return {"id": str(reading.pk), "kind": "reading", "state": reading.state, "location": location_of(reading)}
+
+
+@transaction.atomic
+def _note(callback: KtpCallback, attempt: Attempt) -> None:
+    about = {"callback": str(callback.pk)}
+    rows = KtpCallback.objects.filter(pk=callback.pk, state=KtpCallback.State.PENDING)
+    columns: dict[str, Any] = {"status": attempt.status, "error": attempt.error[:MAX_ERROR_CHARS]}
+    if attempt.is_delivered:
+        columns |= {"state": KtpCallback.State.DELIVERED, "delivered_at": timezone.now()}
+    elif callback.is_last:
+        columns |= {"state": KtpCallback.State.FAILED}
+        log.warning("callback %s is given up after %d attempts", callback.pk, callback.attempts, extra=about)
+    is_noted = rows.update(**columns)
+    if is_noted and attempt.is_delivered:
+        facts = {"callback": str(callback.pk), "host": callback.host}
+        record(Action.DELIVERED, actor=Actor.of_caller(callback.caller), card=callback.extraction, facts=facts)
+
+
+def send_again(callbacks: Sequence[KtpCallback]) -> int:
+    """Back to pending, with all attempts, whatever they have ended as; how many."""
+    return KtpCallback.objects.filter(pk__in=[callback.pk for callback in callbacks]).update(
+        state=KtpCallback.State.PENDING, attempts=0, next_try_at=timezone.now(), delivered_at=None
+    )
