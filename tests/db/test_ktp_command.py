@@ -216,6 +216,32 @@ class TestErase:
             ktp("verify", str(file))
 
 
+class TestAfterABackup:
+    def test_what_was_erased_since_goes_again_and_its_receipt_is_right(
+        self, ktp: Ktp, card: KtpExtraction, tmp_path: Path
+    ) -> None:
+        receipt, stones = tmp_path / "receipt.json", tmp_path / "tombstones.jsonl"
+        TestErase().erase(ktp, receipt)
+        stones.write_text(ktp("tombstones", "--since", "2020-01-01"))
+        assert CARD["nik"] not in stones.read_text()
+        # The backup has the reading, and no tombstone.
+        Tombstone.objects.all().delete()
+        KtpExtraction.objects.create(pk=card.pk, model="tiny")
+
+        assert "1 readings had come back" in ktp("bury", str(stones))
+
+        assert not KtpExtraction.objects.filter(pk=card.pk).exists()
+        assert "genuine" in ktp("verify", str(receipt))
+        assert "0 readings had come back" in ktp("bury", str(stones))
+
+    @pytest.mark.parametrize("line", ["{}", "[]", "x", '{"reading": "1"}'])
+    def test_a_line_that_is_no_tombstone_is_refused(self, ktp: Ktp, tmp_path: Path, line: str) -> None:
+        file = tmp_path / "tombstones.jsonl"
+        file.write_text(line)
+        with pytest.raises(CommandError, match="no tombstone"):
+            ktp("bury", str(file))
+
+
 class TestPurge:
     def test_a_dry_run_counts(self, ktp: Ktp, card: KtpExtraction) -> None:
         aged(card, 400)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import os
 import sys
@@ -13,6 +14,7 @@ from typing import IO, Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db.models import QuerySet
+from django.utils.timezone import make_aware
 
 from ocr import free_space, retention
 from ocr.audit.recording import Action, Actor, record, record_each
@@ -20,12 +22,12 @@ from ocr.erasing import Erasure, NotAReference, erase
 from ocr.freezing import Frozen, freeze, unfreeze
 from ocr.management.asking import HIDDEN, Refusing, ask_hidden, confirm
 from ocr.models import KtpExtraction
-from ocr.persons import export, receipts
+from ocr.persons import export, receipts, restoring
 from ocr.persons.finding import NotANik, find_by_ids, find_by_name, find_by_nik
 from ocr.refusals import ReasonMissing
 from ocr.tombstones import GIVEN_BY_PEOPLE, Why
 from sessions_app.encryption.keyring import DataKeyMissing
-from sessions_app.management.terminal import ExamplesKept, table
+from sessions_app.management.terminal import ExamplesKept, as_json_line, table
 
 EPILOG = """\
 The NIK and the name are read from standard input, or asked for without showing what is typed. They are never an
@@ -37,6 +39,7 @@ argument, which other users of this machine and the history of the shell would s
   manage.py ktp erase --nik --why request --reference PDP-12 --receipt receipt.json
   manage.py ktp freeze --id 0190… --why "Police report 7"
   manage.py ktp verify receipt.json
+  manage.py ktp tombstones --since 2026-11-01 > tombstones.jsonl
 """
 
 
@@ -48,7 +51,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         what = parser.add_subparsers(
-            dest="what", required=True, metavar="{purge,find,export,erase,freeze,unfreeze,verify}"
+            dest="what", required=True, metavar="{purge,find,export,erase,freeze,unfreeze,verify,tombstones,bury}"
         )
         purging = what.add_parser("purge", help="erase readings and pictures whose time is over")
         purging.add_argument("--dry-run", action="store_true", help="count them, and erase nothing")
@@ -74,6 +77,10 @@ class Command(BaseCommand):
             hold.add_argument("--why", required=True, metavar="TEXT", help="in words; kept in the history of the card")
         verifying = what.add_parser("verify", help="whether a receipt is genuine, and its readings are gone")
         verifying.add_argument("file", metavar="RECEIPT", help="the JSON file")
+        listing = what.add_parser("tombstones", help="what was erased, a line of JSON each: keep it beside backups")
+        listing.add_argument("--since", type=_day, metavar="YYYY-MM-DD", help="from this day on")
+        burying = what.add_parser("bury", help="after a backup is restored: erase what was erased since it was made")
+        burying.add_argument("file", metavar="FILE", help="what tombstones printed before")
         for chosen in (finding, exporting, erasing, freezing, unfreezing):
             whom = chosen.add_mutually_exclusive_group(required=True)
             whom.add_argument("--nik", action=Refusing, help="ask for the NIK, or read it from standard input")
@@ -193,6 +200,22 @@ class Command(BaseCommand):
             raise CommandError(f"{len(wrong)} things are not as the receipt says.")
         self.stdout.write(f"The receipt is genuine, and its {len(receipt['readings'])} readings are gone.")
 
+    def _tombstones(self, options: dict[str, Any]) -> None:
+        for line in restoring.lines_since(options["since"]):
+            self.stdout.write(as_json_line(line))
+
+    def _bury(self, options: dict[str, Any]) -> None:
+        count = 0
+        try:
+            with Path(options["file"]).open() as file:
+                for erased in restoring.bury(file, Actor.of_command()):
+                    count += erased
+                    self.stderr.write(f"{count:,} …")
+        except (OSError, UnicodeDecodeError, restoring.NotATombstone, Frozen) as exc:
+            raise CommandError(str(exc)) from exc
+        self.stdout.write(f"{count:,} readings had come back, and are erased.")
+        self._vacuum()
+
     def _cards(self, options: dict[str, Any]) -> Sequence[KtpExtraction]:
         rows: QuerySet[KtpExtraction]
         if options["id"]:
@@ -209,6 +232,13 @@ class Command(BaseCommand):
     def _vacuum(self) -> None:
         for name in free_space.vacuum():
             self.stderr.write(f"vacuumed {name}")
+
+
+def _day(text: str) -> datetime.datetime:
+    try:
+        return make_aware(datetime.datetime.combine(datetime.date.fromisoformat(text), datetime.time()))
+    except ValueError:
+        raise argparse.ArgumentTypeError("must be a day as YYYY-MM-DD.") from None
 
 
 def _by(options: dict[str, Any]) -> str:
