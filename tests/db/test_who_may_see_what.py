@@ -19,6 +19,7 @@ from django.urls import URLResolver, get_resolver
 
 from config.asgi import application
 from ocr.models import KtpExtraction
+from ocr.submissions import KtpSubmission, KtpSubmittedImage
 from sessions_app.callers import caller_with_key
 from sessions_app.models import ChatSession
 from tests.db.ktp_cards import CARD_JSON, answer, read_extraction, reading_extraction
@@ -98,6 +99,14 @@ ROWS = (
     ),
     Row("admin/ocr/find/", "302 302 302 302 403 302 302 302 302", "/admin/ocr/find/", "POST", {"term": CARD["nik"]}),
     Row("admin/ocr/ktpextraction/", "302 302 302 200 403 200 200 302 302", "/admin/ocr/ktpextraction/"),
+    Row(
+        "admin/ocr/ktpextraction/",
+        "302 302 302 302 403 200 200 302 302",
+        "/admin/ocr/ktpextraction/",
+        "POST",
+        {"action": "export_selected", "_selected_action": "{card}", "export": "1", "form": "csv", "purpose": "test"},
+        in_clear="root",
+    ),
     Row("admin/ocr/ktpextraction/add/", "302 302 302 403 403 403 403 302 302", "/admin/ocr/ktpextraction/add/"),
     Row(
         "admin/ocr/ktpextraction/<path:object_id>/change/",
@@ -231,6 +240,18 @@ ROWS = (
         "DELETE",
     ),
     Row(
+        "ktp-ocr/batches/<uuidstr:batch_id>",
+        "401 401 401 401 401 401 401 200 404",
+        "/ktp-ocr/batches/{batch}",
+        in_clear="key",
+    ),
+    Row(
+        "ktp-ocr/batches/<uuidstr:batch_id>/",
+        "401 401 401 401 401 401 401 200 404",
+        "/ktp-ocr/batches/{batch}/",
+        in_clear="key",
+    ),
+    Row(
         "v1/sessions/<session_id>/events",
         "401 401 401 401 401 401 401 200 404",
         "/v1/sessions/{session}/events",
@@ -257,6 +278,7 @@ class World:
     card: KtpExtraction
     clerks_open: KtpExtraction
     api_card: KtpExtraction
+    batch: KtpSubmission
     open_session: ChatSession
     users: dict[str, User]
 
@@ -269,6 +291,7 @@ class World:
             "nik": CARD["nik"],
             "clerks_open": self.clerks_open.pk,
             "api_card": self.api_card.pk,
+            "batch": self.batch.pk,
             "session": session,
             "session_key": session.replace("_", "_5F"),
             "chunk": self.open_session.chunks.get(index=2).pk,
@@ -307,7 +330,9 @@ def make_world(settings) -> Any:
         assert session is not None
         ChatSession.objects.filter(pk=session.pk).update(caller=caller)
         session.media.create(position=0, kind="image", content_type="image/png", sha256="0" * 64, size=1, data=b"x")
-        return World(read_extraction(users["own"]), clerks_open, api_card, session, users)
+        batch = KtpSubmission.objects.create(caller=caller, is_batch=True, count=1)
+        KtpSubmittedImage.objects.create(submission=batch, position=0, digest="", extraction=api_card)
+        return World(read_extraction(users["own"]), clerks_open, api_card, batch, session, users)
 
     return make
 
