@@ -98,7 +98,7 @@ class ChatSession(models.Model):
     state = models.CharField(_("state"), max_length=12, choices=SessionState, default=SessionState.QUEUED)
     origin = models.CharField(_("origin"), max_length=12, default="chat", help_text="Which surface asked: chat or ocr.")
     model = models.CharField(_("model"), max_length=255)
-    request = OpenedJSONField(help_text="The neutral request that a worker runs.", keep=("sampling",))
+    request = OpenedJSONField(help_text="The neutral request that a worker runs.", keep=("sampling", "choices"))
     request_digest = models.CharField(
         max_length=64, blank=True, help_text="SHA-256 of the request as asked: the same id may come again only with it."
     )

@@ -20,7 +20,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='chatsession',
             name='request',
-            field=sessions_app.encryption.fields.OpenedJSONField(help_text='The neutral request that a worker runs.', keep=('sampling',)),
+            field=sessions_app.encryption.fields.OpenedJSONField(help_text='The neutral request that a worker runs.', keep=('sampling', 'choices')),
         ),
         migrations.AlterField(
             model_name='chunk',

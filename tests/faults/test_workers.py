@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import concurrent.futures
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ import pytest
 from httpx_sse import ServerSentEvent
 
 from inference.worker.stopping import NOT_DONE
+from tests.db.ktp_cards import specimen
 from tests.faults.faulty_stack import FaultyStack
 from tests.faults.reader import Reader
 from tests.foreign import FOREIGN
@@ -208,3 +210,31 @@ def test_being_stopped_does_not_count_as_being_lost(start_stack: Callable[..., F
         stack.processes.popitem()[1].stop()
         stack.start_worker(f"after-{attempt}")
     assert reader.text() == expected
+
+
+def test_a_card_that_is_being_read_goes_on_after_its_worker_was_killed_and_is_encrypted_all_along(
+    start_stack: Callable[..., FaultyStack],
+) -> None:
+    stack = start_stack(SESSION_LEASE_SECONDS=2, OCR_MAX_TOKENS=900, SESSIONS_TTL_SECONDS=3600)
+    picture = specimen()
+
+    def read() -> dict[str, Any]:
+        with stack.client() as http:
+            answer: dict[str, Any] = http.post("/ktp-ocr/", files={"image": picture}).raise_for_status().json()
+        return {name: value for name, value in answer.items() if name != "meta"}
+
+    expected = read()
+    stack.query("UPDATE sessions_app_chatsession SET worker = 'before'")
+    with concurrent.futures.ThreadPoolExecutor() as clients:
+        reading = clients.submit(read)
+        sql = "SELECT 1 FROM sessions_app_chatsession WHERE worker <> 'before' AND state = 'running' AND next_index > 3"
+        wait_for(lambda: stack.query(sql))
+        stack.processes.pop("worker").kill()
+        [(legible,)] = stack.query(
+            "SELECT count(*) FROM sessions_app_chunk WHERE delta->>'type' = 'text'"
+            " AND (delta->>'text' IS NOT NULL OR token_ids->>0 NOT LIKE 'sealed:%')"
+        )
+        stack.start_worker("second")
+        assert reading.result(timeout=300) == expected
+    assert legible == 0
+    assert stack.query("SELECT max(attempt) FROM sessions_app_chatsession") == [(2,)]
