@@ -23,7 +23,8 @@ VERSION: str = tomllib.loads((BASE_DIR / "pyproject.toml").read_text())["project
 # --- Django ---------------------------------------------------------------------------------------------------------
 
 DEBUG = env.flag("DEBUG")
-DEFAULT_EXCEPTION_REPORTER_FILTER = "config.debug_pages.AddressesHidden"
+DEFAULT_EXCEPTION_REPORTER = "config.debug_pages.Reporter"
+DEFAULT_EXCEPTION_REPORTER_FILTER = "config.debug_pages.ValuesHidden"
 SECRET_KEY = env.text("SECRET_KEY")
 if not SECRET_KEY:
     if not DEBUG:
@@ -78,6 +79,8 @@ MIDDLEWARE = [
     "ocr.key_refusals.DataKeyMiddleware",
     # Last, as django-axes requires: it answers in place of the log-in views.
     "axes.middleware.AxesMiddleware",
+    # Its ``process_exception`` is the first that sees an error of a view.
+    "config.debug_pages.ForgettingMiddleware",
 ]
 
 ROOT_URLCONF = "config.urls"
@@ -431,8 +434,8 @@ TRACES_SAMPLE = env.number("TRACES_SAMPLE", 1.0, minimum=0.0, maximum=1.0)
 
 LOG_LEVEL = env.one_of("LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"), "INFO")
 LOG_FORMAT = env.one_of("LOG_FORMAT", ("TEXT", "JSON"), "text")
-# Only our own code logs below INFO, libraries do not: at DEBUG Django logs every SQL statement with its values, which
-# are prompts, answers and cards.
+# Only our own code logs below INFO, libraries do not: at DEBUG Django logs every SQL statement with its values, and the
+# contexts of pages, which are prompts, answers and cards.
 _libraries_level = "INFO" if LOG_LEVEL == "DEBUG" else LOG_LEVEL
 LOGGING = {
     "version": 1,
@@ -440,6 +443,7 @@ LOGGING = {
     "filters": {
         "request_id": {"()": "sessions_app.log_context.LogContextFilter"},
         "refusals": {"()": "sessions_app.log_lines.RefusalFilter"},
+        "forgetting": {"()": "sessions_app.forgetting.ForgettingFilter"},
     },
     "formatters": {
         "line": {
@@ -451,7 +455,7 @@ LOGGING = {
         "stderr": {
             "class": "logging.StreamHandler",
             "formatter": "line",
-            "filters": ["request_id", "refusals"],
+            "filters": ["forgetting", "request_id", "refusals"],
         },
     },
     "root": {"handlers": ["stderr"], "level": _libraries_level},

@@ -10,6 +10,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.helpers import ActionForm
 from django.contrib.admin.utils import quote
 from django.core.exceptions import PermissionDenied
+from django.db import models
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
@@ -80,6 +81,13 @@ class KtpExtractionAdmin(admin.ModelAdmin[KtpExtraction]):
         *RECORD,
     )
 
+    def formfield_for_dbfield(self, db_field: models.Field[Any, Any], request: HttpRequest, **kwargs: Any) -> Any:
+        """The browser does not remember what is typed into a value."""
+        field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if field is not None and db_field.name in COLUMNS:
+            field.widget.attrs["autocomplete"] = "off"
+        return field
+
     # --- Who may do what ---
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -97,7 +105,9 @@ class KtpExtractionAdmin(admin.ModelAdmin[KtpExtraction]):
         """Only reviewers see the values in full and the model's answer, and what is hidden once they revealed it."""
         record = (_("Record"), {"fields": RECORD})
         if not Rights.of(request).review:
-            return ((_("Card"), {"fields": ("masked_values",)}), record)
+            # The name that somebody gave a file may be the holder's.
+            without_name = {"fields": tuple(name for name in RECORD if name != "file_name")}
+            return ((_("Card"), {"fields": ("masked_values",)}), (_("Record"), without_name))
         if obj is not None and has_hidden(obj) and not is_revealed(request, obj):
             return (
                 (_("Card"), {"fields": MASKED_COLUMNS}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ class CardImage:
     content_type: str
     width: int
     height: int
-    data: bytes
+    data: bytes = dataclasses.field(repr=False)
     #: number of pages of the document that it comes from
     pages: int = 1
     #: None for a picture that is sent again as it is stored

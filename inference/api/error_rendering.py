@@ -21,6 +21,7 @@ from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
 
 from inference.errors import ApiError, InvalidRequest, NotFound, TooLarge, Unavailable
+from sessions_app.forgetting import forget_values
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +100,7 @@ def register_handlers(api: NinjaAPI) -> None:
     def anything(request: HttpRequest, exc: Exception) -> HttpResponse:
         if (error := as_api_error(exc)) is not None:
             return error_response(error)
+        forget_values(exc)
         log.exception("%s %s failed", request.method, request.path, exc_info=exc)
         return bare_status_response(500)
 

@@ -6,6 +6,7 @@ says why; only blanks at the ends, doubled blanks and control characters are rem
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -49,7 +50,7 @@ class Reading:
     """What was taken from one answer."""
 
     #: every path of ``FIELDS``; "" where nothing was read
-    values: dict[str, str]
+    values: dict[str, str] = dataclasses.field(repr=False)
     problems: tuple[Problem, ...]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -28,7 +29,7 @@ class Problem:
     code: str
     severity: Severity = "warning"
     #: which characters are in doubt, if the model's probabilities show it
-    doubted: tuple[Doubted, ...] = ()
+    doubted: tuple[Doubted, ...] = dataclasses.field(default=(), repr=False)
 
     @property
     def text(self) -> problem_texts.Text:

@@ -28,7 +28,7 @@ class NewMedia:
     kind: str
     content_type: str
     sha256: str
-    data: bytes
+    data: bytes = dataclasses.field(repr=False)
 
 
 def open_session(

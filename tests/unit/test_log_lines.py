@@ -164,4 +164,4 @@ def test_a_failure_keeps_its_stack_trace() -> None:
 def test_every_handler_of_the_settings_writes_such_lines() -> None:
     for handler in LOGGING["handlers"].values():
         assert handler["formatter"] == "line"
-        assert handler["filters"] == ["request_id", "refusals"]
+        assert handler["filters"] == ["forgetting", "request_id", "refusals"]
