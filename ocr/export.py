@@ -1,7 +1,7 @@
 """Readings as one file, CSV for spreadsheets or JSON for programs, made a page at a time.
 
-Every page is recorded in the audit log before it is sent, with the ids of its readings. So the log says what has left
-the server, also when a download breaks off.
+The audit log has a line for each reading, written before its page is sent. So the log says what has left the server, also
+when a download breaks off.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from typing import Any, Literal
 from django.db import transaction
 from django.utils import timezone
 
-from ocr.audit.recording import Action, Actor, record
+from ocr.audit.recording import Action, Actor, record_each
 from ocr.models import KtpExtraction
 from ocr.persons.spreadsheet import csv_head, csv_lines
 from ocr.reading.schema import FIELDS, as_contract
 from sessions_app.db import in_db
 from sessions_app.encryption.sealed import check_readable
 
-#: readings of one page, and of one line of the audit log
+#: readings of one page, which are recorded together
 PAGE_READINGS = 500
 
 Format = Literal["csv", "json"]
@@ -92,14 +92,10 @@ class Export:
         for card in cards:
             for value in card.values.values():
                 check_readable(value)
-        facts = {
-            "export": self.word,
-            "format": self.form,
-            "of": len(self.ids),
-            "count": len(cards),
-            "cards": [str(card.pk) for card in cards],
-        }
-        record(Action.EXPORTED, actor=self.actor, purpose=self.purpose, facts=facts)
+        if cards:
+            # A line for each card: its holder may ask who was given it.
+            facts = {"export": self.word, "format": self.form, "of": len(self.ids)}
+            record_each(Action.EXPORTED, cards, actor=self.actor, purpose=self.purpose, facts=facts)
         if self.form == "csv":
             return csv_lines(map(_row, cards))
         return ",\n".join(map(_object, cards)).encode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import datetime
 import io
 import json
 import re
@@ -17,8 +18,10 @@ from django.contrib.auth.models import Group, Permission, User
 from django.core.management import CommandError, call_command
 from django.db import connections
 from django.test import Client
+from django.utils import timezone
 
 from ocr import export
+from ocr.audit.breach import Suspect, seen
 from ocr.audit.models import AuditEntry
 from ocr.models import KtpExtraction
 from ocr.persons.spreadsheet import BOM, harmless
@@ -216,11 +219,16 @@ def test_each_page_is_recorded_with_its_readings_before_it_is_sent(
     asyncio.run(first())
 
     # The client left after one page: that one has left the server, the others have not.
-    (entry,) = AuditEntry.objects.filter(action="exported")
-    assert (entry.actor_name, entry.purpose) == ("exporter", "Monthly report 7/2026")
-    assert entry.facts["cards"] == [str(card.pk) for card in reversed(cards)][:2]
-    assert (entry.facts["of"], entry.facts["count"], entry.facts["format"]) == (5, 2, "csv")
-    assert CARD["nik"] not in json.dumps(entry.facts)
+    entries = AuditEntry.objects.filter(action="exported").order_by("sequence")
+    assert [entry.card for entry in entries] == [card.pk for card in reversed(cards)][:2]
+    for entry in entries:
+        assert (entry.actor_name, entry.purpose) == ("exporter", "Monthly report 7/2026")
+        assert (entry.facts["of"], entry.facts["format"]) == (5, "csv")
+    assert len({entry.facts["export"] for entry in entries}) == 1
+    # What an account has taken out is on the page for a breach.
+    start, end = timezone.now() - datetime.timedelta(hours=1), timezone.now() + datetime.timedelta(hours=1)
+    taken = [one for one in seen(Suspect.of("exporter"), start, end) if "exported" in one.actions]
+    assert {one.card for one in taken} == {card.pk for card in cards[-2:]} and all(one.in_clear for one in taken)
 
 
 def test_readings_that_are_erased_meanwhile_are_left_out(exporter: Client, monkeypatch: pytest.MonkeyPatch) -> None:
