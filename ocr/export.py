@@ -1,7 +1,7 @@
 """Readings as one file, CSV for spreadsheets or JSON for programs, made a page at a time.
 
-The audit log has a line for each reading, written before its page is sent. So the log says what has left the server, also
-when a download breaks off.
+The audit log has a line for each reading, written before its page is sent. So the log says what has left the server,
+also when a download breaks off.
 """
 
 from __future__ import annotations
