@@ -18,7 +18,7 @@ django.setup()
 from django.db import connection, models, transaction  # noqa: E402  (models need the settings)
 from django.utils import timezone  # noqa: E402
 
-from ocr.extraction import announce_session, complete_extraction  # noqa: E402
+from ocr.extraction import announce_session  # noqa: E402
 from ocr.models import KtpChange, KtpExtraction, KtpImage, KtpSession  # noqa: E402
 from sessions_app.models import ChatSession, Chunk, SessionEvent, SessionMedia  # noqa: E402
 from sessions_app.store import appending, opening, transitions  # noqa: E402
@@ -63,7 +63,9 @@ def make_one() -> KtpExtraction:
         for text in ('{"nik": "3171990101900001", ', '"nama": "SPECIMENTO"', "}")
     ]
     appending.append([appending.Append(session.pk, 1, 1, pieces, appending.Closing(completion_tokens=3))])
-    complete_extraction(card.pk)
+    # And not ``complete_extraction``, which ends the session: the purge has chunks and media to remove too.
+    card.refresh_from_db()
+    card.mark_read(values={"nik": "3171990101900001", "nama": "SPECIMENTO"}, raw_answer="{}", found=[])
     KtpExtraction.objects.filter(pk=card.pk).update(created_at=timezone.now() - AGE)
     return card
 

@@ -69,7 +69,7 @@ async def measure(stack: ScaledStack, readings: int) -> dict[str, float]:
     await watching
     after = await p95_ms(stack, "after")
     left = stack.query("SELECT count(*) FROM ocr_ktpextraction")[0][0]
-    chunks = stack.query("SELECT count(*) FROM sessions_app_chunk WHERE session_id LIKE 'old-%'")[0][0]
+    chunks = stack.query("SELECT count(*) FROM sessions_app_chunk WHERE session_id ~ '^old-'")[0][0]
     return figures | {
         "left": int(left) + int(chunks),
         "purge_seconds": purge.seconds,
