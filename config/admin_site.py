@@ -100,7 +100,7 @@ def _refuse_invalid_values(view: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(view)
     def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         if any("\0" in text for text in (request.path, *_texts(request))):
-            raise BadRequest("There is a NUL in the request.")
+            raise BadRequest("The request contains a NUL character.")
         try:
             response = view(request, *args, **kwargs)
             if isinstance(response, SimpleTemplateResponse):
@@ -110,12 +110,12 @@ def _refuse_invalid_values(view: Callable[..., Any]) -> Callable[..., Any]:
             if not (request.GET or request.POST or args or kwargs):
                 raise  # the request had no values, so this is a bug of the server
             is_sent = request.method not in ("GET", "HEAD")
-            log.warning("the admin cannot do this: %s: %s", type(exc).__name__, exc, exc_info=is_sent)
+            log.warning("the admin refused invalid values: %s: %s", type(exc).__name__, exc, exc_info=is_sent)
             if is_sent:
-                raise BadRequest("Something that was sent is of the wrong kind.") from exc
+                raise BadRequest("A value in the request has the wrong type.") from exc
             if not request.GET:
-                raise Http404("There is nothing under this address.") from exc
-            messages.warning(request, "The address asked for something that there is not. It is left out here.")
+                raise Http404("Nothing exists at this address.") from exc
+            messages.warning(request, "The address contained an invalid filter, which was left out.")
             return HttpResponseRedirect(request.path)
         return response
 

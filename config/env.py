@@ -149,7 +149,8 @@ def networks(name: str) -> list[str]:
             ipaddress.ip_network(value)
         except ValueError as exc:
             raise ImproperlyConfigured(
-                f"{name} must be IP addresses or networks such as 10.0.0.2 or 10.1.0.0/16; one of them is wrong: {exc}."
+                f"{name} must be IP addresses or networks such as 10.0.0.2 or 10.1.0.0/16; one of them is invalid: "
+                f"{exc}."
             ) from exc
     return values
 
@@ -163,7 +164,7 @@ def folder(name: str) -> str:
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as exc:
-        raise ImproperlyConfigured(f"{name} must be a folder that can be made: {path}: {exc.strerror}.") from exc
+        raise ImproperlyConfigured(f"{name} must be a folder that can be created: {path}: {exc.strerror}.") from exc
     if not os.access(path, os.W_OK | os.X_OK):
         raise ImproperlyConfigured(f"{name} must be a folder that can be written to; it is {value!r}.")
     return str(path)
@@ -181,7 +182,7 @@ def redis_address(name: str) -> str:
             # The message has neither the value nor its error, because the value contains a password.
             raise ImproperlyConfigured(
                 f"{name} must be an address such as rediss://user:password@host:6379/0, "
-                "with what is special in user and password percent-encoded."
+                "with special characters in user and password percent-encoded."
             ) from None
     return address
 

@@ -72,8 +72,8 @@ def check_inference_settings(app_configs: Sequence[AppConfig] | None, **kwargs: 
     if not SESSION_ID_FIELDS.fullmatch(settings.SESSION_ID_FIELD) or _is_taken(settings.SESSION_ID_FIELD):
         found.append(
             checks.Error(
-                f"SESSION_ID_FIELD is {settings.SESSION_ID_FIELD!r}, which cannot be the name of a session's id.",
-                hint="Use a name that no other parameter has, of letters, digits and _, such as sambung_session.",
+                f"SESSION_ID_FIELD is {settings.SESSION_ID_FIELD!r}, which cannot name the session id.",
+                hint="Use letters, digits and _, and no name of another parameter, such as sambung_session.",
                 id="inference.E011",
             )
         )
@@ -89,7 +89,7 @@ def check_inference_settings(app_configs: Sequence[AppConfig] | None, **kwargs: 
         found.append(
             checks.Error(
                 f"MAX_TOKENS ({settings.MAX_TOKENS}) is above MAX_TOKENS_LIMIT ({settings.MAX_TOKENS_LIMIT}).",
-                hint="MAX_TOKENS is what a request gets that names none; it cannot be above the most one may ask for.",
+                hint="MAX_TOKENS is the default of a request without max_tokens; it cannot exceed that of any request.",
                 id="inference.E003",
             )
         )
@@ -98,16 +98,16 @@ def check_inference_settings(app_configs: Sequence[AppConfig] | None, **kwargs: 
             checks.Warning(
                 f"MAX_TOKENS and MAX_REASONING_TOKENS come to {together}, more than MAX_TOKENS_LIMIT "
                 f"({settings.MAX_TOKENS_LIMIT}).",
-                hint="A request that names no limit may have both together, more than one that names a limit can get.",
+                hint="A request without max_tokens may generate both together, more than a request can ask for.",
                 id="inference.W007",
             )
         )
     if 0 < settings.MAX_CONTEXT_TOKENS <= settings.MAX_REASONING_TOKENS:
         found.append(
             checks.Warning(
-                f"MAX_REASONING_TOKENS ({settings.MAX_REASONING_TOKENS}) leaves nothing of MAX_CONTEXT_TOKENS "
+                f"MAX_REASONING_TOKENS ({settings.MAX_REASONING_TOKENS}) leaves no room in MAX_CONTEXT_TOKENS "
                 f"({settings.MAX_CONTEXT_TOKENS}) for the answer.",
-                hint="Lower MAX_REASONING_TOKENS, or a thinking model may spend the whole context on its thought.",
+                hint="Lower MAX_REASONING_TOKENS, or a thinking model may spend the whole context on its reasoning.",
                 id="inference.W008",
             )
         )
@@ -136,7 +136,7 @@ def _check_upstream() -> list[checks.CheckMessage]:
     if settings.INFERENCE_ENGINE == "openai" and not UPSTREAM_URL.fullmatch(settings.UPSTREAM_BASE_URL):
         found.append(
             checks.Error(
-                "INFERENCE_ENGINE is openai, and UPSTREAM_BASE_URL is not the address of an API.",
+                "INFERENCE_ENGINE is openai, but UPSTREAM_BASE_URL is not the URL of an API.",
                 hint="Set UPSTREAM_BASE_URL to the upstream's API with its /v1, such as http://gpu.internal:8000/v1.",
                 id="inference.E007",
             )
@@ -192,8 +192,8 @@ def check_deployed_settings(app_configs: Sequence[AppConfig] | None, **kwargs: A
     if settings.SECURE_HTTPS and not settings.TRUSTED_PROXIES:
         found.append(
             checks.Warning(
-                "SECURE_HTTPS is set and TRUSTED_PROXIES is empty: all clients of the proxy count as one, and wrong "
-                "passwords of one of them lock out all.",
+                "SECURE_HTTPS is set and TRUSTED_PROXIES is empty: all clients of the proxy count as one, so wrong "
+                "passwords of one client lock out all of them.",
                 hint="Set TRUSTED_PROXIES to the addresses from which the proxy connects to this server.",
                 id="inference.W005",
             )
@@ -201,8 +201,8 @@ def check_deployed_settings(app_configs: Sequence[AppConfig] | None, **kwargs: A
     if "*" in settings.ALLOWED_HOSTS:
         found.append(
             checks.Warning(
-                "ALLOWED_HOSTS contains *: whoever sends a request chooses the host name in the links that are made.",
-                hint="Set ALLOWED_HOSTS to the names that people reach this server by.",
+                "ALLOWED_HOSTS contains *: anyone who sends a request chooses the host name in generated links.",
+                hint="Set ALLOWED_HOSTS to the host names under which people reach this server.",
                 id="inference.W003",
             )
         )

@@ -71,8 +71,8 @@ class RequestTooNew(Unavailable):
     def __init__(self, *, version: object, known: int, unknown_fields: Sequence[str]) -> None:
         fields = f", with {', '.join(unknown_fields)}" if unknown_fields else ""
         super().__init__(
-            f"The worker that took this request is older than the server that stored it: it reads requests up to "
-            f"version {known}, and this one has version {version}{fields}. Send it again when the workers are updated."
+            f"The worker that took this request is older than the server that stored it: it supports requests up to "
+            f"version {known}, but this one has version {version}{fields}. Send it again when the workers are updated."
         )
 
 

@@ -47,7 +47,7 @@ def _read() -> list[Metric]:
     oldest = max(0.0, (timezone.now() - found["oldest"]).total_seconds()) if found["oldest"] else 0.0
     workers = GaugeMetricFamily(
         "sambung:workers",
-        "Workers that are alive, by state; draining ones are ready, and take no more.",
+        "Workers that are alive, by state; draining workers are ready but claim no more sessions.",
         labels=["state"],
     )
     counts = dict.fromkeys((*_LIVING, DRAINING), 0)
@@ -58,10 +58,12 @@ def _read() -> list[Metric]:
     for state, count in counts.items():
         workers.add_metric([str(state)], count)
     return [
-        GaugeMetricFamily("sambung:num_requests_waiting", "Sessions that wait for a worker.", value=found["waiting"]),
-        GaugeMetricFamily("sambung:num_requests_running", "Sessions that a worker runs.", value=found["running"]),
+        GaugeMetricFamily("sambung:num_requests_waiting", "Sessions waiting for a worker.", value=found["waiting"]),
+        GaugeMetricFamily("sambung:num_requests_running", "Sessions running on a worker.", value=found["running"]),
         GaugeMetricFamily(
-            "sambung:oldest_waiting_seconds", "How long the first of those that wait has waited.", value=oldest
+            "sambung:oldest_waiting_seconds",
+            "How long the session that has waited longest has been waiting.",
+            value=oldest,
         ),
         workers,
     ]

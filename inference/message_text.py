@@ -12,11 +12,13 @@ def message_text(text: object, at: str) -> str:
     if not isinstance(text, str):
         raise InvalidRequest("'text' must be a string.", param=at)
     if "\0" in text:
-        raise InvalidRequest("The text holds a NUL character (U+0000); remove it.", param=at)
+        raise InvalidRequest("The text contains a NUL character (U+0000); remove it.", param=at)
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise InvalidRequest("The text holds half of a surrogate pair, which is not valid Unicode.", param=at) from None
+        raise InvalidRequest(
+            "The text contains half of a surrogate pair, which is not valid Unicode.", param=at
+        ) from None
     return text
 
 

@@ -27,77 +27,79 @@ COMMIT_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.
 
 queue_time = Histogram(
     "sambung:request_queue_time_seconds",
-    "From the opening of a session to its first claim by a worker.",
+    "Time from opening a session to its first claim by a worker.",
     buckets=WAIT_BUCKETS,
     registry=REGISTRY,
 )
 first_token = Histogram(
     "sambung:time_to_first_token_seconds",
-    "From the opening of a session to the commit of its first token.",
+    "Time from opening a session to committing its first token.",
     buckets=WAIT_BUCKETS,
     registry=REGISTRY,
 )
 inter_token = Histogram(
     "sambung:inter_token_latency_seconds",
-    "Between two tokens of a session: the time between two of its commits by the tokens of the second.",
+    "Time per token between two commits of a session: the interval divided by the tokens of the second.",
     buckets=TOKEN_BUCKETS,
     registry=REGISTRY,
 )
 per_output_token = Histogram(
     "sambung:request_time_per_output_token_seconds",
-    "Of a session that was completed: from its first token to its end, by the tokens after the first.",
+    "Of completed sessions: time from the first token to the end, divided by the tokens after the first.",
     buckets=TOKEN_BUCKETS,
     registry=REGISTRY,
 )
 whole = Histogram(
     "sambung:e2e_request_latency_seconds",
-    "From the opening of a session to its end, whatever that was, where a worker ended it.",
+    "Time from opening a session to its end, for sessions that a worker ended, in whatever state.",
     buckets=WHOLE_BUCKETS,
     registry=REGISTRY,
 )
 prompt_tokens = Counter(
-    "sambung:prompt_tokens", "Tokens of the prompts of sessions that were completed or cancelled.", registry=REGISTRY
+    "sambung:prompt_tokens", "Prompt tokens of completed and cancelled sessions.", registry=REGISTRY
 )
-generation_tokens = Counter("sambung:generation_tokens", "Tokens that were generated and committed.", registry=REGISTRY)
+generation_tokens = Counter("sambung:generation_tokens", "Generated tokens that were committed.", registry=REGISTRY)
 takeovers = Counter(
     "sambung:takeovers",
-    "Claims of a session that an earlier attempt had begun: lost or handed back.",
+    "Claims of sessions that an earlier attempt had started and lost or released.",
     registry=REGISTRY,
 )
 commit_time = Histogram(
     "sambung:commit_seconds",
-    "How long a commit took, of all sessions that had something.",
+    "Duration of a commit, which holds the pending chunks of all sessions.",
     buckets=COMMIT_BUCKETS,
     registry=REGISTRY,
 )
 fenced_appends = Counter(
-    "sambung:fenced_appends", "Appends that were refused because the session was another's by then.", registry=REGISTRY
+    "sambung:fenced_appends", "Appends refused because another worker had claimed the session.", registry=REGISTRY
 )
 commit_failures = Counter(
-    "sambung:commit_failures", "Commits that the database did not take, and that are tried again.", registry=REGISTRY
+    "sambung:commit_failures", "Commits that the database did not accept; they are retried.", registry=REGISTRY
 )
 
 batch_rows = Gauge(
-    "sambung:batch_rows", "Rows of the running batch that are in use.", registry=REGISTRY, multiprocess_mode="livesum"
+    "sambung:batch_rows", "Occupied rows of the running batch.", registry=REGISTRY, multiprocess_mode="livesum"
 )
 batch_rows_max = Gauge(
-    "sambung:batch_rows_max", "Rows that the batch may have.", registry=REGISTRY, multiprocess_mode="livesum"
+    "sambung:batch_rows_max", "Maximum rows of the running batch.", registry=REGISTRY, multiprocess_mode="livesum"
 )
 kv_cache_usage = Gauge(
     "sambung:kv_cache_usage_perc",
-    "Share of the memory for keys and values that running rows use, from 0 to 1; of several workers the fullest.",
+    "Share of the KV cache in use by running rows, 0 to 1; the highest of several workers.",
     registry=REGISTRY,
     multiprocess_mode="livemax",
 )
-decode_steps = Counter("sambung:decode_steps", "Steps of the batch, each a token for every row.", registry=REGISTRY)
+decode_steps = Counter(
+    "sambung:decode_steps", "Decode steps of the batch; each generates one token for every row.", registry=REGISTRY
+)
 prefix_queries = Counter(
-    "sambung:prefix_cache_queries", "Tokens of prompts that were looked up among known prefixes.", registry=REGISTRY
+    "sambung:prefix_cache_queries", "Prompt tokens looked up in the prefix cache.", registry=REGISTRY
 )
 prefix_hits = Counter(
-    "sambung:prefix_cache_hits", "Tokens of prompts that were known and not computed again.", registry=REGISTRY
+    "sambung:prefix_cache_hits", "Prompt tokens found in the prefix cache and not prefilled again.", registry=REGISTRY
 )
 preemptions = Counter(
-    "sambung:num_preemptions", "Rows that were put back into the queue because the memory ended.", registry=REGISTRY
+    "sambung:num_preemptions", "Rows preempted and requeued because the KV cache was full.", registry=REGISTRY
 )
 #: field of ``EngineStats`` → metric
 ENGINE_COUNTS = {

@@ -77,7 +77,7 @@ class ModelWorker(models.Model):
         verbose_name = _("worker")
         verbose_name_plural = _("workers")
         permissions = (
-            ("reload_modelworker", "Can have a model loaded again that could not be loaded"),
+            ("reload_modelworker", "Can load the model again where loading has failed"),
             ("drain_modelworker", "Can have a worker take no more sessions, and take them again"),
         )
 

@@ -23,7 +23,7 @@ def calls_of(calls: object, role: str, at: str) -> list[dict[str, Any]]:
         return []
     if role != "assistant":
         raise InvalidRequest(
-            f"'tool_calls' may stand in messages of role 'assistant' only, not of role '{role}'.",
+            f"'tool_calls' is allowed in messages of role 'assistant' only, not '{role}'.",
             param=f"{at}.tool_calls",
         )
     if not isinstance(calls, list):
@@ -34,7 +34,7 @@ def calls_of(calls: object, role: str, at: str) -> list[dict[str, Any]]:
 def call_id(value: object, at: str) -> str:
     """The id of a call. Raises InvalidRequest."""
     if not isinstance(value, str) or not 0 < len(value) <= MAX_CALL_ID_LENGTH:
-        raise InvalidRequest(f"It must be the id of a tool call, of 1 to {MAX_CALL_ID_LENGTH} characters.", param=at)
+        raise InvalidRequest(f"It must be the id of a tool call, with 1 to {MAX_CALL_ID_LENGTH} characters.", param=at)
     return message_text(value, at)
 
 

@@ -11,11 +11,9 @@ from ocr.reading.problems import Problem, is_flagged
 from sessions_app.metrics import REGISTRY
 
 readings = Counter(
-    "sambung:ocr_readings", "Cards that were read, by whether a person should look.", ["flagged"], registry=REGISTRY
+    "sambung:ocr_readings", "Cards read, by whether a value was flagged for review.", ["flagged"], registry=REGISTRY
 )
-problems = Counter(
-    "sambung:ocr_problems", "Problems of the cards that were read, by code.", ["code"], registry=REGISTRY
-)
+problems = Counter("sambung:ocr_problems", "Problems found on cards, by code.", ["code"], registry=REGISTRY)
 
 for _flagged in ("yes", "no"):
     readings.labels(_flagged)

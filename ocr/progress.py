@@ -131,7 +131,7 @@ async def turn(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     try:
         quarters, version = int(request.POST.get("quarters", "")), int(request.POST.get("version", ""))
     except ValueError:
-        raise BadRequest("Something that was sent is of the wrong kind.") from None
+        raise BadRequest("A value in the request has the wrong type.") from None
     try:
         await check_model_available()
         await extractions.read_again(extraction, user, version, turn=quarters, request_id=current_request_id())

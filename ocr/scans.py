@@ -87,4 +87,4 @@ def _without_margins(page: Image.Image) -> Image.Image:
 
 
 def _damaged(param: str | None) -> InvalidMedia:
-    return InvalidMedia("The PDF is damaged, or none. Scan the card again, or send a picture of it.", param=param)
+    return InvalidMedia("The file is damaged or not a PDF. Scan the card again, or send a picture of it.", param=param)

@@ -114,7 +114,7 @@ class RedisChannel(virtual.Channel):
         if (now := time.monotonic()) >= self._refused_log_at:
             self._refused_log_at = now + REFUSED_LOG_SECONDS
             log.error(
-                "the queue %s cannot be read and is tried again: %s. If the key is of the wrong type, delete it.",
+                "the queue %s cannot be read and will be retried: %s. If the key has the wrong type, delete it.",
                 queue,
                 exc,
             )
@@ -124,7 +124,9 @@ class RedisChannel(virtual.Channel):
         try:
             self._put(message.delivery_info["routing_key"], message.serializable())
         except redis.RedisError as exc:
-            log.warning("a message in hand was not put back, workers find its session in the database: %s", exc)
+            log.warning(
+                "a received message could not be requeued; workers will find its session in the database: %s", exc
+            )
 
     def _purge(self, queue: str) -> int:
         length = self._redis.llen(queue)

@@ -29,7 +29,7 @@ def check_streaming_settings(app_configs: Sequence[AppConfig] | None, **kwargs: 
     if database.get("CONN_MAX_AGE", 0) != 0:
         found.append(
             checks.Error(
-                "CONN_MAX_AGE must be 0: under ASGI a persistent connection is left behind by every request thread.",
+                "CONN_MAX_AGE must be 0: under ASGI every request thread would leave a persistent connection behind.",
                 hint="Leave it at 0. PostgreSQL is pooled by DB_POOL_SIZE.",
                 id="sessions_app.E002",
             )
@@ -37,7 +37,7 @@ def check_streaming_settings(app_configs: Sequence[AppConfig] | None, **kwargs: 
     if database["ENGINE"].endswith("postgresql") and settings.DB_POOL_SIZE < settings.DB_THREADS + 2:
         found.append(
             checks.Warning(
-                f"DB_POOL_SIZE ({settings.DB_POOL_SIZE}) leaves none beside DB_THREADS ({settings.DB_THREADS}).",
+                f"DB_POOL_SIZE ({settings.DB_POOL_SIZE}) is too small for DB_THREADS ({settings.DB_THREADS}).",
                 hint="Set DB_POOL_SIZE to DB_THREADS plus at least 2.",
                 id="sessions_app.W001",
             )
@@ -53,7 +53,7 @@ def check_streaming_settings(app_configs: Sequence[AppConfig] | None, **kwargs: 
     if settings.TRACES_ENDPOINT and importlib.util.find_spec("opentelemetry") is None:
         found.append(
             checks.Error(
-                "TRACES_ENDPOINT is set and the packages for it are missing.",
+                "TRACES_ENDPOINT is set, but the OpenTelemetry packages are not installed.",
                 hint="pip install -r requirements/tracing.txt, or unset TRACES_ENDPOINT.",
                 id="sessions_app.E004",
             )
@@ -62,7 +62,7 @@ def check_streaming_settings(app_configs: Sequence[AppConfig] | None, **kwargs: 
         found.append(
             checks.Error(
                 f"SESSION_LEASE_SECONDS ({settings.SESSION_LEASE_SECONDS:g}) is too short for CHUNK_COMMIT_SECONDS "
-                f"({settings.CHUNK_COMMIT_SECONDS:g}): healthy runs would be taken away.",
+                f"({settings.CHUNK_COMMIT_SECONDS:g}): other workers would take over running sessions.",
                 hint="Keep the lease at least ten commit intervals long; 15 and 0.03 are the defaults.",
                 id="sessions_app.E003",
             )
@@ -111,8 +111,8 @@ def check_redis(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[
     return [
         checks.Warning(
             "REDIS_URL reaches another machine without TLS, or without a password.",
-            hint="Use rediss://user:password@host:6379/0. Messages are sealed, but whoever reaches Redis can delay "
-            "requests, and see when and how much is said.",
+            hint="Use rediss://user:password@host:6379/0. Messages are sealed, but anyone who reaches Redis can delay "
+            "requests, and see when messages are sent and how long they are.",
             id="sessions_app.W003",
         )
     ]

@@ -105,7 +105,7 @@ class SessionLiveView(AsyncJsonWebsocketConsumer):
             # The page was left or reloaded while a chunk was being sent. ``disconnect`` follows.
             return
         except Exception:
-            log.exception("the live view of session %s broke", short_id(session_id), extra={"session": session_id})
+            log.exception("the live view of session %s failed", short_id(session_id), extra={"session": session_id})
             code = BROKEN
         await self.close(code=code)
 

@@ -149,7 +149,7 @@ class QueueFull(Unavailable):
 
     def __init__(self) -> None:
         super().__init__(
-            f"{settings.MAX_QUEUED_SESSIONS} requests are waiting already. Try again in a moment.",
+            f"{settings.MAX_QUEUED_SESSIONS} requests are already waiting. Try again in a moment.",
             headers={"Retry-After": "5"},
         )
 
@@ -159,7 +159,7 @@ class CallerQueueFull(OverShare):
 
     def __init__(self, queued: int) -> None:
         super().__init__(
-            f"{queued} of your requests are waiting already, and the rest of the queue is for others. "
+            f"{queued} of your requests are already waiting, which is your share of the queue. "
             "Try again when some of them have ended.",
             headers={"Retry-After": "5"},
         )
@@ -174,5 +174,5 @@ class WorkerLost(ApiError):
 
     def __init__(self, attempts: int) -> None:
         super().__init__(
-            f"The worker was lost {attempts} times while it ran this request. It is not tried again.",
+            f"The worker was lost {attempts} times while it ran this request. It will not be retried.",
         )

@@ -83,7 +83,7 @@ class BoundedRequest(WebRequest):
         if self._body_bytes > settings.MAX_REQUEST_BYTES:
             self.channel.refuse(_too_large())
         elif self._chunks > SMALL_CHUNKS and self._body_bytes < self._chunks * MIN_MEAN_CHUNK_BYTES:
-            self.channel.refuse(Refusal(400, "invalid_request", "The body comes in too many tiny pieces."))
+            self.channel.refuse(Refusal(400, "invalid_request", "The body was sent in too many tiny chunks."))
         else:
             super().handleContentChunk(data)
 

@@ -86,7 +86,7 @@ class Hub:
                         page = await in_db(listening.read_page, session.pk, listener.cursor)
                     except (OperationalError, InterfaceError) as exc:
                         log.warning(
-                            "the hub could not read session %s and tries again: %s",
+                            "the hub could not read session %s and will retry: %s",
                             short_id(session.pk),
                             exc,
                             extra={"session": session.pk},
@@ -183,7 +183,7 @@ class Hub:
                     await in_db(listening.write_presence, session_ids)
                     presence_due = loop.time() + settings.HUB_PRESENCE_SECONDS
             except Error as exc:
-                log.warning("the hub could not reach the database and tries again: %s", exc)
+                log.warning("the hub could not reach the database and will retry: %s", exc)
                 continue
             self._compare(session_ids, last_indexes)
 

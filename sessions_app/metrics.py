@@ -30,28 +30,30 @@ else:
 
 http_requests = Counter(
     "sambung:http_requests",
-    "Requests that were answered, by route and status. A stream counts when it begins.",
+    "Responses, by route and status. A stream is counted when it begins.",
     ["endpoint", "status"],
     registry=REGISTRY,
 )
 sessions_opened = Counter(
-    "sambung:sessions_opened", "Sessions that were opened, by the surface that asked.", ["origin"], registry=REGISTRY
+    "sambung:sessions_opened", "Sessions opened, by origin: chat or ocr.", ["origin"], registry=REGISTRY
 )
-media = Counter("sambung:media", "Images and videos of the sessions that were opened.", ["kind"], registry=REGISTRY)
+media = Counter("sambung:media", "Images and videos of opened sessions.", ["kind"], registry=REGISTRY)
 finished = Counter(
     "sambung:request_success",
-    "Sessions that have ended: stop, length, tool_calls, content_filter, abort (cancelled) or error (failed).",
+    "Ended sessions by finish reason: stop, length, tool_calls, content_filter, abort (cancelled) or error (failed).",
     ["finished_reason"],
     registry=REGISTRY,
 )
 listeners = Gauge(
     "sambung:listeners",
-    "Open streams, live views, and callers that wait for a whole answer.",
+    "Open streams, live views, and callers waiting for a whole answer.",
     registry=REGISTRY,
     multiprocess_mode="livesum",
 )
-resumes = Counter("sambung:resumes", "Streams that were opened behind a cursor (Last-Event-ID).", registry=REGISTRY)
-hub_gaps = Counter("sambung:hub_gaps", "Times that a listener read what no wake-up had brought.", registry=REGISTRY)
+resumes = Counter("sambung:resumes", "Streams resumed after a cursor (Last-Event-ID).", registry=REGISTRY)
+hub_gaps = Counter(
+    "sambung:hub_gaps", "Reads of chunks for which a listener had received no wake-up.", registry=REGISTRY
+)
 
 FINISHED_REASONS = ("stop", "length", "tool_calls", "content_filter", "abort", "error")
 for _reason in FINISHED_REASONS:

@@ -84,7 +84,7 @@ async def _events(
                 if events:
                     yield events
         except SessionExpired:
-            log.info("session %s expired while it was read", short_id(session.pk), extra={"session": session.pk})
+            log.info("session %s expired during a read", short_id(session.pk), extra={"session": session.pk})
             # A client that comes back after this id is told that there is nothing any more.
             yield sse.encode_event(removed, session_id=session.pk, index=cursor + 1)
 

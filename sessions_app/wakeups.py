@@ -119,7 +119,7 @@ class RedisTransport:
             self._publisher.publish(self.channel, seal(encode(wakeups), self.channel))
         except redis.RedisError as exc:
             self._paused_until = time.monotonic() + PAUSE_SECONDS
-            log.warning("wake-ups were not published, listeners will find the chunks by polling: %s", exc)
+            log.warning("wake-ups were not published; listeners will find the chunks by polling: %s", exc)
 
     def _open(self, message: bytes) -> list[Wakeup] | None:
         """The wake-ups of a message; None when no process of this deployment has sealed it. It is not parsed then."""
@@ -151,7 +151,7 @@ class RedisTransport:
                 if (task := asyncio.current_task()) is not None and task.cancelling():
                     # The client closes its connection under a time-out, and may mistake the cancellation for it.
                     raise asyncio.CancelledError from exc
-                log.warning("the wake-up channel is down, polling meanwhile: %s", exc)
+                log.warning("the wake-up channel is down; polling until it is back: %s", exc)
                 await asyncio.sleep(RECONNECT_SECONDS)
 
 
@@ -190,4 +190,4 @@ def publish(wakeups: Sequence[Wakeup]) -> None:
     try:
         transport().publish(wakeups)
     except Exception:
-        log.exception("wake-ups were not published, listeners will find the chunks by polling")
+        log.exception("wake-ups were not published; listeners will find the chunks by polling")

@@ -115,7 +115,7 @@ class Watchers:
             try:
                 allowed = await in_db(still_permitted, log_ins)
             except Error as exc:
-                log.warning("the permissions of watchers could not be read; this is tried again: %s", exc)
+                log.warning("the permissions of watchers could not be read and will be checked again: %s", exc)
                 continue
             for watcher, (log_in, end) in list(self._ends.items()):
                 if log_in in log_ins and log_in not in allowed:

@@ -158,7 +158,7 @@ class BackpressureServer(Server):
                 continue
             # A WebSocket has no such mark.
             if getattr(protocol, "_response_started", False) and (error := application.exception()) is not None:
-                log.error("a response broke off", exc_info=error)
+                log.error("a response was not sent completely", exc_info=error)
                 del details["application_instance"]
                 protocol.transport.abortConnection()
         super().application_checker()
@@ -214,5 +214,5 @@ def _check_port(host: str, port: int) -> None:
             probe.bind((host, port))
         except OSError as exc:
             raise PortTaken(
-                f"{host}:{port} cannot be used: {exc.strerror}. Set HOST and PORT to a free address."
+                f"{host}:{port} cannot be listened on: {exc.strerror}. Set HOST and PORT to a free address."
             ) from exc

@@ -46,13 +46,13 @@ def check_cursor(session: ChatSession, cursor: Cursor) -> None:
     """Refuse a cursor of another session, or one of an event that was not sent yet."""
     if cursor.session_id != session.pk:
         raise InvalidRequest(
-            f"Last-Event-ID is of session {cursor.session_id}, the request is for {session.pk}.",
+            f"Last-Event-ID belongs to session {cursor.session_id}, but the request is for session {session.pk}.",
             param="Last-Event-ID",
             code="malformed_cursor",
         )
     if cursor.index >= session.next_index:
         raise InvalidRequest(
-            f"Session {session.pk} has sent no event {cursor.index} yet.",
+            f"Session {session.pk} has not sent event {cursor.index} yet.",
             param="Last-Event-ID",
             code="malformed_cursor",
         )
@@ -70,7 +70,7 @@ async def open_or_attach(
     if cursor is not None:
         if asked.session_id not in (None, cursor.session_id):
             raise InvalidRequest(
-                f"Last-Event-ID is of session {cursor.session_id}, "
+                f"Last-Event-ID belongs to session {cursor.session_id}, but "
                 f"{settings.SESSION_ID_FIELD} says {asked.session_id}.",
                 param=settings.SESSION_ID_FIELD,
                 code="malformed_cursor",
@@ -119,7 +119,9 @@ async def _open(chat: ChatRequest, session_id: str | None, caller: str) -> ChatS
     use = None if is_upstream else asked.tool_use
     wire_format = (asked.wire_format() or {}) | (asked.wire_tools() or {}) if is_upstream else {}
     if not is_storable(wire_format, depth=MAX_DEPTH):
-        raise InvalidRequest("A tool or a form holds what cannot be stored: a NUL character, or no Unicode.")
+        raise InvalidRequest(
+            "A tool or a response format contains text that cannot be stored: a NUL character or invalid Unicode."
+        )
     # Check first: no media are fetched for a model that is not available.
     vision = await check_model_available() if conversation.sources else None
     media = await load_all(conversation.sources, model=vision, caller=caller)

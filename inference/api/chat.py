@@ -113,7 +113,7 @@ async def read_events(
     session_id: str,
     last_event_id_header: LastEventIdHeader = None,
     last_event_id: LastEventIdQuery = None,
-    include_usage: Annotated[bool, Query(description="Send the event with the token counts too.")] = False,
+    include_usage: Annotated[bool, Query(description="Also send the event with the token counts.")] = False,
 ) -> HttpResponseBase:
     """The same stream for a browser's `EventSource`; 204 when nothing follows the cursor, which ends its retries."""
     caller = caller_of(request)
@@ -174,12 +174,12 @@ def _too_many_streams(exc: TooManyStreams, headers: dict[str, str] | None = None
     headers = {"Retry-After": "2", **(headers or {})}
     if exc.of_caller:
         return OverShare(
-            f"{exc.of_caller} of your streams are open here already, and the rest is for others. "
-            "Come back with Last-Event-ID when some of them have ended.",
+            f"{exc.of_caller} of your streams are already open, which is your share. "
+            "Reconnect with Last-Event-ID when some of them have ended.",
             headers=headers,
         )
     return Unavailable(
-        f"{settings.MAX_OPEN_STREAMS} streams are open here already. Come back with Last-Event-ID in a moment.",
+        f"{settings.MAX_OPEN_STREAMS} streams are already open. Reconnect with Last-Event-ID in a moment.",
         code="too_many_streams",
         headers=headers,
     )
@@ -196,7 +196,7 @@ async def _whole(session: ChatSession) -> HttpResponse:
         raise
     if answer is None:
         raise TimedOut(
-            f"The answer took longer than {settings.ANSWER_TIMEOUT_SECONDS:g} seconds. The session goes on: "
+            f"The answer took longer than {settings.ANSWER_TIMEOUT_SECONDS:g} seconds. The session continues: "
             f"read it at /v1/sessions/{session.pk}/events.",
             headers=named,
         )

@@ -69,7 +69,9 @@ def with_error_fallback(application: Application) -> Application:
             response = (
                 bare_status_response(500)
                 if is_api_path(scope["path"])
-                else HttpResponse(f"The server failed. Request {request_id} is in its log.", content_type="text/plain")
+                else HttpResponse(
+                    f"The server failed. Its log has the details under request {request_id}.", content_type="text/plain"
+                )
             )
             response.headers["X-Request-ID"] = request_id
             headers = [(name.lower().encode(), value.encode()) for name, value in response.items()]

@@ -67,12 +67,12 @@ def as_api_error(exc: Exception) -> ApiError | None:
             return InvalidRequest("The request has too many form fields, files or query parameters.")
         # Django's own checks of a request: a form without a boundary, a client that has disconnected.
         case SuspiciousOperation() | BadRequest() | MultiPartParserError() | UnreadablePostError():
-            return InvalidRequest(f"The request cannot be read: {exc}")
+            return InvalidRequest(f"The request could not be read: {exc}")
         # Django's other database errors mean a bug in a statement: a retry would not help.
         case OperationalError() | InterfaceError():
-            log.warning("the database does not answer: %s", exc)
+            log.warning("the database is not reachable: %s", exc)
             return Unavailable(
-                "The database does not answer. Try again in a moment.",
+                "The database is not responding. Try again in a moment.",
                 code="database_unavailable",
                 headers={"Retry-After": "5"},
             )
@@ -117,7 +117,7 @@ def validation_error(errors: Sequence[Any], *, names: Collection[str] | None = N
         if len(other := _param(error["loc"], names)) > len(param) and other.startswith(param):
             first, param = error, other
     if first["loc"] and first["loc"][0] == "path":
-        return NotFound(f"There is nothing under {param}.", param=param or None)
+        return NotFound(f"Nothing exists at {param}.", param=param or None)
     message = f"{param}: {first['msg']}" if param else str(first["msg"])
     return InvalidRequest(message, param=param or None)
 

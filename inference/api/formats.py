@@ -56,20 +56,22 @@ class Formats(BaseModel):
     response_format: ResponseFormat | None = Field(
         None,
         description="The answer is JSON: any object (`json_object`) or one of a schema (`json_schema`). Enforced while "
-        "it is written; one that is cut off (`finish_reason: length`) is not whole.",
+        "it is written; one that is cut off (`finish_reason: length`) is incomplete.",
     )
-    structured_outputs: StructuredOutputs | None = Field(None, description="vLLM's way to say what form it has.")
-    guided_json: Schema | StrictStr | None = Field(None, description=f"vLLM's older name. {_SCHEMA}")
-    guided_regex: StrictStr | None = Field(None, description=f"vLLM's older name. {_REGEX}")
-    guided_choice: Choices | None = Field(None, description=f"vLLM's older name. {_CHOICES}")
-    guided_grammar: StrictStr | None = Field(None, description=f"vLLM's older name. {_GRAMMAR}")
+    structured_outputs: StructuredOutputs | None = Field(
+        None, description="vLLM's parameter for the format of the answer."
+    )
+    guided_json: Schema | StrictStr | None = Field(None, description=f"vLLM's older parameter. {_SCHEMA}")
+    guided_regex: StrictStr | None = Field(None, description=f"vLLM's older parameter. {_REGEX}")
+    guided_choice: Choices | None = Field(None, description=f"vLLM's older parameter. {_CHOICES}")
+    guided_grammar: StrictStr | None = Field(None, description=f"vLLM's older parameter. {_GRAMMAR}")
 
     def asked_format(self) -> tuple[Constraint, str] | None:
         """The constraint on the answer, and the name of its parameter; None without one. Raises InvalidRequest."""
         wanted = [wanted for wanted in self._wanted() if wanted[1] is not None]
         if len(wanted) > 1:
             names = " and ".join(name for name, _, _ in wanted)
-            raise InvalidRequest(f"{names} are two forms of the answer. Send one.", param=wanted[1][0])
+            raise InvalidRequest(f"{names} both set the format of the answer. Send one of them.", param=wanted[1][0])
         return (_constraint(*wanted[0]), wanted[0][0]) if wanted else None
 
     def wire_format(self) -> dict[str, Any] | None:
@@ -113,11 +115,13 @@ def _constraint(param: str, value: Any, kind: Any) -> Constraint:
     try:
         size = len(source.encode())
     except UnicodeEncodeError as exc:
-        raise InvalidRequest(f"{param} holds half of a surrogate pair.", param=param) from exc
+        raise InvalidRequest(
+            f"{param} contains half of a surrogate pair, which is not valid Unicode.", param=param
+        ) from exc
     if size > settings.MAX_GRAMMAR_BYTES:
         raise _too_large(param)
     if "\0" in source:
-        raise InvalidRequest(f"{param} holds a NUL character.", param=param)
+        raise InvalidRequest(f"{param} contains a NUL character.", param=param)
     if kind == "json_schema" and isinstance(value, str):
         try:
             source = json.dumps(json.loads(source))

@@ -67,7 +67,7 @@ def _refusal(request: HttpRequest) -> HttpResponseBase | None:
         return _unsniffed(
             error_response(
                 InvalidRequest(
-                    "The Host header has a name that this server does not go by. ALLOWED_HOSTS lists those it does.",
+                    "The Host header names a host that is not in this server's ALLOWED_HOSTS.",
                     param="Host",
                     code="host_not_allowed",
                 )

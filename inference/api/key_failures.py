@@ -36,7 +36,7 @@ class KeyFailures:
             wait = math.ceil((1 - left) / self._pace)
             raise TooManyRequests(
                 "Too many wrong API keys came from this address. "
-                f"Try again in {wait} seconds; a right key is taken at once.",
+                f"Try again in {wait} seconds; a correct key is accepted at any time.",
                 code="too_many_wrong_api_keys",
                 headers={"Retry-After": str(wait), "WWW-Authenticate": "Bearer"},
             )

@@ -101,7 +101,7 @@ REFUSED: dict[str, Refused] = {
     "modalities": Refused((["text"],)),
     "prediction": Refused(),
     "web_search_options": Refused(({},)),
-    "store": Refused((False,), "Every session is kept for a while; nothing keeps one for longer."),
+    "store": Refused((False,), "Every session is stored for a limited time, which a request cannot extend."),
     "verbosity": Refused(("medium",), "Say in a message how long the answer should be."),
     "best_of": Refused((1,), _USE_N),
     "suffix": Refused(("",)),
@@ -109,7 +109,7 @@ REFUSED: dict[str, Refused] = {
     "input": Refused((), _USE_MESSAGES),
     "instructions": Refused((), "Send a message of role system."),
     "system": Refused((), "Send a message of role system."),
-    "extra_body": Refused(({},), "Its members belong into the request itself."),
+    "extra_body": Refused(({},), "Send its members as parameters of the request itself."),
     # OpenRouter, Anthropic and other gateways
     "reasoning": Refused((), _USE_EFFORT),
     "thinking": Refused((), _USE_EFFORT),
@@ -121,7 +121,7 @@ REFUSED: dict[str, Refused] = {
     "enable_thinking": Refused((), _USE_SWITCH),
     "thinking_budget": Refused((), "Send thinking_token_budget."),
     # vLLM
-    "chat_template": Refused((), "The model's own is used."),
+    "chat_template": Refused((), "The model's own template is always used."),
     "chat_template_content_format": Refused(("auto",)),
     "include_reasoning": Refused((True,)),
     "documents": Refused(([],)),
@@ -175,9 +175,9 @@ REFUSED: dict[str, Refused] = {
     "lora": Refused(([],)),
     # Ollama
     "format": Refused(("",), _USE_FORMAT),
-    "options": Refused(({},), "Its members belong into the request itself, by the names of OpenAI."),
+    "options": Refused(({},), "Send its members as parameters of the request itself, under OpenAI's names."),
     "think": Refused((), _USE_SWITCH),
-    "template": Refused(("",), "The model's own is used."),
+    "template": Refused(("",), "The model's own template is always used."),
     "num_predict": Refused((), _USE_MAX_TOKENS),
     "num_ctx": Refused(),
     # transformers and TGI
@@ -234,7 +234,7 @@ def _check(
         if value is not None and value not in found.unless:
             raise UnsupportedParameter(found.message(param), param=param)
     elif name in harmless or name in ignored or "*" in ignored:
-        log.debug("accepted and ignored: %s", param)
+        log.debug("parameter ignored: %s", param)
     else:
         raise InvalidRequest(
             f"Unknown parameter: {param}. It would have no effect, so it is refused. Leave it out.",

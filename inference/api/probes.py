@@ -52,10 +52,10 @@ def _check_reader(request: HttpRequest) -> None:
         if given:
             failures().count(client_block(request))
         raise Unauthorized(
-            "The metrics need their own token: send METRICS_TOKEN as `Authorization: Bearer TOKEN`.",
+            "/metrics needs its own token: send METRICS_TOKEN as `Authorization: Bearer TOKEN`.",
             headers={"WWW-Authenticate": "Bearer"},
         )
     # Behind an untrusted proxy every client has the proxy's address, which may be that of this machine.
     is_unknown = not settings.TRUSTED_PROXIES and any(name in request.headers for name in FORWARDED)
     if is_unknown or not is_allowed_address(client_address(request)):
-        raise Forbidden("The metrics are read from this machine, from METRICS_ALLOWED_NETWORKS, or with METRICS_TOKEN.")
+        raise Forbidden("/metrics may be read from this machine, from METRICS_ALLOWED_NETWORKS, or with METRICS_TOKEN.")

@@ -29,8 +29,8 @@ class ReasoningParameters(BaseModel):
 
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = Field(
         None,
-        description="`none` turns thinking off where the model's chat template can. The others bound the thought: an "
-        "eighth, a quarter, a half or, from `high` on, all of "
+        description="`none` turns thinking off where the model's chat template can. The others limit the reasoning to "
+        "an eighth, a quarter, a half or, from `high` on, all of "
         f"{settings.MAX_REASONING_TOKENS} tokens on this server. Refused by a model that does not think.",
     )
     chat_template_kwargs: TemplateVariables | None = Field(
@@ -38,8 +38,8 @@ class ReasoningParameters(BaseModel):
     )
     thinking_token_budget: Annotated[StrictInt, Field(ge=0)] | None = Field(
         None,
-        description="Tokens that the thought may have. When they are used up it is ended and the answer begins. Goes "
-        "before what reasoning_effort grants.",
+        description="Maximum tokens of the reasoning. When they are used up, the reasoning ends and the answer begins. "
+        "Takes precedence over reasoning_effort.",
     )
 
     def check_reasoning(self) -> None:

@@ -39,8 +39,8 @@ class ToolCall(Schema):
 class AnswerMessage(Schema):
     role: Literal["assistant"]
     content: str | None = Field(description="null where the answer consists of calls.")
-    tool_calls: list[ToolCall] | None = Field(None, description="Only there when the answer has calls.")
-    refusal: str | None = Field(None, description="What the server behind this one says in place of an answer.")
+    tool_calls: list[ToolCall] | None = Field(None, description="Present only if the answer has calls.")
+    refusal: str | None = Field(None, description="What an upstream server says instead of an answer.")
     reasoning_content: str | None = Field(None, description=_REASONING)
     reasoning: str | None = Field(None, description="The same as reasoning_content: clients read one or the other.")
 
@@ -58,12 +58,12 @@ class Likelihood(Schema):
 class TokenLikelihood(Likelihood):
     """A token of the answer."""
 
-    top_logprobs: list[Likelihood] = Field(description="The likeliest in its place, the likeliest first.")
+    top_logprobs: list[Likelihood] = Field(description="The likeliest tokens at this position, the likeliest first.")
 
 
 class Logprobs(Schema):
     content: list[TokenLikelihood] = Field(
-        description="Of every token that was generated, reasoning and the one that ended the answer included."
+        description="All generated tokens, including reasoning and the token that ended the answer."
     )
     refusal: None = None
 
@@ -74,8 +74,8 @@ class AnswerChoice(Schema):
     logprobs: Logprobs | None = Field(None, description="With `logprobs: true`.")
     finish_reason: Literal["stop", "length", "tool_calls", "content_filter"] = Field(
         description="stop: the model or a stop text ended it, or it was cancelled. length: max_tokens are used up. "
-        "tool_calls: it asks for calls. "
-        "content_filter: the server behind this one withheld the rest."
+        "tool_calls: the answer consists of calls. "
+        "content_filter: an upstream server withheld the rest."
     )
 
 
@@ -84,14 +84,14 @@ class CompletionTokensDetails(Schema):
 
 
 class PromptTokensDetails(Schema):
-    cached_tokens: int = Field(description="Those that needed no prefill: an earlier request began with the same.")
+    cached_tokens: int = Field(description="Prompt tokens that were in the prefix cache and needed no prefill.")
 
 
 class Usage(Schema):
     """Counted in tokens."""
 
-    prompt_tokens: int = Field(description="The conversation, its images and videos included.")
-    completion_tokens: int = Field(description="What was generated, reasoning and every choice included.")
+    prompt_tokens: int = Field(description="The conversation, including its images and videos.")
+    completion_tokens: int = Field(description="Generated tokens, including reasoning and all choices.")
     total_tokens: int
     prompt_tokens_details: PromptTokensDetails
     completion_tokens_details: CompletionTokensDetails
@@ -104,10 +104,10 @@ class ChatCompletion(Schema):
     object: Literal["chat.completion"]
     created: int = Field(description="When the session was opened: seconds since 1970, UTC.")
     model: str
-    choices: list[AnswerChoice] = Field(description="As many as `n` asked for.")
+    choices: list[AnswerChoice] = Field(description="One for each requested answer (`n`).")
     usage: Usage
     session_id: str = Field(description="Also in the header X-Session-ID.")
-    session_state: Literal["cancelled"] | None = Field(None, description="Only there when the answer was cancelled.")
+    session_state: Literal["cancelled"] | None = Field(None, description="Present only if the answer was cancelled.")
 
 
 class Model(Schema):
@@ -134,5 +134,5 @@ class Health(Schema):
     modelReady: bool = Field(description="A worker has the model loaded.")
     modelId: str
     version: str = Field(description="Of this server.")
-    error: str | None = Field(description="Why there is no model, or what is being waited for.")
-    progress: str | None = Field(None, description="How far the model has loaded; not there otherwise.")
+    error: str | None = Field(description="Why there is no model, or what the server waits for.")
+    progress: str | None = Field(None, description="How far the model has loaded; absent otherwise.")

@@ -189,7 +189,7 @@ class ChatCompletionRequest(Formats, ReasoningParameters, Tools):
     @classmethod
     def _is_no_count(cls, value: Any) -> Any:
         if isinstance(value, int) and not isinstance(value, bool):
-            raise ValueError("true or false in a chat; how many alternatives is said in top_logprobs")
+            raise ValueError("must be true or false in a chat; top_logprobs sets the number of alternatives")
         return value
 
     @property
@@ -213,25 +213,30 @@ class ChatCompletionRequest(Formats, ReasoningParameters, Tools):
         holder = asked[1] if asked is not None else "tool_choice" if use is not None and use.is_constrained else None
         for name in ("min_tokens", "ignore_eos"):
             if holder is not None and getattr(self, name):
-                raise InvalidRequest(f"{name} has no place beside {holder}, which says when to end.", param=name)
+                raise InvalidRequest(
+                    f"{name} cannot be combined with {holder}, which already decides when the answer ends.", param=name
+                )
         for name in ("allowed_token_ids", "bad_words", "continue_final_message"):
             if holder is not None and getattr(self, name):
-                raise InvalidRequest(f"{name} has no place beside {holder}, which says what may come.", param=name)
+                raise InvalidRequest(
+                    f"{name} cannot be combined with {holder}, which already decides which tokens are allowed.",
+                    param=name,
+                )
         stops = self._stops()
         if len(stops) > MAX_STOP_STRINGS or not all(0 < len(stop) <= MAX_STOP_LENGTH for stop in stops):
             raise InvalidRequest(
                 f"stop takes up to {MAX_STOP_STRINGS} texts of 1 to {MAX_STOP_LENGTH} characters.", param="stop"
             )
         if not all(_is_storable(stop) for stop in stops):
-            raise InvalidRequest("stop holds a NUL character or half of a surrogate pair.", param="stop")
+            raise InvalidRequest("stop contains a NUL character or half of a surrogate pair.", param="stop")
 
         if not all(0 < len(word) <= MAX_STOP_LENGTH and _is_storable(word) for word in self.bad_words or ()):
             raise InvalidRequest(
-                f"bad_words takes texts of 1 to {MAX_STOP_LENGTH} characters, none of them NUL or half of a pair.",
+                f"bad_words takes texts of 1 to {MAX_STOP_LENGTH} characters, without NUL and half surrogate pairs.",
                 param="bad_words",
             )
         if self.bad_words and self.allowed_token_ids:
-            raise InvalidRequest("bad_words and allowed_token_ids have no place beside each other.", param="bad_words")
+            raise InvalidRequest("bad_words and allowed_token_ids cannot be combined.", param="bad_words")
         self._check_ending()
         if self.top_logprobs and not self.logprobs:
             raise InvalidRequest("top_logprobs needs logprobs: true.", param="top_logprobs")
@@ -281,7 +286,7 @@ class ChatCompletionRequest(Formats, ReasoningParameters, Tools):
             )
         for name in ("continue_final_message", "echo"):
             if getattr(self, name) and self.messages and self.messages[-1].role != "assistant":
-                raise InvalidRequest(f"{name} needs a last message of role assistant.", param=name)
+                raise InvalidRequest(f"{name} needs the last message to have the role assistant.", param=name)
 
     def _max_tokens(self) -> int:
         asked = self.max_completion_tokens or self.max_tokens or settings.MAX_TOKENS

@@ -115,10 +115,11 @@ class Tools(BaseModel):
         for place, function in enumerate(functions):
             at = f"tools[{place}].function"
             if function.parameters is not None and function.parameters.get("type", "object") != "object":
-                raise InvalidRequest("The parameters of a function are an object.", param=f"{at}.parameters")
+                raise InvalidRequest("The parameters of a function must be an object.", param=f"{at}.parameters")
             if not is_storable(_told(function), depth=MAX_DEPTH):
                 raise InvalidRequest(
-                    "The function holds a NUL character or half of a surrogate pair, or is nested too deeply.", param=at
+                    "The function contains a NUL character or half of a surrogate pair, or is nested too deeply.",
+                    param=at,
                 )
         # If the answer must call one function, the others are not offered.
         offered = [function for function in functions if named in (None, function.name)]

@@ -30,7 +30,7 @@ def address_not_served(request: HttpRequest) -> NotFound:
     asked = f"{request.method} {path} is not served here."
     if path.startswith("//"):
         # A client puts /v1 after a base URL that ends in a slash.
-        return NotFound(f"{asked} It begins with two slashes: the base URL must not end in one.")
+        return NotFound(f"{asked} The path begins with two slashes: the base URL must not end in a slash.")
     served = served_addresses()
     if any(f"{address}/".partition(" ")[2].startswith(f"{BASE}{path.rstrip('/')}/") for address in served):
         asked += f" The base URL must end in {BASE}."

@@ -81,7 +81,7 @@ class LocalSource:
         try:
             loaded, engine = start_engine(self._report)
         except EngineError as exc:
-            log.error("the model could not be loaded: %s Mend it, then send SIGHUP or start the worker again.", exc)
+            log.error("the model could not be loaded: %s Fix this, then send SIGHUP or restart the worker.", exc)
             # Callers read this, and must see the name of the model and not a path.
             self._listener.engine_failed(str(exc).replace(settings.MODEL_REPO_ID, settings.SERVED_MODEL_NAME))
             return False
@@ -186,7 +186,7 @@ def _decoded_media(
     for kind, data, digest in stored:
         check_readable(data)
         if digest and hashlib.sha256(data).hexdigest() != digest:
-            raise EngineError(f"The {kind} that was stored with this request is not the one that was sent.")
+            raise EngineError(f"The stored {kind} of this request is not the one that was sent.")
     pictures = [_size_of(data) for kind, data, _ in stored if kind == "image"]
     if vision is not None:
         # The web process may not have checked this, because the model was still loading.

@@ -261,7 +261,9 @@ def _check(value: Any) -> None:
         try:
             value.encode()
         except UnicodeEncodeError:
-            raise InvalidPrompt("The conversation holds half of a surrogate pair: no Unicode.") from None
+            raise InvalidPrompt(
+                "The conversation contains half of a surrogate pair, which is not valid Unicode."
+            ) from None
     elif isinstance(value, Mapping):
         for name, item in value.items():
             _check(name)

@@ -159,7 +159,7 @@ def _longest_work() -> float:
 
 def _busy() -> Unavailable:
     return Unavailable(
-        "Too many pictures and videos wait to be decoded. Try again in a moment.",
+        "Too many images and videos are waiting to be decoded. Try again in a moment.",
         code="decoding_busy",
         headers={"Retry-After": "5"},
     )

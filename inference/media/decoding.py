@@ -148,7 +148,7 @@ class DecodingPool:
             for _ in range(self._processes):
                 pool.schedule(sandbox.wake_up)
         except (RuntimeError, OSError, BrokenExecutor):
-            log.exception("no process that decodes can be started")
+            log.exception("no decoding process could be started")
             with self._lock:
                 self._starter = None
                 waiting = list(self._waiting)
@@ -215,7 +215,7 @@ class DecodingPool:
         self._running.remove(job)
         was_killed = isinstance(error, ProcessExpired) and error.exitcode in KILLED_BY_SIGNAL
         if (was_killed or isinstance(error, BrokenExecutor)) and job.attempts < MAX_ATTEMPTS:
-            log.warning("a decoding process was killed from outside or its pool broke; its work is restarted")
+            log.warning("a decoding process was killed or its pool broke; its work is restarted")
             self._waiting.appendleft(job)
         else:
             _fail(job, _refusal(job, error))
@@ -234,7 +234,7 @@ def _fail(job: _Job, error: BaseException) -> None:
 
 
 def _unavailable() -> Unavailable:
-    return Unavailable("Pictures and videos cannot be read at the moment. Try again later.")
+    return Unavailable("Images and videos cannot be decoded at the moment. Try again later.")
 
 
 def _refusal(job: _Job, error: BaseException) -> BaseException:
@@ -250,7 +250,7 @@ def _refusal(job: _Job, error: BaseException) -> BaseException:
             f"Decoding the {job.kind} takes more memory than is allowed; send a smaller one.", param=job.param
         )
     if isinstance(error, BrokenExecutor):
-        log.error("no process that decodes stays alive", exc_info=error)
+        log.error("every decoding process ends at once", exc_info=error)
         return _unavailable()
     # A decoder crashed, or this code has a bug. It is logged as an error, and the file is refused.
     log.error("a %s could not be decoded: %r", job.kind, error, exc_info=error)

@@ -46,8 +46,8 @@ class Allowed:
 def media_hosts() -> Allowed:
     return Allowed(
         settings.MEDIA_ALLOWED_HOSTS,
-        "The host of the URL is not among those that this server fetches media from. "
-        "Its operator lists them in MEDIA_ALLOWED_HOSTS.",
+        "This server does not fetch media from the host of the URL. "
+        "Its operator lists the allowed hosts in MEDIA_ALLOWED_HOSTS.",
     )
 
 
@@ -104,9 +104,7 @@ def check_name(host: str, param: str, allowed: Allowed) -> None:
 
 
 def _not_public(param: str) -> InvalidMedia:
-    return InvalidMedia(
-        "The host of the URL is not on the public internet, so nothing is fetched from it.", param=param
-    )
+    return InvalidMedia("The host of the URL is not on the public internet, so it is not fetched from.", param=param)
 
 
 async def connect(
@@ -142,7 +140,7 @@ async def connect(
         except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
             failure = error
         except CONNECTION_ERRORS:
-            raise InvalidMedia("The address did not answer as a web server does.", param=param) from None
+            raise InvalidMedia("The URL did not answer as a web server does.", param=param) from None
     if _is_about_certificate(failure):
         raise InvalidMedia("The certificate of the host could not be verified.", param=param)
     raise InvalidMedia("The host of the URL could not be reached.", param=param)

@@ -123,18 +123,18 @@ async def _download(source: MediaSource, limit: int, budget: ByteBudget, resolve
             finally:
                 await response.aclose()
             if not target:
-                raise InvalidMedia("The address answered with a redirect that leads nowhere.", param=param)
+                raise InvalidMedia("The URL answered with a redirect that has no target.", param=param)
             url = parse_url(target, param, base=url)
-    raise InvalidMedia(f"The address redirects more than {MAX_REDIRECTS} times.", param=param)
+    raise InvalidMedia(f"The URL redirects more than {MAX_REDIRECTS} times.", param=param)
 
 
 async def _body(response: httpcore.Response, limit: int, budget: ByteBudget, param: str) -> bytes:
     headers = httpx.Headers(response.headers)
     if not 200 <= response.status < 300:
-        raise InvalidMedia(f"The address answered with status {response.status}.", param=param)
+        raise InvalidMedia(f"The URL answered with status {response.status}.", param=param)
     if headers.get("Content-Encoding", "identity").lower() not in ("identity", ""):
         # Compression was not requested, and a few kilobytes may decompress to gigabytes.
-        raise InvalidMedia("The address answered with a compressed body, which is not accepted.", param=param)
+        raise InvalidMedia("The URL answered with a compressed body, which is not accepted.", param=param)
     length = headers.get("Content-Length", "")
     if length.isdecimal() and (len(length) > 19 or int(length) > limit):
         raise too_large(limit, param)
@@ -148,9 +148,7 @@ async def _body(response: httpcore.Response, limit: int, budget: ByteBudget, par
             body += chunk
             seconds = time.monotonic() - began
             if seconds > SLOW_AFTER_SECONDS and len(body) < SLOWEST_BYTES_PER_SECOND * seconds:
-                raise InvalidMedia(
-                    f"The address sends less than {SLOWEST_BYTES_PER_SECOND} bytes a second.", param=param
-                )
+                raise InvalidMedia(f"The URL sends less than {SLOWEST_BYTES_PER_SECOND} bytes a second.", param=param)
     except CONNECTION_ERRORS:
-        raise InvalidMedia("The connection broke off before the file had arrived.", param=param) from None
+        raise InvalidMedia("The connection was closed before the whole file had arrived.", param=param) from None
     return bytes(body)

@@ -103,7 +103,7 @@ def opened(
             # A cover is an image that belongs to the sound.
             films = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
             if not films:
-                raise InvalidMedia("The file holds no video, only sound, pictures or other data.", param=param)
+                raise InvalidMedia("The file contains no video, only sound, pictures or other data.", param=param)
             stream = films[0]
             length = container.duration
             if length is not None and length / av.time_base > limits.video_seconds:
@@ -231,6 +231,6 @@ def _too_long(limits: Limits, param: str | None) -> InvalidMedia:
 
 def _not_a_video(param: str | None) -> InvalidMedia:
     return InvalidMedia(
-        "This is not a video that can be read. Accepted formats: MP4, MOV, WebM, MKV, AVI, MPEG, Ogg and GIF.",
+        "This is not a video in an accepted format. Accepted formats: MP4, MOV, WebM, MKV, AVI, MPEG, Ogg and GIF.",
         param=param,
     )

@@ -191,16 +191,16 @@ def take_apart(data: bytes, limits: Limits, *, param: str | None) -> BareImage:
     check_shape(file.width, file.height, limits, kind="image", param=param)
     if file.scans > 1 and file.scans * file.width * file.height > MAX_SCANNED_PIXELS:
         raise InvalidMedia(
-            f"The image is made of {file.scans} scans, too many for its size; save it as a plain JPEG.", param=param
+            f"The image is made of {file.scans} scans, too many for its size; save it as a baseline JPEG.", param=param
         )
     if file.scans > limits.image_scans:
         raise InvalidMedia(
-            f"The image is made of more than {limits.image_scans} scans; save it as a plain JPEG.", param=param
+            f"The image is made of more than {limits.image_scans} scans; save it as a baseline JPEG.", param=param
         )
     if file.buffered_bytes > limits.memory_bytes // 2:
         raise InvalidMedia(
-            "The image is too large for a progressive JPEG, which is kept whole while it is decoded; "
-            "save it as a plain JPEG.",
+            "The image is too large for a progressive JPEG, which needs memory for all of it; "
+            "save it as a baseline JPEG.",
             param=param,
         )
     return file
@@ -228,7 +228,8 @@ def _format(data: bytes, param: str | None) -> ImageFormat:
     found = format_of(data)
     if found is None:
         raise InvalidMedia(
-            "This is not an image that can be read. Accepted formats: PNG, JPEG, WebP, HEIC, AVIF, GIF, BMP and TIFF.",
+            "This is not an image in an accepted format. "
+            "Accepted formats: PNG, JPEG, WebP, HEIC, AVIF, GIF, BMP and TIFF.",
             param=param,
         )
     return found

@@ -31,7 +31,7 @@ def read_local(reference: str, *, limit: int, param: str) -> bytes:
     except (OSError, RuntimeError, ValueError):  # a loop of symlinks, a NUL, a name too long
         raise _no_such_file(param) from None
     if not path.is_relative_to(root):
-        raise InvalidMedia("The path leads out of the folder that this server may read from.", param=param)
+        raise InvalidMedia("The path is outside the folder that this server may read from.", param=param)
     try:
         # Links are already resolved: one that appears now is an attempt to leave the folder. A pipe must not block.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)

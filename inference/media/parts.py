@@ -169,7 +169,7 @@ def _part(part: object, role: str, at: str, sources: list[MediaSource]) -> dict[
         raise InvalidRequest("A content part needs a 'type', for example 'text'.", param=at)
     if kind in MODEL_PARTS and role != "assistant":
         raise InvalidRequest(
-            f"Content parts of type '{kind}' may stand in messages of role 'assistant' only, not of role '{role}'.",
+            f"Content parts of type '{kind}' are allowed in messages of role 'assistant' only, not '{role}'.",
             param=at,
         )
     if kind in TEXT_PARTS:
@@ -181,7 +181,8 @@ def _part(part: object, role: str, at: str, sources: list[MediaSource]) -> dict[
         raise InvalidRequest(f"Unknown type of content part. It must be one of {served}.", param=at)
     if role not in MEDIA_ROLES:
         raise InvalidRequest(
-            f"Images and videos may stand in messages of role 'user' or 'tool' only, not of role '{role}'.", param=at
+            f"Images and videos are allowed in messages of role 'user' or 'tool' only, not '{role}'.",
+            param=at,
         )
     source = _source(part, kind, at)
     sources.append(source)
@@ -194,7 +195,10 @@ def _source(part: Mapping[str, Any], part_type: str, at: str) -> MediaSource:
         raise UnsupportedParameter("'file_id' is not supported: send a URL or base64.", param=at)
     for name in UNSERVED_PART_MEMBERS:
         if part.get(name) is not None:
-            raise UnsupportedParameter(f"'{name}' is not supported: media are seen as they are.", param=f"{at}.{name}")
+            raise UnsupportedParameter(
+                f"'{name}' is not supported: images and videos are not resized or sampled on request.",
+                param=f"{at}.{name}",
+            )
     given = [name for name in members if part.get(name) is not None]
     if len(given) != 1:
         wanted = " or ".join(f"'{name}'" for name in members)
@@ -211,7 +215,7 @@ def _source(part: Mapping[str, Any], part_type: str, at: str) -> MediaSource:
     if not reference:
         raise InvalidMedia(f"The {kind} is empty: send a URL, a data URL or base64.", param=at)
     if isinstance(reference, InlineText) and origin in ("url", "path"):
-        raise InvalidMedia(f"The {kind}'s URL is longer than any that is fetched.", param=at)
+        raise InvalidMedia(f"The {kind}'s URL is too long.", param=at)
     if member == "b64_json" and origin != "data":
         origin = "base64"
     if origin is None:
@@ -249,7 +253,7 @@ def _check_sizes(messages: list[Any]) -> None:
         parts += len(content) if isinstance(content, list) else 1
         if parts > settings.MAX_CONTENT_PARTS:
             raise InvalidRequest(
-                f"The messages have more than {settings.MAX_CONTENT_PARTS} content parts in all.",
+                f"The messages have more than {settings.MAX_CONTENT_PARTS} content parts together.",
                 param=f"messages[{i}].content",
             )
 

@@ -141,7 +141,7 @@ class ChunkWriter(threading.Thread):
             with commit_time.time():
                 fenced = appending.append(item for _, item in work)
         except (OperationalError, InterfaceError) as exc:
-            log.warning("%d sessions could not be committed and wait: %s", len(work), exc)
+            log.warning("%d sessions could not be committed and will be retried: %s", len(work), exc)
             commit_failures.inc()
             with self.changed:
                 for attempt, item in work:

@@ -68,7 +68,7 @@ def serve_metrics() -> ThreadingHTTPServer | None:
     try:
         server = _Server(address, _Handler)
     except OSError as exc:
-        log.error("the metrics cannot be read at %s:%d: %s", *address, exc.strerror or exc)
+        log.error("the metrics cannot be served at %s:%d: %s", *address, exc.strerror or exc)
         return None
     threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
     log.info("the metrics of this worker are at http://%s:%d/metrics", *address)

@@ -125,7 +125,7 @@ def _run_claimed(session: ChatSession, worker: Worker) -> None:
         _close(attempt, Closing.failed(GenerationFailed(f"The generation failed: {exc}")))
     except (InterfaceError, OperationalError) as exc:
         # The session did not cause this. Its lease expires, and a worker that reaches the database continues it.
-        log.warning("session %s: attempt %d could not read it: %s", short_id(session.pk), session.attempt, exc)
+        log.warning("session %s: attempt %d could not read the session: %s", short_id(session.pk), session.attempt, exc)
     except Exception:
         log.exception("session %s failed", short_id(session.pk))
         failure = GenerationFailed("The generation failed. The log of the worker has the details.")
@@ -176,7 +176,7 @@ def _check_fingerprint(session: ChatSession, worker: Worker) -> None:
     names = mine.keys() | session.fingerprint.keys()
     differing = ", ".join(sorted(name for name in names if session.fingerprint.get(name) != mine.get(name)))
     raise GenerationFailed(
-        f"The worker that began this answer is gone, and the one that took over differs in: {differing}. "
+        f"The worker that began this answer was lost, and the one that took over differs in: {differing}. "
         "Send the request again under a new session_id."
     )
 

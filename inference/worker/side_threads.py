@@ -51,6 +51,6 @@ class SideThreads(threading.Thread):
     def run(self) -> None:
         while not self._stopping.wait(POLL_SECONDS):
             if ended := [watched.name for watched in list(self._watched) if not watched.is_alive()]:
-                log.critical("this worker stops, because it cannot go on without: %s", ", ".join(ended))
+                log.critical("this worker stops, because these threads have ended: %s", ", ".join(ended))
                 self._on_end()
                 return

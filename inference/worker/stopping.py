@@ -48,5 +48,5 @@ def end_now(status: int) -> NoReturn:
 
 
 def _end(seconds: float) -> None:
-    log.error("not stopped after %g s: what still runs here goes on elsewhere when its lease expires", seconds)
+    log.error("not stopped after %g s: other workers take over what still runs here when its lease expires", seconds)
     end_now(NOT_DONE)

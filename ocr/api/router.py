@@ -160,8 +160,8 @@ async def _answer(extraction: KtpExtraction, caller: str, wishes: Preferences, r
         return Status(202, _pending(extraction, response))
     headers = {"Location": location_of(extraction), "X-Session-ID": extraction.session_id or ""}
     raise TimedOut(
-        f"The card was not read within {seconds:g} seconds. The reading goes on and will be "
-        f"kept as extraction {extraction.pk}, session {extraction.session_id}.",
+        f"The card was not read within {seconds:g} seconds. The reading continues and will be "
+        f"stored as extraction {extraction.pk}, session {extraction.session_id}.",
         headers=headers,
     )
 

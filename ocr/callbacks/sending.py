@@ -104,7 +104,7 @@ async def _send(callback: KtpCallback, resolve: Resolver) -> Attempt:
     except CONNECTION_ERRORS:
         return Attempt(error="The connection broke off.")
     is_good = 200 <= response.status < 300
-    return Attempt(response.status, "" if is_good else f"The address answered with status {response.status}.")
+    return Attempt(response.status, "" if is_good else f"The URL answered with status {response.status}.")
 
 
 def body_of(callback: KtpCallback) -> dict[str, Any]:

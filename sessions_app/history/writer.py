@@ -47,9 +47,9 @@ class HistoryWriter(threading.Thread):
             buckets.add({**new, **_queue()})
             self._written = now
         except Error as exc:
-            log.warning("the figures of the history wait, they could not be written: %s", exc)
+            log.warning("the history's figures could not be written and are kept for the next write: %s", exc)
         except Exception:
-            log.exception("the figures of the history could not be written")
+            log.exception("the history's figures could not be written")
         finally:
             release_connections()
 

@@ -27,5 +27,5 @@ def find_one(queryset: models.QuerySet[M], named: str) -> M:
         raise CommandError(f"There is no {kind} {named}.")
     if len(found) > 1:
         names = ", ".join(str(row.pk) for row in found[:MAX_LISTED])
-        raise CommandError(f"More than one {kind} begins with {named}: {names}{', …' if found[MAX_LISTED:] else ''}")
+        raise CommandError(f"Several {kind}s begin with {named}: {names}{', …' if found[MAX_LISTED:] else ''}")
     return found[0]

@@ -24,4 +24,4 @@ def send(session_id: str) -> None:
         current_app.send_task(settings.SESSION_RUN_TASK, args=[session_id], ignore_result=True)
     except Exception as exc:  # kombu raises its own errors, the transport's and the socket's
         _paused_until = time.monotonic() + PAUSE_SECONDS
-        log.warning("the broker takes no messages, so workers find the sessions by polling: %s", exc)
+        log.warning("the broker accepts no messages; workers will find the sessions by polling: %s", exc)

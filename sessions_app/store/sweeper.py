@@ -50,7 +50,7 @@ def release_expired_leases() -> int:
     for session in ChatSession.objects.with_expired_lease().only("attempt", "workers_lost")[:BATCH_SESSIONS]:
         about = {"session": session.pk, "attempt": session.attempt}
         if (lost := session.workers_lost + 1) >= settings.SESSION_MAX_ATTEMPTS:
-            log.error("session %s failed: %d workers were lost with it", short_id(session.pk), lost, extra=about)
+            log.error("session %s failed: it has lost %d workers", short_id(session.pk), lost, extra=about)
             transitions.fail(session.pk, WorkerLost(lost))
         else:
             log.warning(
@@ -131,9 +131,9 @@ class Sweeper(threading.Thread):
             try:
                 sweep()
             except Error as exc:
-                log.warning("the sweep failed and is tried again: %s", exc)
+                log.warning("the sweep failed and will be retried: %s", exc)
             except Exception:
-                log.exception("the sweep failed and is tried again")
+                log.exception("the sweep failed and will be retried")
             finally:
                 release_connections()
             self._stopping.wait(settings.SWEEP_SECONDS)

@@ -191,7 +191,7 @@ def test_a_filter_that_a_list_does_not_offer_is_left_out_and_said(superuser: Cli
     for query in ("request__contains=x", "created_at__year=99999", "id__regex=(", "session__nothing=1", "foo=1&e=1"):
         response = superuser.get(f"{changelist(ChatSession)}?{query}", follow=True)
         assert response.redirect_chain == [(changelist(ChatSession), 302)]
-        assert "asked for something that there is not" in response.content.decode()
+        assert "invalid filter" in response.content.decode()
 
 
 def test_the_filters_that_a_list_offers_still_work(superuser: Client, session: ChatSession) -> None:

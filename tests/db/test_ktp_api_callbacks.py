@@ -201,7 +201,7 @@ def test_operators_see_callbacks_without_their_addresses_and_send_them_again(cli
 
     operator.groups.add(Group.objects.get(name="Operator"))
     send(client, "http://127.0.0.1:1/hook?token=s3cret")
-    KtpCallback.objects.update(state="failed", attempts=10, error="The address answered with status 500.")
+    KtpCallback.objects.update(state="failed", attempts=10, error="The URL answered with status 500.")
     callback = KtpCallback.objects.get()
     client.force_login(operator)
 

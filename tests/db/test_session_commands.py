@@ -79,7 +79,7 @@ def test_a_session_is_named_by_a_beginning_that_no_other_has() -> None:
         open_session(session_id=session_id)
     assert json.loads(run("show", "--json", "kartu-1"))["id"] == "kartu-1"
     assert json.loads(run("show", "--json", "kartu-12"))["id"] == "kartu-12"
-    with pytest.raises(CommandError, match="More than one session begins with kartu: kartu-"):
+    with pytest.raises(CommandError, match="Several sessions begin with kartu: kartu-"):
         run("show", "kartu")
     for nobody in ("nobody", "…", ""):
         with pytest.raises(CommandError, match="There is no session"):
@@ -107,7 +107,7 @@ def test_sessions_are_cancelled_wherever_they_are() -> None:
     lines = run("cancel", waiting.pk, running.pk[:12], done.pk).splitlines()
     assert lines[0].endswith("is cancelled.")
     assert "at its worker's next commit" in lines[1]
-    assert lines[2].endswith("has ended already: completed.")
+    assert lines[2].endswith("has already ended: completed.")
     for session, state in ((waiting, "cancelled"), (running, "running"), (done, "completed")):
         session.refresh_from_db()
         assert session.state == state
@@ -228,7 +228,7 @@ def test_who_tails_is_no_listener_and_a_ctrl_c_leaves_the_session_as_it_is(monke
         call_command("sessions", "tail", session.pk, stdout=out, stderr=err)
     assert ended.value.code == 130
     assert out.getvalue() == "A pl"
-    assert "the session goes on" in err.getvalue()
+    assert "the session continues" in err.getvalue()
     session.refresh_from_db()
     assert session.state == ChatSession.State.RUNNING
     assert session.cancel_requested_at is None

@@ -547,7 +547,7 @@ def test_a_refusal_goes_on_where_it_is_kept_and_nowhere_else(upstream: Scripted,
     upstream.streams(choice({"refusal": "I ca"}), choice({"refusal": "nnot"}), THE_END, DONE)
     deltas, _ = collected(start_engine("session").submit(log_so_far(said)))
     assert "".join(delta.refusal for delta in deltas) == "not"
-    with pytest.raises(Exception, match="cannot go on with a refusal"):
+    with pytest.raises(Exception, match="cannot continue a refusal"):
         collected(start_engine("prefix").submit(log_so_far(said)))
 
 

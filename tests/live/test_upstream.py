@@ -268,7 +268,7 @@ def test_an_upstream_that_has_another_answer_by_now_is_not_spliced_to_the_first(
     own_upstream.start()
     last = json.loads(reader.wait()[-1].data)["error"]
     assert last["code"] == "upstream_cannot_resume"
-    assert "says something else now" in last["message"]
+    assert "now differs from the part" in last["message"]
 
 
 def test_a_wrong_key_is_said_and_not_shown(upstream: EmbeddedStack, start_front: Callable[..., Front]) -> None:
@@ -303,5 +303,5 @@ def test_a_model_that_the_upstream_does_not_have_is_said(
     front = start_front(upstream, UPSTREAM_MODEL="another/model")
     with front.client() as http:
         wait_for(
-            lambda: http.get("/health").json()["error"] == "the upstream server does not have the configured model"
+            lambda: http.get("/health").json()["error"] == "the upstream server does not serve the configured model"
         )

@@ -75,7 +75,7 @@ def test_limit_takes_the_first_pictures(evaluate: Any, cards: Path, tmp_path: Pa
 def test_a_file_that_is_no_picture_is_not_answered_and_the_others_are(evaluate: Any, cards: Path) -> None:
     (cards / "3.jpg").write_bytes(b"no picture")
     text = evaluate(cards)
-    assert "1 × This is not an image that can be read." in text
+    assert "1 × This is not an image in an accepted format." in text
     assert "Answers not readable          3\n" in text
 
 

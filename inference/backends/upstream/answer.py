@@ -78,7 +78,7 @@ class AnswerReader:
         found = self._new(self._characters.end(), ())
         self._calls.end()
         if any(self._repeated.values()):
-            raise UpstreamError.cannot_continue("it says something else now")
+            raise UpstreamError.cannot_continue("its answer now differs from the part that was already sent")
         return found
 
     def finish(self) -> Finish:
@@ -127,7 +127,7 @@ class AnswerReader:
             return text
         length = min(len(repeated), len(text))
         if text[:length] != repeated[:length]:
-            raise UpstreamError.cannot_continue("it says something else now")
+            raise UpstreamError.cannot_continue("its answer now differs from the part that was already sent")
         self._repeated[kind] = repeated[length:]
         return text[length:]
 

@@ -108,17 +108,17 @@ class Call:
 
     def _continuation(self, so_far: AnswerSoFar) -> dict[str, Any]:
         if self.target.resume == "none":
-            raise UpstreamError.cannot_continue("it cannot go on with an answer")
+            raise UpstreamError.cannot_continue("it cannot continue an answer")
         if so_far.calls:
-            raise UpstreamError.cannot_continue("it cannot go on with a tool call")
+            raise UpstreamError.cannot_continue("it cannot continue a tool call")
         if so_far.texts["refusal"]:
-            raise UpstreamError.cannot_continue("it cannot go on with a refusal")
+            raise UpstreamError.cannot_continue("it cannot continue a refusal")
         if self.wire_format and not self.wire_format_is_optional:
-            raise UpstreamError.cannot_continue("it cannot go on with an answer whose form it was asked for")
+            raise UpstreamError.cannot_continue("it cannot continue an answer in a required format")
         if so_far.texts["reasoning"]:
             # Templates drop the reasoning of earlier turns, so the model would continue without the reasoning that it
             # began with.
-            raise UpstreamError.cannot_continue("it cannot go on with an answer that began with thoughts")
+            raise UpstreamError.cannot_continue("it cannot continue an answer that began with reasoning")
         messages, begun = (
             (self.messages[:-1], self.messages[-1]["content"]) if self.continues_message else (self.messages, "")
         )

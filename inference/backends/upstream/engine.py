@@ -168,4 +168,4 @@ class UpstreamEngine:
                 continue
             if response.status_code == httpx.codes.OK:
                 return
-        log.warning("a cancel could not be delivered to the upstream, which ends that answer by itself")
+        log.warning("a cancel could not be delivered to the upstream; it will cancel the answer by its own limit")

@@ -15,7 +15,7 @@ from sessions_app.storable import storable_text
 
 log = logging.getLogger(__name__)
 
-KEY_REFUSED = "The upstream server refuses this server's key."
+KEY_REFUSED = "The upstream server rejects this server's key."
 #: statuses after which the same request may succeed later
 TRANSIENT = {408, 425, 429, 502, 503, 504}
 #: statuses of errors in the request itself
@@ -69,8 +69,8 @@ def interrupted_by(error: httpx.HTTPError) -> Interrupted:
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
         return Interrupted("does not answer")
     if isinstance(error, httpx.TimeoutException):
-        return Interrupted("has said nothing for too long")
-    return Interrupted("broke the connection off")
+        return Interrupted("sent nothing for too long")
+    return Interrupted("closed the connection")
 
 
 def refusal(response: httpx.Response, body: bytes) -> Exception:

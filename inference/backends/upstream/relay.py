@@ -91,9 +91,9 @@ class Relay:
             except UpstreamError as exc:
                 if exc.status not in REQUEST_ERRORS or not self._drop_format():
                     raise
-                log.warning("the upstream may not know this form of answers; it is asked again without: %s", exc)
+                log.warning("the upstream may not support this response format; retrying without it: %s", exc)
                 continue
-            log.info("the upstream's stream is cut after %d tokens: it %s", self._so_far.tokens, cut.reason)
+            log.info("the upstream's stream was interrupted after %d tokens: it %s", self._so_far.tokens, cut.reason)
             await self._backoff.wait(cut)
 
     def _drop_format(self) -> bool:
@@ -139,7 +139,7 @@ class Relay:
                 self._last_event_id = ""
                 return Interrupted("has lost the session")
             if response.status_code in (httpx.codes.CONFLICT, httpx.codes.GONE):
-                return UpstreamError.cannot_continue("it does not have the answer any more")
+                return UpstreamError.cannot_continue("it no longer has the answer")
         return refusal(response, body)
 
     async def _read(self, events: AsyncIterator[ServerSentEvent]) -> Finish:
@@ -164,7 +164,7 @@ class Relay:
                 self._last_event_id = event.id
         if answer.reason is not None and not is_kept:
             return self._end(answer)  # some servers send no [DONE]
-        raise Interrupted("broke the answer off")
+        raise Interrupted("ended the stream before the answer was complete")
 
     def _can_be_sent_back(self, event_id: str) -> bool:
         """Whether another Sambung server would accept this id as a position in this answer."""
@@ -215,7 +215,7 @@ def _chunk_in(event: ServerSentEvent) -> dict[str, Any]:
     except NotReadable as exc:
         raise UpstreamError("The upstream server sent an event that is not JSON.") from exc
     if not isinstance(chunk, dict):
-        raise UpstreamError("The upstream server sent an event that is no chunk of an answer.")
+        raise UpstreamError("The upstream server sent an event that is not a chunk of an answer.")
     if chunk.get("error") or chunk.get("object") == "error" or event.event == "error":
         raise failure(error_in(chunk))
     return chunk

@@ -78,7 +78,7 @@ class UpstreamSource:
         if not self._is_ready:
             self._is_ready = True
             self._reported = ""
-            log.info("the upstream has the model %s; it resumes by: %s", target.model, target.resume)
+            log.info("the upstream has the model %s; resume mode: %s", target.model, target.resume)
             self._listener.engine_ready(self._engine)
 
     def _report(self, news: str, reason: str, *, has_failed: bool) -> None:

@@ -26,7 +26,7 @@ def events_of(response: httpx.Response) -> AsyncGenerator[ServerSentEvent]:
     httpx.HTTPError when the connection breaks.
     """
     if response.headers.get("Content-Type", "").partition(";")[0].strip().lower() != CONTENT_TYPE:
-        raise UpstreamError("The upstream server sent no stream of events. It must know `stream: true`.")
+        raise UpstreamError("The upstream server did not send an event stream. It must support `stream: true`.")
     plain = httpx.Response(
         httpx.codes.OK, headers={"Content-Type": f"{CONTENT_TYPE}; charset=utf-8"}, stream=_Lines(response)
     )

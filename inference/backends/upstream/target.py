@@ -48,7 +48,7 @@ async def find_target(client: httpx.AsyncClient) -> Target:
         raise NotReady(KEY_REFUSED.removeprefix("The upstream server ").rstrip("."), for_good=True)
     if response.status_code != httpx.codes.OK:
         missing = response.status_code == httpx.codes.NOT_FOUND
-        raise NotReady(f"answers with HTTP {response.status_code} when asked for its models", for_good=missing)
+        raise NotReady(f"answers the request for its models with HTTP {response.status_code}", for_good=missing)
     return _chosen(body)
 
 
@@ -62,7 +62,7 @@ def _chosen(body: bytes) -> Target:
     models = [model for model in map(object_in, listed) if _is_name(model.get("id"))]
     named = [model for model in models if settings.UPSTREAM_MODEL in ("", model["id"])]
     if not named:
-        raise NotReady("does not have the configured model", for_good=True)
+        raise NotReady("does not serve the configured model", for_good=True)
     told: Resume = RESUME_OF.get(str(named[0].get("owned_by")).lower(), "none")
     # A system check has validated the setting.
     resume = told if settings.UPSTREAM_RESUME == "auto" else cast("Resume", settings.UPSTREAM_RESUME)

@@ -42,7 +42,7 @@ class ToolCalls:
     def end(self) -> None:
         """Raises UpstreamError when the stream ended before all that was received before was repeated."""
         if self.is_repeating:
-            raise UpstreamError.cannot_continue("it says something else now")
+            raise UpstreamError.cannot_continue("its answer now differs from the part that was already sent")
 
     def _piece(self, part: Mapping[str, Any]) -> CallPiece:
         function = object_in(part.get("function"))
@@ -72,7 +72,7 @@ class ToolCalls:
             repeated = self._repeated[number]
             length = min(len(repeated.arguments), len(arguments))
             if (name and name != repeated.name) or arguments[:length] != repeated.arguments[:length]:
-                raise UpstreamError.cannot_continue("it says something else now")
+                raise UpstreamError.cannot_continue("its answer now differs from the part that was already sent")
             repeated.arguments = repeated.arguments[length:]
             name, arguments = "", arguments[length:]
         if name:

@@ -50,7 +50,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, host: str, port: int, no_migrate: bool, extra: str = "", **options: Any) -> None:
         if settings.REDIS_URL:
             raise CommandError(
-                "REDIS_URL is set, so web and workers run as processes of their own:\n"
+                "REDIS_URL is set, so web and workers run as separate processes:\n"
                 f"  {manage('web')}\n"
                 f"  {manage('worker')}\n"
                 "Unset REDIS_URL to run everything in this one process."
@@ -81,7 +81,7 @@ def has_users() -> bool:
     try:
         return get_user_model().objects.exists()
     except DatabaseError as exc:
-        raise CommandError(f"The database has no tables yet. Make them first: {manage('migrate')}") from exc
+        raise CommandError(f"The database has no tables yet. Create them first: {manage('migrate')}") from exc
 
 
 def manage(command: str) -> str:

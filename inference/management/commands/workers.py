@@ -38,15 +38,17 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         what = parser.add_subparsers(dest="what", required=True, metavar="{list,drain,resume,reload}")
         listing = what.add_parser("list", help="the workers that are alive", description="The workers that are alive.")
-        listing.add_argument("--all", action="store_true", help="those that are gone too, for a day")
+        listing.add_argument("--all", action="store_true", help="also those that stopped within the last day")
         draining = what.add_parser(
             "drain",
-            help="have workers finish what they run, and take no more",
-            description="Have workers finish what they run, and take no more. One that is started anew takes sessions.",
+            help="let workers finish what they run and take no more",
+            description="Let workers finish what they run and take no more. A restarted worker takes sessions again.",
         )
-        draining.add_argument("--wait", action="store_true", help="until they run nothing; Ctrl+C ends the wait alone")
+        draining.add_argument(
+            "--wait", action="store_true", help="wait until they run nothing; Ctrl+C ends only the waiting"
+        )
         resuming = what.add_parser("resume", help="have drained workers take sessions again")
-        reloading = what.add_parser("reload", help="have a model loaded again that could not be loaded")
+        reloading = what.add_parser("reload", help="load the model again where loading has failed")
         for each in (draining, resuming, reloading):
             each.add_argument("workers", nargs="*", metavar="worker", help="its name, or the beginning of it")
             each.add_argument("--all", action="store_true", help="every worker that is alive")
@@ -103,7 +105,7 @@ def _living() -> Any:
 
 def _chosen(options: dict[str, Any]) -> list[ModelWorker]:
     if bool(options["workers"]) == options["all"]:
-        raise CommandError("Name workers, or --all of them.")
+        raise CommandError("Name the workers, or give --all.")
     return list(_living()) if options["all"] else [find_one(_living(), named) for named in options["workers"]]
 
 

@@ -44,17 +44,19 @@ class Command(BaseCommand):
         what = parser.add_subparsers(dest="what", required=True, metavar="{list,show,cancel,tail}")
         listing = what.add_parser("list", help="the youngest sessions", description="The youngest sessions first.")
         listing.add_argument("--state", action="append", choices=ChatSession.State.values, help="may be repeated")
-        listing.add_argument("--limit", type=int, default=20, metavar="N", help="at most so many (default 20)")
+        listing.add_argument("--limit", type=int, default=20, metavar="N", help="how many to show at most (default 20)")
         showing = what.add_parser("show", help="one session's facts", description="Facts, and nothing of its text.")
         cancelling = what.add_parser(
-            "cancel", help="stop sessions, wherever they run", description="What was said by then is kept."
+            "cancel", help="stop sessions, wherever they run", description="The text generated so far is kept."
         )
         tailing = what.add_parser(
             "tail",
             help="follow a session's text to its end",
-            description="The text as it is committed, from its beginning. Ctrl+C ends the tail, and not the session.",
+            description="The text as it is committed, from its beginning. Ctrl+C only stops following.",
         )
-        tailing.add_argument("--answer", type=int, default=0, metavar="N", help="of several answers, which (from 0)")
+        tailing.add_argument(
+            "--answer", type=int, default=0, metavar="N", help="which of several answers to follow, from 0"
+        )
         for parser_of_one in (showing, tailing):
             parser_of_one.add_argument("session", help="its id, or the beginning of it")
         cancelling.add_argument("sessions", nargs="+", metavar="session", help="its id, or the beginning of it")
@@ -97,11 +99,11 @@ class Command(BaseCommand):
             return
         for before, now in cancelled:
             if before.is_finished:
-                news = f"has ended already: {before.state}"
+                news = f"has already ended: {before.state}"
             elif now.is_finished:
                 news = "is cancelled"
             else:
-                news = f"is cancelled at its worker's next commit ({now.worker})"
+                news = f"will be cancelled at its worker's next commit ({now.worker})"
             self.stdout.write(f"{short_id(now.pk)} {news}.")
 
     def _tail(self, options: dict[str, Any]) -> None:
@@ -120,7 +122,7 @@ class Command(BaseCommand):
             self._print_text(session.pk, options["answer"])
         except KeyboardInterrupt:
             self.stderr.write(
-                "\nNot followed any more; the session goes on. "
+                "\nNo longer following; the session continues. "
                 f"To stop it: manage.py sessions cancel {short_id(session.pk)}"
             )
             raise SystemExit(130) from None
