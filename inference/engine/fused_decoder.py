@@ -62,8 +62,8 @@ class FusedDecoder:
         """Run one token of each row through the model. ``SlotCache.enter_step`` has set the positions before.
 
         ``ids`` and ``positions`` (rotary) are [rows]; ``unseen``, [rows, span], is true at positions that a row
-        must not attend to (those after its own end), or None when every row attends to the whole span. Returns the
-        logits, [rows, vocabulary].
+        must not attend to (those after its own end), or None when every row attends to the whole span. Rows that attend
+        alone attend to their own positions. Returns the logits, [rows, vocabulary].
         """
         hidden = self._embed(ids)
         mask = None
@@ -97,12 +97,18 @@ class FusedDecoder:
         torch.addcmul(turned * cos, turned.roll(half, -1), sin, out=states[:, : queries + keys])
         step, kept = self._cache.step, self._cache.layers[number].states
         kept[step.rows, :, step.positions] = states[:, queries:]
-        past_keys, past_values = self._cache.layers[number].read(rows, step.span)
+        layer_cache = self._cache.layers[number]
+        past_keys, past_values = layer_cache.read(rows, step.span)
         # The queries that share a key are passed as if they were successive tokens, so that no key is repeated.
         grouped = states[:, :queries].unflatten(1, (keys, queries // keys))
         seen = functional.scaled_dot_product_attention(
             grouped, past_keys, past_values, attn_mask=mask, scale=self._scale
         )
+        for row, length in step.alone:
+            past_keys, past_values = layer_cache.read_row(row, length)
+            seen[row] = functional.scaled_dot_product_attention(
+                grouped[row : row + 1], past_keys, past_values, scale=self._scale
+            )[0]
         return layer.output.added_to(hidden, seen.reshape(rows, queries * self.head_size))
 
     def _rms(self, hidden: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:

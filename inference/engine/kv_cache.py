@@ -18,6 +18,8 @@ class Step:
     positions: torch.Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
     #: number of positions of each row that the step reads
     span: int = 0
+    #: rows that attend alone, with the number of positions that each reads; the others read ``span``
+    alone: list[tuple[int, int]] = field(default_factory=list)
 
 
 class SlotLayer(CacheLayerMixin):
@@ -47,6 +49,11 @@ class SlotLayer(CacheLayerMixin):
     def read(self, rows: int, span: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys and values of the first ``rows``, [rows, heads, span, head size] each; views, nothing is copied."""
         keys, values = self.states[:rows, :, :span].chunk(2, dim=1)
+        return keys, values
+
+    def read_row(self, row: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values of one row, [1, heads, length, head size] each; views."""
+        keys, values = self.states[row : row + 1, :, :length].chunk(2, dim=1)
         return keys, values
 
     # Called by a model of Transformers in a decode step.
@@ -121,15 +128,18 @@ class SlotCache:
         for layer, new in zip(self.layers, states, strict=True):
             layer.states[row, :, :tokens] = new[0]
 
-    def enter_step(self, rows: int, positions: torch.Tensor, longest: int) -> None:
+    def enter_step(
+        self, rows: int, positions: torch.Tensor, longest: int, alone: Sequence[tuple[int, int]] = (), span: int = 0
+    ) -> None:
         """Prepare a forward pass that adds one position to each of the first ``rows``, at ``positions``, [rows].
 
-        ``longest`` is the greatest of ``positions``.
+        ``longest`` is the greatest of ``positions``. ``alone`` are rows that attend alone, each with the number of
+        positions that it reads; the others then read ``span``.
         """
         self.reserve(rows, longest + 1, rows, longest)
         if len(self.step.rows) != rows or self.step.rows.device != positions.device:
             self.step.rows = torch.arange(rows, device=positions.device)
-        self.step.positions, self.step.span = positions, longest + 1
+        self.step.positions, self.step.span, self.step.alone = positions, span or longest + 1, list(alone)
 
     def move(self, source: int, target: int, length: int) -> None:
         """Copy a row over another, to fill the gap left by a removed row."""

@@ -24,6 +24,26 @@ _TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-3, torch.float16: 0.02, tor
 _StepFunction = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor]
 
 
+#: what attending alone costs a row, in positions that could be read in that time
+_COST_ALONE = 128
+
+
+def long_rows(lengths: Sequence[int]) -> list[int]:
+    """The rows of a step that should attend alone.
+
+    In a common product every row reads as many positions as the longest. Takes the longest rows out, as many as
+    minimise the number of positions that are read.
+    """
+    order = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
+    best, taken, read_alone = len(lengths) * lengths[order[0]], 0, 0
+    for count, row in enumerate(order[:-1], start=1):
+        read_alone += lengths[row] + _COST_ALONE
+        read = read_alone + len(lengths) * lengths[order[count]]
+        if read < best:
+            best, taken = read, count
+    return order[:taken]
+
+
 class ModelRunner:
     """Runs decode steps over the shared cache. Not thread-safe: the cache supports one forward pass at a time.
 
@@ -58,6 +78,8 @@ class ModelRunner:
         self._places = torch.arange(0, device=self.device)
         self._step: _StepFunction = self._step_through_layers
         self._graphs: GraphedSteps | None = None
+        #: whether long rows of a step attend alone; torch would compile a step anew for each choice of rows
+        self._takes_rows_alone = False
         try:
             fused = FusedDecoder(loaded.model, self.cache)
         except (ValueError, AttributeError) as reason:
@@ -68,6 +90,7 @@ class ModelRunner:
         for step in (*steps, fused.step):
             if self._agrees(step, loaded.model.dtype, fused.head_size, max_rows):
                 self._step = step
+                self._takes_rows_alone = self.device.type == "cpu" and step == fused.step
                 self._graphs = GraphedSteps(step, self.cache) if graphed else None
                 return
 
@@ -80,12 +103,13 @@ class ModelRunner:
             logits = self._graphs.run(tokens, lengths, rope_deltas, self.device)
             if logits is not None:
                 return logits
-        longest = max(lengths)
         columns = torch.tensor([tokens, lengths, rope_deltas], dtype=torch.long).to(self.device)
         ids, positions = columns[0], columns[1]
-        self.cache.enter_step(len(tokens), positions, longest)
-        places = self._first_places(longest + 1)
-        unseen = None if min(lengths) == longest else places > positions[:, None]
+        alone = long_rows(lengths) if self._takes_rows_alone else []
+        longest_of_others = sorted(lengths)[-1 - len(alone)]
+        span = longest_of_others + 1
+        self.cache.enter_step(len(tokens), positions, max(lengths), [(row, lengths[row] + 1) for row in alone], span)
+        unseen = None if min(lengths) == longest_of_others else self._first_places(span) > positions[:, None]
         return self._step(ids, positions + columns[2], unseen)
 
     def _step_through_layers(

@@ -7,10 +7,10 @@ import pytest
 import torch
 import transformers
 
-from inference.engine import torchvision_compat
+from inference.engine import model_runner, torchvision_compat
 from inference.engine.errors import LoadError
 from inference.engine.fused_decoder import FusedDecoder
-from inference.engine.model_runner import ModelRunner
+from inference.engine.model_runner import ModelRunner, long_rows
 
 COMMON: dict[str, Any] = {
     "vocab_size": 90,
@@ -64,6 +64,37 @@ def test_a_step_gives_the_logits_of_the_models_own_layers(kind: str, config: Any
     tolerance = 1e-4 if dtype == torch.float32 else 0.15
     for fused, own in zip(*given, strict=True):
         torch.testing.assert_close(fused / own.std(), own / own.std(), rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("lengths", [(3, 20, 11), (20, 3, 3), (3, 20, 20), (9, 9, 9)])
+def test_a_long_row_attends_alone_and_gives_the_same_logits(
+    lengths: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_runner, "_COST_ALONE", 0)
+    runner, given, read = runner_of("Qwen3", head_dim=16), [], []
+    with torch.inference_mode():
+        for takes_rows_alone in (True, False):
+            runner._takes_rows_alone = takes_rows_alone
+            for row, length in enumerate(lengths):
+                states = torch.randn(2, 1, 4, length, 16, generator=torch.manual_seed(row))
+                runner.cache.insert(row, list(states), max(lengths))
+            given.append([runner.decode([5, 6, 7], [n + length for length in lengths], [0] * 3) for n in range(3)])
+            read.append((len(runner.cache.step.alone), runner.cache.step.span))
+            runner.cache.release()
+    torch.testing.assert_close(given[0], given[1], rtol=0, atol=1e-4)
+    # Lengths of the last step; it reads the position that it writes, too.
+    alone = {20: 2 if 11 in lengths else lengths.count(20), 9: 0}[max(lengths)]
+    assert read == [(alone, sorted(lengths)[-1 - alone] + 3), (0, max(lengths) + 3)]
+
+
+def test_rows_attend_alone_only_where_less_is_read() -> None:
+    assert long_rows([60]) == []
+    assert long_rows([60] * 8) == []
+    assert long_rows([60, 2000, 60, 60]) == [1]
+    # Two long rows cost less in one product than each alone beside nothing.
+    assert long_rows([2000, 2000]) == []
+    assert long_rows([60] * 28 + [500, 1000, 1500, 2000]) == [31, 30, 29, 28]
+    assert long_rows([60, 100]) == []
 
 
 @pytest.mark.parametrize(
