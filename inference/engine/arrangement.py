@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 
+from inference.engine.errors import LoadError
 from inference.engine.fused_decoder import check_architecture
+from inference.engine.int8 import Int8Product, check_int8
 from inference.engine.product_choice import DECODE_ROWS, PREFILL_ROWS, Shape, Timings, fastest, measure
 from inference.engine.products import (
     DTYPES,
     Form,
     JoinedProduct,
     PartLinear,
+    Product,
     ProductLinear,
     joined_weight,
     make_product,
@@ -30,6 +34,8 @@ _SHARED_INPUT = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 
 #: one or several linear layers of a module, by name, that become one product
 _Group = tuple[torch.nn.Module, tuple[str, ...]]
+#: (weight, bias) → product
+_Maker = Callable[[torch.Tensor, torch.Tensor | None], Product]
 
 
 def arrange(model: Any, *, max_rows: int, threads: int | None) -> str:
@@ -44,17 +50,35 @@ def arrange(model: Any, *, max_rows: int, threads: int | None) -> str:
         return done
     groups = _by_shape(model) if _is_known(model) else {}
     _return_freed_memory()
-    counts = dict.fromkeys(Form, 0)
+    counts: dict[str, int] = dict.fromkeys(Form, 0)
     for (shape, decodes), members in groups.items():
         steps = tuple(rows for rows in DECODE_ROWS if decodes and rows <= max_rows)
         form = _choose(shape, len(members), (*steps, PREFILL_ROWS), threads or torch.get_num_threads())
         counts[form] += len(members)
-        for owner, names in members:
-            _replace(owner, names, form)
-            _return_freed_memory()
+        _replace_all(members, functools.partial(make_product, form))
+    counts = {**counts, "int8": getattr(model, "_sambung_int8", 0)}
     chosen = ", ".join(f"{count} {form}" for form, count in counts.items() if count)
     model._sambung_products = f"products: {chosen}" if chosen else ""
     return model._sambung_products
+
+
+def quantize(model: Any) -> None:
+    """Hold the weights of ``model``, which is on a CPU, as bytes. The output layer is left as it is.
+
+    Raises LoadError for another architecture, and where torch cannot do it.
+    """
+    check_int8()
+    if not _is_known(model):
+        raise LoadError("quantization is '8bit', which on a CPU is for dense Qwen3-VL, Qwen and Llama models only.")
+    head = model.get_output_embeddings()
+    members = [
+        (owner, names)
+        for group in _by_shape(model).values()
+        for owner, names in group
+        if getattr(owner, names[0]) is not head
+    ]
+    _replace_all(members, Int8Product)
+    model._sambung_int8 = len(members)
 
 
 def _is_known(model: Any) -> bool:
@@ -115,14 +139,20 @@ def _is_arrangeable(linear: Any) -> bool:
     return linear.weight.device.type == "cpu" and linear.weight.dtype in DTYPES
 
 
-def _replace(owner: Any, names: Sequence[str], form: Form) -> None:
-    """Hold the weights of these linear layers in that form, and drop the old ones."""
+def _replace_all(members: list[_Group], make: _Maker) -> None:
+    for owner, names in members:
+        _replace(owner, names, make)
+        _return_freed_memory()
+
+
+def _replace(owner: Any, names: Sequence[str], make: _Maker) -> None:
+    """Hold the weights of these linear layers in what ``make`` makes of them, and drop the old ones."""
     linears = [getattr(owner, name) for name in names]
     if len(names) == 1:
         weight, bias = linears[0].weight.detach(), linears[0].bias
-        product = make_product(form, weight, None if bias is None else bias.detach())
+        product = make(weight, None if bias is None else bias.detach())
     else:
-        product = make_product(form, *joined_weight(linears))
+        product = make(*joined_weight(linears))
     joined = JoinedProduct(product, [linear.out_features for linear in linears])
     for number, name in enumerate(names):
         setattr(owner, name, ProductLinear(product) if len(names) == 1 else PartLinear(joined, number))

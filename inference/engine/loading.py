@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from inference.engine import torchvision_compat
+from inference.engine.arrangement import quantize
 from inference.engine.cpu_dtype import fastest_dtype
 from inference.engine.download import download
 from inference.engine.errors import LoadError
@@ -107,12 +108,15 @@ def load_model(
         if placement is None and torch_dtype == "auto":
             listener(Progress("measuring the dtypes"))
             torch_dtype = _dtype_for_cpu(auto_model, config, common, torch_threads)
+        to_bytes = quantization == "8bit" and placement is None
+        # No weight is converted to a longer dtype that then becomes a byte.
+        stored_dtype = "auto" if to_bytes else torch_dtype
         listener(Progress(LOADING_WEIGHTS))
         if quantization_config is not None:
             common["quantization_config"] = quantization_config
         with weights_counted(LOADING_WEIGHTS, listener), _unmapped_files(placement):
             model, info = auto_model.from_pretrained(
-                folder, dtype=torch_dtype, device_map=placement, output_loading_info=True, **common
+                folder, dtype=stored_dtype, device_map=placement, output_loading_info=True, **common
             )
     except LoadError:
         raise
@@ -129,6 +133,10 @@ def load_model(
         # Its state cannot be reset to an earlier token, or moved to another row of the batch.
         raise LoadError(f"The model {source!r} is a {config.model_type}, which keeps no cache of keys and values.")
     model.eval()
+    if to_bytes:
+        listener(Progress("rounding the weights to bytes"))
+        quantize(model)
+        model.to(None if torch_dtype == "auto" else torch_dtype)
     listener(Progress("ready"))
     return LoadedModel(
         model=model,

@@ -53,9 +53,10 @@ def parse_quantization(name: str, *, placement: str | None, dtype: Any) -> Any:
     """The quantization_config for ``from_pretrained``; None for "none". Raises LoadError.
 
     ``placement`` and ``dtype`` are what the two functions above returned. Weights are quantized by bitsandbytes while
-    they load; weights that are already quantized in the files do not need this.
+    they load; weights that are already quantized in the files do not need this. None also for "8bit" on a CPU, where
+    ``inference/engine/int8.py`` quantizes.
     """
-    if name == "none":
+    if name == "none" or (name == "8bit" and placement is None):
         return None
     if name not in ("8bit", "4bit"):
         raise LoadError(f"quantization is {name!r}; use none, 8bit or 4bit.")
