@@ -118,9 +118,11 @@ def seen(suspect: Suspect, since: datetime.datetime, until: datetime.datetime) -
         pk: uuid.UUID = row["card"]  # type: ignore[assignment]  # those without are excluded
         card = found.setdefault(pk, Seen(pk))
         card.add(row["action"], row["count"], row["first"], row["last"])
-    for at, facts in lines.filter(action=Action.LISTED, card=None).order_by().values_list("at", "facts").iterator():
+    # Lists and exports are one line for many cards.
+    of_many = lines.filter(card=None, action__in=(Action.LISTED, Action.EXPORTED)).order_by()
+    for action, at, facts in of_many.values_list("action", "at", "facts").iterator():
         for pk in map(uuid.UUID, facts.get("cards", ())):
-            found.setdefault(pk, Seen(pk)).add(Action.LISTED, 1, at, at)
+            found.setdefault(pk, Seen(pk)).add(action, 1, at, at)
     for batch in _batches(list(found)):
         stored = set(KtpExtraction.objects.filter(pk__in=batch).values_list("pk", flat=True))
         for pk in batch:

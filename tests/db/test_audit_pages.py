@@ -167,6 +167,14 @@ def test_what_a_reviewer_saw_and_could_have_seen(auditor, siti):
     assert rows[str(gone)]["stored"] == "erased"
 
 
+def test_an_export_of_many_cards_counts_for_each(auditor, siti):
+    cards = [uuid.uuid4(), uuid.uuid4()]
+    record(Action.EXPORTED, actor=Actor.of_user(siti), facts={"cards": [str(card) for card in cards], "format": "csv"})
+    page = ask(auditor, "siti")
+    assert {card.card for card in page.context["seen"]} == set(cards)
+    assert page.context["clear_count"] == 2
+
+
 def test_a_clerk_could_have_seen_the_own_cards_only(auditor):
     clerk = staff("clerk", "Clerk")
     own, _ = read_extraction(clerk), read_extraction()
