@@ -28,6 +28,7 @@ CASES = {
 OWN_CASES = {
     "forced_call": "a call that is required, as an object",
     "offered_tool": "an answer beside a function that need not be called",
+    "thoughtful_loop": "`tool_loop` with a model that thinks, which gets its own reasoning back",
     "router": "a router that serves on after a request was refused",
 }
 
@@ -142,7 +143,7 @@ CLIENTS = [
         title="pydantic-ai",
         package="pydantic-ai-slim",
         script="with_pydantic_ai.py",
-        also=("forced_call",),
+        also=("forced_call", "thoughtful_loop"),
         errors=Errors("ModelNotFoundError", "ModelRequestRejectedError", "ModelAuthenticationError"),
     ),
     Client(name="openai-agents", title="openai-agents (Python)", package="openai-agents", script="with_agents.py"),
@@ -151,6 +152,7 @@ CLIENTS = [
         title="AI SDK",
         package="ai",
         script="with_ai_sdk.mjs",
+        also=("thoughtful_loop",),
         cannot={"logprobs": "@ai-sdk/openai-compatible shows none"},
         errors=Errors.all("APICallError"),
     ),

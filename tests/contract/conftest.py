@@ -38,7 +38,7 @@ def strict_server(tiny_thinking_model: Path, tmp_path_factory: pytest.TempPathFa
         tiny_thinking_model,
         **SETTINGS,
         API_KEYS=",".join(KEYS),
-        MAX_TOKENS=20,
+        MAX_TOKENS=100,
         MAX_REASONING_TOKENS=8,
         MAX_OPEN_STREAMS=2,
         MAX_OPEN_STREAMS_PER_CALLER=1,

@@ -74,7 +74,7 @@ def _build(name: str, folder: Path) -> None:
         # The versions say which Node they want; the one that runs them is not the one that installs them.
         _run(name, ["npm", "ci", "--no-audit", "--no-fund", "--loglevel=error"], cwd=folder)
     else:
-        _run(name, [str(UV), "venv", "--quiet", "--python", sys.executable, str(folder)])
+        _run(name, [str(UV), "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)])
         into = ["--python", str(folder / "bin" / "python")]
         _run(
             name,

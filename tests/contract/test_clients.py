@@ -7,6 +7,7 @@ Each is a process with an environment of its own. What it is asked for is in ``s
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -145,6 +146,25 @@ def test_thinking_is_on_off_and_bounded(client: ClientProcess, strict_server: Em
         assert answer["text"]
         if "reasoning" not in client.client.hides:
             assert bool(answer["reasoning"]) == (answer["reasoning_tokens"] > 0)
+
+
+LAST_MESSAGES = """
+import django, json
+django.setup()
+from sessions_app.models import ChatSession
+print(json.dumps(ChatSession.objects.latest("created_at").request["messages"]))
+"""
+
+
+@each_client_that_can("thoughtful_loop")
+def test_a_model_that_thinks_gets_the_thought_before_a_call_back(
+    client: ClientProcess, strict_server: EmbeddedStack
+) -> None:
+    done = client.do("thoughtful_loop", told(strict_server))
+    check_calls(done["calls"])
+    question, called, result = json.loads(strict_server.run_python(LAST_MESSAGES))
+    assert [message["role"] for message in (question, called, result)] == ["user", "assistant", "tool"]
+    assert called["reasoning_content"] == done["reasoning"] != ""
 
 
 @each_client_that_can("vision")

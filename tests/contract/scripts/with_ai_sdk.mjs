@@ -62,6 +62,11 @@ await serve({
     const answer = await generateText({ model: modelOf(server), prompt: QUESTION, maxOutputTokens: ROOM, ...forced });
     return { calls: callsIn(answer.steps[0].toolCalls), answer: answer.text };
   },
+  async thoughtful_loop(server) {
+    const forced = firstCall({ type: "tool", toolName: "weather" });
+    const [first] = (await generateText({ model: modelOf(server), prompt: QUESTION, ...forced })).steps;
+    return { calls: callsIn(first.toolCalls), reasoning: first.reasoningText };
+  },
   async stream_call(server) {
     const asked = { model: modelOf(server), prompt: QUESTION, maxOutputTokens: ROOM, tools: TOOLS };
     return { calls: callsIn(await streamText({ ...asked, toolChoice: "required" }).toolCalls) };

@@ -13,19 +13,17 @@ from pydantic_ai.providers.openai import OpenAIProvider
 
 
 class FirstCall(AbstractCapability[None]):
-    """Have the first step call a function, and the next one answer."""
+    """Have the first step call a function, and the next one answer; each within its limit of tokens."""
 
-    def __init__(self, choice: Any) -> None:
-        self._choice = choice
+    def __init__(self, choice: Any, limits: tuple[int | None, int | None] = (ROOM, 20)) -> None:
+        self._choices = (choice, "none")
+        self._limits = limits
 
     def get_model_settings(self) -> Any:
         def settings(context: RunContext[None]) -> OpenAIChatModelSettings:
-            first = context.run_step == 1
-            return (
-                {"tool_choice": self._choice, "max_tokens": ROOM}
-                if first
-                else {"tool_choice": "none", "max_tokens": 20}
-            )
+            step = min(context.run_step, 2) - 1
+            limit = self._limits[step]
+            return {"tool_choice": self._choices[step]} | ({} if limit is None else {"max_tokens": limit})
 
         return settings
 
@@ -75,6 +73,14 @@ def tool_loop(server: Server) -> Any:
     result = agent.run_sync(QUESTION)
     responses = [message for message in result.all_messages() if isinstance(message, ModelResponse)]
     return {"calls": calls_in(responses), "answer": result.output}
+
+
+def thoughtful_loop(server: Server) -> Any:
+    agent = Agent(model_of(server), tools=[weather, time], capabilities=[FirstCall(["weather"], (None, None))])
+    result = agent.run_sync(QUESTION)
+    first = next(message for message in result.all_messages() if isinstance(message, ModelResponse))
+    thought = "".join(part.content for part in first.parts if isinstance(part, ThinkingPart))
+    return {"calls": calls_in([first]), "reasoning": thought}
 
 
 def stream_call(server: Server) -> Any:
@@ -188,6 +194,7 @@ serve(
         "stream": stream,
         "tool_loop": tool_loop,
         "forced_call": forced_call,
+        "thoughtful_loop": thoughtful_loop,
         "stream_call": stream_call,
         "parallel_calls": parallel_calls,
         "parse": parse,
