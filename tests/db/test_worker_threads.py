@@ -54,4 +54,4 @@ def test_a_worker_stops_when_this_thread_ends(
         end("history")
         worker.stop()
     assert worker.has_failed
-    assert f"this worker stops, because it these threads have ended: {name}" in caplog.text
+    assert f"this worker stops, because these threads have ended: {name}" in caplog.text

@@ -41,7 +41,7 @@ def test_a_worker_whose_heartbeat_ends_releases_its_sessions_and_stops(tiny_mode
         stack.stop()
     log = server.log.read_text()
     assert "an error that no database made" in log
-    assert "this worker stops, because it these threads have ended: heartbeat" in log
+    assert "this worker stops, because these threads have ended: heartbeat" in log
     # It had released the session, unless the answer was complete before that.
     [(state, chunks)] = stack.query("SELECT state, next_index FROM sessions_app_chatsession")
     assert state in ("queued", "completed")

@@ -15,7 +15,7 @@ from sessions_app.storable import storable_text
 
 log = logging.getLogger(__name__)
 
-KEY_REFUSED = "The upstream server rejects this server's key."
+KEY_REFUSED = "The upstream server refuses this server's key."
 #: statuses after which the same request may succeed later
 TRANSIENT = {408, 425, 429, 502, 503, 504}
 #: statuses of errors in the request itself
