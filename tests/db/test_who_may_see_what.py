@@ -155,6 +155,24 @@ ROWS = (
         "302 302 302 403 403 200 200 302 302",
         "/admin/ocr/audit/breach/?who=own&since=2020-01-01T00:00&until=2100-01-01T00:00&format=csv",
     ),
+    # --- Deliveries to callback addresses, which name readings by their ids ---
+    Row("admin/ocr/ktpcallback/", "302 302 302 403 200 403 200 302 302", "/admin/ocr/ktpcallback/"),
+    Row("admin/ocr/ktpcallback/add/", "302 302 302 403 403 403 403 302 302", "/admin/ocr/ktpcallback/add/"),
+    Row(
+        "admin/ocr/ktpcallback/<path:object_id>/change/",
+        "302 302 302 403 302 403 302 302 302",
+        "/admin/ocr/ktpcallback/1/change/",
+    ),
+    Row(
+        "admin/ocr/ktpcallback/<path:object_id>/history/",
+        "302 302 302 302 302 302 302 302 302",
+        "/admin/ocr/ktpcallback/1/history/",
+    ),
+    Row(
+        "admin/ocr/ktpcallback/<path:object_id>/delete/",
+        "302 302 302 403 403 403 403 302 302",
+        "/admin/ocr/ktpcallback/1/delete/",
+    ),
     # --- The session of a card that the key has sent and whose reading is not stored yet ---
     Row("admin/now/", "302 302 302 403 200 200 200 302 302", "/admin/now/"),
     Row("admin/now/table/", "302 302 302 403 200 200 200 302 302", "/admin/now/table/"),
