@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -16,12 +17,14 @@ from django.test import Client
 from django.utils import timezone
 
 from config.asgi import application
+from ocr.extraction import complete_extraction
 from sessions_app import watchers
 from sessions_app.db import in_db
 from sessions_app.hub import hub
 from sessions_app.models import ChatSession
 from sessions_app.store import sweeper, transitions
 from sessions_app.store.appending import Closing
+from tests.db.ktp_cards import CARD_JSON, answer, reading_extraction
 from tests.db.session_states import claimed, completed, open_session, say, text
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -232,6 +235,35 @@ def test_a_session_that_expires_while_it_is_watched_closes_as_gone(cookie: str) 
         assert await hear(watcher) == {"state": "running"}
         await in_db(ChatSession.objects.filter(pk=session.pk).delete)
         assert await hear_close(watcher) == 4410
+
+    run(main)
+
+
+def test_a_watcher_of_a_card_that_is_read_gets_a_clean_end_although_its_text_goes(operator: User) -> None:
+    """It is queued when the watch begins. Before the next look at it, it has ended and its text has gone."""
+    operator.user_permissions.add(Permission.objects.get(codename="review_ktp"))
+    card = reading_extraction()
+
+    def read_and_store() -> None:
+        answer(card.session_id, CARD_JSON)
+        complete_extraction(card.pk)
+
+    async def main() -> None:
+        watcher = await opened(card.session_id or "", await in_db(cookie_of, operator))
+        assert await hear(watcher) == {"state": "queued"}
+        await hear_chunks(watcher, up_to=0)
+        await in_db(read_and_store)
+        event = await watcher.receive_output(timeout=DEADLINE_SECONDS)
+        while event["type"] == "websocket.send" and '"chunks"' in event["text"]:
+            event = await watcher.receive_output(timeout=DEADLINE_SECONDS)
+        if event["type"] == "websocket.send":
+            # The chunks reached it before they were removed.
+            assert json.loads(event["text"]) == {"state": "completed", "final": True}
+            event = await watcher.receive_output(timeout=DEADLINE_SECONDS)
+            assert event["code"] == 1000
+        else:
+            assert event["code"] == 4410
+        assert hub().open_streams == 0
 
     run(main)
 
