@@ -32,6 +32,8 @@ from sessions_app.store.erasing import erase_sessions
 BATCH_READINGS = 100
 #: a number of a case or letter, and never a NIK or a name of several words
 REFERENCE = re.compile(rf"(?!.*\d{{10}})[\w./-]{{0,{REFERENCE_MAX_CHARS}}}", re.ASCII)
+#: what the page about accuracy counts of a decision's facts; they are legible without the keys of cards
+COUNTED = ("corrected", "missed", "flagged", "seconds")
 #: reasons for which the server erases without being asked
 BY_ITSELF = (Why.RETENTION, Why.REJECTED, Why.ABANDONED)
 
@@ -153,7 +155,12 @@ def _keep_decisions(pks: Sequence[uuid.UUID]) -> None:
     standing = decided.exclude(extraction__review=KtpExtraction.Review.NEEDS_REVIEW).order_by("pk")
     last = {pk: (at, kind, facts) for pk, at, kind, facts in standing.values_list("extraction", "at", "kind", "facts")}
     KeptDecision.objects.bulk_create(
-        [KeptDecision(day=timezone.localdate(at), kind=kind, facts=facts) for at, kind, facts in last.values()]
+        [
+            KeptDecision(
+                day=timezone.localdate(at), kind=kind, facts={name: facts[name] for name in COUNTED if name in facts}
+            )
+            for at, kind, facts in last.values()
+        ]
     )
 
 

@@ -6,6 +6,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from ocr.history import NOTE_MAX_CHARS, USER_NAME_MAX_CHARS
+from sessions_app.encryption.fields import EncryptedCharField
 
 
 class Holdable(models.Model):
@@ -15,7 +16,7 @@ class Holdable(models.Model):
     frozen_by = models.CharField(
         _("frozen by"), max_length=USER_NAME_MAX_CHARS, blank=True, default="", db_default="", editable=False
     )
-    frozen_why = models.CharField(
+    frozen_why = EncryptedCharField(
         _("reason of the legal hold"), max_length=NOTE_MAX_CHARS, blank=True, default="", db_default="", editable=False
     )
 

@@ -18,6 +18,7 @@ from ocr.checks import check_retention
 from ocr.freezing import freeze
 from ocr.models import KtpExtraction, KtpImage, KtpSession, Tombstone
 from ocr.refusals import Erased
+from ocr.tombstones import KeptDecision
 from sessions_app.models import ChatSession, SessionMedia
 from sessions_app.store.sweeper import sweep
 from tests.db.ktp_cards import read_extraction, reading_extraction
@@ -133,6 +134,17 @@ class TestPurge:
         aged(read_extraction(), 400)
         assert retention.counts_due() == {"retention": 1, "images": 1}
         assert KtpExtraction.objects.count() == 1
+
+    def test_it_goes_on_without_the_keys_of_cards(self, sent: list[str], reviewer: User) -> None:
+        """What nobody can read any more has an end too."""
+        card = aged(read_extraction(), 400)
+        card.correct(reviewer, {"nama": "SPECIMENTO LAIN"}, card.version)
+        card.approve(reviewer, card.version)
+        with override_settings(DATA_KEYS=[]):
+            assert retention.purge()["retention"] == 1
+        facts = KeptDecision.objects.get().facts
+        assert facts["corrected"] == ["nama"]
+        assert facts.keys() <= {"corrected", "missed", "flagged", "seconds"}
 
     def test_the_sweep_does_it(self, sent: list[str]) -> None:
         aged(read_extraction(), 400)
