@@ -16,7 +16,7 @@ def _messages() -> dict[str, str]:
         "answer": _("Answer"),
         "yourMessage": _("Your message"),
         "edit": _("Edit"),
-        "editRemoves": _("What comes after this message is removed."),
+        "editRemoves": _("Everything after this message is removed."),
         "resend": _("Send again"),
         "cancel": _("Cancel"),
         "regenerate": _("Regenerate"),

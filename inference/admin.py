@@ -69,14 +69,14 @@ class ModelWorkerAdmin(admin.ModelAdmin[ModelWorker]):
             text = ngettext("%d worker takes no more sessions.", "%d workers take no more sessions.", asked) % asked
             self.message_user(request, text, messages.SUCCESS)
 
-    @admin.action(description=_("Have selected workers take sessions again"), permissions=["drain"])
+    @admin.action(description=_("Let selected workers take sessions again"), permissions=["drain"])
     def resume_selected(self, request: HttpRequest, queryset: ModelWorkerQuerySet) -> None:
         asked = self._ask(request, queryset, queryset.alive(), "Resumed.", drain=False)
         if asked:
             text = ngettext("%d worker takes sessions again.", "%d workers take sessions again.", asked) % asked
             self.message_user(request, text, messages.SUCCESS)
 
-    @admin.action(description=_("Load the model again on selected workers that could not"), permissions=["reload"])
+    @admin.action(description=_("Retry loading the model on selected workers where it failed"), permissions=["reload"])
     def reload_selected(self, request: HttpRequest, queryset: ModelWorkerQuerySet) -> None:
         able = queryset.alive().filter(state=ModelWorker.State.FAILED)
         asked = self._ask(request, queryset, able, "Reload requested.", try_again=True)
@@ -110,8 +110,8 @@ class ModelWorkerAdmin(admin.ModelAdmin[ModelWorker]):
     def _report_unchanged(self, request: HttpRequest, count: int) -> None:
         if count:
             text = ngettext(
-                "%d worker was left alone: it is in no state for that.",
-                "%d workers were left alone: they are in no state for that.",
+                "%d worker was left alone: it cannot do this in its state.",
+                "%d workers were left alone: they cannot do this in their state.",
                 count,
             )
             self.message_user(request, text % count, messages.INFO)

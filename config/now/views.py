@@ -78,7 +78,7 @@ def stop_one(request: HttpRequest, session_id: str) -> HttpResponseRedirect:
     if stop(request, can_be_stopped(session_id)):
         messages.success(request, _("The session is being stopped."))
     else:
-        messages.info(request, _("The session has ended, or is being stopped already."))
+        messages.info(request, _("The session has ended or is already being stopped."))
     return HttpResponseRedirect(reverse("admin:index"))
 
 

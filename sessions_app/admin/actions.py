@@ -34,7 +34,7 @@ else:
 MAX_AT_ONCE = 500
 REFUSAL_TEXTS = {
     RequeueRefusal.NOT_FAILED: _("It has not failed."),
-    RequeueRefusal.PRIVATE: _("It is about a person, and is sent again where it was opened."),
+    RequeueRefusal.PRIVATE: _("It is about a person and can only be sent again by the app that opened it."),
     RequeueRefusal.EXPIRED: _("Its request has been removed."),
     RequeueRefusal.MEDIA_GONE: _("Its pictures or videos have been removed."),
     RequeueRefusal.QUEUE_FULL: _("The queue is full, or its caller's share of it."),

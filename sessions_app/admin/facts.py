@@ -45,7 +45,7 @@ def facts_of(session: ChatSession) -> list[FactGroup]:
                 Fact(_("Attempt"), str(session.attempt)),
                 Fact(_("Lease"), _lease(session, now)),
                 Fact(_("Sent to the workers"), moment(session.enqueued_at)),
-                Fact(_("Cancel asked for"), moment(session.cancel_requested_at)),
+                Fact(_("Cancel requested at"), moment(session.cancel_requested_at)),
             ),
         ),
         FactGroup(
@@ -95,5 +95,5 @@ def _lease(session: ChatSession, now: datetime.datetime) -> str:
     if session.lease_expires_at is None:
         return NONE
     if session.lease_expires_at < now:
-        return _("lapsed %(time)s ago") % {"time": duration(now - session.lease_expires_at)}
+        return _("expired %(time)s ago") % {"time": duration(now - session.lease_expires_at)}
     return _("for another %(time)s") % {"time": duration(session.lease_expires_at - now)}

@@ -83,7 +83,7 @@ def _of_event(event: SessionEvent) -> Moment:
         case Kind.CLAIMED:
             return Moment(event.at, _("Claimed by %(worker)s") % by)
         case Kind.RELEASED:
-            return Moment(event.at, _("Handed back by %(worker)s, and queued again") % by, "warn")
+            return Moment(event.at, _("Released by %(worker)s and queued again") % by, "warn")
         case Kind.LEASE_EXPIRED:
             return Moment(event.at, _("The lease of %(worker)s expired; queued again") % by, "bad")
         case Kind.RESUMED:

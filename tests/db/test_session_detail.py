@@ -139,7 +139,7 @@ def test_the_timeline_tells_of_takeovers_and_who_gave_it_back() -> None:
         f"Claimed by {WORKER}",
         f"The lease of {WORKER} expired; queued again",
         f"Taken over by {WORKER}, attempt 2",
-        f"Handed back by {WORKER}, and queued again",
+        f"Released by {WORKER} and queued again",
         f"Taken over by {WORKER}, attempt 3",
     ]
 
@@ -228,9 +228,9 @@ def test_a_long_answer_is_drawn_with_a_bounded_number_of_points() -> None:
 
 def test_without_two_tokens_there_is_no_chart_and_the_page_says_so(viewer: Client) -> None:
     session = claimed(open_session())
-    assert "There are no two tokens yet" in facts_of(viewer, session)
+    assert "There are fewer than two tokens so far" in facts_of(viewer, session)
     say(session, text("a"))
-    assert "There are no two tokens yet" in facts_of(viewer, session)
+    assert "There are fewer than two tokens so far" in facts_of(viewer, session)
 
 
 def test_the_chart_has_its_figures_in_words(viewer: Client) -> None:
