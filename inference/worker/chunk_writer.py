@@ -58,7 +58,7 @@ class ChunkWriter(threading.Thread):
         *,
         is_sealed: bool = False,
     ) -> Attempt:
-        """Begin to write the session from ``index``. The arguments are those of ``Run``."""
+        """Begin to write the session from ``index``. The arguments are those of ``Attempt``."""
         attempt = Attempt(self.changed, session_id, number, index, stop, times, is_sealed=is_sealed)
         with self.changed:
             before = self._attempts.get(session_id)
