@@ -24,7 +24,7 @@ from typing import Any, get_args
 
 import torch
 
-from benchmarks.engine.bandwidth import copy_bandwidth, decoder_bytes
+from benchmarks.engine.bandwidth import copy_bandwidth, decoder_weights, peak_operations
 from benchmarks.engine.contestants import EngineContestant, GenerateAThread, StaticBatch
 from benchmarks.engine.measure import WARM_UP_TOKENS, Plan, measure
 from benchmarks.engine.models import SHAPES, model_folder, shape_of
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         loaded = load_model(str(folder), dtype=options.dtype, device_map=options.device)
         # The engine might take all memory that is left.
-        bound = None if on_cpu else weight_streaming(loaded)
+        bound = bounds(loaded, threads)
         left_out: dict[str, str] = {}
         contestants = list(enter(running, loaded, folder, options, threads, left_out))
         found = measure(contestants, plan, lambda *what: make_requests(shape.image_size, *what), tell)
@@ -211,12 +211,19 @@ def winning_threads(contestants: Sequence[Contestant]) -> dict[str, dict[int, in
     }
 
 
-def weight_streaming(loaded: LoadedModel) -> dict[str, float]:
-    bandwidth, weights = copy_bandwidth(loaded.device), decoder_bytes(loaded.model)
+def bounds(loaded: LoadedModel, threads: int) -> dict[str, float]:
+    """What memory and arithmetic allow, with the engine's number of torch threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    bandwidth, peak = copy_bandwidth(loaded.device), peak_operations(loaded.device, loaded.model.dtype)
+    torch.set_num_threads(before)
+    number, size = decoder_weights(loaded.model)
     return {
         "copy_gb_per_second": bandwidth / 1e9,
-        "decoder_gb": weights / 1e9,
-        "bound_tokens_per_second": bandwidth / weights,
+        "peak_gigaflops": peak / 1e9,
+        "decoder_gb": size / 1e9,
+        "bound_tokens_per_second": bandwidth / size,
+        "peak_tokens_per_second": peak / (2 * number),
     }
 
 

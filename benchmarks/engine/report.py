@@ -23,9 +23,13 @@ def figures(found: Measurements, plan: Plan, about: Report, bound: Report | None
         if any(run is not None for run in runs)
     ]
     if bound is not None:
-        alone = _values(found.of(ENGINE, AT_ONCE, plan.media[0], 1), lambda run: run.prefilled_rate)
-        if alone:
-            bound = {**bound, "share_of_bound_alone": statistics.median(alone) / bound["bound_tokens_per_second"]}
+        for name, limit, rows in (
+            ("share_of_bound_alone", "bound_tokens_per_second", 1),
+            ("share_of_peak_in_a_batch", "peak_tokens_per_second", max(plan.rows)),
+        ):
+            rates = _values(found.of(ENGINE, AT_ONCE, plan.media[0], rows), lambda run: run.prefilled_rate)
+            if rates:
+                bound = {**bound, name: statistics.median(rates) / bound[limit]}
     return {
         "about": about,
         "cells": cells,
@@ -113,7 +117,7 @@ def table(report: Report) -> str:
     for ratio in report["ratios"]:
         lines.append(f"  {ratio['engine']:54}{ratio['median']:8.2f}{ratio['least']:8.2f}{ratio['most']:8.2f}")
     if report["bound"]:
-        lines += ["", "weights read once a token"]
+        lines += ["", "what the machine allows, and the share of it that is used"]
         lines += [f"  {name:40}{value:12,.2f}" for name, value in report["bound"].items()]
     if report["failed"]:
         lines += ["", "failed"]

@@ -52,7 +52,7 @@ class EngineStats:
     #: rows times the length of the longest, now and at most
     running_tokens: int
     max_running_tokens: int
-    #: name of the device, and on a CPU the forms of the weights, for display
+    #: name of the device, and on a CPU the dtype and the forms of the weights, for display
     device: str
     #: bytes in use on the model's GPUs (by any process), and their total; 0 on a CPU
     device_bytes: int
@@ -106,6 +106,9 @@ class Engine:
             loaded.context_length, max_context_tokens or loaded.context_length, self._budget.running_tokens
         )
         self._devices = Devices(loaded.model)
+        self._device_name = self._devices.name
+        if self._products:
+            self._device_name += f", {loaded.dtype}, {self._products}"
         self._torch_threads = torch_threads
         self._prompts = PromptMaker(loaded, max_context_tokens=self._limit)
         self._grammars = Grammars(loaded.tokenizer, loaded.vocabulary, loaded.eos_token_ids)
@@ -192,7 +195,7 @@ class Engine:
             kept_bytes=batch.kept_bytes,
             running_tokens=batch.running_tokens,
             max_running_tokens=self._budget.running_tokens,
-            device=", ".join(filter(None, (self._devices.name, self._products))),
+            device=self._device_name,
             device_bytes=self._devices.bytes_used(),
             max_device_bytes=self._devices.total_bytes,
         )
