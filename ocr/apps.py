@@ -7,7 +7,7 @@ from django.db.models.signals import post_migrate
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
-from sessions_app.signals import private_text_shown, swept
+from sessions_app.signals import keys_rotated, private_text_shown, swept
 
 if TYPE_CHECKING:
     from sessions_app.models import ChatSession
@@ -28,6 +28,7 @@ class OcrConfig(AppConfig):
         register_derived("ocr.KtpExtraction", ("nik_lookup", "name_lookup"), lookup.value_lookups)
         register_derived("ocr.KtpImage", ("sha256",), lookup.picture_column)
         private_text_shown.connect(record_shown, dispatch_uid="ocr.record_shown")
+        keys_rotated.connect(record_rotation, dispatch_uid="ocr.record_rotation")
         swept.connect(complete_finished, dispatch_uid="ocr.complete_finished")
         swept.connect(purge, dispatch_uid="ocr.purge")
         swept.connect(send_callbacks, dispatch_uid="ocr.send_callbacks")
@@ -48,6 +49,13 @@ def record_shown(*, session_id: str, what: str, user: Any, caller: str, **kwargs
     from ocr.audit import viewing  # its models are loaded after the app registry
 
     viewing.note_session(session_id, what, user=user, caller=caller)
+
+
+def record_rotation(*, first: str, rows: int, **kwargs: Any) -> None:
+    """A line in the audit log for a rotation of the data keys."""
+    from ocr.audit.recording import Action, Actor, record  # as above
+
+    record(Action.KEYS_ROTATED, actor=Actor.of_command(), facts={"first": first, "rows": rows})
 
 
 def complete_finished(**kwargs: Any) -> None:

@@ -12,6 +12,9 @@ swept = Signal()
 #: shown.
 private_text_shown = Signal()
 
+#: sent when ``manage.py rotate_keys`` has finished, with the id of the ``first`` key and the number of ``rows`` written
+keys_rotated = Signal()
+
 #: sent before a web server listens, and when it has ended, in the thread that runs it
 web_server_starts = Signal()
 web_server_ended = Signal()

@@ -13,12 +13,13 @@ from django.core.management import call_command
 from django.db import close_old_connections, connection, models
 from django.db.migrations.executor import MigrationExecutor
 
+from ocr.audit.models import AuditEntry
 from ocr.models import KtpChange, KtpExtraction, KtpImage
 from sessions_app.answer import read_answer
 from sessions_app.encryption import rotation, sealed
 from sessions_app.encryption.keyring import DataKeyMissing, new_item
 from sessions_app.models import ChatSession, Chunk
-from tests.db.ktp_cards import CARD_JSON, read_extraction, specimen
+from tests.db.ktp_cards import CARD_JSON, answer, read_extraction, reading_extraction, specimen
 from tests.ktp_card import CARD
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("sent", "told")]
@@ -78,6 +79,8 @@ def test_everything_comes_under_the_first_key_and_stays_readable(keys):
     assert (status, keys_in_use()) == (0, {"new"})
     assert "remove: old" in told
     assert rotate("--check")[0] == 0
+    [line] = AuditEntry.objects.filter(action="keys_rotated")
+    assert (line.actor_kind, line.facts["first"], line.facts["rows"] >= 3) == ("command", "new", True)
 
     keys(NEW)
     card = KtpExtraction.objects.with_nik(CARD["nik"]).get()
@@ -85,7 +88,6 @@ def test_everything_comes_under_the_first_key_and_stays_readable(keys):
     assert KtpExtraction.objects.with_name(CARD["nama"]).get() == card
     assert bytes(card.image.data) == picture
     assert list(card.history.filter(kind="corrected").values_list("old", "new")) == [("HINDU", "ISLAM")]
-    assert read_answer(card.session_id or "").text == CARD_JSON
 
 
 def test_a_second_run_writes_nothing(keys):
@@ -250,10 +252,12 @@ def test_encrypted_columns_refuse_to_be_searched(keys):
             model._default_manager.filter(**{column: "x"}).exists()
 
 
-def test_chunks_of_private_sessions_keep_their_tokens(keys):
-    card = read_extraction()
+def test_what_a_session_has_said_so_far_is_read_under_the_new_key(keys):
+    session_id = reading_extraction().session_id or ""
+    answer(session_id, CARD_JSON)
     keys(NEW, OLD)
     rotate()
     keys(NEW)
 
-    assert Chunk.objects.token_ids_of(card.session_id or "") == [7, 7]
+    assert Chunk.objects.token_ids_of(session_id) == [7, 7]
+    assert read_answer(session_id).text == CARD_JSON

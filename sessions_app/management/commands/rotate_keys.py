@@ -10,6 +10,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from sessions_app.encryption import keyring, rotation
+from sessions_app.signals import keys_rotated
 
 #: seconds between two lines of progress
 REPORT_SECONDS = 2.0
@@ -31,10 +32,14 @@ class Command(BaseCommand):
         except keyring.DataKeyMissing:
             raise CommandError("DATA_KEYS is empty. A key: manage.py make_data_key") from None
         outdated, lost = Counter[str](), Counter[str]()
+        written = 0
         for model in rotation.tables():
             progress = self._rotate(model, check, pause)
             outdated += progress.outdated
             lost += progress.lost
+            written += progress.written
+        if not check:
+            keys_rotated.send(sender=Command, first=ring.first.id, rows=written)
         for key_id, rows in lost.items():
             self.stderr.write(f"{rows} values cannot be read: the key {key_id} is not in DATA_KEYS.")
         if check and outdated:
