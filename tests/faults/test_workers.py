@@ -215,12 +215,12 @@ def test_being_stopped_does_not_count_as_being_lost(start_stack: Callable[..., F
 def test_a_card_that_is_being_read_goes_on_after_its_worker_was_killed_and_is_encrypted_all_along(
     start_stack: Callable[..., FaultyStack],
 ) -> None:
-    stack = start_stack(SESSION_LEASE_SECONDS=2, OCR_MAX_TOKENS=900, SESSIONS_TTL_SECONDS=3600)
+    stack = start_stack(SESSION_LEASE_SECONDS=2, OCR_MAX_TOKENS=300, OCR_TIMEOUT_SECONDS=300, NO_WORKER_SECONDS=300)
     picture = specimen()
 
     def read() -> dict[str, Any]:
-        with stack.client() as http:
-            answer: dict[str, Any] = http.post("/ktp-ocr/", files={"image": picture}).raise_for_status().json()
+        answered = httpx.post(f"{stack.base_url}/ktp-ocr/", files={"image": picture}, timeout=320)
+        answer: dict[str, Any] = answered.raise_for_status().json()
         return {name: value for name, value in answer.items() if name != "meta"}
 
     expected = read()
