@@ -9,6 +9,8 @@ INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check
 LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
 	--no-emit-package torch --custom-compile-command 'make lock' $(LOCK_ARGS)
 
+SPACE := $(subst ,, )
+
 .PHONY: help install demo demo-password serve test contract contract-lock lint lock format compatibility messages worker clean
 
 help:  ## Show this list
@@ -55,9 +57,9 @@ install: $(VENV)/base  ## Make the virtual environment and install the server
 test: $(VENV)/dev  ## Run all tests; what needs Redis, PostgreSQL or Chromium runs where they are found
 	$(PY) -m pytest $(PYTEST_ARGS)
 
-contract: $(VENV)/dev  ## Try the clients of OpenAI's API, unmodified (installs them from PyPI and npm; CONTRACT_ARGS="-k litellm" for one)
-	$(PY) -m tests.contract.environments
-	$(PY) -m pytest tests/contract $(CONTRACT_ARGS)
+contract: $(VENV)/dev  ## Try the clients of OpenAI's API, unmodified (installs them from PyPI and npm; CLIENTS="litellm ai-sdk" for some)
+	$(PY) -m tests.contract.environments $(CLIENTS)
+	$(PY) -m pytest tests/contract $(if $(CLIENTS),-k '$(subst $(SPACE), or ,$(strip $(CLIENTS)))') $(PYTEST_ARGS)
 
 contract-lock: $(VENV)/dev  ## Pin the packages of the clients anew, after a change of a version in tests/contract/pins
 	$(PY) -m tests.contract.environments --lock
