@@ -77,6 +77,18 @@ async def start_extraction(
     return await asyncio.shield(_store_and_send(image, file_name, caller, user, request_id, and_store))
 
 
+def store_in_sandbox(
+    image: card_image.CardImage, file_name: str, caller: str, and_store: Callable[[KtpExtraction], None]
+) -> KtpExtraction:
+    """Store a picture of the sandbox, which is sent to no model."""
+    with transaction.atomic():
+        extraction = _store(image, file_name, caller, None, and_store)
+        KtpExtraction.objects.filter(pk=extraction.pk).update(sandbox=True, model="sandbox")
+        record(Action.API_UPLOADED, actor=Actor.of_caller(caller), card=extraction)
+    extraction.refresh_from_db()
+    return extraction
+
+
 async def _store_and_send(
     image: card_image.CardImage,
     file_name: str,

@@ -157,6 +157,12 @@ class KtpExtraction(Holdable, Reviewable):
     raw_answer = EncryptedTextField(
         _("answer of the model"), blank=True, editable=False, help_text=_("As it came, before it was parsed.")
     )
+    sandbox = models.BooleanField(
+        default=False,
+        db_default=False,
+        editable=False,
+        help_text="Of a picture with a fixed outcome; no model read it.",
+    )
     confidence = models.JSONField(
         default=dict,
         db_default=models.Value({}, models.JSONField()),
@@ -255,9 +261,10 @@ class KtpExtraction(Holdable, Reviewable):
     ) -> bool:
         """READING → READ with these values; False if another process was first.
 
-        A card without an uploader came through the API. No clerk will send it for review, so it joins the queue now.
+        A card without an uploader came through the API. No clerk will send it for review, so it joins the queue
+        now, unless it is of the sandbox.
         """
-        is_submitted = self.uploaded_by_id is None and any(values.values())
+        is_submitted = self.uploaded_by_id is None and any(values.values()) and not self.sandbox
         columns = problem_columns(found)
         return self._complete(
             KtpChange.Kind.READ,

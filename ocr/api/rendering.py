@@ -24,6 +24,7 @@ def render(extraction: KtpExtraction) -> dict[str, Any]:
             "model": extraction.model,
             "seconds": round(extraction.seconds, 3),
             "review": extraction.review,
+            "sandbox": extraction.sandbox,
             "confidence": _confidence(extraction),
             "quality": _quality(extraction),
             **_region(extraction),

@@ -46,6 +46,7 @@ class MetaOut(Schema):
     model: str
     seconds: float = Field(description="From the upload to the end of the reading.")
     review: str = Field(description="needs_review, approved or rejected: what a person decided.")
+    sandbox: bool = Field(description="The picture is one with a fixed outcome; no model has read it.")
     confidence: dict[str, float | None] = Field(
         description='By key, like "alamat.rt_rw": the probability of the least likely token of the value, as the model '
         "gave it; null for what it did not read, what a person has corrected, and where it is not known."

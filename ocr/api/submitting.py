@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import functools
+from collections.abc import Callable
+
+from django.conf import settings
+from django.db import transaction
 
 from inference.api.body import Upload
 from inference.api.idempotency import name_of_key
+from inference.media.threads import in_thread
 from inference.readiness import check_model_available
 from ocr.api.owning import ReadingGone
 from ocr.callbacks.owing import owe_callback
-from ocr.card_image import make_ready
-from ocr.extraction import start_extraction
+from ocr.card_image import CardImage, make_ready
+from ocr.extraction import start_extraction, store_in_sandbox
 from ocr.models import KtpExtraction
+from ocr.sandbox import reading as sandbox
+from ocr.sandbox.outcomes import Outcome
+from ocr.sandbox.pictures import outcome_of
 from ocr.submissions import KtpSubmission, KtpSubmittedImage, digest_of, open_submission
 from sessions_app.db import in_db
 from sessions_app.request_id import current_request_id
@@ -43,14 +51,28 @@ async def take_in(
     image: Upload, *, caller: str, submitted: KtpSubmittedImage | None = None, callback_url: str = ""
 ) -> KtpExtraction:
     """Start the reading of one picture, note it in ``submitted``, and owe the caller a callback."""
+    and_store = functools.partial(_link, submitted, callback_url)
+    if settings.OCR_SANDBOX and (outcome := await in_thread(outcome_of, image.data)) is not None:
+        if outcome.error is not None:
+            raise outcome.error("The picture is one of the sandbox, and this is its outcome.", may_retry=False)
+        return await in_db(_end_at_once, outcome, await make_ready(image.data), image.name, caller, and_store)
     await check_model_available()
     return await start_extraction(
         image=await make_ready(image.data),
         file_name=image.name,
         caller=caller,
         request_id=current_request_id(),
-        and_store=functools.partial(_link, submitted, callback_url),
+        and_store=and_store,
     )
+
+
+def _end_at_once(
+    outcome: Outcome, image: CardImage, file_name: str, caller: str, and_store: Callable[[KtpExtraction], None]
+) -> KtpExtraction:
+    with transaction.atomic():
+        extraction = store_in_sandbox(image, file_name, caller, and_store)
+        sandbox.end(extraction, outcome)
+    return extraction
 
 
 def _open(image: Upload, caller: str, name: str, callback_url: str) -> tuple[KtpSubmission, bool]:

@@ -23,6 +23,8 @@ async def wait_for_reading(extraction: KtpExtraction, seconds: float) -> KtpExtr
     Raises the error of a server that had no model for it, which differs from a card that cannot be read; and
     ``Erased`` when the reading is erased meanwhile.
     """
+    if extraction.state != KtpExtraction.State.READING:
+        return extraction
     try:
         async with asyncio.timeout(seconds):
             session = extraction.session or await _session_of(extraction.pk)

@@ -26,7 +26,7 @@ class KtpCallbackQuerySet(models.QuerySet["KtpCallback"]):
         """To be sent now: what they are about has ended, and their next attempt has come."""
         waiting = self.filter(state=KtpCallback.State.PENDING, next_try_at__lte=timezone.now())
         unread = KtpSubmittedImage.objects.filter(submission=OuterRef("submission")).filter(
-            Q(extraction__state="reading") | Q(extraction=None, error=None)
+            Q(extraction__state="reading") | Q(extraction=None, error__isnull=True)
         )
         of_one = Q(extraction__state__in=("read", "failed"))
         return waiting.filter(of_one | (Q(extraction=None) & ~Exists(unread)))

@@ -19,7 +19,7 @@ from ocr.callbacks.models import LONGEST_PAUSE_SECONDS, pause_after
 from ocr.callbacks.sending import send_due
 from ocr.callbacks.signing import signature
 from ocr.groups import make_groups
-from ocr.models import KtpCallback, KtpExtraction
+from ocr.models import KtpCallback, KtpExtraction, KtpSubmittedImage
 from sessions_app.models import ChatSession
 from tests.callback_receiver import Receiver
 from tests.db.ktp_calls import ASYNC, complete, error_of
@@ -99,6 +99,14 @@ def test_a_batch_is_told_once_and_only_when_all_have_ended(client):
         client.get(location)
         assert send_due() == 1
     assert json.loads(receiver.got[0].body)["location"] == location
+
+
+def test_a_batch_is_not_told_while_a_picture_is_taken_in(client):
+    send(client, "http://127.0.0.1:1/", "images")
+    KtpSubmittedImage.objects.update(extraction=None)
+    assert not KtpCallback.objects.due().exists()
+    KtpSubmittedImage.objects.update(error={"code": "invalid_media"}, error_status=400)
+    assert KtpCallback.objects.due().exists()
 
 
 def test_what_is_not_taken_is_tried_again_with_longer_pauses_and_then_given_up(client, settings):
