@@ -87,3 +87,14 @@ def test_calls_grow_by_their_parts() -> None:
 def test_a_part_of_a_call_that_has_not_begun_is_no_delta() -> None:
     with pytest.raises(LookupError):
         folded({"type": "call", "call": 0, "arguments": "{}"})
+
+
+def test_nothing_is_counted_before_the_usage_and_an_error_without_a_status_is_a_500() -> None:
+    answer = folded({"type": "start"}, {"type": "text", "text": "a"})
+    assert (answer.prompt_tokens, answer.completion_tokens, answer.reasoning_tokens, answer.cached_tokens) == (
+        0,
+        0,
+        0,
+        0,
+    )
+    assert answer.error_status == 500
