@@ -21,6 +21,7 @@ from sessions_app.storable import (
     storable_error,
     storable_logprob,
     storable_text,
+    storable_token_ids,
 )
 
 #: with halves of pairs and NUL among the characters, more often than chance has it
@@ -71,6 +72,18 @@ def test_what_has_come_out_is_the_beginning_of_what_comes_out_in_the_end(pieces:
     again = WholeCharacters()
     assert [pair for kind, text in certain for pair in again.add(kind, text)] == certain
     assert again.end() == []
+
+
+def test_of_a_second_piece_that_is_cut_only_the_half_is_held_back() -> None:
+    characters = WholeCharacters()
+    assert characters.add("text", "a\ud83d") == []
+    assert characters.add("text", "\ude00b\ud83d") == [("text", "a\U0001f600b")]
+    assert characters.add("text", "\ude00") == [("text", "\U0001f600")]
+    assert not characters.is_holding
+
+
+def test_an_unknown_token_id_is_stored_as_unknown() -> None:
+    assert storable_token_ids([0, 7, -5, 2**40]) == [0, 7, -1, -1]
 
 
 def test_pieces_that_are_all_cut_do_not_pile_up() -> None:
