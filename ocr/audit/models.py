@@ -140,7 +140,7 @@ class AuditEntry(models.Model):
     @property
     def facts_in_words(self) -> str:
         """On one line. Of a list of cards, which ``facts`` names, it says how many."""
-        said = {name: value for name, value in self.facts.items() if name != "cards"}
+        said = {name: value for name, value in self.facts.items() if name != "cards" and value != []}
         return " ".join(
             f"{name}={','.join(map(str, value)) if isinstance(value, list) else value}" for name, value in said.items()
         )
