@@ -6,8 +6,10 @@ import datetime
 import uuid
 
 from ninja import Field, Schema
+from pydantic import ConfigDict
 
 from inference.api.replies import ErrorBody
+from ocr.api import examples
 
 
 class AlamatOut(Schema):
@@ -62,6 +64,8 @@ class MetaOut(Schema):
 
 
 class KtpOut(Schema):
+    model_config = ConfigDict(json_schema_extra={"example": examples.READING})
+
     nik: str
     nama: str
     tempat_lahir: str
@@ -78,6 +82,8 @@ class KtpOut(Schema):
 
 class PendingOut(Schema):
     """A reading that has not ended yet. It holds nothing of the card."""
+
+    model_config = ConfigDict(json_schema_extra={"example": examples.PENDING})
 
     id: uuid.UUID = Field(description="Of the reading.")
     state: str = Field(description="reading")
@@ -98,6 +104,8 @@ class BatchItemOut(Schema):
 
 class BatchOut(Schema):
     """Several pictures of one request."""
+
+    model_config = ConfigDict(json_schema_extra={"example": examples.BATCH})
 
     id: uuid.UUID
     state: str = Field(description="reading while one of them is read, then ended.")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.test import Client
+from ninja import Schema
 
 from inference.api.examples import CHAT_EXAMPLES
 from inference.api.schemas import ChatCompletionRequest
@@ -17,6 +18,7 @@ from inference.media.images import decode_image
 from inference.media.limits import media_limits
 from inference.media.parts import parse_messages
 from inference.media.videos import sample_video
+from ocr.api.replies import BatchOut, KtpOut, PendingOut
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +97,12 @@ def test_every_example_is_a_request_that_this_server_takes(name: str) -> None:
             assert decode_image(data, media_limits(), None).size == (64, 64)
         else:
             assert len(sample_video(data, media_limits(), None).frames) == 2
+
+
+@pytest.mark.parametrize("schema", [KtpOut, PendingOut, BatchOut])
+def test_every_example_of_a_card_is_such_a_reply(document: dict[str, Any], schema: type[Schema]) -> None:
+    example = document["components"]["schemas"][schema.__name__]["example"]
+    assert set(schema.model_validate(example).model_dump()) == set(example)
 
 
 def test_all_but_health_may_be_authorized(document: dict[str, Any]) -> None:
