@@ -26,6 +26,8 @@ from sessions_app.store.erasing import erase_sessions
 
 #: seconds that the purge may take of one sweep: the sweeper has other work, and the streams need the database
 SWEEP_PURGE_SECONDS = 0.5
+#: pause after a batch
+MAX_PAUSE_SECONDS = 1.0
 #: a session of a card whose reading is gone is older than this, and was opened in the last hour
 ORPHAN_AGE = datetime.timedelta(minutes=5), datetime.timedelta(hours=1)
 #: for so long after an erasure the sweep tries to cut the write-ahead log, which a reader may have held
@@ -99,10 +101,12 @@ def purge(
     done = Counter[str]()
 
     def run(step: str, batch: Callable[[], int]) -> None:
-        while time.monotonic() < ends and (count := batch()):
+        while (began := time.monotonic()) < ends and (count := batch()):
             done[step] += count
             if progress is not None:
                 progress(step, done[step])
+            # As long as the batch took: the streams beside it need the database and the processors too.
+            time.sleep(min(time.monotonic() - began, MAX_PAUSE_SECONDS))
 
     for rule in rules():
         erasure = Erasure(rule.why, actor)
