@@ -105,3 +105,12 @@ def test_after_clear_nothing_is_joined_to_what_was_there(pending: PendingPieces)
     assert not pending
     pending.add(piece("b", 2))
     assert pending.take() == (piece("b", 2),)
+
+
+def test_pieces_of_a_call_are_joined_and_those_of_two_calls_are_not(pending: PendingPieces) -> None:
+    for call, arguments in ((0, "{"), (0, "}"), (1, "{}")):
+        pending.add(Piece({"type": "call", "call": call, "arguments": arguments}, (call,)))
+    assert pending.take() == (
+        Piece({"type": "call", "call": 0, "arguments": "{}"}, (0, 0)),
+        Piece({"type": "call", "call": 1, "arguments": "{}"}, (1,)),
+    )

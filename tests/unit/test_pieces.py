@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inference.engine.tool_calls import CallPiece
 from inference.engine.types import Delta, Likelihood, TokenLogprobs
 from inference.worker.pieces import MAX_CHUNK_CHARS, PieceMaker
 from sessions_app.store.appending import Piece
@@ -69,3 +70,18 @@ def test_log_probabilities_are_stored_with_the_tokens_that_they_are_of() -> None
     assert piece.delta["logprobs"] == [stored | {"top": [stored]}]
     [later] = maker.add(Delta((98,), text="b"))
     assert "logprobs" not in later.delta
+
+
+def test_a_call_has_its_name_in_its_first_piece_and_long_arguments_are_cut() -> None:
+    maker = PieceMaker(0)
+    long = "{" + "x" * MAX_CHUNK_CHARS
+    named, rest = maker.add(Delta((1, 2), calls=(CallPiece("weather", long, 1),)))
+    assert named == Piece(
+        {"type": "call", "call": 1, "name": "weather", "arguments": long[:MAX_CHUNK_CHARS]}, token_ids=(1, 2)
+    )
+    assert rest == Piece({"type": "call", "call": 1, "arguments": "x"}, token_ids=())
+
+
+def test_a_call_begins_with_a_piece_that_has_only_its_name() -> None:
+    [begun] = PieceMaker(0).add(Delta((7,), calls=(CallPiece("weather"),)))
+    assert begun == Piece({"type": "call", "call": 0, "name": "weather", "arguments": ""}, token_ids=(7,))
