@@ -26,11 +26,16 @@ class DataKeyMiddleware(Middleware):
     def process_exception(self, request: HttpRequest, exc: Exception) -> HttpResponse | None:
         if not isinstance(exc, DataKeyMissing) or is_api_path(request.path_info):
             return None
-        log.error("a page was refused: %s", exc.message)
-        if is_by_script(request):
-            message = _("The server cannot open this card: its key is missing. Tell whoever runs this server.")
-            response: HttpResponse = JsonResponse({"message": message}, status=exc.status)
-        else:
-            response = render(request, "ocr/data_key_missing.html", {"key_id": exc.key_id}, status=exc.status)
-        response.headers["Cache-Control"] = "no-store, private"
-        return response
+        return refusal(request, exc)
+
+
+def refusal(request: HttpRequest, exc: DataKeyMissing) -> HttpResponse:
+    """The page, or the JSON for a script."""
+    log.error("a page was refused: %s", exc.message)
+    if is_by_script(request):
+        message = _("The server cannot open this card: its key is missing. Tell whoever runs this server.")
+        response: HttpResponse = JsonResponse({"message": message}, status=exc.status)
+    else:
+        response = render(request, "ocr/data_key_missing.html", {"key_id": exc.key_id}, status=exc.status)
+    response.headers["Cache-Control"] = "no-store, private"
+    return response

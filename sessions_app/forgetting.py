@@ -6,6 +6,7 @@ values of a card, bytes of its picture. The lines of code stay, and are what a t
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import traceback
 
@@ -18,7 +19,11 @@ def forget_values(error: BaseException) -> None:
         if id(one) in seen:
             continue
         seen.add(id(one))
-        traceback.clear_frames(one.__traceback__)
+        for frame, _line in traceback.walk_tb(one.__traceback__):
+            # Django's handler waits in its frame for the response: to clear that would end its coroutine.
+            if not frame.f_globals.get("__name__", "").startswith("django.core.handlers."):
+                with contextlib.suppress(RuntimeError):  # it still runs
+                    frame.clear()
         waiting += [other for other in (one.__context__, one.__cause__) if other is not None]
         if isinstance(one, BaseExceptionGroup):
             waiting += one.exceptions

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.files.uploadedfile import SimpleUploadedFile
-from django.test import Client
+from django.test import AsyncClient, Client
 from django.urls import reverse
 
 from ocr.extraction import complete_finished
@@ -131,3 +133,12 @@ def test_a_reading_that_ended_waits_for_its_key(monkeypatch):
     monkeypatch.setattr(settings, "DATA_KEYS", keys)
     assert complete_finished() == 1
     assert KtpExtraction.objects.get().nik == "3171990101900001"
+
+
+def test_the_page_comes_from_an_asynchronous_server_too(admin_user, no_keys):
+    async def statuses() -> list[int]:
+        client = AsyncClient(raise_request_exception=False)
+        await client.aforce_login(admin_user)
+        return [(await client.get(reverse(name))).status_code for name in ("ocr:upload", "admin:ktp_review")]
+
+    assert asyncio.run(statuses()) == [503, 503]
