@@ -21,7 +21,7 @@ import psycopg
 import redis
 
 ROOT = Path(__file__).resolve().parents[2]
-START_SECONDS = 90.0
+START_SECONDS = 180.0
 STOP_SECONDS = 20.0
 API_TIMEOUT_SECONDS = 60.0
 
