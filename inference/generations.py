@@ -16,7 +16,7 @@ from inference import readiness
 from inference.errors import AnswerUnreadable
 from inference.stored_request import StoredRequest
 from sessions_app import tracing
-from sessions_app.answer import Answer
+from sessions_app.answer import UNREADABLE_CHUNK_ERRORS, Answer
 from sessions_app.db import in_db
 from sessions_app.hub import hub
 from sessions_app.log_lines import short_id
@@ -105,7 +105,7 @@ async def wait_for_answer(session: ChatSession, *, timeout_seconds: float) -> An
 def _add(answer: Answer, batch: Iterable[StreamChunk], session_id: str) -> None:
     try:
         answer.add(batch)
-    except (LookupError, TypeError, AttributeError) as exc:
+    except UNREADABLE_CHUNK_ERRORS as exc:
         about = {"session": session_id}
         log.exception("session %s: a chunk does not hold a delta", short_id(session_id), extra=about)
         raise AnswerUnreadable(session_id, headers={"X-Session-ID": session_id}) from exc

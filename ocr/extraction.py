@@ -36,10 +36,11 @@ from ocr.reading.judging import judge_answer
 from ocr.reading.parsing import Reading, clean, storable
 from ocr.reading_sessions import KtpSession
 from ocr.refusals import Erased, NotOpen
-from sessions_app.answer import read_answer
+from sessions_app.answer import UNREADABLE_CHUNK_ERRORS, Answer, read_answer
 from sessions_app.callers import caller_of_user
 from sessions_app.db import in_db
 from sessions_app.encryption import keyring
+from sessions_app.log_lines import short_id
 from sessions_app.models import ChatSession, ChatSessionQuerySet, new_session_id
 from sessions_app.store import sweeper
 from sessions_app.store.erasing import erase_sessions
@@ -259,7 +260,7 @@ def complete_extraction(pk: uuid.UUID) -> KtpExtraction:
     session = extraction.session
     if extraction.state != KtpExtraction.State.READING or session is None or not session.is_finished:
         return extraction
-    answer = read_answer(session.pk)
+    answer = _answer_of(session)
     reading: Reading | None = None
     sure: dict[str, float] = {}
     if session.state == ChatSession.State.COMPLETED and answer.finish_reason:
@@ -282,13 +283,23 @@ def complete_extraction(pk: uuid.UUID) -> KtpExtraction:
     return extraction
 
 
+def _answer_of(session: ChatSession) -> Answer:
+    """What the session has said; nothing, if a chunk does not hold a delta."""
+    try:
+        return read_answer(session.pk)
+    except UNREADABLE_CHUNK_ERRORS:
+        about = {"session": session.pk}
+        log.exception("session %s: a chunk does not hold a delta", short_id(session.pk), extra=about)
+        return Answer()
+
+
 def _why_not_read(session: ChatSession) -> str:
     if session.state == ChatSession.State.FAILED:
         # Its error text is not kept: it may contain internals of the server.
         return "generation_failed"
     if session.state == ChatSession.State.CANCELLED:
         return "cancelled"
-    # Completed, but without a finish reason in its chunks: they expired before the row was completed.
+    # Completed, but its chunks have no finish reason: they expired before the row was completed, or cannot be read.
     return "session_lost"
 
 

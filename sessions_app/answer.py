@@ -11,6 +11,9 @@ from sessions_app.encryption.sealed import check_readable
 from sessions_app.models import Chunk
 from sessions_app.storable import storable_error
 
+#: what ``Answer.add`` raises for a row that does not hold a delta
+UNREADABLE_CHUNK_ERRORS = (LookupError, TypeError, AttributeError)
+
 
 @dataclasses.dataclass(slots=True)
 class Call:
@@ -61,8 +64,8 @@ class Answer:
     def add(self, chunks: Iterable[tuple[int, StoredDelta]]) -> None:
         """Fold in the chunks that follow, as (index, delta) in order; ``StreamChunk`` is such a pair.
 
-        Deltas of a type that this version does not know add nothing. Raises ``LookupError``, ``TypeError`` or
-        ``AttributeError`` for a row that does not hold a delta.
+        Deltas of a type that this version does not know add nothing. Raises one of ``UNREADABLE_CHUNK_ERRORS`` for a
+        row that does not hold a delta.
         """
         pieces: dict[tuple[int, str], list[str]] = {}
         for index, delta in chunks:

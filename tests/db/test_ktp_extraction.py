@@ -9,7 +9,7 @@ from django.utils import timezone
 from ocr.extraction import ABANDONED_SECONDS, complete_extraction, complete_finished, safe_name
 from ocr.models import KtpExtraction, KtpImage
 from ocr.reading.schema import empty_values
-from sessions_app.models import ChatSession
+from sessions_app.models import ChatSession, Chunk
 from sessions_app.store import sweeper, transitions
 from tests.db.ktp_cards import CARD_JSON, FLAGGED_JSON, answer, read_extraction, reading_extraction
 from tests.ktp_card import CARD
@@ -46,6 +46,19 @@ def test_a_finished_sessions_answer_becomes_the_reading():
     assert not extraction.flagged
     assert extraction.review == "needs_review"
     assert extraction.seconds >= 0
+
+
+def test_a_chunk_that_cannot_be_read_fails_its_reading_and_holds_up_no_other():
+    broken, sound = reading_extraction(), reading_extraction()
+    for extraction in (broken, sound):
+        answer(extraction.session_id, CARD_JSON)
+    Chunk.objects.filter(session=broken.session, index=1).update(delta={"type": "text"})
+
+    assert complete_finished() == 2
+    broken.refresh_from_db()
+    sound.refresh_from_db()
+    assert (broken.state, codes(broken)) == ("failed", ["session_lost"])
+    assert sound.state == "read"
 
 
 def test_a_value_that_the_model_was_not_sure_of_is_flagged_until_it_is_corrected(person):
