@@ -50,14 +50,17 @@ def model_that_says(settings: Any) -> Iterator[Callable[..., None]]:
     settings.HUB_POLL_SECONDS = 0.05
     stop = threading.Event()
     threads: list[threading.Thread] = []
+    one_at_a_time = threading.Lock()
 
     def start(text: str = "", **how: Any) -> None:
         def work() -> None:
             try:
                 while not stop.wait(0.01):
-                    session = ChatSession.objects.queued().first()
-                    if session is not None:
-                        return answer(session.pk, text, **how)
+                    # Two workers must not answer the same session.
+                    with one_at_a_time:
+                        session = ChatSession.objects.queued().first()
+                        if session is not None:
+                            return answer(session.pk, text, **how)
             finally:
                 connections.close_all()
 
