@@ -136,7 +136,8 @@ def load_model(
     if to_bytes:
         listener(Progress("rounding the weights to bytes"))
         quantize(model)
-        model.to(None if torch_dtype == "auto" else torch_dtype)
+        if torch_dtype != "auto":
+            _convert_parameters(model, torch_dtype)
     listener(Progress("ready"))
     return LoadedModel(
         model=model,
@@ -161,6 +162,16 @@ def _dtype_for_cpu(auto_model: Any, config: Any, common: dict[str, Any], threads
     with torch.device("meta"):
         empty = auto_model.from_config(config, trust_remote_code=common["trust_remote_code"])
     return fastest_dtype(empty, stored, threads=threads)
+
+
+def _convert_parameters(model: Any, dtype: torch.dtype) -> None:
+    """Convert the parameters of ``model``, and not its buffers as ``model.to`` would.
+
+    The frequencies of positions are buffers in float32, and rounded ones give wrong angles at late positions.
+    """
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
+    model.config.dtype = dtype
 
 
 @contextlib.contextmanager

@@ -82,6 +82,19 @@ def test_weights_become_bytes_from_the_dtype_in_which_they_are_stored(monkeypatc
     assert {weight.dtype for weight in loaded.model.parameters()} == {torch.float32}
 
 
+def test_the_angles_of_positions_keep_their_precision(tiny_model: Path) -> None:
+    exact = load_model(str(tiny_model), dtype="float32", device_map="cpu").model
+    loaded = load_model(str(tiny_model), dtype="bfloat16", device_map="cpu", quantization="8bit")
+    expected = dict(exact.named_buffers())
+    assert sum(name.endswith("inv_freq") for name in expected) >= 2
+    for name, found in loaded.model.named_buffers():
+        assert found.dtype is torch.float32, name
+        assert torch.equal(found, expected[name]), name
+    assert loaded.dtype == "bfloat16"
+    assert loaded.model.config.dtype is torch.bfloat16
+    assert {weight.dtype for weight in loaded.model.parameters()} == {torch.bfloat16}
+
+
 def test_a_torch_without_products_of_bytes_is_named(monkeypatch: pytest.MonkeyPatch, tiny_model: Path) -> None:
     def refuse(self: Any, *arguments: Any) -> None:
         raise AttributeError("'_OpNamespace' 'onednn' object has no attribute 'qlinear_prepack'\nmore")
