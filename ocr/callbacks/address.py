@@ -18,6 +18,11 @@ class InvalidCallback(InvalidRequest):
     code = "invalid_callback_url"
 
 
+def sends_callbacks() -> bool:
+    """Whether the operator has set both hosts and secrets. ``Allowed`` takes no hosts for any host."""
+    return bool(settings.OCR_CALLBACK_HOSTS and settings.OCR_CALLBACK_SECRETS)
+
+
 def callback_hosts() -> Allowed:
     return Allowed(
         settings.OCR_CALLBACK_HOSTS,
@@ -28,7 +33,7 @@ def callback_hosts() -> Allowed:
 
 def check_callback(text: str) -> httpx.URL:
     """The address as a URL. Raises ``InvalidCallback``. Names are looked up when the callback is sent."""
-    if not settings.OCR_CALLBACK_HOSTS or not settings.OCR_CALLBACK_SECRETS:
+    if not sends_callbacks():
         raise InvalidCallback(
             "This server sends no callbacks. Its operator sets OCR_CALLBACK_HOSTS and OCR_CALLBACK_SECRETS.",
             param=FIELD,

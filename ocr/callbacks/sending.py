@@ -22,7 +22,7 @@ from inference.media.addresses import Resolver
 from inference.media.destinations import CONNECTION_ERRORS, connect, new_pool, parse_url
 from inference.media.lookups import resolve_host
 from ocr.audit.recording import Action, Actor, record
-from ocr.callbacks.address import FIELD, callback_hosts
+from ocr.callbacks.address import FIELD, callback_hosts, sends_callbacks
 from ocr.callbacks.models import MAX_ERROR_CHARS, KtpCallback, pause_after
 from ocr.callbacks.signing import HEADER, signature
 
@@ -48,7 +48,9 @@ class Attempt:
 
 
 def send_due(*, resolve: Resolver = resolve_host) -> int:
-    """One pass; how many were tried."""
+    """One pass; how many were tried. None without ``OCR_CALLBACK_HOSTS`` and ``OCR_CALLBACK_SECRETS``: they wait."""
+    if not sends_callbacks():
+        return 0
     claimed = _claim()
     if claimed:
         for callback, attempt in zip(claimed, asyncio.run(_send_all(claimed, resolve)), strict=True):

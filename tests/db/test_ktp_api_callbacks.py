@@ -180,6 +180,25 @@ def test_an_address_that_is_not_allowed_is_refused_at_once(client, url):
 
 
 @pytest.mark.parametrize("name", ["OCR_CALLBACK_HOSTS", "OCR_CALLBACK_SECRETS"])
+def test_those_that_are_owed_wait_while_there_are_no_hosts_or_no_secrets(client, settings, name):
+    with Receiver() as receiver:
+        send(client, receiver.url)
+        complete()
+        client.get(f"/ktp-ocr/{KtpExtraction.objects.get().pk}")
+        before = getattr(settings, name)
+        setattr(settings, name, [])
+        assert send_due() == 0
+        assert receiver.got == []
+        setattr(settings, name, before)
+        assert send_due() == 1
+
+
+def test_nothing_is_sent_unsigned():
+    with pytest.raises(ValueError, match="without a secret"):
+        signature(b"a", at=1, secrets=[])
+
+
+@pytest.mark.parametrize("name", ["OCR_CALLBACK_HOSTS", "OCR_CALLBACK_SECRETS"])
 def test_without_hosts_or_secrets_there_are_none(client, settings, name):
     setattr(settings, name, [])
     assert send(client, "http://127.0.0.1/").status_code == 400
