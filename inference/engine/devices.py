@@ -3,15 +3,57 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import torch
 
-#: limit and use of a container's memory, in versions 2 and 1 of Linux's control groups
-CONTROL_GROUP_FILES = (
-    (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
-    (Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"), Path("/sys/fs/cgroup/memory/memory.usage_in_bytes")),
+
+@dataclass(frozen=True, slots=True)
+class ControlGroup:
+    """The files of one version of Linux's control groups that describe the memory of a container."""
+
+    limit: Path
+    used: Path
+    statistics: Path
+    #: the entry of ``statistics`` that counts the cached pages of files which are given up first
+    reclaimable: str
+
+    def free_bytes(self) -> int:
+        """Bytes below the limit, cached pages of files included: the kernel gives those up when memory is asked for.
+
+        Raises OSError or ValueError where there is no such group or no limit. Kubernetes counts a container's use so.
+        """
+        return self.limit_bytes() - max(0, int(self.used.read_text()) - self._reclaimable_bytes())
+
+    def limit_bytes(self) -> int:
+        """Raises OSError or ValueError where there is no such group or no limit."""
+        return int(self.limit.read_text())
+
+    def _reclaimable_bytes(self) -> int:
+        with contextlib.suppress(OSError):
+            for line in self.statistics.read_text().splitlines():
+                name, _, count = line.partition(" ")
+                if name == self.reclaimable:
+                    return int(count)
+        return 0
+
+
+#: versions 2 and 1
+CONTROL_GROUPS = (
+    ControlGroup(
+        Path("/sys/fs/cgroup/memory.max"),
+        Path("/sys/fs/cgroup/memory.current"),
+        Path("/sys/fs/cgroup/memory.stat"),
+        "inactive_file",
+    ),
+    ControlGroup(
+        Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+        Path("/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+        Path("/sys/fs/cgroup/memory/memory.stat"),
+        "total_inactive_file",
+    ),
 )
 
 
@@ -37,8 +79,8 @@ class Devices:
 def free_host_bytes() -> int:
     """Bytes that this process may still take: what is free on the machine and below the limit of its container."""
     free = int(psutil.virtual_memory().available)
-    for limit, used in CONTROL_GROUP_FILES:
+    for group in CONTROL_GROUPS:
         # The files are absent elsewhere, and "max" means that there is no limit.
         with contextlib.suppress(OSError, ValueError):
-            free = min(free, int(limit.read_text()) - int(used.read_text()))
+            free = min(free, group.free_bytes())
     return max(free, 0)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from inference.backends.local import LocalEngine
-from inference.engine import cpu_dtype, devices
+from inference.engine import cpu_dtype
 from inference.engine.cpu_dtype import fastest_dtype
 from inference.engine.loading import load_model
 
@@ -72,16 +72,6 @@ def test_a_dtype_that_does_not_fit_into_memory_is_not_chosen(
     monkeypatch.setattr(cpu_dtype, "free_host_bytes", lambda: 72 * 4)
     assert chosen() == torch.bfloat16
     assert "would not fit" in caplog.text
-
-
-def test_the_limit_of_a_container_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    limit, used = tmp_path / "memory.max", tmp_path / "memory.current"
-    limit.write_text("5000\n")
-    used.write_text("2000\n")
-    monkeypatch.setattr(devices, "CONTROL_GROUP_FILES", [(limit, used), (tmp_path / "absent", used)])
-    assert devices.free_host_bytes() == 3000
-    limit.write_text("max\n")
-    assert devices.free_host_bytes() > 3000
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
