@@ -161,7 +161,7 @@ async def _answer(extraction: KtpExtraction, caller: str, wishes: Preferences, r
     headers = {"Location": location_of(extraction), "X-Session-ID": extraction.session_id or ""}
     raise TimedOut(
         f"The card was not read within {seconds:g} seconds. The reading continues and will be "
-        f"stored as extraction {extraction.pk}, session {extraction.session_id}.",
+        f"stored as extraction {extraction.pk}.",
         headers=headers,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import functools
 from collections.abc import Callable
 
@@ -27,6 +28,8 @@ from sessions_app.request_id import current_request_id
 
 #: among whose keys an ``Idempotency-Key`` of this API is
 PURPOSE = "ocr.submissions"
+#: seconds; what a full queue says
+SANDBOX_RETRY_AFTER = "5"
 
 
 async def submit(
@@ -54,7 +57,8 @@ async def take_in(
     and_store = functools.partial(_link, submitted, callback_url)
     if settings.OCR_SANDBOX and (outcome := await in_thread(outcome_of, image.data)) is not None:
         if outcome.error is not None:
-            raise outcome.error("The picture is one of the sandbox, and this is its outcome.", may_retry=False)
+            message = "The picture is one of the sandbox, and this is its outcome."
+            raise outcome.error(message, headers={"Retry-After": SANDBOX_RETRY_AFTER})
         return await in_db(_end_at_once, outcome, await make_ready(image.data), image.name, caller, and_store)
     await check_model_available()
     return await start_extraction(
@@ -69,9 +73,10 @@ async def take_in(
 def _end_at_once(
     outcome: Outcome, image: CardImage, file_name: str, caller: str, and_store: Callable[[KtpExtraction], None]
 ) -> KtpExtraction:
+    """The stored reading. A slow one is returned as it was before its end, so that its caller has to come back."""
     with transaction.atomic():
         extraction = store_in_sandbox(image, file_name, caller, and_store)
-        sandbox.end(extraction, outcome)
+        sandbox.end(copy.copy(extraction) if outcome.is_slow else extraction, outcome)
     return extraction
 
 

@@ -31,3 +31,6 @@ class Command(BaseCommand):
             self.stderr.write(f"\r{number} of {len(OUTCOMES)}", ending="")
         self.stderr.write("")
         self.stdout.write(f"{len(OUTCOMES)} pictures are in {folder}.")
+        self.stdout.write(
+            "Each gives its code. Those with a number also give nik_unused_district: it is nobody's number."
+        )
