@@ -10,7 +10,7 @@ import sys
 WRONG_SETTINGS = 2
 HELP = {"-h", "--help"}
 #: they serve nobody and sign nothing, so that they run in a checkout that has no settings yet
-WITHOUT_SECRET = {"build_tiny_model", "evaluate_ktp", "help", "make_specimens"}
+WITHOUT_SECRET = {"build_tiny_model", "evaluate_ktp", "help", "make_data_key", "make_ktp_sandbox", "make_specimens"}
 
 
 def main() -> None:

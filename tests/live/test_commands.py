@@ -89,6 +89,18 @@ def test_what_serves_nobody_needs_no_settings(tmp_path: Path) -> None:
     assert (tmp_path / "cards" / "labels.jsonl").is_file()
 
 
+def test_a_data_key_is_made_before_there_are_settings() -> None:
+    done = manage("make_data_key", "--id", "first", SECRET_KEY="")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("first:")
+
+
+def test_the_pictures_of_the_sandbox_are_made_without_settings(tmp_path: Path) -> None:
+    done = manage("make_ktp_sandbox", str(tmp_path / "sandbox"), SECRET_KEY="")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "sandbox" / "read.png").is_file()
+
+
 def test_help_needs_no_settings() -> None:
     done = manage("serve", "--help", SECRET_KEY="")
     assert done.returncode == 0
