@@ -5,10 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+#: a longer header is ignored: reading one must not keep the event loop from other requests
+MAX_CHARS = 1000
+# None of these ever goes back over what it has matched, so that the work grows with the length of the header and no
+# faster.
+#: what stands between commas; a comma in quotes is a part of it
+_BETWEEN_COMMAS = re.compile(r"""(?:[^",]|"(?:[^"\\]|\\.)*+"?)++""")
 #: one preference: a token, its value, and parameters, which no preference here has
-_PREFERENCE = re.compile(
-    r"""\s*([!#$%&'*+.^_`|~0-9A-Za-z-]+)\s*(?:=\s*("(?:[^"\\]|\\.)*"|[^",;\s]*))?\s*(?:;[^,]*)?(?:,|$)"""
-)
+_PREFERENCE = re.compile(r"""([!#$%&'*+.^_`|~0-9A-Za-z-]++)\s*+(?:=\s*+("(?:[^"\\]|\\.)*+"|[^",;\s]*+)\s*+)?(?:;.*)?""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +34,11 @@ class Preferences:
 
 def read_preferences(header: str | None) -> Preferences:
     """Of a preference that comes several times the first counts; unknown and malformed ones are ignored, as RFC 7240
-    says in its section 2."""
+    says in its section 2. So is a header of more than ``MAX_CHARS`` characters."""
     found: dict[str, str] = {}
-    for token, value in _PREFERENCE.findall(header or ""):
-        found.setdefault(token.lower(), value.strip('"'))
+    for part in _BETWEEN_COMMAS.findall(header or "") if len(header or "") <= MAX_CHARS else ():
+        if preference := _PREFERENCE.fullmatch(part.strip()):
+            found.setdefault(preference[1].lower(), (preference[2] or "").strip('"'))
     wait = found.get("wait", "")
     return Preferences(
         respond_async="respond-async" in found,

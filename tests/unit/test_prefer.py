@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ocr.api.prefer import Preferences, read_preferences
+from ocr.api import prefer
+from ocr.api.prefer import MAX_CHARS, Preferences, read_preferences
 
 
 @pytest.mark.parametrize(
@@ -23,7 +24,23 @@ from ocr.api.prefer import Preferences, read_preferences
         ("wait=٣, respond-async", Preferences(respond_async=True)),
         ('x="respond-async, wait=3"', Preferences()),
         (",,;;==", Preferences()),
+        ('wait="1, respond-async', Preferences()),
+        ("a b, (, respond-async", Preferences(respond_async=True)),
+        ('x="a\\", wait=3", respond-async', Preferences(respond_async=True)),
     ],
 )
 def test_known_preferences_are_taken_and_others_ignored(header: str | None, wishes: Preferences) -> None:
     assert read_preferences(header) == wishes
+
+
+def test_a_long_header_is_ignored() -> None:
+    wishes = Preferences(respond_async=True)
+    assert read_preferences("respond-async".ljust(MAX_CHARS)) == wishes
+    assert read_preferences("respond-async".ljust(MAX_CHARS + 1)) == Preferences()
+
+
+@pytest.mark.parametrize("header", ["a" * 3_000_000 + "(", "a" + " " * 3_000_000 + "(", '"' + "\\" * 3_000_000])
+def test_reading_a_header_takes_work_in_proportion_to_its_length(header: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # With work that grows with the square of the length, this would take days.
+    monkeypatch.setattr(prefer, "MAX_CHARS", len(header))
+    assert read_preferences(header) == Preferences()
