@@ -8,7 +8,9 @@ from typing import Any
 from django import forms as django_forms
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ActionForm
+from django.contrib.admin.models import DELETION, LogEntry
 from django.contrib.admin.utils import quote
+from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
 from django.db import models
 from django.db.models import QuerySet
@@ -35,6 +37,7 @@ from ocr.desk.handling import handle
 from ocr.desk.presenting import rows_of, timeline_of, whole_flags_of
 from ocr.desk.rights import Rights, may_see_image, user_of
 from ocr.erasing import erase
+from ocr.freezing import Frozen
 from ocr.history import RejectReason
 from ocr.masking import mask
 from ocr.models import KtpExtraction
@@ -51,6 +54,10 @@ RECORD = (
     *("created_at", "completed_at", "submitted_at", "review", "reviewed_by", "reviewed_at", "reject_reason"),
     *("image_removed_at", "frozen_at", "frozen_by", "frozen_why"),
 )
+
+
+#: messages about readings that were not deleted
+KEPT_SHOWN = 10
 
 
 class ReasonActionForm(ActionForm):
@@ -126,7 +133,10 @@ class KtpExtractionAdmin(admin.ModelAdmin[KtpExtraction]):
         # Django's own search would put the NIK that is looked for into the address.
         if (without := finding.without_lost_search(request)) is not None:
             return without
-        response = super().changelist_view(request, {**finding.find_context(request), **(extra_context or {})})
+        try:
+            response = super().changelist_view(request, {**finding.find_context(request), **(extra_context or {})})
+        except Frozen as frozen:
+            return self._kept(request, frozen)
         if isinstance(response, TemplateResponse) and (context := response.context_data) and "cl" in context:
             note_list(request, context["cl"].result_list, where="admin")
         return response
@@ -145,7 +155,26 @@ class KtpExtractionAdmin(admin.ModelAdmin[KtpExtraction]):
         erase([obj], why=Why.DELETED, by=Actor.of_request(request))
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[KtpExtraction]) -> None:
-        erase(queryset.values_list("pk", flat=True), why=Why.DELETED, by=Actor.of_request(request))
+        erasure = erase(queryset.values_list("pk", flat=True), why=Why.DELETED, by=Actor.of_request(request))
+        if erasure.frozen:
+            raise Frozen(erasure.frozen)
+
+    def delete_view(self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None) -> Any:
+        try:
+            return super().delete_view(request, object_id, extra_context)
+        except Frozen as frozen:
+            return self._kept(request, frozen)
+
+    def _kept(self, request: HttpRequest, frozen: Frozen) -> HttpResponse:
+        """The list, with the readings that came under legal hold while they were being deleted."""
+        # Django writes before it deletes that it has.
+        said = LogEntry.objects.filter(content_type=ContentType.objects.get_for_model(KtpExtraction))
+        kept = KtpExtraction.objects.filter(pk__in=frozen.pks).values_list("pk", flat=True)
+        said.filter(object_id__in=map(str, kept), action_flag=DELETION).delete()
+        for pk in frozen.pks[:KEPT_SHOWN]:
+            text = _("%(reading)s is frozen (legal hold)") % {"reading": KtpExtraction(pk=pk)}
+            self.message_user(request, text, messages.ERROR)
+        return HttpResponseRedirect(reverse("admin:ocr_ktpextraction_changelist"))
 
     @admin.display(description="NIK")
     def nik_masked(self, obj: KtpExtraction) -> str:

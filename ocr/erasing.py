@@ -79,7 +79,8 @@ def erase(
     """Erase these readings everywhere, in one transaction for each ``BATCH_READINGS``.
 
     A card that is being read is cancelled first, and its worker can write nothing more. Readings that are gone already
-    are ignored. Raises ``Frozen``, and erases nothing, when one of them is under legal hold. ``reference`` names the
+    are ignored. Raises ``Frozen``, and erases nothing, when one of them is under legal hold, or when all that are left
+    came under it meanwhile. Where some did, they are ``Erasure.frozen``, and callers say so. ``reference`` names the
     request that asked for it (``NotAReference``). ``on_batch`` is called after each transaction.
     """
     if not REFERENCE.fullmatch(reference):
@@ -96,6 +97,8 @@ def erase(
         erasure.frozen += _frozen().filter(pk__in=batch).values_list("pk", flat=True)
         if on_batch is not None:
             on_batch(erasure)
+    if erasure.frozen and not erasure.readings:
+        raise Frozen(erasure.frozen)
     if erasure.readings:
         transaction.on_commit(free_space.overwrite)
     return erasure

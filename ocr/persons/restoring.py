@@ -16,6 +16,7 @@ from django.utils.dateparse import parse_datetime
 
 from ocr.audit.recording import Actor
 from ocr.erasing import BATCH_READINGS, erase
+from ocr.freezing import Frozen
 from ocr.models import KtpExtraction
 from ocr.tombstones import Tombstone, Why
 
@@ -43,7 +44,10 @@ def bury(lines: Iterable[str], by: Actor) -> Iterator[int]:
         back = set(KtpExtraction.objects.filter(pk__in=[stone.pk for stone in stones]).values_list("pk", flat=True))
         for (why, reference), of_one in itertools.groupby(stones, key=lambda stone: (stone.why, stone.reference)):
             if pks := [stone.pk for stone in of_one if stone.pk in back]:
-                yield len(erase(pks, why=Why(why), by=by, reference=reference).readings)
+                erasure = erase(pks, why=Why(why), by=by, reference=reference)
+                yield len(erasure.readings)
+                if erasure.frozen:
+                    raise Frozen(erasure.frozen)
 
 
 def _batched(lines: Iterable[str]) -> Iterator[tuple[str, ...]]:

@@ -8,6 +8,7 @@ from sessions_app import wakeups
 from sessions_app.store import queue
 from sessions_app.wakeups import Wakeup
 from tests.db.ktp_calls import model_that_says  # noqa: F401  (a fixture)
+from tests.db.ktp_cards import frozen_meanwhile  # noqa: F401  (a fixture)
 from tests.db.scripted_upstream import start_engine, upstream  # noqa: F401  (fixtures)
 
 

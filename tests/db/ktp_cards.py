@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
 
+import pytest
 from django.db import transaction
 from PIL import Image, ImageDraw, ImageFont
 
+from ocr import erasing
+from ocr.audit.recording import Actor
 from ocr.extraction import complete_extraction
+from ocr.freezing import freeze
 from ocr.models import KtpExtraction, KtpImage
 from ocr.reading.schema import as_contract
 from sessions_app import privacy
 from sessions_app.deltas import StoredTokenLogprob
 from sessions_app.store import appending, opening, transitions
 from tests.ktp_card import CARD
+
+#: given a card, that it comes under legal hold after an erasure has found that it is not
+FrozenMeanwhile = Callable[[KtpExtraction], None]
 
 CARD_JSON = json.dumps(as_contract(CARD))
 FLAGGED_JSON = json.dumps(as_contract({**CARD, "nik": "3171990201900001"}))
@@ -30,6 +38,19 @@ def specimen(image_format: str = "JPEG", *, size: tuple[int, int] = (856, 540), 
     encoded = io.BytesIO()
     image.save(encoded, image_format, **save_options)
     return encoded.getvalue()
+
+
+@pytest.fixture
+def frozen_meanwhile(monkeypatch: pytest.MonkeyPatch) -> FrozenMeanwhile:
+    def prepare(card: KtpExtraction) -> None:
+        def freeze_first(*args, **kwargs):
+            freeze(card, "Case 12", by=Actor.of_server())
+            return erase_batch(*args, **kwargs)
+
+        monkeypatch.setattr(erasing, "erase_batch", freeze_first)
+
+    erase_batch = erasing.erase_batch
+    return prepare
 
 
 def reading_extraction(user=None) -> KtpExtraction:

@@ -129,6 +129,15 @@ def test_a_frozen_reading_stays(client):
     assert client.get(location).status_code == 202
 
 
+def test_one_that_is_frozen_while_it_is_being_erased_stays_too(client, frozen_meanwhile):
+    location = post(client, specimen(), headers=ASYNC)["Location"]
+    frozen_meanwhile(KtpExtraction.objects.get())
+
+    refused = client.delete(location)
+    assert (refused.status_code, error_of(refused)["code"]) == (409, "reading_frozen")
+    assert client.get(location).status_code == 202
+
+
 def test_a_reading_that_ended_is_erased_with_its_history(client):
     sent = post(client, specimen(), headers=ASYNC)
     complete()

@@ -19,7 +19,7 @@ from ocr import retention
 from ocr.audit.models import AuditEntry
 from ocr.models import KtpExtraction, KtpImage, Tombstone
 from ocr.persons import receipts
-from tests.db.ktp_cards import FLAGGED_JSON, read_extraction
+from tests.db.ktp_cards import FLAGGED_JSON, FrozenMeanwhile, read_extraction
 from tests.db.test_ktp_retention import aged
 from tests.ktp_card import CARD
 
@@ -184,6 +184,16 @@ class TestErase:
         ktp("unfreeze", "--id", str(card.pk), "--why", "Closed")
         self.erase(ktp, tmp_path / "receipt.json")
         assert Tombstone.objects.filter(pk=card.pk).exists()
+
+    def test_one_that_is_frozen_meanwhile_is_an_error_beside_the_receipt_of_the_others(
+        self, ktp: Ktp, card: KtpExtraction, tmp_path: Path, frozen_meanwhile: FrozenMeanwhile
+    ) -> None:
+        other = read_extraction()
+        frozen_meanwhile(card)
+        with pytest.raises(CommandError, match=rf"Not all of them are erased.*{card.pk}"):
+            self.erase(ktp, tmp_path / "receipt.json")
+        assert KtpExtraction.objects.filter(pk=card.pk).exists()
+        assert json.loads((tmp_path / "receipt.json").read_text())["readings"] == [str(other.pk)]
 
     @pytest.mark.parametrize("reference", [CARD["nik"], "for Mr Specimento"])
     def test_a_reference_says_nothing_of_the_person(self, ktp: Ktp, card: KtpExtraction, reference: str) -> None:

@@ -18,7 +18,7 @@ from ocr.audit.recording import Actor
 from ocr.freezing import freeze
 from ocr.models import KtpExtraction, Tombstone
 from ocr.persons import urls
-from tests.db.ktp_cards import FLAGGED_JSON, read_extraction
+from tests.db.ktp_cards import FLAGGED_JSON, FrozenMeanwhile, read_extraction
 from tests.db.signing_in import signed_in
 from tests.ktp_card import CARD
 
@@ -232,6 +232,15 @@ class TestErase:
             page = words(auditor.post(f"{PERSON}erase/", form).content)
             assert "under legal hold" in page
             assert "Case 12" in page
+        assert KtpExtraction.objects.filter(pk=card.pk).exists()
+
+    def test_so_is_one_that_is_frozen_meanwhile(
+        self, auditor: Client, card: KtpExtraction, frozen_meanwhile: FrozenMeanwhile
+    ) -> None:
+        frozen_meanwhile(card)
+        response = auditor.post(f"{PERSON}erase/", self.answer(card))
+        assert response.status_code == 409
+        assert "Nothing was erased" in words(response.content)
         assert KtpExtraction.objects.filter(pk=card.pk).exists()
 
     def test_the_way_back_keeps_the_choice(self, auditor: Client, card: KtpExtraction) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
@@ -12,7 +13,7 @@ from ocr import retention
 from ocr.audit.recording import Actor
 from ocr.freezing import freeze
 from ocr.models import KtpExtraction, Tombstone
-from tests.db.ktp_cards import read_extraction
+from tests.db.ktp_cards import FrozenMeanwhile, read_extraction
 from tests.db.signing_in import signed_in
 from tests.db.test_ktp_retention import aged
 
@@ -58,6 +59,30 @@ class TestDeletingInTheAdmin:
         address = reverse("admin:ocr_ktpextraction_delete", args=[frozen.pk])
         assert "is frozen (legal hold)" in staff.post(address, {"post": "yes"}, follow=True).content.decode()
         assert KtpExtraction.objects.count() == 2
+
+    def test_one_that_is_frozen_meanwhile_is_kept_and_named(
+        self, sent: list[str], staff: Client, frozen_meanwhile: FrozenMeanwhile
+    ) -> None:
+        card = read_extraction()
+        frozen_meanwhile(card)
+        address = reverse("admin:ocr_ktpextraction_delete", args=[card.pk])
+        page = staff.post(address, {"post": "yes"}, follow=True).content.decode()
+        assert f"KTP {card.pk} is frozen (legal hold)" in page
+        assert "was deleted successfully" not in page
+        assert KtpExtraction.objects.filter(pk=card.pk).exists()
+        assert not LogEntry.objects.exists()
+
+    @pytest.mark.parametrize("others", [0, 1])
+    def test_so_is_one_of_many(
+        self, sent: list[str], staff: Client, frozen_meanwhile: FrozenMeanwhile, others: int
+    ) -> None:
+        cards = [read_extraction() for _ in range(others + 1)]
+        frozen_meanwhile(cards[0])
+        page = delete_selected(staff, *cards)
+        assert f"KTP {cards[0].pk} is frozen (legal hold)" in page
+        assert "Successfully deleted" not in page
+        assert KtpExtraction.objects.get().pk == cards[0].pk
+        assert {entry.object_id for entry in LogEntry.objects.all()} == {str(card.pk) for card in cards[1:]}
 
 
 class TestARemovedPicture:

@@ -167,9 +167,9 @@ class Command(BaseCommand):
             with file:
                 file.write(json.dumps(receipt, indent=1).encode() + b"\n")
         self.stdout.write(receipts.as_text(receipt))
-        if erasure.frozen:
-            self.stderr.write(f"{len(erasure.frozen)} were frozen meanwhile, and are kept.")
         self._vacuum()
+        if erasure.frozen:
+            raise CommandError(f"Not all of them are erased. {Frozen(erasure.frozen)}")
 
     def _freeze(self, options: dict[str, Any]) -> None:
         self._hold(options, freeze, "frozen")
