@@ -54,17 +54,28 @@ def send_due(*, resolve: Resolver = resolve_host) -> int:
     claimed = _claim()
     if claimed:
         for callback, attempt in zip(claimed, asyncio.run(_send_all(claimed, resolve)), strict=True):
-            _note(callback, attempt)
+            try:
+                _note(callback, attempt)
+            except Exception:
+                # Not the end of the others: this one is sent once more, as its row says.
+                log.exception("callback %s: its attempt was not noted", callback.pk, extra=_about(callback))
     return len(claimed)
 
 
 def _claim() -> list[KtpCallback]:
-    """Those due, each claimed by planning its next attempt: another process that saw it too gets none."""
+    """Those due, each claimed by planning its next attempt: another process that saw it too gets none.
+
+    One with all its attempts behind it, of which the last was never noted, is given up.
+    """
     claimed = []
     for callback in (
         KtpCallback.objects.due().select_related("extraction", "submission").order_by("next_try_at")[:BATCH]
     ):
         mine = KtpCallback.objects.filter(pk=callback.pk, state=KtpCallback.State.PENDING, attempts=callback.attempts)
+        if callback.is_last:
+            if mine.update(state=KtpCallback.State.FAILED):
+                _log_given_up(callback)
+            continue
         next_try_at = timezone.now() + pause_after(callback.attempts + 1)
         if mine.update(attempts=F("attempts") + 1, next_try_at=next_try_at):
             callback.attempts += 1
@@ -73,7 +84,16 @@ def _claim() -> list[KtpCallback]:
 
 
 async def _send_all(callbacks: Sequence[KtpCallback], resolve: Resolver) -> list[Attempt]:
-    return await asyncio.gather(*(_send(callback, resolve) for callback in callbacks))
+    return await asyncio.gather(*(_send_safely(callback, resolve) for callback in callbacks))
+
+
+async def _send_safely(callback: KtpCallback, resolve: Resolver) -> Attempt:
+    """``_send``, of which nothing that is wrong with one callback reaches the others."""
+    try:
+        return await _send(callback, resolve)
+    except Exception:
+        log.exception("callback %s: it was not sent", callback.pk, extra=_about(callback))
+        return Attempt(error="The server could not send it; its log says why.")
 
 
 async def _send(callback: KtpCallback, resolve: Resolver) -> Attempt:
@@ -122,18 +142,26 @@ def body_of(callback: KtpCallback) -> dict[str, Any]:
 
 @transaction.atomic
 def _note(callback: KtpCallback, attempt: Attempt) -> None:
-    about = {"callback": str(callback.pk)}
     rows = KtpCallback.objects.filter(pk=callback.pk, state=KtpCallback.State.PENDING)
     columns: dict[str, Any] = {"status": attempt.status, "error": attempt.error[:MAX_ERROR_CHARS]}
     if attempt.is_delivered:
         columns |= {"state": KtpCallback.State.DELIVERED, "delivered_at": timezone.now()}
     elif callback.is_last:
         columns |= {"state": KtpCallback.State.FAILED}
-        log.warning("callback %s is given up after %d attempts", callback.pk, callback.attempts, extra=about)
+        _log_given_up(callback)
     is_noted = rows.update(**columns)
     if is_noted and attempt.is_delivered:
-        facts = {"callback": str(callback.pk), "host": callback.host}
-        record(Action.DELIVERED, actor=Actor.of_caller(callback.caller), card=callback.extraction, facts=facts)
+        # Without the host: the caller chose its name, under a wildcard with any digits.
+        actor = Actor.of_caller(callback.caller)
+        record(Action.DELIVERED, actor=actor, card=callback.extraction, facts=_about(callback))
+
+
+def _about(callback: KtpCallback) -> dict[str, str]:
+    return {"callback": str(callback.pk)}
+
+
+def _log_given_up(callback: KtpCallback) -> None:
+    log.warning("callback %s is given up after %d attempts", callback.pk, callback.attempts, extra=_about(callback))
 
 
 def send_again(callbacks: Sequence[KtpCallback]) -> int:

@@ -71,7 +71,7 @@ def test_who_asked_for_it_is_told_once_that_the_reading_has_ended(client):
     assert (callback.state, callback.attempts, callback.status, callback.error) == ("delivered", 1, 204, "")
     assert got.headers["Sambung-Callback-Id"] == str(callback.pk)
     line = AuditEntry.objects.get(action="delivered")
-    assert (line.card, line.facts["host"]) == (reading.pk, "127.0.0.1")
+    assert (line.card, line.facts) == (reading.pk, {"callback": str(callback.pk)})
 
 
 def test_the_signature_is_an_hmac_of_time_and_body_by_every_secret(client):
@@ -144,6 +144,54 @@ def test_an_attempt_is_counted_before_it_is_made(client, monkeypatch):
     callback = KtpCallback.objects.get()
     assert (callback.state, callback.attempts) == ("pending", 1)
     assert callback.next_try_at > timezone.now()
+
+
+@pytest.fixture
+def two_due(client):
+    """The receiver and two callbacks to it, the older first."""
+    with Receiver() as receiver:
+        for _ in range(2):
+            send(client, receiver.url)
+            complete()
+        for reading in KtpExtraction.objects.all():
+            client.get(f"/ktp-ocr/{reading.pk}")
+        yield receiver, *KtpCallback.objects.order_by("next_try_at")
+
+
+def states():
+    return list(KtpCallback.objects.order_by("created_at").values_list("state", flat=True))
+
+
+def test_a_host_whose_name_looks_like_a_nik_is_told_once(two_due):
+    _, first, _ = two_due
+    KtpCallback.objects.filter(pk=first.pk).update(host="3171012345678901.hook.example")
+    assert send_due() == 2
+    assert states() == ["delivered", "delivered"]
+    make_due()
+    assert send_due() == 0
+
+
+@pytest.mark.parametrize("step", ["_note", "_send"])
+def test_what_breaks_with_one_callback_does_not_reach_the_others(two_due, monkeypatch, step):
+    _, first, _ = two_due
+    whole = getattr(sending, step)
+
+    def broken(callback, *args):
+        if callback.pk == first.pk:
+            raise ValueError(step)
+        return whole(callback, *args)
+
+    monkeypatch.setattr(sending, step, broken)
+    assert send_due() == 2
+    assert states() == ["pending", "delivered"]
+
+
+def test_one_whose_last_attempt_was_never_noted_is_given_up(two_due, settings):
+    receiver, first, _ = two_due
+    KtpCallback.objects.filter(pk=first.pk).update(attempts=settings.OCR_CALLBACK_MAX_ATTEMPTS)
+    assert send_due() == 1
+    assert states() == ["failed", "delivered"]
+    assert len(receiver.got) == 1
 
 
 def test_what_cannot_be_reached_says_so_without_the_address(client, settings):
