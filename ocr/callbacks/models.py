@@ -12,7 +12,7 @@ from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from ocr.submissions import KtpSubmission, KtpSubmittedImage
+from ocr.submissions import INTERRUPTED_SECONDS, KtpSubmission, KtpSubmittedImage
 from sessions_app.encryption.fields import EncryptedTextField
 
 MAX_URL_CHARS = 2000
@@ -25,8 +25,10 @@ class KtpCallbackQuerySet(models.QuerySet["KtpCallback"]):
     def due(self) -> Self:
         """To be sent now: what they are about has ended, and their next attempt has come."""
         waiting = self.filter(state=KtpCallback.State.PENDING, next_try_at__lte=timezone.now())
+        # As ``KtpSubmission.is_interrupted``: a picture that nobody takes in any more is not waited for.
+        since = timezone.now() - datetime.timedelta(seconds=INTERRUPTED_SECONDS)
         unread = KtpSubmittedImage.objects.filter(submission=OuterRef("submission")).filter(
-            Q(extraction__state="reading") | Q(extraction=None, error__isnull=True)
+            Q(extraction__state="reading") | Q(extraction=None, error__isnull=True, submission__created_at__gte=since)
         )
         of_one = Q(extraction__state__in=("read", "failed"))
         return waiting.filter(of_one | (Q(extraction=None) & ~Exists(unread)))

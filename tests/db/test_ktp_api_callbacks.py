@@ -20,6 +20,7 @@ from ocr.callbacks.sending import send_due
 from ocr.callbacks.signing import signature
 from ocr.groups import make_groups
 from ocr.models import KtpCallback, KtpExtraction, KtpSubmittedImage
+from ocr.submissions import INTERRUPTED_SECONDS, KtpSubmission
 from sessions_app.models import ChatSession
 from tests.callback_receiver import Receiver
 from tests.db.ktp_calls import ASYNC, complete, error_of
@@ -107,6 +108,21 @@ def test_a_batch_is_not_told_while_a_picture_is_taken_in(client):
     assert not KtpCallback.objects.due().exists()
     KtpSubmittedImage.objects.update(error={"code": "invalid_media"}, error_status=400)
     assert KtpCallback.objects.due().exists()
+
+
+def test_an_interrupted_batch_is_told_when_its_list_says_that_it_has_ended(client):
+    with Receiver() as receiver:
+        location = send(client, receiver.url, "images", 2)["Location"]
+        for session in ChatSession.objects.queued():
+            answer(session.pk, CARD_JSON)
+        client.get(location)
+        left = KtpSubmittedImage.objects.order_by("position").last()
+        KtpSubmittedImage.objects.filter(pk=left.pk).update(extraction=None)
+        assert send_due() == 0
+        long_ago = timezone.now() - datetime.timedelta(seconds=INTERRUPTED_SECONDS + 1)
+        KtpSubmission.objects.update(created_at=long_ago)
+        assert client.get(location).json()["state"] == "ended"
+        assert send_due() == 1
 
 
 def test_what_is_not_taken_is_tried_again_with_longer_pauses_and_then_given_up(client, settings):
