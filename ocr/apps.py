@@ -20,13 +20,14 @@ class OcrConfig(AppConfig):
     def ready(self) -> None:
         # Models are loaded after the app registry.
         from ocr import checks, lookup  # noqa: F401  (checks registers itself)
-        from sessions_app.encryption.rotation import register_derived
+        from sessions_app.encryption.rotation import Derived, register_derived
         from sessions_app.privacy import keep_private
 
         # A transcript contains all values of a card, so it is only for users who may see them in full.
         keep_private("ocr", "ocr.review_ktp", media_permission="ocr.view_ktp_image", result_url=url_of_reading_by)
-        register_derived("ocr.KtpExtraction", ("nik_lookup", "name_lookup"), lookup.value_lookups)
-        register_derived("ocr.KtpImage", ("sha256",), lookup.picture_column)
+        digests = Derived(("nik_lookup", "name_lookup"), ("nik", "nama"), lookup.value_lookups)
+        register_derived("ocr.KtpExtraction", digests)
+        register_derived("ocr.KtpImage", Derived(("sha256",), ("data",), lookup.picture_column))
         private_text_shown.connect(record_shown, dispatch_uid="ocr.record_shown")
         keys_rotated.connect(record_rotation, dispatch_uid="ocr.record_rotation")
         swept.connect(complete_finished, dispatch_uid="ocr.complete_finished")

@@ -29,19 +29,31 @@ MAX_TRIES = 20
 #: how the columns that are encrypted only in private sessions lead to the session's origin
 ORIGIN_PATHS = {"ChatSession": "origin", "Chunk": "session__origin", "SessionMedia": "session__origin"}
 
-#: from the opened values of a row to the columns that are computed from them; bytes only if they are to be encrypted
-Derive = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
-NO_DERIVED: tuple[tuple[str, ...], Derive] = ((), lambda row: {})
-_derived: dict[str, tuple[tuple[str, ...], Derive]] = {}
+@dataclasses.dataclass(frozen=True, slots=True)
+class Derived:
+    """Columns that are computed from encrypted ones, such as keyed digests."""
+
+    names: tuple[str, ...]
+    #: the encrypted columns that they are computed from
+    sources: tuple[str, ...]
+    #: from the opened values of ``sources`` to the columns ``names``. It gets bytes only if they are to be encrypted
+    compute: Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
-def register_derived(label: str, names: tuple[str, ...], compute: Derive) -> None:
-    """The columns ``names`` of the model ``label``, such as keyed digests, are computed again by a rotation."""
-    _derived[label] = (names, compute)
+NO_DERIVED = Derived((), (), lambda values: {})
+_derived: dict[str, Derived] = {}
 
 
-register_derived("sessions_app.SessionMedia", ("sha256",), lambda row: {"sha256": ""} if "data" in row else {})
+def register_derived(label: str, derived: Derived) -> None:
+    """A rotation computes these columns of the model ``label`` again."""
+    _derived[label] = derived
+
+
+register_derived(
+    "sessions_app.SessionMedia",
+    Derived(("sha256",), ("data",), lambda values: {"sha256": ""} if "data" in values else {}),
+)
 
 
 @dataclasses.dataclass
@@ -71,22 +83,27 @@ def rows_of(model: type[models.Model]) -> models.QuerySet[Any]:
 
 
 def rotate(
-    model: type[models.Model], rows: models.QuerySet[Any] | None = None, *, is_dry_run: bool = False
+    model: type[models.Model],
+    rows: models.QuerySet[Any] | None = None,
+    *,
+    derived: Derived | None = None,
+    is_dry_run: bool = False,
 ) -> Iterator[Progress]:
     """Encrypt again what needs it, and yield the progress after each batch. A dry run only counts.
 
-    Raises ``DataKeyMissing`` without any key.
+    A migration names the ``derived`` columns that the table has then. Raises ``DataKeyMissing`` without any key.
     """
     rows = rows_of(model) if rows is None else rows
+    derived = derived or _derived.get(model._meta.label, NO_DERIVED)
     progress = Progress(model._meta.db_table)
     last = None
     while True:
-        batch = _read(model, rows.filter(pk__gt=last) if last is not None else rows)
+        batch = _read(model, rows.filter(pk__gt=last) if last is not None else rows, derived)
         if not batch:
             break
         for row in batch:
             progress.rows += 1
-            _rotate_row(model, rows, row, progress, is_dry_run=is_dry_run)
+            _rotate_row(model, rows, row, derived, progress, is_dry_run=is_dry_run)
         last = batch[-1]["pk"]
         yield progress
     yield progress
@@ -96,6 +113,7 @@ def _rotate_row(
     model: type[models.Model],
     rows: models.QuerySet[Any],
     row: dict[str, Any] | None,
+    derived: Derived,
     progress: Progress,
     *,
     is_dry_run: bool,
@@ -103,15 +121,15 @@ def _rotate_row(
     for _ in range(MAX_TRIES):
         if row is None:
             return  # it was deleted
-        outdated, changes = _changes(model, row, progress)
+        outdated, changes = _changes(model, row, derived, progress)
         if not changes:
             return
-        if is_dry_run or _write(model, row, changes):
+        if is_dry_run or _write(model, row, changes, derived):
             progress.outdated.update(outdated)
             progress.written += not is_dry_run
             return
         # It changed since it was read.
-        row = next(iter(_read(model, rows.filter(pk=row["pk"]))), None)
+        row = next(iter(_read(model, rows.filter(pk=row["pk"]), derived)), None)
 
 
 def sealed_columns(model: type[models.Model]) -> list[SealedColumn]:
@@ -129,14 +147,15 @@ def _whole(field: SealedColumn) -> models.expressions.Combinable:
     return Func(F(field.attname), template="%(expressions)s", output_field=models.BinaryField())
 
 
-def _read(model: type[models.Model], rows: models.QuerySet[Any]) -> list[dict[str, Any]]:
+def _read(model: type[models.Model], rows: models.QuerySet[Any], derived: Derived) -> list[dict[str, Any]]:
     columns = {f"stored_{field.attname}": _stored(field) for field in sealed_columns(model)}
-    derived, _ = _derived.get(model._meta.label, NO_DERIVED)
-    found = rows.order_by("pk").values("pk", *derived, **columns)[:BATCH_ROWS]
+    found = rows.order_by("pk").values("pk", *derived.names, **columns)[:BATCH_ROWS]
     return [{"pk": row["pk"], **row} for row in found]
 
 
-def _changes(model: type[models.Model], row: dict[str, Any], progress: Progress) -> tuple[set[str], dict[str, Any]]:
+def _changes(
+    model: type[models.Model], row: dict[str, Any], derived: Derived, progress: Progress
+) -> tuple[set[str], dict[str, Any]]:
     """The keys that the row was under, and the columns to write."""
     first = keyring.ring().first.id
     opened: dict[str, Any] = {}
@@ -145,6 +164,8 @@ def _changes(model: type[models.Model], row: dict[str, Any], progress: Progress)
     for field in sealed_columns(model):
         stored = row[f"stored_{field.attname}"]
         if not stored:
+            if stored == "" and field.attname in derived.sources:
+                opened[field.attname] = ""  # a process of the last release empties a value, and leaves its digest
             continue
         if isinstance(field, OpenedBinaryField):
             stored = bytes(stored)
@@ -171,8 +192,7 @@ def _changes(model: type[models.Model], row: dict[str, Any], progress: Progress)
         if keys or sealed.key_ids(new):
             changes[field.attname] = new
             outdated |= keys - {first} or {""}
-    _, compute = _derived.get(model._meta.label, NO_DERIVED)
-    for name, value in compute(opened).items():
+    for name, value in derived.compute(opened).items():
         if row.get(name) != value:
             changes[name] = value
             outdated = outdated or {""}
@@ -184,20 +204,20 @@ def _key_lost(value: Any) -> str | None:
     return next((item.key_id for item in (value, *items) if isinstance(item, Unreadable)), None)
 
 
-def _write(model: type[models.Model], row: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
-    """Write the row if it still holds what was read."""
-    rows = model._base_manager.filter(pk=row["pk"])
+def _write(model: type[models.Model], row: Mapping[str, Any], changes: Mapping[str, Any], derived: Derived) -> bool:
+    """Write the row if it still holds what was read: what is replaced, and what the derived columns come from."""
+    digests = {name: value for name, value in changes.items() if name in derived.names}
+    rows = model._base_manager.filter(pk=row["pk"], **{name: row[name] for name in digests})
     written: dict[str, Any] = {}
     for field in sealed_columns(model):
-        if field.attname not in changes:
+        if field.attname not in changes and not (digests and field.attname in derived.sources):
             continue
         before = row[f"stored_{field.attname}"]
         now = _whole(field) if isinstance(field, OpenedBinaryField) else _stored(field)
         rows = rows.alias(**{f"now_{field.attname}": now}).filter(**{f"now_{field.attname}": before})
-        plain_field = _plain_field(field)
-        written[field.attname] = Value(changes[field.attname], output_field=plain_field)
-    derived = {name: value for name, value in changes.items() if name not in written}
-    return bool(rows.update(**written, **derived))
+        if field.attname in changes:
+            written[field.attname] = Value(changes[field.attname], output_field=_plain_field(field))
+    return bool(rows.update(**written, **digests))
 
 
 def _plain_field(field: SealedColumn) -> models.Field[Any, Any]:

@@ -112,10 +112,10 @@ def test_a_correction_at_the_same_moment_is_not_lost(keys, monkeypatch):
     keys(NEW, OLD)
     write = rotation._write
 
-    def corrected_in_between(model, row, changes):
+    def corrected_in_between(model, row, changes, derived):
         if model is KtpExtraction and KtpExtraction.objects.get().agama != "ISLAM":
             card.correct(clerk, {"agama": "ISLAM"}, card.version)
-        return write(model, row, changes)
+        return write(model, row, changes, derived)
 
     monkeypatch.setattr(rotation, "_write", corrected_in_between)
     rotate()
@@ -124,16 +124,46 @@ def test_a_correction_at_the_same_moment_is_not_lost(keys, monkeypatch):
     assert keys_in_use() == {"new"}
 
 
+def test_a_nik_that_is_corrected_while_only_its_digest_is_filled_in_is_found(keys, monkeypatch):
+    clerk = User.objects.create_user("clerk")
+    card = read_extraction(clerk)
+    KtpExtraction.objects.update(nik_lookup="")  # as a process of the last release left it
+    corrected = "3171015708900002"
+    write = rotation._write
+
+    def corrected_in_between(model, row, changes, derived):
+        if model is KtpExtraction and KtpExtraction.objects.get().nik != corrected:
+            card.correct(clerk, {"nik": corrected}, card.version)
+        return write(model, row, changes, derived)
+
+    monkeypatch.setattr(rotation, "_write", corrected_in_between)
+    rotate()
+
+    assert KtpExtraction.objects.with_nik(corrected).get() == card
+    assert not KtpExtraction.objects.with_nik(CARD["nik"]).exists()
+
+
+def test_a_value_that_an_old_process_has_emptied_is_found_no_more(keys):
+    card = read_extraction()
+    KtpExtraction.objects.update(nik=models.Value("", models.TextField()))
+    assert KtpExtraction.objects.with_nik(CARD["nik"]).exists()
+
+    rotate()
+
+    assert not KtpExtraction.objects.with_nik(CARD["nik"]).exists()
+    assert KtpExtraction.objects.with_name(CARD["nama"]).get() == card
+
+
 def test_a_picture_that_is_turned_at_the_same_moment_is_not_lost(keys, monkeypatch):
     card = read_extraction()
     keys(NEW, OLD)
     turned = specimen(size=(540, 856))
     write = rotation._write
 
-    def turned_in_between(model, row, changes):
+    def turned_in_between(model, row, changes, derived):
         if model is KtpImage and bytes(KtpImage.objects.get().data) != turned:
             KtpImage.objects.update(data=turned)
-        return write(model, row, changes)
+        return write(model, row, changes, derived)
 
     monkeypatch.setattr(rotation, "_write", turned_in_between)
     rotate()
@@ -146,10 +176,10 @@ def test_a_row_that_is_deleted_at_the_same_moment_is_left_alone(keys, monkeypatc
     keys(NEW, OLD)
     write = rotation._write
 
-    def deleted_in_between(model, row, changes):
+    def deleted_in_between(model, row, changes, derived):
         if model is KtpImage:
             KtpImage.objects.all().delete()
-        return write(model, row, changes)
+        return write(model, row, changes, derived)
 
     monkeypatch.setattr(rotation, "_write", deleted_in_between)
 
