@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import threading
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.live.barriers import barriers
-from tests.live.events import endless_question, events_of
+from tests.live.events import WHOLE, endless_question, events_of, long_question
 from tests.live.pages import PASSWORD, OpenPage, log_in
 from tests.live.stack import EmbeddedStack
 from tests.media_samples import image_bytes
@@ -210,8 +211,15 @@ def test_every_page_works_under_its_policy(page: Page, staffed_server: EmbeddedS
     page.goto("/admin/auth/user/")
     page.click("text=visitor")
     expect(page.locator(".selector-chosen").first).to_be_visible()
-    session_id = staffed_server.query("SELECT id FROM sessions_app_chatsession WHERE origin = 'ocr' LIMIT 1")[0][0]
-    page.goto(f"/admin/sessions_app/chatsession/{session_id}/change/")
+    picture = {
+        "type": "image_url",
+        "image_url": {"url": f"data:image/png;base64,{base64.b64encode(card.read_bytes()).decode()}"},
+    }
+    messages = [{"role": "user", "content": [picture]}]
+    with staffed_server.client() as http:
+        body = long_question(session_id="pictured", messages=messages, max_tokens=2, **WHOLE)
+        assert http.post("/v1/chat/completions", json=body).status_code == 200
+    page.goto("/admin/sessions_app/chatsession/pictured/change/")
     expect(page.locator(".session-media img")).to_be_visible()
     assert page.locator(".session-copy").is_visible()  # our script has run
 
