@@ -10,6 +10,9 @@ from inference.engine.engine import Engine
 from inference.engine.loading import LoadedModel, load_model
 from inference.engine.progress import Progress
 
+#: beside the SQLite file, or where it would be
+CHOICES_FOLDER = "cpu-dtypes"
+
 
 def start_engine(on_progress: Callable[[Progress], None]) -> tuple[LoadedModel, Engine]:
     """Load ``MODEL_REPO_ID`` and start an engine over it; takes seconds to minutes. Raises ``EngineError``.
@@ -24,6 +27,7 @@ def start_engine(on_progress: Callable[[Progress], None]) -> tuple[LoadedModel, 
         hf_token=settings.HF_TOKEN or None,
         trust_remote_code=settings.TRUST_REMOTE_CODE,
         torch_threads=settings.TORCH_THREADS or None,
+        choices_folder=(settings.BASE_DIR / settings.SESSIONS_DB_PATH).parent / CHOICES_FOLDER,
         on_progress=on_progress,
     )
     engine = Engine(

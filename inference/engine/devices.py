@@ -84,3 +84,12 @@ def free_host_bytes() -> int:
         with contextlib.suppress(OSError, ValueError):
             free = min(free, group.free_bytes())
     return max(free, 0)
+
+
+def total_host_bytes() -> int:
+    """Bytes of main memory, or the limit of the container; the same at every start, whatever else is running."""
+    total = int(psutil.virtual_memory().total)
+    for group in CONTROL_GROUPS:
+        with contextlib.suppress(OSError, ValueError):
+            total = min(total, group.limit_bytes())
+    return total

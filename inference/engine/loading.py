@@ -13,7 +13,7 @@ import torch
 
 from inference.engine import torchvision_compat
 from inference.engine.arrangement import quantize
-from inference.engine.cpu_dtype import fastest_dtype
+from inference.engine.cpu_dtype import dtype_beside_bytes, fastest_dtype
 from inference.engine.download import download
 from inference.engine.errors import LoadError
 from inference.engine.placement import parse_device_map, parse_dtype, parse_quantization
@@ -62,6 +62,7 @@ def load_model(
     hf_token: str | None = None,
     trust_remote_code: bool = False,
     torch_threads: int | None = None,
+    choices_folder: Path | None = None,
     on_progress: Listener | None = None,
 ) -> LoadedModel:
     """Load the model in the local folder ``source``, or the one of that id on the model hub.
@@ -69,7 +70,8 @@ def load_model(
     ``dtype`` is a torch dtype's name or "auto" (what the configuration says; on a CPU float32 where that is faster);
     ``device_map`` is "auto" (every available accelerator, else the CPU), another distribution that transformers
     supports, or a device of this machine; ``quantization`` is "none", "8bit" or "4bit". ``torch_threads`` is the number
-    that torch will have, if not its own default. ``on_progress`` is called for each stage, and for every percent of the
+    that torch will have, if not its own default. In ``choices_folder`` the dtype that was measured is kept for the next
+    start. ``on_progress`` is called for each stage, and for every percent of the
     long ones. Raises LoadError.
     """
     listener = on_progress or (lambda progress: None)
@@ -105,10 +107,19 @@ def load_model(
         processor, tokenizer = _read_processor(folder, source, has_media=has_media, common=common)
         vocabulary = Vocabulary.of(tokenizer)
         auto_model = AutoModelForImageTextToText if has_media else AutoModelForCausalLM
-        if placement is None and torch_dtype == "auto":
-            listener(Progress("measuring the dtypes"))
-            torch_dtype = _dtype_for_cpu(auto_model, config, common, torch_threads)
+        revision = revision_of(folder) if local else folder.name
         to_bytes = quantization == "8bit" and placement is None
+        stored = _stored_dtype(config)
+        if placement is None and torch_dtype == "auto" and stored is not None:
+            with torch.device("meta"):
+                empty = auto_model.from_config(config, trust_remote_code=trust_remote_code)
+            if to_bytes:
+                torch_dtype = dtype_beside_bytes(empty, stored)
+            else:
+                listener(Progress("choosing the dtype"))
+                torch_dtype = fastest_dtype(
+                    empty, stored, threads=torch_threads, revision=revision, kept_in=choices_folder
+                )
         # No weight is converted to a longer dtype that then becomes a byte.
         stored_dtype = "auto" if to_bytes else torch_dtype
         listener(Progress(LOADING_WEIGHTS))
@@ -147,21 +158,18 @@ def load_model(
         has_media=has_media,
         eos_token_ids=_eos_token_ids(model, tokenizer),
         context_length=_context_length(model, source),
-        revision=revision_of(folder) if local else folder.name,
+        revision=revision,
         dtype=str(model.dtype).removeprefix("torch."),
         quantization=quantization,
         device=model.get_input_embeddings().weight.device,
     )
 
 
-def _dtype_for_cpu(auto_model: Any, config: Any, common: dict[str, Any], threads: int | None) -> Any:
-    """A torch dtype, or "auto" when the configuration does not say how the weights are stored."""
-    stored = getattr(config, "dtype", None) or getattr(config.get_text_config(), "dtype", None)
-    if stored is None or getattr(config, "quantization_config", None) is not None:
-        return "auto"
-    with torch.device("meta"):
-        empty = auto_model.from_config(config, trust_remote_code=common["trust_remote_code"])
-    return fastest_dtype(empty, stored, threads=threads)
+def _stored_dtype(config: Any) -> torch.dtype | None:
+    """The dtype of the weights in the files; None when the configuration does not say, and for quantized weights."""
+    if getattr(config, "quantization_config", None) is not None:
+        return None
+    return getattr(config, "dtype", None) or getattr(config.get_text_config(), "dtype", None)
 
 
 def _convert_parameters(model: Any, dtype: torch.dtype) -> None:

@@ -24,7 +24,8 @@ PREFILL_ROWS = 128
 #: Of a larger weight a part is measured. Of smaller ones several are, because one alone would stay in a cache in which
 #: the weights of a model do not.
 _MEASURED_BYTES = 2**24
-_ROUNDS = 4
+#: how often each form is timed
+ROUNDS = 4
 #: one timing takes at least this long
 _TIMING_SECONDS = 2e-4
 #: a form gives way only to one that is faster by this factor, so that noise decides little
@@ -51,12 +52,14 @@ Timings = dict[Form, Seconds]
 
 
 @functools.cache
-def measure(shape: Shape, count: int, rows: tuple[int, ...], forms: tuple[Form, ...], threads: int) -> Timings:
+def measure(
+    shape: Shape, count: int, rows: tuple[int, ...], forms: tuple[Form, ...], threads: int, rounds: int = ROUNDS
+) -> Timings:
     """Time products with weights of that shape, of which the model has ``count``; takes up to a second.
 
     What is measured is the processor time of one thread that computes its share, a ``threads``-th of the outputs:
     several threads would wait for each other whenever another program needs a core. The forms take turns, and the
-    fastest of several rounds counts.
+    fastest of ``rounds`` counts.
     """
     share = max(1, min(shape.outputs // threads, _MEASURED_BYTES // (shape.inputs * shape.dtype.itemsize)))
     copies = max(1, min(count, _MEASURED_BYTES // (share * shape.inputs * shape.dtype.itemsize)))
@@ -68,7 +71,7 @@ def measure(shape: Shape, count: int, rows: tuple[int, ...], forms: tuple[Form, 
             states = _random(number, shape)
             passes = max(1, math.ceil(_TIMING_SECONDS / max(_timed(held[forms[0]], states, 1), 1e-7)))
             best = dict.fromkeys(held, math.inf)
-            for _ in range(_ROUNDS):
+            for _ in range(rounds):
                 for form, products in held.items():
                     best[form] = min(best[form], _timed(products, states, passes))
             for form, seconds in best.items():

@@ -8,7 +8,7 @@ import torch
 
 from inference.backends.local import LocalEngine
 from inference.engine import cpu_dtype
-from inference.engine.cpu_dtype import fastest_dtype
+from inference.engine.cpu_dtype import dtype_beside_bytes, fastest_dtype
 from inference.engine.loading import load_model
 
 #: its weights are stored in bfloat16
@@ -28,16 +28,23 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> Any:
     return set_times
 
 
-def chosen(stored: torch.dtype = torch.bfloat16) -> torch.dtype:
-    class Model(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.linear = torch.nn.Linear(8, 8)
+class Model(torch.nn.Module):
+    """72 parameters of a layer, 24 of an output layer"""
 
-        def get_decoder(self) -> Any:
-            return self
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = torch.nn.Linear(8, 8)
+        self.head = torch.nn.Linear(8, 3, bias=False)
 
-    return fastest_dtype(Model(), stored, threads=1)
+    def get_decoder(self) -> Any:
+        return torch.nn.ModuleList([self.linear])
+
+    def get_output_embeddings(self) -> Any:
+        return self.head
+
+
+def chosen(stored: torch.dtype = torch.bfloat16, **kept: Any) -> torch.dtype:
+    return fastest_dtype(Model(), stored, threads=1, **kept)
 
 
 def test_the_dtype_that_is_faster_on_the_whole_is_chosen_and_logged(
@@ -69,9 +76,69 @@ def test_a_dtype_that_does_not_fit_into_memory_is_not_chosen(
 ) -> None:
     caplog.set_level("INFO", logger=cpu_dtype.__name__)
     timed(bfloat16=(10, 25, 500), float32=(1, 1, 1))
-    monkeypatch.setattr(cpu_dtype, "free_host_bytes", lambda: 72 * 4)
+    monkeypatch.setattr(cpu_dtype, "total_host_bytes", lambda: 96 * 4)
     assert chosen() == torch.bfloat16
-    assert "would not fit" in caplog.text
+    assert "in float32 they would take" in caplog.text
+    monkeypatch.setattr(cpu_dtype, "total_host_bytes", lambda: 96 * 4 * 2)
+    assert chosen() == torch.float32
+
+
+def test_a_choice_stays_the_same_at_the_next_start(timed: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    kept_in = tmp_path / "choices"
+    timed(bfloat16=(10, 10, 10), float32=(20, 20, 20))
+    assert chosen(revision="a", kept_in=kept_in) == torch.bfloat16
+    # As when something else kept the CPU busy.
+    timed(bfloat16=(30, 30, 30), float32=(20, 20, 20))
+    assert chosen(revision="a", kept_in=kept_in) == torch.bfloat16
+    assert chosen(revision="b", kept_in=kept_in) == torch.float32
+    monkeypatch.setattr(cpu_dtype, "_cpu_model", lambda: "another")
+    assert chosen(revision="a", kept_in=kept_in) == torch.float32
+    assert len(list(kept_in.iterdir())) == 3
+
+
+def test_of_workers_that_start_together_all_take_the_choice_of_the_first(
+    timed: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def slower(counts: Any, stored: torch.dtype, threads: int) -> torch.dtype:
+        monkeypatch.undo()
+        timed(bfloat16=(10, 10, 10), float32=(20, 20, 20))
+        assert chosen(kept_in=tmp_path) == torch.bfloat16
+        return torch.float32
+
+    monkeypatch.setattr(cpu_dtype, "_measured", slower)
+    assert chosen(kept_in=tmp_path) == torch.bfloat16
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_damaged_file_is_replaced(timed: Any, tmp_path: Path) -> None:
+    timed(bfloat16=(10, 10, 10), float32=(20, 20, 20))
+    assert chosen(kept_in=tmp_path) == torch.bfloat16
+    (kept,) = tmp_path.iterdir()
+    whole = kept.read_text()
+    for damaged in ("", "[]", '{"choice": "float64"}'):
+        kept.write_text(damaged)
+        assert chosen(kept_in=tmp_path) == torch.bfloat16
+        assert list(tmp_path.iterdir()) == [kept]
+        assert kept.read_text() == whole
+
+
+def test_where_nothing_can_be_written_the_choice_is_measured_at_every_start(
+    timed: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    timed(bfloat16=(10, 10, 10), float32=(20, 20, 20))
+    assert chosen(kept_in=blocked) == torch.bfloat16
+    assert "is not kept for the next start" in caplog.text
+
+
+def test_beside_bytes_it_is_float32_where_the_wide_rest_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu_dtype, "_seconds", lambda *arguments: pytest.fail("measured"))
+    # 64 bytes, and 8 of a bias and 24 of the output layer four bytes wide
+    monkeypatch.setattr(cpu_dtype, "total_host_bytes", lambda: (64 + 32 * 4) / 0.6 + 1)
+    assert dtype_beside_bytes(Model(), torch.bfloat16) == torch.float32
+    monkeypatch.setattr(cpu_dtype, "total_host_bytes", lambda: (64 + 32 * 4) / 0.6 - 1)
+    assert dtype_beside_bytes(Model(), torch.bfloat16) == torch.bfloat16
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
@@ -80,7 +147,7 @@ def test_auto_loads_what_was_chosen_and_the_fingerprint_says_so(
 ) -> None:
     stored = []
 
-    def choose(model: Any, found: torch.dtype, *, threads: int | None) -> torch.dtype:
+    def choose(model: Any, found: torch.dtype, **others: Any) -> torch.dtype:
         stored.append(found)
         return dtype
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from inference.engine import devices
-from inference.engine.devices import ControlGroup, free_host_bytes
+from inference.engine.devices import ControlGroup, free_host_bytes, total_host_bytes
 
 Write = Callable[..., None]
 
@@ -51,3 +51,11 @@ def test_the_limit_counts_without_statistics_too(write: Write, tmp_path: Path) -
 def test_a_container_above_its_limit_has_nothing_free(write: Write) -> None:
     write(limit=5000, used=6000, cached=100)
     assert free_host_bytes() == 0
+
+
+def test_the_memory_in_all_is_the_limit_whatever_is_in_use(write: Write) -> None:
+    for used in (0, 3000):
+        write(limit=5000, used=used, cached=100)
+        assert total_host_bytes() == 5000
+    write(limit="max", used=2000, cached=0)
+    assert total_host_bytes() > 5000

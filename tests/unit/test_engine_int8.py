@@ -95,6 +95,12 @@ def test_the_angles_of_positions_keep_their_precision(tiny_model: Path) -> None:
     assert {weight.dtype for weight in loaded.model.parameters()} == {torch.bfloat16}
 
 
+def test_the_states_beside_bytes_are_float32_without_a_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inference.engine.loading.fastest_dtype", lambda *a, **k: pytest.fail("measured"))
+    reader = Path(__file__).resolve().parents[2] / "models" / "ktp-reader"
+    assert load_model(str(reader), device_map="cpu", quantization="8bit").dtype == "float32"
+
+
 def test_a_torch_without_products_of_bytes_is_named(monkeypatch: pytest.MonkeyPatch, tiny_model: Path) -> None:
     def refuse(self: Any, *arguments: Any) -> None:
         raise AttributeError("'_OpNamespace' 'onednn' object has no attribute 'qlinear_prepack'\nmore")
