@@ -152,11 +152,12 @@ def _message(message: object, at: str, sources: list[MediaSource]) -> dict[str, 
 
 
 def _reasoning(message: Mapping[str, Any], at: str) -> str:
-    """The reasoning that the model wrote in this turn, by the first of its names; "" if it is not there."""
+    """The reasoning that the model wrote in this turn, by the first of its names that has any; "" if none has."""
     for name in REASONING_MEMBERS:
-        if (reasoning := message.get(name)) is not None:
-            if not isinstance(reasoning, str):
-                raise InvalidRequest(f"'{name}' must be a string.", param=f"{at}.{name}")
+        reasoning = message.get(name)
+        if reasoning is not None and not isinstance(reasoning, str):
+            raise InvalidRequest(f"'{name}' must be a string.", param=f"{at}.{name}")
+        if reasoning:
             return message_text(reasoning, f"{at}.{name}")
     return ""
 

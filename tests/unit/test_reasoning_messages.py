@@ -36,6 +36,7 @@ def reasoning_of(message: dict[str, Any]) -> str | None:
         (assistant(reasoning="Saya cari."), "Saya cari."),
         (assistant(reasoning_content="Saya cari.", reasoning="Saya cari."), "Saya cari."),
         (assistant(reasoning_content=None, reasoning="Saya cari."), "Saya cari."),
+        (assistant(reasoning_content="", reasoning="Saya cari."), "Saya cari."),
         (assistant(reasoning_content=""), None),
         (assistant(reasoning_content=None), None),
         ({**QUESTION, "reasoning_content": "Saya cari."}, None),
