@@ -234,14 +234,20 @@ def test_a_stopped_engine_ends_its_streams_and_takes_no_more(upstream: Scripted,
 
 
 @pytest.mark.parametrize(
-    ("owner", "resume"), [("vllm", "prefix"), ("sglang", "prefix"), ("sambung", "session"), ("openai", "none")]
+    ("owner", "resume", "reasoning"),
+    [
+        ("vllm", "prefix", ("reasoning",)),
+        ("sglang", "prefix", ("reasoning_content",)),
+        ("sambung", "session", ("reasoning_content",)),
+        ("openai", "none", ("reasoning_content", "reasoning")),
+    ],
 )
-def test_how_it_resumes_follows_from_what_it_calls_itself(
-    upstream: Scripted, start_engine: Any, owner: str, resume: Resume
+def test_how_it_resumes_and_names_reasoning_follows_from_what_it_calls_itself(
+    upstream: Scripted, start_engine: Any, owner: str, resume: Resume, reasoning: tuple[str, ...]
 ) -> None:
     upstream.replies.append((200, {}, [json.dumps({"data": [{"id": "m", "owned_by": owner}]})]))
     engine = start_engine("none")
-    assert looked_at(engine) == Target("m", resume)
+    assert looked_at(engine) == Target("m", resume, reasoning)
 
 
 def test_the_setting_goes_before_what_it_calls_itself(upstream: Scripted, start_engine: Any, settings: Any) -> None:

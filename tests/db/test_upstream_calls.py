@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from inference.backends.upstream.errors import UpstreamError
+from inference.backends.upstream.target import Target
 from inference.engine.types import Delta
 from sessions_app.deltas import CallDelta
 from sessions_app.store.appending import Piece
-from tests.db.scripted_upstream import DONE, SAMPLING, Scripted, chunk, collected, session_of
+from tests.db.scripted_upstream import DONE, SAMPLING, Scripted, chunk, collected, session_of, text_of
 
 pytestmark = pytest.mark.django_db
 
@@ -131,14 +132,43 @@ def test_a_stream_that_repeats_another_call_fails(upstream: Scripted, start_engi
         collected(start_engine("session").submit(session_of(committed("weather", '{"city": "So'))))
 
 
-def test_the_reasoning_of_earlier_turns_is_passed_on_by_both_of_its_names(
-    upstream: Scripted, start_engine: Any
+SAID = {"role": "assistant", "content": [{"type": "text", "text": "Ya."}], "reasoning_content": "Saya cari."}
+ASKED = {"role": "user", "content": [{"type": "text", "text": "Yakin?"}]}
+BOTH = ("reasoning_content", "reasoning")
+
+
+def names_sent(upstream: Scripted) -> list[set[str]]:
+    """By which names each request has the reasoning of its first message."""
+    return [set(request["messages"][0]) & {*BOTH} for request in upstream.requests]
+
+
+@pytest.mark.parametrize("names", [("reasoning",), ("reasoning_content",), BOTH])
+def test_the_reasoning_of_earlier_turns_is_passed_on_by_the_targets_names(
+    upstream: Scripted, start_engine: Any, names: tuple[str, ...]
 ) -> None:
     upstream.streams(chunk(finish="stop"), DONE)
-    said = {"role": "assistant", "content": [{"type": "text", "text": "Ya."}], "reasoning_content": "Saya cari."}
-    question = {"role": "user", "content": [{"type": "text", "text": "Yakin?"}]}
-    collected(start_engine("none").submit(session_of(messages=[said, question])))
+    engine = start_engine("none")
+    engine.target = Target("the/model", "none", names)
+    collected(engine.submit(session_of(messages=[SAID, ASKED])))
     assert upstream.requests[0]["messages"] == [
-        {"role": "assistant", "content": "Ya.", "reasoning_content": "Saya cari.", "reasoning": "Saya cari."},
+        {"role": "assistant", "content": "Ya.", **dict.fromkeys(names, "Saya cari.")},
         {"role": "user", "content": "Yakin?"},
     ]
+
+
+def test_an_unknown_upstream_that_refuses_reasoning_gets_none(upstream: Scripted, start_engine: Any) -> None:
+    engine = start_engine("none")
+    upstream.refuses(400, {"message": "unknown field reasoning"})
+    for _ in range(2):
+        upstream.streams(chunk("Ya."), chunk(finish="stop"), DONE)
+        assert text_of(collected(engine.submit(session_of(messages=[SAID, ASKED])))[0]) == "Ya."
+    assert names_sent(upstream) == [{*BOTH}, set(), set()]
+
+
+def test_a_known_upstream_that_refuses_the_request_is_not_asked_again(upstream: Scripted, start_engine: Any) -> None:
+    engine = start_engine("none")
+    engine.target = Target("the/model", "none", ("reasoning",))
+    upstream.refuses(400, {"message": "bad picture"})
+    with pytest.raises(UpstreamError, match="bad picture"):
+        collected(engine.submit(session_of(messages=[SAID, ASKED])))
+    assert names_sent(upstream) == [{"reasoning"}]

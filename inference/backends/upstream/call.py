@@ -136,6 +136,18 @@ class Call:
             ),
         }
 
+    def without_refused(self) -> tuple[dict[str, Any], Call] | None:
+        """What the answer can do without if the upstream refuses the request, and the call without it; None if there is
+        no such thing."""
+        if self.wire_format and self.wire_format_is_optional:
+            return self.wire_format, dataclasses.replace(self, wire_format={})
+        names = self.target.reasoning_names
+        if len(names) > 1 and any(name in message for message in self.messages for name in names):
+            # No one knows which of them it reads.
+            messages = [{name: message[name] for name in message if name not in names} for message in self.messages]
+            return {"messages": names}, dataclasses.replace(self, messages=messages)
+        return None
+
     def tokens_left(self, so_far: AnswerSoFar) -> int:
         return int(self.sampling["max_tokens"]) - so_far.tokens
 
@@ -146,7 +158,7 @@ def calls_of(session: ChatSession, target: Target) -> list[Call]:
     The ids that the upstream gets cannot be guessed from outside either.
     """
     request = StoredRequest.from_dict(session.request)
-    messages = wire_messages(request.messages, list(session.media.all()))
+    messages = wire_messages(request.messages, list(session.media.all()), target.reasoning_names)
     sampling = wire_sampling(request.sampling) | WIRE_ENDINGS[request.ending]
     calls = []
     for choice in range(request.choices):
@@ -191,8 +203,10 @@ def wire_sampling(sampling: Sampling) -> dict[str, Any]:
     return sent
 
 
-def wire_messages(messages: Sequence[Mapping[str, Any]], media: Sequence[SessionMedia]) -> list[dict[str, Any]]:
-    """The messages, with each image and video as a data URL of its original bytes."""
+def wire_messages(
+    messages: Sequence[Mapping[str, Any]], media: Sequence[SessionMedia], reasoning_names: Sequence[str]
+) -> list[dict[str, Any]]:
+    """The messages, with each image and video as a data URL of its original bytes, and reasoning by these names."""
     waiting = list(media)
     wired = []
     for message in messages:
@@ -203,8 +217,8 @@ def wire_messages(messages: Sequence[Mapping[str, Any]], media: Sequence[Session
             content = parts[0]["text"] if len(parts) == 1 and parts[0]["type"] == "text" else parts
         wired.append({**message, "content": content})
         if "reasoning_content" in message:
-            # SGLang reads the one name, vLLM the other.
-            wired[-1]["reasoning"] = message["reasoning_content"]
+            reasoning = wired[-1].pop("reasoning_content")
+            wired[-1] |= dict.fromkeys(reasoning_names, reasoning)
         if "tool_calls" in message:
             wired[-1]["tool_calls"] = [_wire_call(call) for call in message["tool_calls"]]
     return wired

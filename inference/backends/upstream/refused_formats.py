@@ -1,4 +1,4 @@
-"""Remembers which formats of answers the upstream has refused, so that not every card is asked for twice."""
+"""Remembers what the upstream has refused that an answer can do without, so that not every card is asked for twice."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ FORGET_SECONDS = 600.0
 class RefusedFormats:
     """The refusals that one process has seen. Used by one thread.
 
-    Only formats that an answer can do without belong here: they are the constants of this project's own requests, so
-    there are few.
+    Only formats that an answer can do without belong here, which are the constants of this project's own requests, and
+    the names of the reasoning in messages: so there are few.
     """
 
     def __init__(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import logging
 import random
 from collections.abc import AsyncIterator, Iterable
@@ -58,8 +57,8 @@ class Relay:
         self._handle = handle
         self._so_far = so_far
         self._refused_formats = refused_formats
-        #: the format that this answer was asked for at first, if the upstream refused it
-        self._dropped_format: dict[str, Any] | None = None
+        #: what the request had at first, until the upstream refused it
+        self._dropped: list[dict[str, Any]] = []
         self._backoff = RetryBackoff(settings.UPSTREAM_RETRY_SECONDS)
         #: id of the last event that was read; used with another Sambung server
         self._last_event_id = ""
@@ -79,8 +78,8 @@ class Relay:
         self._handle.finish(end)
 
     async def _finish(self) -> Finish:
-        if self._can_drop_format() and self._refused_formats.has(self._call.target, self._call.wire_format):
-            self._call = dataclasses.replace(self._call, wire_format={})
+        if (lean := self._call.without_refused()) and self._refused_formats.has(self._call.target, lean[0]):
+            self._call = lean[1]
         while True:
             try:
                 return await self._one_stream()
@@ -89,23 +88,25 @@ class Relay:
             except Interrupted as exc:
                 cut = exc
             except UpstreamError as exc:
-                if exc.status not in REQUEST_ERRORS or not self._drop_format():
+                if exc.status not in REQUEST_ERRORS or not self._drop_refused():
                     raise
-                log.warning("the upstream may not support this response format; retrying without it: %s", exc)
+                log.warning(
+                    "the upstream may not support this response format, or reasoning in messages; "
+                    "retrying without it: %s",
+                    exc,
+                )
                 continue
             log.info("the upstream's stream was interrupted after %d tokens: it %s", self._so_far.tokens, cut.reason)
             await self._backoff.wait(cut)
 
-    def _drop_format(self) -> bool:
-        """Ask for the answer in any format from here on. Returns whether the request has changed."""
-        was_optional = self._can_drop_format()
-        if was_optional:
-            self._dropped_format = self._call.wire_format
-            self._call = dataclasses.replace(self._call, wire_format={})
-        return was_optional and not self._so_far.tokens
-
-    def _can_drop_format(self) -> bool:
-        return bool(self._call.wire_format) and self._call.wire_format_is_optional
+    def _drop_refused(self) -> bool:
+        """Do without what the upstream may have refused from here on. Returns whether the request has changed."""
+        lean = self._call.without_refused()
+        if lean is None or self._so_far.tokens:
+            return False
+        self._dropped.append(lean[0])
+        self._call = lean[1]
+        return True
 
     async def _one_stream(self) -> Finish:
         call, so_far = self._call, self._so_far
@@ -126,9 +127,9 @@ class Relay:
         async with self._client.stream("POST", "chat/completions", content=body, headers=headers) as response:
             if response.status_code != httpx.codes.OK:
                 raise self._refusal(response, await read_body(response))
-            if self._dropped_format is not None:
-                # The format was what it refused.
-                self._refused_formats.add(call.target, self._dropped_format)
+            for dropped in self._dropped:
+                # It was what the upstream refused.
+                self._refused_formats.add(call.target, dropped)
             async with contextlib.aclosing(events_of(response)) as events:
                 return await self._read(events)
 

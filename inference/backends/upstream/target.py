@@ -17,6 +17,10 @@ from inference.backends.upstream.wire import NotReadable, object_in, parsed
 Resume = Literal["session", "prefix", "none"]
 #: ``owned_by`` in the upstream's list of models → how it resumes
 RESUME_OF: dict[str, Resume] = {"sambung": "session", "vllm": "prefix", "sglang": "prefix"}
+#: ``owned_by`` → the name by which it reads the reasoning of earlier turns
+REASONING_NAME_OF = {"sambung": "reasoning_content", "vllm": "reasoning", "sglang": "reasoning_content"}
+#: for all others, of which some read the one, some the other, and some refuse both
+REASONING_NAMES = ("reasoning_content", "reasoning")
 UNREADABLE = "is no OpenAI-compatible one: its list of models cannot be read"
 MAX_NAME_CHARS = 255
 
@@ -25,6 +29,8 @@ MAX_NAME_CHARS = 255
 class Target:
     model: str
     resume: Resume
+    #: by which names it gets the reasoning of earlier turns
+    reasoning_names: tuple[str, ...] = REASONING_NAMES
 
 
 class NotReady(Exception):
@@ -63,10 +69,12 @@ def _chosen(body: bytes) -> Target:
     named = [model for model in models if settings.UPSTREAM_MODEL in ("", model["id"])]
     if not named:
         raise NotReady("does not serve the configured model", for_good=True)
-    told: Resume = RESUME_OF.get(str(named[0].get("owned_by")).lower(), "none")
+    owner = str(named[0].get("owned_by")).lower()
+    told: Resume = RESUME_OF.get(owner, "none")
     # A system check has validated the setting.
     resume = told if settings.UPSTREAM_RESUME == "auto" else cast("Resume", settings.UPSTREAM_RESUME)
-    return Target(named[0]["id"], resume)
+    names = (REASONING_NAME_OF[owner],) if owner in REASONING_NAME_OF else REASONING_NAMES
+    return Target(named[0]["id"], resume, names)
 
 
 def _is_name(value: Any) -> bool:
