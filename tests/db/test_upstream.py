@@ -156,7 +156,9 @@ def test_an_answer_that_has_its_length_already_only_ends(start_engine: Any) -> N
 
 
 @pytest.mark.parametrize(("resume", "kind"), [("none", "text"), ("prefix", "reasoning")])
-def test_what_cannot_go_on_fails_and_is_not_spliced(start_engine: Any, resume: Resume, kind: TextKind) -> None:
+def test_an_answer_that_cannot_be_continued_fails_and_is_not_spliced(
+    start_engine: Any, resume: Resume, kind: TextKind
+) -> None:
     with pytest.raises(ApiError, match="Send the request again under a new session_id") as refusal:
         collected(start_engine(resume).submit(session_of(said("Baik", kind=kind))))
     assert refusal.value.code == "upstream_cannot_resume"
@@ -324,6 +326,34 @@ def test_a_form_that_was_refused_is_not_asked_for_again_for_a_while(
     assert forms_of_next_answer() == [False]
     monkeypatch.setattr(refused_formats, "FORGET_SECONDS", 0.0)
     assert forms_of_next_answer() == [True]
+
+
+@pytest.mark.parametrize("is_refused", [False, True])
+def test_a_takeover_repeats_the_request_of_a_session_that_the_upstream_keeps(
+    upstream: Scripted, start_engine: Any, is_refused: bool
+) -> None:
+    engine = start_engine("session")
+    engine._refused_formats.add(engine.target, FORM)
+    if is_refused:
+        # The attempt before was refused too, and went on without.
+        upstream.refuses(400, {"message": "no such field"})
+    upstream.streams(chunk("{"), chunk("}"), chunk(finish="stop"), DONE)
+    begun = session_of(said("{"), wire_format=FORM, wire_format_is_optional=True)
+    assert text_of(collected(engine.submit(begun))[0]) == "}"
+    assert ["response_format" in request for request in upstream.requests] == [True, False][: 1 + is_refused]
+
+
+def test_a_second_attempt_repeats_the_request_before_anything_is_committed(
+    upstream: Scripted, start_engine: Any
+) -> None:
+    engine = start_engine("session")
+    engine._refused_formats.add(engine.target, FORM)
+    for attempt, has_form in [(1, False), (2, True)]:
+        upstream.streams(chunk("{}"), chunk(finish="stop"), DONE)
+        session = session_of(wire_format=FORM, wire_format_is_optional=True)
+        session.attempt = attempt
+        collected(engine.submit(session))
+        assert ("response_format" in upstream.requests[-1]) is has_form
 
 
 def test_a_request_that_is_refused_without_its_form_too_says_nothing_about_the_form(

@@ -77,6 +77,8 @@ class Call:
     wire_format: dict[str, Any] = dataclasses.field(default_factory=dict)
     #: whether the answer is also useful without this format
     wire_format_is_optional: bool = False
+    #: whether an earlier attempt may have sent the request, by this worker or by another
+    was_sent: bool = False
 
     @property
     def alternatives(self) -> int | None:
@@ -173,6 +175,7 @@ def calls_of(session: ChatSession, target: Target) -> list[Call]:
                 continues_message=request.ending == "inside",
                 wire_format=request.wire_format or {},
                 wire_format_is_optional=request.wire_format_is_optional,
+                was_sent=session.attempt > 1 or session.next_index > 1,
             )
         )
     return calls

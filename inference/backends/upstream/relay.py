@@ -78,7 +78,11 @@ class Relay:
         self._handle.finish(end)
 
     async def _finish(self) -> Finish:
-        if (lean := self._call.without_refused()) and self._refused_formats.has(self._call.target, lean[0]):
+        lean = self._call.without_refused()
+        # An upstream that keeps the session accepts only the request that opened it, and what an earlier attempt sent
+        # is not known.
+        may_differ = self._call.target.resume != "session" or not self._call.was_sent
+        if lean and may_differ and self._refused_formats.has(self._call.target, lean[0]):
             self._call = lean[1]
         while True:
             try:
@@ -102,7 +106,7 @@ class Relay:
     def _drop_refused(self) -> bool:
         """Do without what the upstream may have refused from here on. Returns whether the request has changed."""
         lean = self._call.without_refused()
-        if lean is None or self._so_far.tokens:
+        if lean is None or (self._so_far.tokens and self._call.target.resume != "session"):
             return False
         self._dropped.append(lean[0])
         self._call = lean[1]
