@@ -30,7 +30,7 @@ from inference.stored_request import StoredRequest
 from ocr import card_image, metrics
 from ocr.audit.recording import Action, Actor, record
 from ocr.lookup import picture_lookup
-from ocr.models import FILE_NAME_MAX_CHARS, KtpExtraction, KtpImage
+from ocr.models import FILE_NAME_MAX_CHARS, KtpExtraction, KtpImage, KtpSubmittedImage
 from ocr.reading import confidence, form, prompt
 from ocr.reading.judging import judge_answer
 from ocr.reading.parsing import Reading, clean, storable
@@ -103,7 +103,7 @@ async def _store_and_send(
         session_id = await in_db(announce_session, extraction.pk)
         session = await _start_session(image, caller, request_id, session_id)
     except Exception:
-        await in_db(extraction.delete)
+        await in_db(_take_back, extraction)
         raise
     try:
         await in_db(_begin, extraction, session, Actor.of_user(user) if user else Actor.of_caller(caller))
@@ -112,6 +112,13 @@ async def _store_and_send(
         await in_db(erase_sessions, [session.pk])
         raise
     return extraction
+
+
+@transaction.atomic
+def _take_back(extraction: KtpExtraction) -> None:
+    """Remove a card that could not be sent. Its place in the caller's request stays, for the reason."""
+    KtpSubmittedImage.objects.filter(extraction=extraction).update(extraction=None)
+    extraction.delete()
 
 
 async def read_again(

@@ -110,9 +110,9 @@ class KtpSubmittedImage(models.Model):
         return f"picture {self.position} of {self.submission_id}"
 
     def refuse(self, error: ApiError) -> None:
-        """Keep why the picture was not read."""
-        self.error, self.error_status = error.as_dict(), error.status
-        self.save(update_fields=["error", "error_status"])
+        """Keep why the picture was not read. Does nothing when the row is gone."""
+        row = KtpSubmittedImage.objects.filter(pk=self.pk)
+        row.update(error=error.as_dict(), error_status=error.status, extraction=None)
 
 
 def digest_of(data: bytes, *more: str) -> str:

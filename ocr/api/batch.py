@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import uuid
 from collections.abc import Sequence
 from typing import Any
@@ -12,6 +13,7 @@ from django.http import HttpRequest
 
 from inference.api.auth import caller_of
 from inference.api.body import Upload
+from inference.api.error_rendering import as_api_error
 from inference.api.idempotency import name_of_key
 from inference.errors import ApiError, NotFound
 from inference.readiness import check_model_available
@@ -27,6 +29,8 @@ from ocr.models import KtpExtraction, KtpSubmission, KtpSubmittedImage
 from ocr.refusals import Erased
 from ocr.submissions import digest_of, open_submission
 from sessions_app.db import in_db
+
+log = logging.getLogger(__name__)
 
 #: pictures of one request that are decoded at once
 TOGETHER = 2
@@ -50,6 +54,17 @@ class Interrupted(ApiError):
 
     def __init__(self) -> None:
         super().__init__("The server stopped before this picture was taken in. Send it again.")
+
+
+class NotTakenIn(ApiError):
+    """The server failed with the picture."""
+
+    status = 500
+    type = "server_error"
+    code = "internal_error"
+
+    def __init__(self) -> None:
+        super().__init__("The server failed to take in this picture. The request id is in its log.")
 
 
 async def submit_batch(
@@ -93,12 +108,20 @@ async def _take_in_all(images: Sequence[Upload | ApiError], submission: KtpSubmi
                 await take_in(image, caller=submission.caller, submitted=row)
             except Erased:
                 pass  # by its caller, who saw it in the list
-            except ApiError as error:
-                await in_db(row.refuse, error)
+            # Whatever it is, it must not keep the other pictures from being taken in.
+            except Exception as error:
+                await in_db(row.refuse, _refusal(error, row))
 
     async with asyncio.TaskGroup() as group:
         for image, row in zip(images, rows, strict=True):
             group.create_task(one(image, row))
+
+
+def _refusal(error: Exception, row: KtpSubmittedImage) -> ApiError:
+    if (known := as_api_error(error)) is not None:
+        return known
+    log.error("%s could not be taken in", row, exc_info=error)
+    return NotTakenIn()
 
 
 async def wait_for_all(submission: KtpSubmission, seconds: float) -> None:

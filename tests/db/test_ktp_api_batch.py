@@ -9,8 +9,9 @@ import zipfile
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 
-from ocr.api import archive
+from ocr.api import archive, submitting
 from ocr.audit.models import AuditEntry
+from ocr.card_image import make_ready
 from ocr.models import KtpExtraction, KtpSubmission
 from sessions_app.models import ChatSession
 from tests.db.ktp_calls import ASYNC, KEYS, error_of
@@ -59,6 +60,29 @@ def test_each_picture_is_a_reading_and_the_list_keeps_the_order(client):
     assert items[0]["reading"]["nik"] == CARD["nik"]
     assert items[0]["reading"] == client.get(items[0]["location"]).json()
     assert AuditEntry.objects.filter(action="api_read").count() == 3
+
+
+def test_a_full_queue_refuses_the_picture_that_it_has_no_place_for(client, settings):
+    settings.MAX_QUEUED_SESSIONS = 1
+    items = send(client, specimen(), specimen("PNG"), specimen("WEBP")).json()["items"]
+    assert sorted(item["status"] for item in items) == [202, 503, 503]
+    assert {item["error"]["code"] for item in items if item["error"]} == {"queue_full"}
+    assert KtpExtraction.objects.count() == ChatSession.objects.count() == 1
+
+
+def test_a_picture_with_which_the_server_fails_takes_no_other_with_it(client, monkeypatch):
+    broken = specimen("PNG")
+
+    async def fail_with_one(data, **how):
+        if data == broken:
+            raise RuntimeError("a secret of the server")
+        return await make_ready(data, **how)
+
+    monkeypatch.setattr(submitting, "make_ready", fail_with_one)
+    items = send(client, broken, specimen(), specimen("WEBP")).json()["items"]
+    assert [item["status"] for item in items] == [500, 202, 202]
+    assert items[0]["error"]["code"] == "internal_error"
+    assert "secret" not in str(items)
 
 
 def test_who_waits_gets_the_list_at_once(client, model_that_says):
