@@ -22,9 +22,15 @@ from ocr.card_image import check_size
 BEGINNINGS = (b"PK\x03\x04", b"PK\x05\x06")
 #: bytes of the archive's directory: that of a thousand pictures with long names
 MAX_DIRECTORY_BYTES = 2**18
+#: entries of an archive, with its directories and what is passed over
+MAX_ENTRIES = 1000
 _END = struct.Struct("<4s4H2LH")
 _END_MARK, _ZIP64_MARK = b"PK\x05\x06", b"PK\x06\x07"
 _MAX_COMMENT_BYTES = 2**16
+#: of the record that says where the 64-bit form of the end is; it stands right before the end
+_ZIP64_LOCATOR_BYTES = 20
+#: in a number of the end: the number is in its 64-bit form
+_ELSEWHERE = (0xFFFF, 0xFFFFFFFF)
 #: what zipfile and zlib raise for archives that are broken or of a kind that they cannot read
 _BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError)
 
@@ -40,11 +46,14 @@ def unpack(file: IO[bytes], param: str) -> Iterator[Upload | ApiError]:
     """The pictures in the order of the archive; an error in place of one that cannot be taken.
 
     Directories and what systems add by themselves (``__MACOSX``, names with a dot before) are passed over. Raises
-    InvalidMedia for what is no archive.
+    InvalidMedia for what is no archive, and TooLarge for one of more than ``MAX_ENTRIES``.
     """
     _check_directory(file, param)
     try:
         with zipfile.ZipFile(file) as archive:
+            # The end of the archive may have stated fewer.
+            if len(archive.filelist) > MAX_ENTRIES:
+                raise _too_many(param)
             for entry in archive.infolist():
                 parts = entry.filename.replace("\\", "/").split("/")
                 if entry.is_dir() or parts[-1].startswith(".") or parts[0] == "__MACOSX":
@@ -77,7 +86,7 @@ def _unpacked(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, name: str, param
 def _check_directory(file: IO[bytes], param: str) -> None:
     """Refuse an archive whose directory is too large to be read into memory."""
     size = file.seek(0, os.SEEK_END)
-    tail_bytes = min(size, _END.size + _MAX_COMMENT_BYTES)
+    tail_bytes = min(size, _ZIP64_LOCATOR_BYTES + _END.size + _MAX_COMMENT_BYTES)
     file.seek(size - tail_bytes)
     tail = file.read(tail_bytes)
     file.seek(0)
@@ -87,7 +96,14 @@ def _check_directory(file: IO[bytes], param: str) -> None:
     if at < 0 or len(tail) - at < _END.size:
         raise InvalidMedia("The archive is damaged.", param=param)
     end: tuple[Any, ...] = _END.unpack_from(tail, at)
-    directory_bytes = end[5]
+    *numbers, entries, directory_bytes, begins_at, _comment_bytes = end[1:]
     # The 64-bit form of the end replaces these numbers, and no archive of this size needs it.
-    if directory_bytes > MAX_DIRECTORY_BYTES or tail[max(0, at - 20) : at].startswith(_ZIP64_MARK):
-        raise TooLarge("The archive lists too many entries.", param=param)
+    has_zip64 = tail[max(0, at - _ZIP64_LOCATOR_BYTES) : at].startswith(_ZIP64_MARK) or any(
+        number in _ELSEWHERE for number in (*numbers, entries, directory_bytes, begins_at)
+    )
+    if has_zip64 or entries > MAX_ENTRIES or directory_bytes > MAX_DIRECTORY_BYTES:
+        raise _too_many(param)
+
+
+def _too_many(param: str) -> TooLarge:
+    return TooLarge("The archive lists too many entries.", param=param)

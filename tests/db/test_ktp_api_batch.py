@@ -186,13 +186,35 @@ def test_what_is_no_archive_is_refused(client, data):
 def test_an_archive_with_a_huge_directory_is_not_read(client):
     many = zipped([(f"{n:05}", b"") for n in range(6000)])
     assert send(client, many).status_code == 413
+    assert archive.MAX_DIRECTORY_BYTES < 6000 * 46
 
-    # The sizes of the 64-bit end would replace those of the end.
+
+@pytest.mark.parametrize("comment", [b"", b"c" * 0xFFFF])
+def test_the_64_bit_end_of_an_archive_is_not_read(client, monkeypatch, comment):
+    # The numbers that it gives would replace those of the end.
     small = zipped([("a.jpg", b"a")])
     end = small.rindex(b"PK\x05\x06")
-    sized = small[:end] + struct.pack("<4sLQL", b"PK\x06\x07", 0, 0, 1) + small[end:]
+    locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, 0, 1)
+    sized = small[:end] + locator + small[end:-2] + struct.pack("<H", len(comment)) + comment
+    monkeypatch.setattr(zipfile, "ZipFile", None)
     assert send(client, sized).status_code == 413
-    assert archive.MAX_DIRECTORY_BYTES < 6000 * 46
+
+
+@pytest.mark.parametrize(("at", "number"), [(4, "<H"), (6, "<H"), (8, "<H"), (10, "<H"), (12, "<L"), (16, "<L")])
+def test_an_end_that_leaves_a_number_to_its_64_bit_form_is_refused(client, at, number):
+    packed = bytearray(zipped([("a.jpg", b"a")]))
+    struct.pack_into(number, packed, packed.rindex(b"PK\x05\x06") + at, 2 ** (8 * struct.calcsize(number)) - 1)
+    assert send(client, bytes(packed)).status_code == 413
+
+
+def test_entries_are_counted_whatever_the_archive_states(client, monkeypatch):
+    monkeypatch.setattr(archive, "MAX_ENTRIES", 3)
+    packed = bytearray(zipped([("a/", b""), ("b/", b""), ("__MACOSX/c", b""), ("d.jpg", b"d")]))
+    assert send(client, bytes(packed)).status_code == 413
+    end = packed.rindex(b"PK\x05\x06")
+    struct.pack_into("<HH", packed, end + 8, 1, 1)
+    assert send(client, bytes(packed)).status_code == 413
+    assert send(client, zipped([("a/", b""), ("b/", b""), ("d.jpg", b"d")])).status_code == 200
 
 
 def test_too_many_pictures_or_bytes_are_refused_as_a_whole(client, settings):
