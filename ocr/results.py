@@ -220,12 +220,16 @@ class _Told:
         self.change = change
         self.field = FIELD_BY_PATH.get(change.field)
         self.typed = typed.get(change.field, "")
-        is_masked = self.field is not None and self.field.is_hidden and not is_revealed
-        self.old, self.new = (mask(change.field, value) if is_masked else value for value in (change.old, change.new))
+        self.is_masked = self.field is not None and self.field.is_hidden and not is_revealed
+        self.old, self.new = (
+            mask(change.field, value) if self.is_masked else value for value in (change.old, change.new)
+        )
 
     @property
     def differs(self) -> bool:
-        return self.change.kind == KtpChange.Kind.CORRECTED and self.typed != self.change.new
+        # What is masked cannot have been typed: who types a hidden value has revealed it.
+        is_typed = self.change.kind == KtpChange.Kind.CORRECTED and not self.is_masked
+        return is_typed and self.typed != self.change.new
 
 
 def _flags_open(flags: Sequence[Problem]) -> str:

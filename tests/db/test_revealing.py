@@ -143,6 +143,20 @@ def test_a_form_filled_from_an_older_version_is_told_so_when_it_reveals(opened):
     assert "other" in response.text and 'value="SITI SPECIMEN"' in response.text
 
 
+def test_a_stale_form_does_not_show_them_in_what_others_have_changed(opened):
+    client, card, page = opened
+    old, other = card.version, User.objects.create_user("other")
+    for nik in (OTHER_NIK, "3171990101900888"):
+        card.correct(other, {"nik": nik}, card.version)
+    masks = {"nik": "317199••••••0001", "tgl_lahir": "••-••-••••"}
+    form = {"version": old, "nama": "SITI SPECIMEN", "_save": "1", "action": "save", **masks}
+    response = client.post(page, form)
+    assert response.status_code == 409
+    assert "317199••••••0777" in response.text
+    assert not any(nik in response.text for nik in (NIK, OTHER_NIK, "3171990101900888"))
+    assert not revealed_lines()
+
+
 def test_a_masked_value_that_comes_back_changes_nothing(opened):
     client, card, page = opened
     masks = {"nik": "317199••••••0001", "tgl_lahir": "••-••-••••"}
