@@ -58,7 +58,9 @@ def person(request: HttpRequest) -> HttpResponse:
     reference = form.cleaned_data["reference"]
     facts = {"by": "nik" if nik else "name", "count": len(found), "cards": [str(card.pk) for card in found]}
     record(Action.SEARCHED, actor=Actor.of_request(request), purpose=reference, facts=facts)
-    return _held(request, found[:MAX_READINGS], reference, is_more=len(found) > MAX_READINGS)
+    shown = found[:MAX_READINGS]
+    note_list(request, shown, where="person")
+    return _held(request, shown, reference, is_more=len(found) > MAX_READINGS)
 
 
 def export_chosen(request: HttpRequest) -> HttpResponse:
@@ -122,9 +124,11 @@ def erase_chosen(request: HttpRequest) -> HttpResponse:
         "frozen": [card for card in cards if card.frozen_at],
     }
     if "confirmed" not in request.POST:
+        note_list(request, cards, where="erase")
         return _page(request, "erase", form=EraseForm(request.POST, is_answered=False), **context)
     form = EraseForm(request.POST)
     if not form.is_valid():
+        note_list(request, cards, where="erase")
         return _page(request, "erase", status=400, form=form, **context)
     try:
         erasure = erase(
@@ -135,6 +139,7 @@ def erase_chosen(request: HttpRequest) -> HttpResponse:
         )
     except Frozen as frozen:
         context["frozen"] = list(find_by_ids(frozen.pks))
+        note_list(request, cards, where="erase")
         return _page(request, "erase", status=409, form=form, **context)
     receipt = receipts.receipt_of(erasure)
     return _page(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import io
 import json
 import re
@@ -12,7 +13,9 @@ import pytest
 from django.contrib.auth.models import Group, User
 from django.test import Client, override_settings
 from django.urls import reverse
+from django.utils import timezone
 
+from ocr.audit.breach import Suspect, seen
 from ocr.audit.models import AuditEntry
 from ocr.audit.recording import Actor
 from ocr.freezing import freeze
@@ -140,6 +143,37 @@ class TestFinding:
     def test_the_pages_are_in_indonesian_too(self, auditor: Client) -> None:
         auditor.cookies["django_language"] = "id"
         assert 'lang="id"' in auditor.get(PERSON).content.decode()
+
+
+def listed(card: KtpExtraction) -> list[str]:
+    """Where the log says that the card was shown in a list."""
+    lines = AuditEntry.objects.filter(action="listed").order_by("sequence").values_list("facts", flat=True)
+    return [facts["where"] for facts in lines if str(card.pk) in facts["cards"]]
+
+
+class TestWhatIsShownIsRecorded:
+    def test_by_a_search_so_that_it_is_in_a_breach(self, auditor: Client, card: KtpExtraction) -> None:
+        auditor.post(PERSON, {"nik": CARD["nik"]})
+        assert listed(card) == ["person"]
+        now = timezone.now()
+        day = datetime.timedelta(days=1)
+        [found] = seen(Suspect.of("auditor"), now - day, now + day)
+        assert (found.card, found.in_clear) == (card.pk, False)
+
+    def test_by_each_page_about_erasing(self, auditor: Client, card: KtpExtraction) -> None:
+        confirmed = of(card, confirmed="1", why="request", count="1")
+        auditor.post(f"{PERSON}erase/", of(card))
+        assert listed(card) == ["erase"]
+        assert auditor.post(f"{PERSON}erase/", {**confirmed, "count": "2"}).status_code == 400
+        assert listed(card) == ["erase"] * 2
+        freeze(card, "Case 12", by=Actor.of_server())
+        assert auditor.post(f"{PERSON}erase/", confirmed).status_code == 409
+        assert listed(card) == ["erase"] * 3
+
+    def test_by_each_page_about_legal_hold(self, auditor: Client, card: KtpExtraction) -> None:
+        auditor.post(f"{PERSON}hold/", of(card, freeze="1", reason="Case 12"))
+        auditor.post(f"{PERSON}hold/", of(card, freeze="1", reason=" "))
+        assert listed(card) == ["person"] * 2
 
 
 class TestExport:
