@@ -5,15 +5,19 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-from django.db import models
-
 from ocr.audit.models import AuditEntry
 from ocr.models import KtpExtraction
 from ocr.reading.schema import as_contract
 from sessions_app.models import ChatSession
 
-#: relations of a reading that ``held_about`` writes in its own way; all others are written column by column
+#: relations of a reading that ``held_about`` writes in its own way
 NAMED = ("image", "history", "sessions")
+#: columns of the further relations. What is the API caller's stays out: its address, in which may be a secret, and the
+#: digests of it and of what it sent.
+OTHERS = {
+    "callbacks": ("created_at", "host", "state", "attempts", "next_try_at", "status", "error", "delivered_at"),
+    "submitted": ("submission", "position", "error", "error_status"),
+}
 
 
 def held_about(card: KtpExtraction, *, with_image: bool = True) -> dict[str, Any]:
@@ -94,12 +98,11 @@ def _others(card: KtpExtraction) -> dict[str, Any]:
     """What further tables hold about the reading, such as deliveries to a callback address."""
     found: dict[str, Any] = {}
     for relation in card._meta.related_objects:
-        name = relation.get_accessor_name() or ""
         model = relation.related_model
-        if name in NAMED or not isinstance(model, type):
+        columns = OTHERS.get(relation.get_accessor_name() or "")
+        if columns is None or not isinstance(model, type):
             continue
         rows = model._default_manager.filter(**{relation.field.name: card.pk})
-        columns = [field.attname for field in model._meta.concrete_fields if not isinstance(field, models.BinaryField)]
         if lines := list(rows.values(*columns)):
             found[model._meta.label_lower] = lines
     return found

@@ -17,8 +17,8 @@ from django.core.management.base import CommandError
 
 from ocr import retention
 from ocr.audit.models import AuditEntry
-from ocr.models import KtpExtraction, KtpImage, Tombstone
-from ocr.persons import receipts
+from ocr.models import KtpCallback, KtpExtraction, KtpImage, KtpSubmission, KtpSubmittedImage, Tombstone
+from ocr.persons import holdings, receipts
 from tests.db.ktp_cards import FLAGGED_JSON, FrozenMeanwhile, read_extraction
 from tests.db.test_ktp_retention import aged
 from tests.ktp_card import CARD
@@ -110,9 +110,7 @@ class TestExport:
 
     def test_every_column_of_a_reading_with_its_holders_data_is_in_it(self, card: KtpExtraction) -> None:
         """A column that is added to the model is exported, or is named here with the reason."""
-        from ocr.persons.holdings import held_about
-
-        held = json.dumps(held_about(card), default=str)
+        held = json.dumps(holdings.held_about(card), default=str)
         not_the_holders = {
             *("claimed_by", "claimed_at", "claimed_until", "version", "flagged", "read_again_at", "frozen_by"),
             *("problems_read", "caller", "nik_lookup", "name_lookup", "session"),
@@ -122,6 +120,26 @@ class TestExport:
             if field.name in not_the_holders or value in (None, "", [], {}) or not isinstance(value, str):
                 continue
             assert json.dumps(value)[1:-1] in held, field.name
+
+    def test_the_address_and_digests_of_the_caller_of_the_api_are_not_in_it(
+        self, ktp: Ktp, card: KtpExtraction, tmp_path: Path
+    ) -> None:
+        KtpCallback.objects.create(
+            extraction=card, caller="key:digest-of-key", url="https://bank.example/?token=s3cret", host="bank.example"
+        )
+        batch = KtpSubmission.objects.create(caller="key:digest-of-key", is_batch=False, count=1)
+        KtpSubmittedImage.objects.create(submission=batch, position=0, digest="digest-of-picture", extraction=card)
+        file = tmp_path / "copy.json"
+        ktp("export", "--id", str(card.pk), "--output", str(file))
+        text = file.read_text()
+        [held] = json.loads(text)["readings"]
+        assert held["ocr.ktpcallback"][0]["host"] == "bank.example"
+        assert held["ocr.ktpsubmittedimage"][0]["submission"] == str(batch.pk)
+        assert not any(secret in text for secret in ("s3cret", "digest-of"))
+
+    def test_every_table_about_a_reading_is_in_it(self) -> None:
+        relations = {relation.get_accessor_name() for relation in KtpExtraction._meta.related_objects}
+        assert relations == {*holdings.NAMED, *holdings.OTHERS}
 
     def test_csv_has_tables_and_pictures_that_spreadsheets_run_nothing_of(
         self, ktp: Ktp, card: KtpExtraction, tmp_path: Path
