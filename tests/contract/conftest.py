@@ -21,6 +21,26 @@ KEYS = [secrets.token_urlsafe(32) for _ in range(3)]
 SETTINGS = {"SERVED_MODEL_NAME": "tiny", "TEMPERATURE": "0"}
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--clients", default="", help="the clients to try, by name, with blanks between; all by default")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    wanted = set(config.getoption("clients").split())
+    if unknown := wanted - {client.name for client in CLIENTS}:
+        raise pytest.UsageError(f"There are no clients {', '.join(sorted(unknown))}.")
+    if not wanted:
+        return
+    others = [item for item in items if getattr(item, "callspec", None) and _client_of(item) not in wanted]
+    items[:] = [item for item in items if item not in others]
+    config.hook.pytest_deselected(items=others)
+
+
+def _client_of(item: pytest.Item) -> str:
+    name: str = item.callspec.params.get("client", "")  # type: ignore[attr-defined]
+    return name
+
+
 @pytest.fixture(scope="session")
 def server(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStack]:
     stack = EmbeddedStack(tmp_path_factory.mktemp("server"), tiny_model, **SETTINGS)
