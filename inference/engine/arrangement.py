@@ -54,8 +54,7 @@ def arrange(model: Any, *, max_rows: int, threads: int | None) -> str:
     for (shape, decodes), members in groups.items():
         steps = tuple(rows for rows in DECODE_ROWS if decodes and rows <= max_rows)
         form = _choose(shape, len(members), (*steps, PREFILL_ROWS), threads or torch.get_num_threads())
-        counts[form] += len(members)
-        _replace_all(members, functools.partial(make_product, form))
+        _replace_all(members, functools.partial(_counted_product, counts, form))
     counts = {**counts, "int8": getattr(model, "_sambung_int8", 0)}
     chosen = ", ".join(f"{count} {form}" for form, count in counts.items() if count)
     model._sambung_products = f"products: {chosen}" if chosen else ""
@@ -94,6 +93,21 @@ def _choose(shape: Shape, count: int, rows: tuple[int, ...], threads: int) -> Fo
     form = fastest(timings)
     logger.info("%d products %s in %s are %s: %s", count, shape, shape.dtype, form, _table(timings))
     return form
+
+
+def _counted_product(
+    counts: dict[str, int], form: Form, weight: torch.Tensor, bias: torch.Tensor | None = None
+) -> Product:
+    """In that form. Of a large weight only a part was measured, so the whole may be refused: then it stays plain."""
+    try:
+        product = make_product(form, weight, bias)
+    except RuntimeError as error:
+        reason = (str(error).splitlines() or [""])[0]
+        logger.warning("a weight of %s stays plain, because it cannot be %s: %s", tuple(weight.shape), form, reason)
+        form = Form.PLAIN
+        product = make_product(form, weight, bias)
+    counts[form] += 1
+    return product
 
 
 def _table(timings: Timings) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,8 @@ from dataclasses import dataclass
 import torch
 
 from inference.engine.products import Form, Product, make_product
+
+logger = logging.getLogger(__name__)
 
 #: rows of decode steps; those up to the size of the batch are measured
 DECODE_ROWS = (1, 8, 16, 32)
@@ -30,6 +33,8 @@ ROUNDS = 4
 _TIMING_SECONDS = 2e-4
 #: a form gives way only to one that is faster by this factor, so that noise decides little
 _MARGIN = 1.05
+#: the largest difference between two forms, to the largest number in the result: sums are rounded in another order
+_ROUNDING = {torch.float32: 1e-4, torch.bfloat16: 0.02, torch.float16: 0.005}
 #: a single stream counts twice
 _IMPORTANCE = {1: 2.0}
 
@@ -59,24 +64,53 @@ def measure(
 
     What is measured is the processor time of one thread that computes its share, a ``threads``-th of the outputs:
     several threads would wait for each other whenever another program needs a core. The forms take turns, and the
-    fastest of ``rounds`` counts.
+    fastest of ``rounds`` counts. A form that raises an error, or whose product differs from the plain one beyond
+    rounding, is left out. The plain form is always in the result.
     """
     share = max(1, min(shape.outputs // threads, _MEASURED_BYTES // (shape.inputs * shape.dtype.itemsize)))
     copies = max(1, min(count, _MEASURED_BYTES // (share * shape.inputs * shape.dtype.itemsize)))
     weights = [_random(share, shape) for _ in range(copies)]
-    held = {form: [make_product(form, weight) for weight in weights] for form in forms}
-    found: Timings = {form: {} for form in held}
+    states = {number: _random(number, shape) for number in rows}
     with torch.inference_mode(), one_torch_thread():
+        held = {Form.PLAIN: [make_product(Form.PLAIN, weight) for weight in weights]}
+        expected = {number: held[Form.PLAIN][0](states[number]) for number in rows}
+        for form in forms:
+            products = _checked(form, weights, states, expected)
+            if products:
+                held[form] = products
+        found: Timings = {form: {} for form in held}
         for number in rows:
-            states = _random(number, shape)
-            passes = max(1, math.ceil(_TIMING_SECONDS / max(_timed(held[forms[0]], states, 1), 1e-7)))
+            passes = max(1, math.ceil(_TIMING_SECONDS / max(_timed(held[Form.PLAIN], states[number], 1), 1e-7)))
             best = dict.fromkeys(held, math.inf)
             for _ in range(rounds):
                 for form, products in held.items():
-                    best[form] = min(best[form], _timed(products, states, passes))
+                    best[form] = min(best[form], _timed(products, states[number], passes))
             for form, seconds in best.items():
                 found[form][number] = seconds / (passes * copies) * shape.outputs / (share * threads)
     return found
+
+
+def _checked(
+    form: Form, weights: Sequence[torch.Tensor], states: dict[int, torch.Tensor], expected: dict[int, torch.Tensor]
+) -> list[Product]:
+    """Products in that form; none where it raises an error, or differs from what is ``expected`` of the first weight.
+
+    ``states`` and ``expected`` are by the number of rows.
+    """
+    dtype, shape = weights[0].dtype, "→".join(map(str, reversed(weights[0].shape)))
+    try:
+        products = [make_product(form, weight) for weight in weights]
+        for rows, right in expected.items():
+            difference = (products[0](states[rows]) - right).abs().max() / right.abs().max()
+            # Also for a difference that is not a number.
+            if not difference.item() <= _ROUNDING[dtype]:
+                logger.warning("%s products %s in %s are wrong for %d rows, and not used", form, shape, dtype, rows)
+                return []
+    except RuntimeError as error:
+        reason = (str(error).splitlines() or [""])[0]
+        logger.warning("there are no %s products %s in %s on this CPU: %s", form, shape, dtype, reason)
+        return []
+    return products
 
 
 def fastest(timings: Timings) -> Form:

@@ -11,7 +11,7 @@ from inference.engine.arrangement import arrange
 from inference.engine.engine import Engine
 from inference.engine.loading import load_model
 from inference.engine.product_choice import Shape, fastest, measure
-from inference.engine.products import Form, JoinedProduct, PackedProduct, make_product, usable_forms
+from inference.engine.products import DenseProduct, Form, JoinedProduct, PackedProduct, make_product, usable_forms
 from inference.tiny_models.text import build_tiny_text_model
 
 FORMS = usable_forms(torch.float32)
@@ -146,6 +146,74 @@ def test_a_measurement_covers_the_rows_and_leaves_torchs_threads(monkeypatch: py
     assert {form: list(seconds) for form, seconds in found.items()} == {form: [1, 128] for form in FORMS}
     assert set(seen) == {1}
     assert torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+def test_right_forms_differ_by_rounding_only(dtype: torch.dtype) -> None:
+    forms = usable_forms(dtype)
+    assert tuple(measure.__wrapped__(Shape(768, 2048, dtype), 1, (1, 8, 128), forms, 1)) == forms
+
+
+@pytest.fixture
+def with_transposed(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """with_transposed(change): transposed products return change(product)"""
+
+    def replace(change: Any) -> None:
+        class Changed(DenseProduct):
+            def __call__(self, states: torch.Tensor) -> torch.Tensor:
+                product: torch.Tensor = change(super().__call__(states))
+                return product
+
+        def make(form: Form, weight: torch.Tensor) -> Any:
+            return Changed(weight) if form is Form.TRANSPOSED else make_product(form, weight)
+
+        monkeypatch.setattr(product_choice, "make_product", make)
+
+    return replace
+
+
+@pytest.mark.parametrize("wrong", [1.5, float("nan")])
+def test_a_form_that_is_wrong_for_some_rows_is_not_used(
+    with_transposed: Any, caplog: pytest.LogCaptureFixture, wrong: float
+) -> None:
+    def one_wrong_number(product: torch.Tensor) -> torch.Tensor:
+        if len(product) == 8:
+            product[5, 7] = wrong
+        return product
+
+    with_transposed(one_wrong_number)
+    shape, forms = Shape(64, 32, torch.float32), (Form.PLAIN, Form.TRANSPOSED)
+    assert tuple(measure.__wrapped__(shape, 2, (1, 128), forms, 1)) == forms
+    assert tuple(measure.__wrapped__(shape, 2, (1, 8, 128), forms, 1)) == (Form.PLAIN,)
+    assert "transposed products 32→64 in torch.float32 are wrong for 8 rows" in caplog.text
+
+
+def test_a_form_that_raises_for_a_shape_is_not_used(with_transposed: Any, caplog: pytest.LogCaptureFixture) -> None:
+    def refuse(product: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("could not create a primitive\nmore")
+
+    with_transposed(refuse)
+    found = measure.__wrapped__(Shape(64, 32, torch.float32), 2, (1, 8), (Form.PLAIN, Form.TRANSPOSED), 1)
+    assert tuple(found) == (Form.PLAIN,)
+    assert caplog.messages == [
+        "there are no transposed products 32→64 in torch.float32 on this CPU: could not create a primitive"
+    ]
+
+
+def test_a_whole_weight_that_is_refused_stays_plain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, always: Any
+) -> None:
+    def refuse(form: Form, weight: torch.Tensor, bias: torch.Tensor | None = None) -> Any:
+        if form is not Form.PLAIN:
+            raise RuntimeError("could not create a primitive")
+        return make_product(form, weight, bias)
+
+    always(Form.TRANSPOSED)
+    monkeypatch.setattr(arrangement, "make_product", refuse)
+    loaded = load_model(str(build_tiny_text_model(tmp_path / "text")), device_map="cpu")
+    chosen = arrange(loaded.model, max_rows=8, threads=1)
+    assert " plain" in chosen and "transposed" not in chosen
+    assert "stays plain, because it cannot be transposed: could not create a primitive" in caplog.text
 
 
 def test_the_log_has_the_choice_and_its_figures(tmp_path: Path, caplog: pytest.LogCaptureFixture, always: Any) -> None:
