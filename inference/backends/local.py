@@ -114,7 +114,7 @@ class LocalEngine:
         self._fingerprint = {
             "revision": loaded.revision,
             "dtype": loaded.dtype,
-            "quantization": loaded.quantization,
+            "quantization": _arithmetic_of(loaded),
             "video_frames": settings.MAX_VIDEO_FRAMES,
             "grammars": grammar.LIBRARY,
         }
@@ -148,6 +148,12 @@ class LocalEngine:
 
     def stats(self) -> EngineStats:
         return self._engine.stats()
+
+
+def _arithmetic_of(loaded: LoadedModel) -> str:
+    """How the weights were quantized: "8bit" is bitsandbytes on a GPU and our own on a CPU, with other roundings."""
+    is_ours = loaded.quantization == "8bit" and loaded.device.type == "cpu"
+    return "8bit-cpu" if is_ours else loaded.quantization
 
 
 def generation_requests(session: ChatSession, vision: ModelVision | None) -> list[GenerationRequest]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,9 @@ def test_a_model_in_eight_bits_answers_and_keeps_its_output_layer(
     result = collect(engine.submit(make_request("both", max_tokens=20, ignore_eos=True)))
     assert len(result.ids) == 20
     assert "40 int8" in engine.stats().device
-    assert LocalEngine(engine, loaded).fingerprint["quantization"] == "8bit"
+    assert LocalEngine(engine, loaded).fingerprint["quantization"] == "8bit-cpu"
+    on_a_gpu = dataclasses.replace(loaded, device=torch.device("cuda"))
+    assert LocalEngine(engine, on_a_gpu).fingerprint["quantization"] == "8bit"
     replaced = [module for module in loaded.model.modules() if isinstance(module, ProductLinear | PartLinear)]
     products = [module.joined.product if isinstance(module, PartLinear) else module.product for module in replaced]
     assert [type(product) for product in products].count(Int8Product) == len(products) - 1
