@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.db import transaction
@@ -22,7 +22,8 @@ from ocr.api.rendering import location_of, location_of_batch, render
 from ocr.api.strictness import check_strictly
 from ocr.api.submitting import PURPOSE, take_in
 from ocr.api.waiting import wait_for_reading
-from ocr.audit.recording import Action, Actor, record_each
+from ocr.audit.recording import Action, Actor
+from ocr.audit.viewing import note_polls
 from ocr.callbacks.owing import owe_callback
 from ocr.extraction import complete_extraction
 from ocr.models import KtpExtraction, KtpSubmission, KtpSubmittedImage
@@ -138,7 +139,6 @@ async def wait_for_all(submission: KtpSubmission, seconds: float) -> None:
         pass
 
 
-@transaction.atomic
 def list_of(request: HttpRequest, pk: uuid.UUID, *, strict: bool, is_answer: bool = False) -> dict[str, Any]:
     """The batch as the API gives it. Reading it is recorded, unless it is the answer to the request that sent it.
 
@@ -147,10 +147,8 @@ def list_of(request: HttpRequest, pk: uuid.UUID, *, strict: bool, is_answer: boo
     submission = KtpSubmission.objects.of_caller(caller_of(request)).filter(pk=pk, is_batch=True).first()
     if submission is None:
         raise BatchNotFound(pk)
-    rows = {row.position: row for row in _rows(submission)}
-    items = [_item(position, rows.get(position), submission, strict) for position in range(submission.count)]
-    if not is_answer and (given := [item["reading"]["meta"]["id"] for item in items if item["reading"]]):
-        record_each(Action.API_READ, given, actor=Actor.of_request(request))
+    lost = _complete_finished(submission)
+    items = _read_items(submission, lost, strict=strict, reader=None if is_answer else Actor.of_request(request))
     return {
         "id": submission.pk,
         "state": "reading" if any(item["status"] == 202 for item in items) else "ended",
@@ -160,12 +158,48 @@ def list_of(request: HttpRequest, pk: uuid.UUID, *, strict: bool, is_answer: boo
     }
 
 
+def _complete_finished(submission: KtpSubmission) -> dict[uuid.UUID, ApiError]:
+    """Complete the readings whose sessions have finished; why that was not possible, for those where it was not.
+
+    Each in a transaction of its own: one with several would lock them in another order than an erasure does.
+    """
+    lost = {}
+    finished = KtpExtraction.objects.completable().filter(submitted__submission=submission)
+    for pk in finished.values_list("pk", flat=True):
+        try:
+            complete_extraction(pk)
+        except Erased:
+            pass
+        except ApiError as error:
+            lost[pk] = error
+    return lost
+
+
+@transaction.atomic
+def _read_items(
+    submission: KtpSubmission, lost: Mapping[uuid.UUID, ApiError], *, strict: bool, reader: Actor | None
+) -> list[dict[str, Any]]:
+    """What became of each picture, and the lines of the audit log that ``reader`` was told."""
+    rows = {row.position: row for row in _rows(submission)}
+    items = [_item(position, rows.get(position), submission, lost, strict) for position in range(submission.count)]
+    if reader is not None:
+        given = [item["reading"]["meta"]["id"] for item in items if item["reading"]]
+        note_polls(reader, given, Action.API_READ)
+    return items
+
+
 def _rows(submission: KtpSubmission) -> list[KtpSubmittedImage]:
     images = submission.images.select_related("extraction__session", "extraction__image")
     return list(images.defer("extraction__image__data"))
 
 
-def _item(position: int, row: KtpSubmittedImage | None, submission: KtpSubmission, strict: bool) -> dict[str, Any]:
+def _item(
+    position: int,
+    row: KtpSubmittedImage | None,
+    submission: KtpSubmission,
+    lost: Mapping[uuid.UUID, ApiError],
+    strict: bool,
+) -> dict[str, Any]:
     item: dict[str, Any] = {"position": position, "status": 200, "id": None, "location": None}
     item |= {"reading": None, "error": None}
     if row is None:
@@ -176,16 +210,14 @@ def _item(position: int, row: KtpSubmittedImage | None, submission: KtpSubmissio
         return item | (_failed(Interrupted()) if submission.is_interrupted else {"status": 202})
     extraction = row.extraction
     item |= {"id": extraction.pk, "location": location_of(extraction)}
-    if extraction.state == KtpExtraction.State.READING and extraction.session and extraction.session.is_finished:
-        extraction = complete_extraction(extraction.pk)
     if extraction.state == KtpExtraction.State.READING:
-        return item | {"status": 202}
+        return item | (_failed(lost[extraction.pk]) if extraction.pk in lost else {"status": 202})
     try:
         if strict:
             check_strictly(extraction)
+        return item | {"reading": render(extraction)}
     except ApiError as error:
         return item | _failed(error)
-    return item | {"reading": render(extraction)}
 
 
 def _failed(error: ApiError) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from ocr.audit.actors import Actor
 from ocr.audit.models import Action, AuditEntry
-from ocr.audit.recording import record
+from ocr.audit.recording import record, record_each
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -39,17 +39,23 @@ def note_list(request: HttpRequest, cards: Iterable[models.Model], *, where: str
 
 def note_poll(actor: Actor, card: uuid.UUID, action: Action, **facts: Any) -> None:
     """As ``note_view``, unless there is a line of the same within ``OCR_AUDIT_POLL_SECONDS``."""
+    note_polls(actor, [card], action, **facts)
+
+
+def note_polls(actor: Actor, cards: Sequence[uuid.UUID], action: Action, **facts: Any) -> None:
+    """As ``note_poll``, of each of these cards."""
     since = timezone.now() - datetime.timedelta(seconds=settings.OCR_AUDIT_POLL_SECONDS)
     same = AuditEntry.objects.filter(
-        card=card,
+        card__in=cards,
         action=action,
         actor_kind=actor.kind,
         actor_id=actor.id,
         address=actor.address,
         at__gte=since,
     )
-    if not same.exists():
-        record(action, actor=actor, card=card, facts=facts)
+    noted = set(same.values_list("card", flat=True))
+    if unnoted := [card for card in cards if card not in noted]:
+        record_each(action, unnoted, actor=actor, facts=facts)
 
 
 def note_session(session_id: str, what: str, *, user: User | None, caller: str) -> None:

@@ -8,14 +8,17 @@ import zipfile
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connection
 
-from ocr.api import archive, submitting
+from ocr.api import archive, batch, submitting
 from ocr.audit.models import AuditEntry
 from ocr.card_image import make_ready
-from ocr.models import KtpExtraction, KtpSubmission
+from ocr.extraction import complete_extraction
+from ocr.models import KtpExtraction, KtpSubmission, KtpSubmittedImage
+from sessions_app.encryption.keyring import new_item
 from sessions_app.models import ChatSession
 from tests.db.ktp_calls import ASYNC, KEYS, error_of
-from tests.db.ktp_cards import CARD_JSON, answer, specimen
+from tests.db.ktp_cards import CARD_JSON, answer, read_extraction, specimen
 from tests.ktp_card import CARD
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -120,6 +123,56 @@ def test_an_erased_reading_keeps_its_place(client):
     items = client.get(sent["Location"]).json()["items"]
     assert [item["status"] for item in items] == [410, 202]
     assert items[0]["error"]["code"] == "reading_gone"
+
+
+def test_readings_of_a_list_are_completed_one_by_one_so_that_no_erasure_waits_for_two(client, monkeypatch):
+    in_transaction = []
+
+    def look(pk):
+        in_transaction.append(connection.in_atomic_block)
+        return complete_extraction(pk)
+
+    monkeypatch.setattr(batch, "complete_extraction", look)
+    sent = send(client, specimen(), specimen("PNG"))
+    complete_all()
+    assert client.get(sent["Location"]).json()["state"] == "ended"
+    assert in_transaction == [False, False]
+
+
+def test_a_reading_whose_key_is_lost_is_an_error_in_its_place(client, settings):
+    settings.DATA_KEYS = [new_item("lost")]
+    sent = send(client, specimen(), specimen("PNG"))
+    complete_all()
+    assert [item["status"] for item in client.get(sent["Location"]).json()["items"]] == [200, 200]
+
+    settings.DATA_KEYS = [new_item("kept")]
+    KtpSubmittedImage.objects.filter(position=1).update(extraction=read_extraction())
+    items = client.get(sent["Location"]).json()["items"]
+    assert [item["status"] for item in items] == [503, 200]
+    assert items[0]["error"]["code"] == "data_key_missing"
+
+
+def test_an_answer_whose_key_is_lost_is_an_error_in_its_place_until_the_key_is_back(client, settings):
+    lost = new_item("lost")
+    settings.DATA_KEYS = [lost]
+    sent = send(client, specimen())
+    complete_all()
+    settings.DATA_KEYS = [new_item("other")]
+    assert client.get(sent["Location"]).json()["items"][0]["error"]["code"] == "data_key_missing"
+    settings.DATA_KEYS = [lost]
+    assert client.get(sent["Location"]).json()["items"][0]["status"] == 200
+
+
+def test_a_list_that_is_asked_for_again_and_again_is_one_line_for_each_reading(client, settings):
+    sent = send(client, specimen(), specimen("PNG"))
+    complete_all()
+    for _ in range(3):
+        client.get(sent["Location"])
+    assert AuditEntry.objects.filter(action="api_read").count() == 2
+
+    settings.OCR_AUDIT_POLL_SECONDS = 0
+    client.get(sent["Location"])
+    assert AuditEntry.objects.filter(action="api_read").count() == 4
 
 
 def test_a_list_is_of_the_caller_who_sent_it(client):
