@@ -6,15 +6,17 @@ log of addresses, a bookmark or a referrer either.
 
 from __future__ import annotations
 
-import io
+import asyncio
 import json
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+import tempfile
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from typing import IO, Any
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db import transaction
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -34,6 +36,10 @@ from sessions_app.encryption.keyring import DataKeyMissing
 
 MAY_FIND, MAY_EXPORT = "ocr.find_person_ktp", "ocr.export_person_ktp"
 MAY_ERASE, MAY_FREEZE = "ocr.erase_ktp", "ocr.freeze_ktp"
+
+#: a larger export waits on the disk, in a file without a name, to be sent
+SPOOLED_BYTES = 1024 * 1024
+PIECE_BYTES = 64 * 1024
 
 
 def person(request: HttpRequest) -> HttpResponse:
@@ -63,7 +69,7 @@ def person(request: HttpRequest) -> HttpResponse:
     return _held(request, shown, reference, is_more=len(found) > MAX_READINGS)
 
 
-def export_chosen(request: HttpRequest) -> HttpResponse:
+def export_chosen(request: HttpRequest) -> HttpResponseBase:
     """POST: the ticked readings as a file."""
     _require(request, MAY_FIND, MAY_EXPORT)
     form = ChosenForm(request.POST)
@@ -71,18 +77,33 @@ def export_chosen(request: HttpRequest) -> HttpResponse:
     if not form.is_valid() or kind not in export.FORMATS:
         return _refused(request, form)
     chosen = KtpExtraction.objects.filter(pk__in=form.chosen).select_related("image").order_by("-created_at")
-    file = io.BytesIO()
+    written: list[uuid.UUID] = []
+
+    def noted() -> Iterator[KtpExtraction]:
+        for card in chosen.iterator(1):
+            yield card
+            written.append(card.pk)
+
+    # It has no name on the disk, so it is gone with the response. No transaction is open while it is made.
+    file = tempfile.SpooledTemporaryFile(SPOOLED_BYTES)  # noqa: SIM115  (the response closes it)
     write = export.write_json if kind == "json" else export.write_zip
-    with transaction.atomic():
-        write(chosen.iterator(1), file)
-        record_each(
-            Action.EXPORTED,
-            list(chosen.values_list("pk", flat=True)),
-            actor=Actor.of_request(request),
-            purpose=form.cleaned_data["reference"],
-            facts={"format": kind, "where": "person"},
-        )
-    return _attachment(file.getvalue(), export.FORMATS[kind][1], export.file_name(kind))
+    write(noted(), file)
+    record_each(
+        Action.EXPORTED,
+        written,
+        actor=Actor.of_request(request),
+        purpose=form.cleaned_data["reference"],
+        facts={"format": kind, "where": "person"},
+    )
+    headers = {**_download(export.file_name(kind)), "Content-Length": str(file.tell())}
+    return StreamingHttpResponse(_pieces(file), content_type=export.FORMATS[kind][1], headers=headers)
+
+
+async def _pieces(file: IO[bytes]) -> AsyncIterator[bytes]:
+    with file:
+        await asyncio.to_thread(file.seek, 0)
+        while piece := await asyncio.to_thread(file.read, PIECE_BYTES):
+            yield piece
 
 
 def hold(request: HttpRequest) -> HttpResponse:
@@ -232,9 +253,12 @@ def _page(request: HttpRequest, name: str, *, status: int = 200, **context: Any)
 
 
 def _attachment(content: bytes, content_type: str, name: str) -> HttpResponse:
-    headers = {
+    return HttpResponse(content, content_type=content_type, headers=_download(name))
+
+
+def _download(name: str) -> dict[str, str]:
+    return {
         "Content-Disposition": f'attachment; filename="{name}"',
         "Cache-Control": "no-store",
         "X-Content-Type-Options": "nosniff",
     }
-    return HttpResponse(content, content_type=content_type, headers=headers)

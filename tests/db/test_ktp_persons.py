@@ -7,10 +7,12 @@ import io
 import json
 import re
 import zipfile
-from typing import Any
+from collections.abc import Iterable
+from typing import IO, Any
 
 import pytest
 from django.contrib.auth.models import Group, User
+from django.db import connection
 from django.test import Client, override_settings
 from django.urls import reverse
 from django.utils import timezone
@@ -18,11 +20,14 @@ from django.utils import timezone
 from ocr.audit.breach import Suspect, seen
 from ocr.audit.models import AuditEntry
 from ocr.audit.recording import Actor
+from ocr.erasing import erase
 from ocr.freezing import freeze
 from ocr.models import KtpExtraction, Tombstone
-from ocr.persons import urls
+from ocr.persons import export, urls
+from ocr.tombstones import Why
 from tests.db.ktp_cards import FLAGGED_JSON, FrozenMeanwhile, read_extraction
 from tests.db.signing_in import signed_in
+from tests.db.test_ktp_export import pieces_of
 from tests.ktp_card import CARD
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -179,7 +184,9 @@ class TestWhatIsShownIsRecorded:
 class TestExport:
     def test_json(self, auditor: Client, card: KtpExtraction) -> None:
         response = auditor.post(f"{PERSON}export/", of(card, format="json", reference="PDP-12"))
-        [held] = json.loads(response.content)["readings"]
+        content = b"".join(pieces_of(response))
+        assert len(content) == int(response.headers["Content-Length"])
+        [held] = json.loads(content)["readings"]
         assert held["values"]["nik"] == CARD["nik"]
         assert CARD["nik"] not in response.headers["Content-Disposition"]
         assert response.headers["Cache-Control"].find("no-store") >= 0
@@ -188,7 +195,24 @@ class TestExport:
 
     def test_csv(self, auditor: Client, card: KtpExtraction) -> None:
         response = auditor.post(f"{PERSON}export/", of(card, format="csv"))
-        assert "readings.csv" in zipfile.ZipFile(io.BytesIO(response.content)).namelist()
+        assert "readings.csv" in zipfile.ZipFile(io.BytesIO(b"".join(pieces_of(response)))).namelist()
+
+    def test_it_holds_no_transaction_while_the_file_is_made_and_records_what_is_in_it(
+        self, auditor: Client, card: KtpExtraction, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        gone, write, is_atomic = read_extraction(), export.write_json, []
+
+        def write_meanwhile(cards: Iterable[KtpExtraction], file: IO[bytes]) -> int:
+            is_atomic.append(connection.in_atomic_block)
+            erase([gone], why=Why.REQUEST, by=Actor.of_command())
+            return write(cards, file)
+
+        monkeypatch.setattr(export, "write_json", write_meanwhile)
+        response = auditor.post(f"{PERSON}export/", of(card, gone, format="json"))
+        [held] = json.loads(b"".join(pieces_of(response)))["readings"]
+        assert held["reading"]["id"] == str(card.pk)
+        assert is_atomic == [False]
+        assert AuditEntry.objects.get(action="exported").card == card.pk
 
     def test_nothing_ticked_is_said(self, auditor: Client, card: KtpExtraction) -> None:
         response = auditor.post(f"{PERSON}export/", {"shown": [str(card.pk)], "format": "json"})
