@@ -130,10 +130,12 @@ def seen(suspect: Suspect, since: datetime.datetime, until: datetime.datetime) -
     return sorted(found.values(), key=lambda card: (not card.in_clear, card.first or until, card.card))
 
 
-def not_seen(suspect: Suspect, until: datetime.datetime, seen_cards: set[uuid.UUID]) -> Iterator[Seen]:
-    """The cards that it could have seen besides, a few at a time."""
-    pks = suspect.permitted(until).order_by("pk").values_list("pk", flat=True)
-    return (Seen(pk) for pk in pks.iterator(chunk_size=2000) if pk not in seen_cards)
+def permitted_after(suspect: Suspect, until: datetime.datetime, last: uuid.UUID | None, count: int) -> list[uuid.UUID]:
+    """The next cards after ``last`` that it could have seen, seen or not; none at the end."""
+    rows = suspect.permitted(until).order_by("pk")
+    if last is not None:
+        rows = rows.filter(pk__gt=last)
+    return list(rows.values_list("pk", flat=True)[:count])
 
 
 def _batches(pks: list[uuid.UUID]) -> Iterator[list[uuid.UUID]]:

@@ -14,6 +14,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from ocr.audit import pages
 from ocr.audit.actors import Actor
 from ocr.audit.models import Action, ActorKind, AuditEntry
 from ocr.audit.recording import record, record_each
@@ -21,6 +22,7 @@ from ocr.audit.searching import SHOWN
 from ocr.models import KtpExtraction
 from sessions_app.callers import caller_with_key
 from tests.db.ktp_cards import read_extraction
+from tests.db.test_ktp_export import pieces_of
 from tests.ktp_card import CARD
 
 pytestmark = pytest.mark.django_db
@@ -139,10 +141,11 @@ def ask(auditor: Client, who: str, since: float = -1, until: float = 1, **more: 
 
 
 def rows_of(response) -> dict[str, dict[str, str]]:
-    text = b"".join(response.streaming_content).decode("utf-8-sig")
+    text = b"".join(pieces_of(response)).decode("utf-8-sig")
     return {row["card"]: row for row in csv.DictReader(io.StringIO(text))}
 
 
+@pytest.mark.django_db(transaction=True)
 def test_what_a_reviewer_saw_and_could_have_seen(auditor, siti):
     revealed, listed, unseen = (read_extraction() for _ in range(3))
     gone = uuid.uuid4()
@@ -175,12 +178,14 @@ def test_an_export_of_many_cards_counts_for_each(auditor, siti):
     assert page.context["clear_count"] == 2
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_clerk_could_have_seen_the_own_cards_only(auditor):
     clerk = staff("clerk", "Clerk")
     own, _ = read_extraction(clerk), read_extraction()
     assert set(rows_of(ask(auditor, "clerk", format="csv"))) == {str(own.pk)}
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_key_could_have_seen_the_cards_that_it_sent(auditor):
     caller = caller_with_key("k" * 30)
     own, read, _ = (read_extraction() for _ in range(3))
@@ -189,6 +194,19 @@ def test_a_key_could_have_seen_the_cards_that_it_sent(auditor):
 
     rows = rows_of(ask(auditor, caller, format="csv"))
     assert {pk: row["seen"] for pk, row in rows.items()} == {str(own.pk): "could have been", str(read.pk): "yes"}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_file_is_made_a_page_at_a_time_while_it_is_sent(auditor, siti, monkeypatch):
+    monkeypatch.setattr(pages, "PAGE_CARDS", 2)
+    seen, *others = [read_extraction().pk for _ in range(4)]
+    record(Action.VIEWED, actor=Actor.of_user(siti), card=seen)
+    response = ask(auditor, "siti", format="csv")
+    assert response.is_async
+    head, first, *rest = [piece.decode() for piece in pieces_of(response)]
+    assert "in_clear" in head and str(seen) in first
+    assert len(rest) == 2
+    assert sorted(str(pk) for pk in others) == [row[0] for row in csv.reader("".join(rest).splitlines())]
 
 
 def test_an_address_has_what_was_seen_from_it_and_no_rights(auditor, siti):
@@ -218,11 +236,12 @@ def test_an_account_that_was_deleted_is_found_by_its_name(auditor):
     assert page.context["seen_count"] == 1 and "no such account now" in page.text
 
 
+@pytest.mark.django_db(transaction=True)
 def test_neither_page_nor_file_has_a_value_of_a_card_or_a_name_in_its_name(auditor, siti):
     card = read_extraction()
     record(Action.REVEALED, actor=Actor.of_user(siti), card=card)
     file = ask(auditor, "siti", format="csv")
-    text = b"".join(file.streaming_content).decode() + ask(auditor, "siti").text + auditor.get(LOG).text
+    text = b"".join(pieces_of(file)).decode() + ask(auditor, "siti").text + auditor.get(LOG).text
     assert not any(value in text for value in (CARD["nik"], CARD["nama"], CARD["tgl_lahir"], card.masked_nik))
     assert "siti" not in file["Content-Disposition"] and "no-store" in file["Cache-Control"]
     assert AuditEntry.objects.filter(action="audit_exported", actor_name="auditor").count() == 1
