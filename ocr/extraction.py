@@ -36,6 +36,7 @@ from ocr.reading.judging import judge_answer
 from ocr.reading.parsing import Reading, clean, storable
 from ocr.reading_sessions import KtpSession
 from ocr.refusals import Erased, NotOpen
+from ocr.versioned import recorded_last
 from sessions_app.answer import UNREADABLE_CHUNK_ERRORS, Answer, read_answer
 from sessions_app.callers import caller_of_user
 from sessions_app.db import in_db
@@ -153,7 +154,7 @@ async def _send_again(
         raise
 
 
-@transaction.atomic
+@recorded_last()
 def _begin_again(
     extraction: KtpExtraction,
     user: User,

@@ -10,7 +10,6 @@ from typing import Any, cast
 from django.contrib import messages
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
-from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
@@ -33,6 +32,7 @@ from ocr.refusals import FlagsOpen, NotOpen, Stale
 from ocr.revealing import has_hidden, is_mask, is_revealed, names_hidden, reveal
 from ocr.reviewing import MAY_APPROVE_OWN
 from ocr.rows import Reading, field_rows, masked_rows, queue_places, read_before
+from ocr.versioned import recorded_last
 
 #: value of the button that shows NIK and date of birth
 REVEAL = "reveal"
@@ -112,7 +112,7 @@ def _save(request: HttpRequest, extraction: KtpExtraction) -> HttpResponse:
     action = request.POST.get("action")
     action = action if action in ("send", "approve") else "save"
     try:
-        with transaction.atomic():
+        with recorded_last():
             extraction.correct(user, typed, version)
             for name in request.POST.getlist("confirm"):
                 path, __, code = name.partition(SEPARATOR)

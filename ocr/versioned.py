@@ -5,7 +5,9 @@ The audit log gets a line in the same transaction.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from django.core.exceptions import ObjectDoesNotExist
@@ -20,6 +22,26 @@ from ocr.refusals import Erased, NotOpen, Stale
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
     from django.db.models.fields.related_descriptors import RelatedManager
+
+#: the lines that wait for the end of ``recorded_last``
+_waiting: ContextVar[list[Sequence[KtpChange]] | None] = ContextVar("waiting", default=None)
+
+
+@contextlib.contextmanager
+def recorded_last() -> Iterator[None]:
+    """A transaction with several changes, or with further work after one. Its lines of the audit log are written last.
+
+    All who write to the log wait for the transaction that holds its end.
+    """
+    lines: list[Sequence[KtpChange]] = []
+    with transaction.atomic():
+        token = _waiting.set(lines)
+        try:
+            yield
+        finally:
+            _waiting.reset(token)
+        for of_one in lines:
+            record_changes(of_one)
 
 
 class Versioned(models.Model):
@@ -62,7 +84,7 @@ class Versioned(models.Model):
                 for line in lines:
                     line.version = version + 1
                 KtpChange.objects.bulk_create(lines)
-                record_changes(lines)
+                _record(lines)
         self._refresh()
         if not is_moved:
             self._refuse(version)
@@ -77,3 +99,11 @@ class Versioned(models.Model):
         if self.version != version:
             raise Stale(self.version, list(self.history.filter(version__gt=version).select_related("actor")))
         raise NotOpen
+
+
+def _record(lines: Sequence[KtpChange]) -> None:
+    waiting = _waiting.get()
+    if waiting is None:
+        record_changes(lines)
+    else:
+        waiting.append(lines)

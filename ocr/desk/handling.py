@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
-from django.db import transaction
 
 from ocr.desk import forms
 from ocr.desk.forms import CardForm
 from ocr.desk.rights import Rights
 from ocr.models import KtpExtraction
+from ocr.versioned import recorded_last
 
 
 def handle(card: KtpExtraction, user: User, rights: Rights, form: CardForm) -> bool:
@@ -36,7 +36,7 @@ def handle(card: KtpExtraction, user: User, rights: Rights, form: CardForm) -> b
     return is_changed or action != forms.SAVE
 
 
-@transaction.atomic
+@recorded_last()
 def _store(
     card: KtpExtraction,
     user: User,
