@@ -9,7 +9,7 @@ from django.db.models import Q
 
 from ocr.lookup import value_lookups
 from sessions_app.encryption.keyring import has_keys
-from sessions_app.migration_operations import AddIndexWithoutLock
+from sessions_app.migration_operations import AddFieldOnce, AddIndexWithoutLock
 
 BATCH = 500
 
@@ -38,12 +38,12 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        migrations.AddField(
+        AddFieldOnce(
             model_name='ktpextraction',
             name='name_lookup',
             field=models.CharField(blank=True, db_default='', default='', editable=False, max_length=64),
         ),
-        migrations.AddField(
+        AddFieldOnce(
             model_name='ktpextraction',
             name='nik_lookup',
             field=models.CharField(

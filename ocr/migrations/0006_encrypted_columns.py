@@ -7,6 +7,7 @@ run ``manage.py rotate_keys``, which encrypts what they wrote. Without a key in 
 import sessions_app.encryption.fields
 from django.db import migrations, models
 
+from ocr import lookup
 from sessions_app.encryption import rotation
 from sessions_app.encryption.keyring import has_keys
 
@@ -14,6 +15,27 @@ CARD = (
     *('nik', 'nama', 'tempat_lahir', 'tgl_lahir', 'jenis_kelamin', 'alamat_name', 'alamat_rt_rw', 'alamat_kel_desa'),
     *('alamat_kecamatan', 'agama', 'status_perkawinan', 'pekerjaan', 'kewarganegaraan', 'berlaku_hingga', 'file_name'),
 )
+
+
+def value_digests(values):
+    digests = {}
+    if 'nik' in values:
+        digests['nik_lookup'] = lookup.nik_lookup(values['nik'])
+    if 'nama' in values:
+        digests['name_lookup'] = lookup.name_lookup(values['nama'])
+    return digests
+
+
+def picture_digest(values):
+    return {'sha256': lookup.picture_lookup(values['data'])} if 'data' in values else {}
+
+
+#: as the tables have them here: what later releases derive has no column yet
+DERIVED = {
+    'KtpExtraction': rotation.Derived(('nik_lookup', 'name_lookup'), ('nik', 'nama'), value_digests),
+    'KtpImage': rotation.Derived(('sha256',), ('data',), picture_digest),
+    'KtpChange': rotation.NO_DERIVED,
+}
 
 
 def widen(apps, schema_editor):
@@ -29,9 +51,10 @@ def widen(apps, schema_editor):
 def encrypt(apps, schema_editor):
     if not has_keys():
         return
-    for name in ('KtpExtraction', 'KtpImage', 'KtpChange'):
+    for name, derived in DERIVED.items():
         model = apps.get_model('ocr', name)
-        for _ in rotation.rotate(model, model._base_manager.using(schema_editor.connection.alias)):
+        rows = model._base_manager.using(schema_editor.connection.alias)
+        for _ in rotation.rotate(model, rows, derived=derived):
             pass
 
 

@@ -1,6 +1,6 @@
 """The indexes of the purge, the sessions of readings that are stored already, and an early autovacuum."""
 
-from django.db import migrations, models
+from django.db import migrations, models, transaction
 from django.db.models import Q
 
 from sessions_app.migration_operations import AddIndexWithoutLock
@@ -13,18 +13,24 @@ SCALE = 0.01
 
 
 def link(apps, schema_editor):
-    """Processes of the last release go on without links: ``ocr.erasing`` looks at ``KtpExtraction.session`` too."""
+    """In batches of their own transactions, by primary key: the table is in use meanwhile.
+
+    Processes of the last release go on without links: ``ocr.erasing`` looks at ``KtpExtraction.session`` too.
+    """
     using = schema_editor.connection.alias
-    readings = apps.get_model('ocr', 'KtpExtraction').objects.using(using).exclude(session=None)
-    links = apps.get_model('ocr', 'KtpSession')
-    pairs = readings.values_list('session_id', 'pk').iterator(BATCH)
-    made = []
-    for session_id, pk in pairs:
-        made.append(links(session_id=session_id, extraction_id=pk))
-        if len(made) == BATCH:
-            links.objects.using(using).bulk_create(made, ignore_conflicts=True)
-            made = []
-    links.objects.using(using).bulk_create(made, ignore_conflicts=True)
+    readings = apps.get_model('ocr', 'KtpExtraction').objects.using(using).exclude(session=None).order_by('pk')
+    links = apps.get_model('ocr', 'KtpSession').objects.using(using)
+    last = None
+    while True:
+        left = readings.filter(pk__gt=last) if last else readings
+        with transaction.atomic(using):
+            # The lock: none of them is deleted before its link is stored.
+            batch = left.select_for_update(no_key=True).values_list('pk', 'session_id')[:BATCH]
+            made = [links.model(session_id=session_id, extraction_id=pk) for pk, session_id in batch]
+            links.bulk_create(made, ignore_conflicts=True)
+        if not made:
+            return
+        last = made[-1].extraction_id
 
 
 def vacuum_early(apps, schema_editor):

@@ -2,6 +2,8 @@
 
 from django.db import migrations, models
 
+from sessions_app.migration_operations import AddFieldOnce
+
 BATCH = 500
 
 
@@ -31,7 +33,7 @@ class Migration(migrations.Migration):
     dependencies = [('ocr', '0005_lookups'), ('sessions_app', '0003_caller')]
 
     operations = [
-        migrations.AddField(
+        AddFieldOnce(
             model_name='ktpextraction',
             name='caller',
             field=models.CharField(

@@ -1,8 +1,4 @@
-"""The indexes that claims read. PostgreSQL makes them while sessions are opened and run.
-
-If it is interrupted, drop what it left (``DROP INDEX CONCURRENTLY session_turn``, ``session_caller_started``) and migrate
-again.
-"""
+"""The indexes that claims read. PostgreSQL makes them while sessions are opened and run."""
 
 from django.db import migrations, models
 

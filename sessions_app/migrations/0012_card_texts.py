@@ -1,7 +1,4 @@
-"""The index by which the sweep finds sessions of cards whose text was left. PostgreSQL makes it while sessions run.
-
-If it is interrupted, drop what it left (``DROP INDEX CONCURRENTLY session_card_text``) and migrate again.
-"""
+"""The index by which the sweep finds sessions of cards whose text was left. PostgreSQL makes it while sessions run."""
 
 from django.db import migrations, models
 
