@@ -228,13 +228,14 @@ async def get_reading(
     return await in_db(_read, request, reading_id, read_preferences(prefer), response)
 
 
-@transaction.atomic
 def _read(request: HttpRequest, pk: uuid.UUID, wishes: Preferences, response: HttpResponse) -> Any:
+    # In no transaction: an error for a strict caller does not undo the end of the reading.
     extraction = current_reading(pk, caller_of(request))
     if extraction.state == KtpExtraction.State.READING:
         return Status(202, _pending(extraction, response))
-    given = _given(pk, caller_of(request), wishes, response)
-    record(Action.API_READ, actor=Actor.of_request(request), card=extraction)
+    with transaction.atomic():
+        given = _given(pk, caller_of(request), wishes, response)
+        record(Action.API_READ, actor=Actor.of_request(request), card=extraction)
     return given
 
 

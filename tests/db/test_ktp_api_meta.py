@@ -7,6 +7,7 @@ import uuid
 import pytest
 from django.contrib.auth.models import User
 
+from ocr.audit.models import AuditEntry
 from ocr.models import KtpExtraction, KtpImage
 from ocr.reading.schema import FIELDS
 from tests.db.ktp_calls import ASYNC, complete, error_of, post
@@ -84,6 +85,15 @@ def test_a_strict_caller_gets_no_empty_reading(client, text, quality, code):
     assert (refused.status_code, error_of(refused)["code"]) == (422, code)
     assert refused["Content-Location"] == location
     assert error_of(refused)["param"] == "image"
+
+
+def test_an_error_for_a_strict_caller_does_not_undo_the_end_of_the_reading(client):
+    location = post(client, specimen(), headers=ASYNC)["Location"]
+    complete('{"nik": ""}')
+
+    assert client.get(location, headers=STRICT).status_code == 422
+    assert KtpExtraction.objects.get().state == KtpExtraction.State.READ
+    assert not AuditEntry.objects.filter(action="api_read").exists()
 
 
 def test_a_strict_caller_who_waits_is_told_at_once(client, model_that_says):
