@@ -19,6 +19,7 @@ from ocr.models import KtpExtraction, KtpExtractionQuerySet
 
 #: permission that a clerk needs for the form; the API requires a key instead
 MAY_UPLOAD = "ocr.add_ktpextraction"
+#: permission of reviewers; at the desk only they see identifying values in full
 MAY_REVIEW = "ocr.review_ktp"
 
 View = Callable[..., HttpResponseBase]

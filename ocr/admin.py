@@ -111,10 +111,12 @@ class KtpExtractionAdmin(admin.ModelAdmin[KtpExtraction]):
     def get_fieldsets(self, request: HttpRequest, obj: KtpExtraction | None = None) -> Any:
         """Only reviewers see the values in full and the model's answer, and what is hidden once they revealed it."""
         record = (_("Record"), {"fields": RECORD})
-        if not Rights.of(request).review:
-            # The name that somebody gave a file may be the holder's.
-            without_name = {"fields": tuple(name for name in RECORD if name != "file_name")}
-            return ((_("Card"), {"fields": ("masked_values",)}), (_("Record"), without_name))
+        rights = Rights.of(request)
+        if not rights.review:
+            # The name that somebody gave a file may be the holder's, and so may one in the reason of a legal hold.
+            hidden = ("file_name",) if rights.hold else ("file_name", "frozen_why")
+            fields = tuple(name for name in RECORD if name not in hidden)
+            return ((_("Card"), {"fields": ("masked_values",)}), (_("Record"), {"fields": fields}))
         if obj is not None and has_hidden(obj) and not is_revealed(request, obj):
             return (
                 (_("Card"), {"fields": MASKED_COLUMNS}),

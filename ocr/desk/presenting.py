@@ -126,7 +126,9 @@ def entries_of(changes: Iterable[KtpChange], rights: Rights) -> list[Entry]:
     entries = []
     for change in changes:
         field = FIELD_BY_PATH.get(change.field)
-        why = [change.get_reason_display() if change.reason else "", change.note]
+        is_hold = change.kind in (KtpChange.Kind.FROZEN, KtpChange.Kind.UNFROZEN)
+        note = "" if is_hold and not rights.hold else change.note
+        why = [change.get_reason_display() if change.reason else "", note]
         if change.code:
             why.insert(0, Problem(None, change.code).sentence)
         entries.append(

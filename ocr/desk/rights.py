@@ -8,14 +8,14 @@ from typing import cast
 from django.contrib.auth.models import User
 from django.http import HttpRequest
 
+from ocr.access import MAY_REVIEW
 from ocr.models import KtpExtraction
 from ocr.revealing import is_revealed
 
-#: permission of reviewers; at the desk only they see identifying values in full
-MAY_REVIEW = "ocr.review_ktp"
 MAY_VIEW = "ocr.view_ktpextraction"
 MAY_CORRECT = "ocr.change_ktpextraction"
 MAY_SEE_HISTORY = "ocr.view_ktpchange"
+MAY_FREEZE = "ocr.freeze_ktp"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,8 @@ class Rights:
     correct: bool
     #: open the page about accuracy
     accuracy: bool
+    #: see why a card is under legal hold
+    hold: bool = False
     #: see NIK and date of birth of the card at hand, which the user has revealed
     revealed: bool = False
 
@@ -42,6 +44,7 @@ class Rights:
             review=may_review,
             correct=may_review and user.has_perm(MAY_CORRECT),
             accuracy=may_review or user.has_perm(MAY_SEE_HISTORY),
+            hold=may_review or user.has_perm(MAY_FREEZE),
         )
 
     def of_card(self, request: HttpRequest, card: KtpExtraction) -> Rights:

@@ -23,7 +23,7 @@ from django.utils.translation import ngettext
 
 from ocr.audit.recording import Action, Actor, record, record_each
 from ocr.audit.viewing import note_list
-from ocr.desk.rights import user_of
+from ocr.desk.rights import MAY_FREEZE, user_of
 from ocr.erasing import erase
 from ocr.freezing import Frozen, freeze, unfreeze
 from ocr.models import KtpExtraction
@@ -35,7 +35,7 @@ from ocr.tombstones import Why
 from sessions_app.encryption.keyring import DataKeyMissing
 
 MAY_FIND, MAY_EXPORT = "ocr.find_person_ktp", "ocr.export_person_ktp"
-MAY_ERASE, MAY_FREEZE = "ocr.erase_ktp", "ocr.freeze_ktp"
+MAY_ERASE = "ocr.erase_ktp"
 
 #: a larger export waits on the disk, in a file without a name, to be sent
 SPOOLED_BYTES = 1024 * 1024

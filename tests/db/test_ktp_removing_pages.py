@@ -122,3 +122,16 @@ def test_the_desk_says_that_a_card_is_frozen(sent: list[str], staff: Client) -> 
     card = read_extraction()
     freeze(card, "Case 12", by=Actor.of_server())
     assert "Case 12" in staff.get(reverse("admin:ktp_review_card", args=[card.pk])).content.decode()
+
+
+@pytest.mark.parametrize(
+    ("permissions", "is_shown"), [((), False), (("view_ktpchange",), False), (("freeze_ktp",), True)]
+)
+def test_why_it_is_frozen_is_shown_to_who_may_freeze(
+    sent: list[str], permissions: tuple[str, ...], is_shown: bool
+) -> None:
+    card = read_extraction()
+    freeze(card, "Case 12", by=Actor.of_server())
+    page = signed_in("view_ktpextraction", *permissions).get(reverse("admin:ocr_ktpextraction_change", args=[card.pk]))
+    assert page.status_code == 200
+    assert ("Case 12" in page.content.decode()) == is_shown
