@@ -20,7 +20,7 @@ from ocr.callbacks.models import KtpCallback
 from ocr.flagged import problem_columns
 from ocr.history import KtpChange, RejectReason
 from ocr.holding import Holdable
-from ocr.lookup import NIK_DIGITS, name_lookups, nik_lookups, normalised_nik, value_lookups
+from ocr.lookup import NIK_DIGITS, name_lookups, nik_lookups, normalised_nik, picture_lookups, value_lookups
 from ocr.reading.problems import Problem
 from ocr.reading.schema import FIELDS
 from ocr.reading_sessions import KtpSession
@@ -29,8 +29,9 @@ from ocr.review_queue import ReviewQueueQuerySet
 from ocr.reviewing import Reviewable
 from ocr.submissions import KtpSubmission, KtpSubmittedImage
 from ocr.tombstones import KeptDecision, Tombstone
+from sessions_app.encryption import keyring
 from sessions_app.encryption.fields import EncryptedBinaryField, EncryptedCharField, EncryptedTextField
-from sessions_app.encryption.sealed import check_readable
+from sessions_app.encryption.sealed import Unreadable, check_readable
 from sessions_app.models import ChatSession
 from sessions_app.states import FINISHED_STATES
 
@@ -353,3 +354,15 @@ class KtpImage(models.Model):
 
     def __str__(self) -> str:
         return f"image of KTP {self.extraction_id}"
+
+    def lookups(self) -> list[str]:
+        """The digests that other rows of this picture may have.
+
+        There are several while ``DATA_KEYS`` has several keys: it is opened then, which is not done in vain otherwise.
+        """
+        if not keyring.has_keys() or len(keyring.ring().ids) == 1:
+            return [self.sha256]
+        data = type(self)._default_manager.filter(pk=self.pk).values_list("data", flat=True).first()
+        if data is None or isinstance(data, Unreadable):
+            return [self.sha256]  # it was removed meanwhile, or its key is lost
+        return picture_lookups(bytes(data))

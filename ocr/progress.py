@@ -166,7 +166,7 @@ def _row(request: HttpRequest, extraction: KtpExtraction) -> str:
     reading = Reading(
         extraction,
         may_change=is_own(extraction, user),
-        seen_before=read_before([image.sha256], user, besides=extraction) if image is not None else None,
+        seen_before=read_before(image.lookups(), user, besides=extraction) if image is not None else None,
         place=sum(queue_places([extraction]).values()),
     )
     return render_to_string("ocr/row.html", {"reading": reading}, request)

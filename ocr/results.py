@@ -245,7 +245,7 @@ def _flags_open(flags: Sequence[Problem]) -> str:
 
 def _seen_before(extraction: KtpExtraction, user: User) -> KtpExtraction | None:
     image = getattr(extraction, "image", None)
-    return read_before([image.sha256], user, besides=extraction) if image is not None else None
+    return read_before(image.lookups(), user, besides=extraction) if image is not None else None
 
 
 def _values(request: HttpRequest, extraction: KtpExtraction) -> dict[str, str]:

@@ -14,7 +14,9 @@ from django.db import close_old_connections, connection, models
 from django.db.migrations.executor import MigrationExecutor
 
 from ocr.audit.models import AuditEntry
+from ocr.lookup import picture_lookup
 from ocr.models import KtpChange, KtpExtraction, KtpImage
+from ocr.rows import read_before
 from sessions_app.answer import read_answer
 from sessions_app.encryption import rotation, sealed
 from sessions_app.encryption.keyring import DataKeyMissing, new_item
@@ -88,6 +90,26 @@ def test_everything_comes_under_the_first_key_and_stays_readable(keys):
     assert KtpExtraction.objects.with_name(CARD["nama"]).get() == card
     assert bytes(card.image.data) == picture
     assert list(card.history.filter(kind="corrected").values_list("old", "new")) == [("HINDU", "ISLAM")]
+
+
+def test_the_same_picture_is_recognised_under_another_key(keys):
+    clerk = User.objects.create_user("clerk")
+
+    def read() -> KtpExtraction:
+        card = read_extraction(clerk)
+        KtpImage.objects.filter(pk=card.pk).update(sha256=picture_lookup(bytes(card.image.data)))
+        return KtpExtraction.objects.get(pk=card.pk)
+
+    first = read()
+    keys(NEW, OLD)
+    second = read()
+    assert first.image.sha256 != second.image.sha256
+
+    assert read_before(second.image.lookups(), clerk, besides=second) == first
+    rotate()
+    keys(NEW)
+    second = KtpExtraction.objects.get(pk=second.pk)
+    assert read_before(second.image.lookups(), clerk, besides=second) == first
 
 
 def test_a_second_run_writes_nothing(keys):
