@@ -25,7 +25,7 @@ def main() -> None:
     except ImproperlyConfigured as exc:
         if "--traceback" in sys.argv:
             raise
-        # The message says what to mend; the thirty lines above it would be read as a bug.
+        # The message says what to correct; the thirty lines above it would be read as a bug.
         sys.stderr.write(f"{exc}\n")
         sys.exit(WRONG_SETTINGS)
 

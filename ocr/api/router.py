@@ -130,10 +130,10 @@ async def read_ktp(
     prefer: PreferHeader = None,
     idempotency_key: IdempotencyKeyHeader = None,
 ) -> Any:
-    wishes, caller = read_preferences(prefer), caller_of(request)
+    preferences, caller = read_preferences(prefer), caller_of(request)
     sent = await read_form(request, form.read)
     if sent.is_batch:
-        return await _answer_batch(request, sent, idempotency_key, wishes, response)
+        return await _answer_batch(request, sent, idempotency_key, preferences, response)
     extraction, is_new = await submit(
         sent.image, caller=caller, idempotency_key=idempotency_key, callback_url=sent.callback_url
     )
@@ -141,22 +141,22 @@ async def read_ktp(
     if not is_new:
         response.headers["Idempotent-Replayed"] = "true"
         if extraction.state != KtpExtraction.State.READING:
-            return await in_db(_read, request, extraction.pk, wishes, response)
-    return await _answer(extraction, caller, wishes, response)
+            return await in_db(_read, request, extraction.pk, preferences, response)
+    return await _answer(extraction, caller, preferences, response)
 
 
-async def _answer(extraction: KtpExtraction, caller: str, wishes: Preferences, response: HttpResponse) -> Any:
+async def _answer(extraction: KtpExtraction, caller: str, preferences: Preferences, response: HttpResponse) -> Any:
     """The reading once it has ended; a 202 or, for a caller who did not ask for one, a 504 while it goes on."""
     seconds = settings.OCR_TIMEOUT_SECONDS
-    seconds = min(wishes.wait, seconds) if wishes.respond_async else seconds
+    seconds = min(preferences.wait, seconds) if preferences.respond_async else seconds
     try:
         ended = await wait_for_reading(extraction, seconds) if seconds else None
     except Erased:
         raise ReadingGone from None
     if ended is not None:
-        return await in_db(_given, extraction.pk, caller, wishes, response)
-    if wishes.respond_async:
-        response.headers["Preference-Applied"] = wishes.applied_async
+        return await in_db(_given, extraction.pk, caller, preferences, response)
+    if preferences.respond_async:
+        response.headers["Preference-Applied"] = preferences.applied_async
         return Status(202, _pending(extraction, response))
     headers = {"Location": location_of(extraction), "X-Session-ID": extraction.session_id or ""}
     raise TimedOut(
@@ -167,7 +167,7 @@ async def _answer(extraction: KtpExtraction, caller: str, wishes: Preferences, r
 
 
 async def _answer_batch(
-    request: HttpRequest, sent: form.Form, key: str | None, wishes: Preferences, response: HttpResponse
+    request: HttpRequest, sent: form.Form, key: str | None, preferences: Preferences, response: HttpResponse
 ) -> Any:
     batch, is_new = await submit_batch(
         sent.images, caller=caller_of(request), idempotency_key=key, callback_url=sent.callback_url
@@ -175,9 +175,9 @@ async def _answer_batch(
     if not is_new:
         response.headers["Idempotent-Replayed"] = "true"
     seconds = settings.OCR_TIMEOUT_SECONDS
-    if seconds := min(wishes.wait, seconds) if wishes.respond_async else seconds:
+    if seconds := min(preferences.wait, seconds) if preferences.respond_async else seconds:
         await wait_for_all(batch, seconds)
-    return await in_db(_read_batch, request, batch.pk, wishes, response, is_new)
+    return await in_db(_read_batch, request, batch.pk, preferences, response, is_new)
 
 
 @router.get("/ktp-ocr/batches/{uuid:batch_id}/", response={200: BatchOut, **OF_ONE}, include_in_schema=False)
@@ -196,15 +196,15 @@ async def get_batch(
 
 
 def _read_batch(
-    request: HttpRequest, pk: uuid.UUID, wishes: Preferences, response: HttpResponse, is_answer: bool = False
+    request: HttpRequest, pk: uuid.UUID, preferences: Preferences, response: HttpResponse, is_answer: bool = False
 ) -> Any:
-    body = list_of(request, pk, strict=wishes.strict, is_answer=is_answer)
-    applied = ["handling=strict"] if wishes.strict else []
+    body = list_of(request, pk, strict=preferences.strict, is_answer=is_answer)
+    applied = ["handling=strict"] if preferences.strict else []
     status = 202 if body["state"] == "reading" else 200
     if status == 202:
         response.headers["Location"] = body["location"]
         response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
-        applied += [wishes.applied_async] if wishes.respond_async else []
+        applied += [preferences.applied_async] if preferences.respond_async else []
     if applied:
         response.headers["Preference-Applied"] = ", ".join(applied)
     return Status(status, body)
@@ -228,21 +228,21 @@ async def get_reading(
     return await in_db(_read, request, reading_id, read_preferences(prefer), response)
 
 
-def _read(request: HttpRequest, pk: uuid.UUID, wishes: Preferences, response: HttpResponse) -> Any:
+def _read(request: HttpRequest, pk: uuid.UUID, preferences: Preferences, response: HttpResponse) -> Any:
     # In no transaction: an error for a strict caller does not undo the end of the reading.
     extraction = current_reading(pk, caller_of(request))
     if extraction.state == KtpExtraction.State.READING:
         return Status(202, _pending(extraction, response))
     with transaction.atomic():
-        given = _given(pk, caller_of(request), wishes, response)
+        given = _given(pk, caller_of(request), preferences, response)
         record(Action.API_READ, actor=Actor.of_request(request), card=extraction)
     return given
 
 
-def _given(pk: uuid.UUID, caller: str, wishes: Preferences, response: HttpResponse) -> dict[str, Any]:
+def _given(pk: uuid.UUID, caller: str, preferences: Preferences, response: HttpResponse) -> dict[str, Any]:
     """What the caller gets of a reading that has ended. A strict caller may get an error."""
     extraction = find_reading(pk, caller)
-    if wishes.strict:
+    if preferences.strict:
         response.headers["Preference-Applied"] = "handling=strict"
         check_strictly(extraction)
     return render(extraction)

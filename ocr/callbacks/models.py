@@ -18,7 +18,7 @@ from sessions_app.encryption.fields import EncryptedTextField
 MAX_URL_CHARS = 2000
 MAX_ERROR_CHARS = 200
 #: seconds before the second attempt; each further pause is twice as long, up to the longest
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 30, 6 * 3600
+FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 30, 6 * 3600
 
 
 class KtpCallbackQuerySet(models.QuerySet["KtpCallback"]):
@@ -87,4 +87,4 @@ class KtpCallback(models.Model):
 
 def pause_after(attempts: int) -> datetime.timedelta:
     """How long to wait after this many attempts."""
-    return datetime.timedelta(seconds=min(FIRST_PAUSE_SECONDS * 2 ** min(attempts - 1, 20), LONGEST_PAUSE_SECONDS))
+    return datetime.timedelta(seconds=min(FIRST_PAUSE_SECONDS * 2 ** min(attempts - 1, 20), MAX_PAUSE_SECONDS))

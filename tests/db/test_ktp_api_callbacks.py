@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from ocr.audit.models import AuditEntry
 from ocr.callbacks import sending
-from ocr.callbacks.models import LONGEST_PAUSE_SECONDS, pause_after
+from ocr.callbacks.models import MAX_PAUSE_SECONDS, pause_after
 from ocr.callbacks.sending import send_due
 from ocr.callbacks.signing import signature
 from ocr.groups import make_groups
@@ -116,7 +116,7 @@ def test_an_interrupted_batch_is_told_when_its_list_says_that_it_has_ended(clien
         for session in ChatSession.objects.queued():
             answer(session.pk, CARD_JSON)
         client.get(location)
-        left = KtpSubmittedImage.objects.order_by("position").last()
+        left = KtpSubmittedImage.objects.latest("position")
         KtpSubmittedImage.objects.filter(pk=left.pk).update(extraction=None)
         assert send_due() == 0
         long_ago = timezone.now() - datetime.timedelta(seconds=INTERRUPTED_SECONDS + 1)
@@ -144,7 +144,7 @@ def test_what_is_not_taken_is_tried_again_with_longer_pauses_and_then_given_up(c
     callback = KtpCallback.objects.get()
     assert (callback.state, callback.attempts, callback.status) == ("failed", 3, 500)
     assert "500" in callback.error
-    assert pause_after(40).total_seconds() == LONGEST_PAUSE_SECONDS
+    assert pause_after(40).total_seconds() == MAX_PAUSE_SECONDS
 
 
 def test_an_attempt_is_counted_before_it_is_made(client, monkeypatch):

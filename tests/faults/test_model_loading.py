@@ -93,7 +93,7 @@ def test_a_worker_whose_model_is_mended_loads_it_at_a_sighup_and_answers(
     assert state_of_worker(stack) == "ready"
 
 
-def test_a_wish_in_the_admin_does_the_same(start_stack: Callable[..., FaultyStack], tiny_model: Path) -> None:
+def test_a_request_in_the_admin_does_the_same(start_stack: Callable[..., FaultyStack], tiny_model: Path) -> None:
     stack = start_stack(with_worker=False)
     start_broken_worker(stack, tiny_model)
     wait_for(lambda: state_of_worker(stack) == "failed", seconds=START_SECONDS)

@@ -9,7 +9,7 @@ from ocr.api.prefer import MAX_CHARS, Preferences, read_preferences
 
 
 @pytest.mark.parametrize(
-    ("header", "wishes"),
+    ("header", "preferences"),
     [
         (None, Preferences()),
         ("", Preferences()),
@@ -29,13 +29,13 @@ from ocr.api.prefer import MAX_CHARS, Preferences, read_preferences
         ('x="a\\", wait=3", respond-async', Preferences(respond_async=True)),
     ],
 )
-def test_known_preferences_are_taken_and_others_ignored(header: str | None, wishes: Preferences) -> None:
-    assert read_preferences(header) == wishes
+def test_known_preferences_are_taken_and_others_ignored(header: str | None, preferences: Preferences) -> None:
+    assert read_preferences(header) == preferences
 
 
 def test_a_long_header_is_ignored() -> None:
-    wishes = Preferences(respond_async=True)
-    assert read_preferences("respond-async".ljust(MAX_CHARS)) == wishes
+    preferences = Preferences(respond_async=True)
+    assert read_preferences("respond-async".ljust(MAX_CHARS)) == preferences
     assert read_preferences("respond-async".ljust(MAX_CHARS + 1)) == Preferences()
 
 
