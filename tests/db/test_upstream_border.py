@@ -439,7 +439,7 @@ def test_an_answer_that_is_no_stream_is_said_to_be_none(ask: Ask, upstream: Scri
     asked = ask()
     upstream.replies.clear()
     assert asked.error["code"] == "upstream_failed"
-    assert "no stream of events" in asked.error["message"]
+    assert "did not send an event stream" in asked.error["message"]
 
 
 # --- Errors ---
