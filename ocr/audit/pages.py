@@ -20,7 +20,7 @@ from django.utils.translation import gettext_lazy
 from ocr.audit import breach
 from ocr.audit.models import NAME_MAX_CHARS, Action
 from ocr.audit.recording import Actor, record
-from ocr.audit.searching import LogForm, search
+from ocr.audit.searching import MOMENT, LogForm, search
 from ocr.persons.spreadsheet import csv_head, csv_lines
 from sessions_app.db import in_db
 
@@ -31,8 +31,6 @@ SHOWN = 200
 #: cards of one piece of the CSV
 PAGE_CARDS = 2000
 
-_MOMENT = forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M")
-
 
 class BreachForm(forms.Form):
     who = forms.CharField(
@@ -40,8 +38,8 @@ class BreachForm(forms.Form):
         max_length=NAME_MAX_CHARS,
         help_text=gettext_lazy("A user's name, an API key as the log shows it (key:…), or an IP address."),
     )
-    since = forms.DateTimeField(label=gettext_lazy("From"), widget=_MOMENT)
-    until = forms.DateTimeField(label=gettext_lazy("Until"), widget=_MOMENT)
+    since = forms.DateTimeField(label=gettext_lazy("From"), widget=MOMENT)
+    until = forms.DateTimeField(label=gettext_lazy("Until"), widget=MOMENT)
 
     def clean(self) -> dict[str, Any] | None:
         data = super().clean() or {}

@@ -15,7 +15,8 @@ from ocr.audit.models import NAME_MAX_CHARS, Action, AuditEntry
 #: lines on one page
 SHOWN = 100
 
-_MOMENT = forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M")
+#: the browser's own field for a time
+MOMENT = forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M")
 
 
 class LogForm(forms.Form):
@@ -30,8 +31,8 @@ class LogForm(forms.Form):
     )
     action = forms.ChoiceField(label=_("Action"), required=False)
     address = forms.GenericIPAddressField(label=_("Address"), required=False)
-    since = forms.DateTimeField(label=_("From"), required=False, widget=_MOMENT)
-    until = forms.DateTimeField(label=_("Until"), required=False, widget=_MOMENT)
+    since = forms.DateTimeField(label=_("From"), required=False, widget=MOMENT)
+    until = forms.DateTimeField(label=_("Until"), required=False, widget=MOMENT)
     before = forms.IntegerField(required=False, min_value=1, widget=forms.HiddenInput)
 
     def __init__(self, data: Any = None) -> None:
