@@ -39,6 +39,15 @@ COLUMNS = (
 _WANTED = ("pk", *(each.column for each in FIELDS), "created_at", "state", "review", "reviewed_at", "problems")
 
 
+#: a purpose may hold a date or the number of a letter
+MOST_DIGITS = 13
+
+
+def looks_like_nik(purpose: str) -> bool:
+    """Whether the purpose has as many digits as a NIK, however they are grouped. The audit log keeps it for ever."""
+    return sum(letter.isdigit() for letter in purpose) >= MOST_DIGITS
+
+
 @dataclass(frozen=True, slots=True)
 class Export:
     """Which readings go where, and why."""

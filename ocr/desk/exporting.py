@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy
 from ocr.audit.models import PURPOSE_MAX_CHARS
 from ocr.audit.recording import Actor
 from ocr.desk.rights import user_of
-from ocr.export import CONTENT_TYPES, Export
+from ocr.export import CONTENT_TYPES, Export, looks_like_nik
 from ocr.models import KtpExtraction
 
 MAY_EXPORT = "ocr.export_ktpextraction"
@@ -40,13 +40,9 @@ class ExportForm(forms.Form):
 
     def clean_purpose(self) -> str:
         purpose: str = self.cleaned_data["purpose"]
-        if sum(letter.isdigit() for letter in purpose) >= MOST_DIGITS:
+        if looks_like_nik(purpose):
             raise forms.ValidationError(_("This looks like a NIK. The purpose is kept, so it names no person."))
         return purpose
-
-
-#: a purpose may hold a date or the number of a letter
-MOST_DIGITS = 13
 
 
 def may_export(request: HttpRequest) -> bool:

@@ -258,3 +258,12 @@ def test_the_command_writes_a_file_for_its_owner_alone(tmp_path: Path) -> None:
         call_command("export_readings", str(file), "--purpose", "Migration", stderr=io.StringIO())
     with pytest.raises(CommandError, match="no such reading"):
         call_command("export_readings", "-", "--purpose", "Migration", "--until", "2020-01-01")
+
+
+@pytest.mark.parametrize("purpose", [CARD["nik"], "For 3171 9901 0190 0001"])
+def test_the_command_takes_no_nik_for_a_purpose_and_leaves_no_file(tmp_path: Path, purpose: str) -> None:
+    read_extraction()
+    with pytest.raises(CommandError, match="looks like a NIK") as refused:
+        call_command("export_readings", str(tmp_path / "readings.csv"), "--purpose", purpose)
+    assert purpose not in str(refused.value)
+    assert not list(tmp_path.iterdir())

@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from ocr.audit.recording import Actor
-from ocr.export import PAGE_READINGS, Export
+from ocr.export import PAGE_READINGS, Export, looks_like_nik
 from ocr.models import KtpExtraction
 from sessions_app.encryption.keyring import DataKeyMissing
 
@@ -32,6 +32,8 @@ class Command(BaseCommand):
         parser.add_argument("--review", choices=KtpExtraction.Review.values, help="only those in this state")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if looks_like_nik(options["purpose"]):
+            raise CommandError("--purpose looks like a NIK. The audit log keeps it, so it names no person.")
         rows = KtpExtraction.objects.all()
         if options["since"]:
             rows = rows.filter(created_at__gte=_midnight(options["since"]))
