@@ -16,6 +16,7 @@ from inference.api.body import Upload
 from inference.api.error_rendering import as_api_error
 from inference.api.idempotency import name_of_key
 from inference.errors import ApiError, NotFound
+from inference.media.threads import in_thread
 from inference.readiness import check_model_available
 from ocr.api.owning import ReadingGone
 from ocr.api.rendering import location_of, location_of_batch, render
@@ -77,20 +78,21 @@ async def submit_batch(
     """
     name = name_of_key(idempotency_key, caller, PURPOSE)
     await check_model_available()
-    submission, is_new = await in_db(_open, images, caller, name, callback_url)
+    # On a thread, and before the transaction: these may be many megabytes.
+    digests = await in_thread(_digests_of, images, callback_url)
+    submission, is_new = await in_db(_open, digests, caller, name, callback_url)
     if is_new:
         # A caller who disconnects now has no list to look at, unless it gave a key; the readings are kept as always.
         await asyncio.shield(_take_in_all(images, submission))
     return submission, is_new
 
 
+def _digests_of(images: Sequence[Upload | ApiError], callback_url: str) -> list[str]:
+    return [digest_of(image.data, callback_url) if isinstance(image, Upload) else image.code or "" for image in images]
+
+
 @transaction.atomic
-def _open(
-    images: Sequence[Upload | ApiError], caller: str, name: str | None, callback_url: str
-) -> tuple[KtpSubmission, bool]:
-    digests = [
-        digest_of(image.data, callback_url) if isinstance(image, Upload) else image.code or "" for image in images
-    ]
+def _open(digests: Sequence[str], caller: str, name: str | None, callback_url: str) -> tuple[KtpSubmission, bool]:
     submission, is_new = open_submission(caller=caller, key=name, digests=digests, is_batch=True)
     if is_new and callback_url:
         owe_callback(callback_url, caller=caller, submission=submission)

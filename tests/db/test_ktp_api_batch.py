@@ -15,6 +15,7 @@ from ocr.audit.models import AuditEntry
 from ocr.card_image import make_ready
 from ocr.extraction import complete_extraction
 from ocr.models import KtpExtraction, KtpSubmission, KtpSubmittedImage
+from ocr.submissions import digest_of
 from sessions_app.encryption.keyring import new_item
 from sessions_app.models import ChatSession
 from tests.db.ktp_calls import ASYNC, KEYS, error_of
@@ -173,6 +174,18 @@ def test_a_list_that_is_asked_for_again_and_again_is_one_line_for_each_reading(c
     settings.OCR_AUDIT_POLL_SECONDS = 0
     client.get(sent["Location"])
     assert AuditEntry.objects.filter(action="api_read").count() == 4
+
+
+def test_the_pictures_are_hashed_before_the_transaction_that_opens_the_list(client, monkeypatch):
+    hashed = []
+
+    def look(data, *more):
+        hashed.append(connection.in_atomic_block)
+        return digest_of(data, *more)
+
+    monkeypatch.setattr(batch, "digest_of", look)
+    send(client, specimen(), specimen("PNG"))
+    assert hashed == [False, False]
 
 
 def test_a_list_is_of_the_caller_who_sent_it(client):
