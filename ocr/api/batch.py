@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from django.conf import settings
 from django.db import transaction
 from django.http import HttpRequest
 
@@ -15,7 +17,7 @@ from inference.api.auth import caller_of
 from inference.api.body import Upload
 from inference.api.error_rendering import as_api_error
 from inference.api.idempotency import name_of_key
-from inference.errors import ApiError, NotFound
+from inference.errors import ApiError, NotFound, Unavailable
 from inference.media.threads import in_thread
 from inference.readiness import check_model_available
 from ocr.api.owning import ReadingGone
@@ -69,21 +71,62 @@ class NotTakenIn(ApiError):
         super().__init__("The server failed to take in this picture. The request id is in its log.")
 
 
+class BatchesFull(Unavailable):
+    """``OCR_BATCHES_AT_ONCE`` are being taken in."""
+
+    code = "batches_full"
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"The server is taking in {settings.OCR_BATCHES_AT_ONCE} requests with several pictures. Try again in a "
+            "moment.",
+            headers={"Retry-After": "5"},
+        )
+
+
+class _Places:
+    """Batches whose pictures this process holds in memory."""
+
+    taken = 0
+
+    @contextlib.contextmanager
+    def one(self) -> Iterator[None]:
+        """Raises ``BatchesFull``."""
+        if self.taken >= settings.OCR_BATCHES_AT_ONCE:
+            raise BatchesFull
+        self.taken += 1
+        try:
+            yield
+        finally:
+            self.taken -= 1
+
+
+_places = _Places()
+
+
 async def submit_batch(
     images: Sequence[Upload | ApiError], *, caller: str, idempotency_key: str | None, callback_url: str = ""
 ) -> tuple[KtpSubmission, bool]:
     """The submission of these pictures, all of them taken in or refused, and whether it is new.
 
-    Raises as ``check_model_available`` and ``open_submission``.
+    Raises as ``check_model_available`` and ``open_submission``, and ``BatchesFull``.
     """
     name = name_of_key(idempotency_key, caller, PURPOSE)
     await check_model_available()
-    # On a thread, and before the transaction: these may be many megabytes.
-    digests = await in_thread(_digests_of, images, callback_url)
-    submission, is_new = await in_db(_open, digests, caller, name, callback_url)
-    if is_new:
-        # A caller who disconnects now has no list to look at, unless it gave a key; the readings are kept as always.
-        await asyncio.shield(_take_in_all(images, submission))
+    # A caller who disconnects now has no list to look at, unless it gave a key; the readings are kept as always.
+    return await asyncio.shield(_submit(images, caller, name, callback_url))
+
+
+async def _submit(
+    images: Sequence[Upload | ApiError], caller: str, name: str | None, callback_url: str
+) -> tuple[KtpSubmission, bool]:
+    # The place is held for as long as the pictures, also when the caller has gone.
+    with _places.one():
+        # On a thread, and before the transaction: these may be many megabytes.
+        digests = await in_thread(_digests_of, images, callback_url)
+        submission, is_new = await in_db(_open, digests, caller, name, callback_url)
+        if is_new:
+            await _take_in_all(images, submission)
     return submission, is_new
 
 

@@ -39,7 +39,17 @@ class Form:
 
 
 def read(request: HttpRequest) -> Form:
-    """Blocks: for a thread. Raises ``ApiError``, and Django's errors for bad forms."""
+    """Blocks: for a thread. Raises ``ApiError``, and Django's errors for bad forms.
+
+    The files are closed, so that the request does not hold them while it waits for the reading.
+    """
+    try:
+        return _read(request)
+    finally:
+        request.close()
+
+
+def _read(request: HttpRequest) -> Form:
     callback_url = request.POST.get(CALLBACK_URL, "").strip()
     if callback_url:
         check_callback(callback_url)

@@ -137,12 +137,18 @@ async def read_ktp(
     extraction, is_new = await submit(
         sent.image, caller=caller, idempotency_key=idempotency_key, callback_url=sent.callback_url
     )
+    _let_go(sent)
     response.headers["X-Session-ID"] = extraction.session_id or ""
     if not is_new:
         response.headers["Idempotent-Replayed"] = "true"
         if extraction.state != KtpExtraction.State.READING:
             return await in_db(_read, request, extraction.pk, preferences, response)
     return await _answer(extraction, caller, preferences, response)
+
+
+def _let_go(sent: form.Form) -> None:
+    """Free the memory of the pictures, which are stored: the request may wait for minutes."""
+    sent.images.clear()
 
 
 async def _answer(extraction: KtpExtraction, caller: str, preferences: Preferences, response: HttpResponse) -> Any:
@@ -172,6 +178,7 @@ async def _answer_batch(
     batch, is_new = await submit_batch(
         sent.images, caller=caller_of(request), idempotency_key=key, callback_url=sent.callback_url
     )
+    _let_go(sent)
     if not is_new:
         response.headers["Idempotent-Replayed"] = "true"
     seconds = settings.OCR_TIMEOUT_SECONDS

@@ -10,7 +10,8 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
 
-from ocr.api import archive, batch, submitting
+from ocr.api import archive, batch, form, router, submitting
+from ocr.api.submitting import take_in
 from ocr.audit.models import AuditEntry
 from ocr.card_image import make_ready
 from ocr.extraction import complete_extraction
@@ -87,6 +88,44 @@ def test_a_picture_with_which_the_server_fails_takes_no_other_with_it(client, mo
     assert [item["status"] for item in items] == [500, 202, 202]
     assert items[0]["error"]["code"] == "internal_error"
     assert "secret" not in str(items)
+
+
+def test_more_batches_than_the_server_holds_in_memory_are_refused(client, settings, monkeypatch):
+    settings.OCR_BATCHES_AT_ONCE = 1
+    refused = []
+
+    async def send_another(*args, **how):
+        # While the first one is being taken in.
+        with pytest.raises(batch.BatchesFull) as error:
+            await batch.submit_batch([], caller="", idempotency_key=None)
+        refused.append(error.value)
+        return await take_in(*args, **how)
+
+    monkeypatch.setattr(batch, "take_in", send_another)
+    assert send(client, specimen()).status_code == 202
+    assert [(error.status, error.headers) for error in refused] == [(503, {"Retry-After": "5"})]
+    assert send(client, specimen("PNG")).status_code == 202
+
+
+@pytest.mark.parametrize("field", ["image", "images"])
+def test_a_request_that_waits_holds_no_picture(client, settings, monkeypatch, field):
+    settings.OCR_TIMEOUT_SECONDS = 0.2
+    held, forms = [], []
+    read = form.read
+
+    def look_at_form(request):
+        forms.append((request, read(request)))
+        return forms[-1][1]
+
+    async def look(*args):
+        [(request, sent)] = forms
+        held.append((sent.images, [file.closed for _, files in request.FILES.lists() for file in files]))
+
+    monkeypatch.setattr(form, "read", look_at_form)
+    monkeypatch.setattr(router, "wait_for_reading", look)
+    monkeypatch.setattr(router, "wait_for_all", look)
+    send(client, specimen(), field=field, headers={})
+    assert held == [([], [True])]
 
 
 def test_who_waits_gets_the_list_at_once(client, model_that_says):
