@@ -17,8 +17,11 @@ from django.core.management.base import CommandError
 
 from ocr import retention
 from ocr.audit.models import AuditEntry
+from ocr.audit.recording import Actor
+from ocr.erasing import erase
 from ocr.models import KtpCallback, KtpExtraction, KtpImage, KtpSubmission, KtpSubmittedImage, Tombstone
 from ocr.persons import holdings, receipts
+from ocr.tombstones import Why
 from tests.db.ktp_cards import FLAGGED_JSON, FrozenMeanwhile, read_extraction
 from tests.db.test_ktp_retention import aged
 from tests.ktp_card import CARD
@@ -261,6 +264,19 @@ class TestAfterABackup:
         assert not KtpExtraction.objects.filter(pk=card.pk).exists()
         assert "genuine" in ktp("verify", str(receipt))
         assert "0 readings had come back" in ktp("bury", str(stones))
+
+    def test_one_that_is_frozen_while_they_go_again_is_an_error(
+        self, ktp: Ktp, card: KtpExtraction, tmp_path: Path, frozen_meanwhile: FrozenMeanwhile
+    ) -> None:
+        pks = [card.pk, read_extraction().pk]
+        erase(pks, why=Why.REQUEST, by=Actor.of_command())
+        stones = tmp_path / "tombstones.jsonl"
+        stones.write_text(ktp("tombstones"))
+        kept, _ = (KtpExtraction.objects.create(pk=pk, model="tiny") for pk in pks)
+        frozen_meanwhile(kept)
+        with pytest.raises(CommandError, match=f"legal hold.*{kept.pk}"):
+            ktp("bury", str(stones))
+        assert KtpExtraction.objects.filter(pk__in=pks).get().pk == kept.pk
 
     @pytest.mark.parametrize("line", ["{}", "[]", "x", '{"reading": "1"}'])
     def test_a_line_that_is_no_tombstone_is_refused(self, ktp: Ktp, tmp_path: Path, line: str) -> None:
