@@ -91,13 +91,18 @@ def rotate(
 ) -> Iterator[Progress]:
     """Encrypt again what needs it, and yield the progress after each batch. A dry run only counts.
 
-    A migration names the ``derived`` columns that the table has then. Raises ``DataKeyMissing`` without any key.
+    Rows behind the last one of now are left out: running processes encrypt them with the first key, and a table that
+    grows faster than it is rotated would have no end. A migration names the ``derived`` columns that the table has
+    then. Raises ``DataKeyMissing`` without any key.
     """
     rows = rows_of(model) if rows is None else rows
     derived = derived or _derived.get(model._meta.label, NO_DERIVED)
     progress = Progress(model._meta.db_table)
+    end = rows.order_by("-pk").values_list("pk", flat=True).first()
+    if end is not None:
+        rows = rows.filter(pk__lte=end)
     last = None
-    while True:
+    while end is not None:
         batch = _read(model, rows.filter(pk__gt=last) if last is not None else rows, derived)
         if not batch:
             break

@@ -52,20 +52,41 @@ def rotate(*arguments: str) -> tuple[int, str]:
 
 def keys_in_use() -> set[str]:
     """The keys of every stored value."""
+    return set().union(*map(keys_in_use_of, rotation.tables()))
+
+
+def keys_in_use_of(model: type[models.Model]) -> set[str]:
     found: set[str] = set()
-    for model in rotation.tables():
-        for field in rotation.sealed_columns(model):
-            plain = models.BinaryField() if isinstance(field, models.BinaryField) else models.TextField()
-            values = model._base_manager.values_list(
-                models.functions.Cast(models.F(field.attname), plain)
-                if not isinstance(plain, models.BinaryField)
-                else models.Func(models.F(field.attname), template="%(expressions)s", output_field=plain),
-                flat=True,
-            )
-            for value in values:
-                text = bytes(value).decode("latin-1") if isinstance(value, bytes | memoryview) else str(value)
-                found |= {key for key in ("old", "new") if f"sealed:{key}:" in text or f'"sealed": "{key}:' in text}
+    for field in rotation.sealed_columns(model):
+        plain = models.BinaryField() if isinstance(field, models.BinaryField) else models.TextField()
+        values = model._base_manager.values_list(
+            models.functions.Cast(models.F(field.attname), plain)
+            if not isinstance(plain, models.BinaryField)
+            else models.Func(models.F(field.attname), template="%(expressions)s", output_field=plain),
+            flat=True,
+        )
+        for value in values:
+            text = bytes(value).decode("latin-1") if isinstance(value, bytes | memoryview) else str(value)
+            found |= {key for key in ("old", "new") if f"sealed:{key}:" in text or f'"sealed": "{key}:' in text}
     return found
+
+
+def test_a_table_that_grows_as_fast_as_it_is_rotated_has_an_end(keys, monkeypatch):
+    monkeypatch.setattr(rotation, "BATCH_ROWS", 2)
+    clerk = User.objects.create_user("clerk")
+    card = read_extraction(clerk)
+    for number in range(3):
+        card.correct(clerk, {"agama": f"AGAMA {number}"}, card.version)
+    keys(NEW, OLD)
+    there = KtpChange.objects.count()
+
+    for progress in rotation.rotate(KtpChange):
+        assert progress.rows <= there
+        for number in range(2):
+            card.correct(clerk, {"agama": f"AGAMA {progress.rows} {number}"}, card.version)
+
+    assert progress.rows == there
+    assert keys_in_use_of(KtpChange) == {"new"}
 
 
 def test_everything_comes_under_the_first_key_and_stays_readable(keys):
