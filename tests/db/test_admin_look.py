@@ -74,9 +74,7 @@ def test_each_cell_of_a_list_names_its_column(operator: Client) -> None:
     assert "&lt;gpu&gt;" in row
 
 
-@pytest.mark.parametrize(
-    "model", ["sessions_app/chatsession", "inference/modelworker", "auth/user", "ocr/ktpextraction"]
-)
+@pytest.mark.parametrize("model", ["sessions_app/chatsession", "inference/modelworker", "auth/user"])
 def test_results_are_counted_after_a_search_alone(operator: Client, model: str) -> None:
     assert "Show all" not in page(operator, f"/admin/{model}/")
     assert "Show all" in page(operator, f"/admin/{model}/?q=x")
