@@ -89,6 +89,16 @@ def _doubts(values: Mapping[str, str]) -> list[Problem]:
     ]
 
 
+def row_of(pk: str) -> Mapping[str, object]:
+    """What is stored of a card, decrypted."""
+    return KtpExtraction.objects.values("review", "nik", "nama", "agama", "reject_reason", "state").get(pk=pk)
+
+
+def newest_name_sent() -> str:
+    """The name on the card that was sent for review last."""
+    return KtpExtraction.objects.exclude(submitted_at=None).latest("submitted_at").nama
+
+
 def correct(pk: str, name: str, values: Mapping[str, str]) -> None:
     """Another person's correction, while a page is open."""
     card = KtpExtraction.objects.get(pk=pk)

@@ -41,11 +41,8 @@ class Server:
         return self.run(("clear", [], {}), *numbered)[1:]
 
     def row(self, pk: str) -> dict[str, Any]:
-        (columns,) = self.stack.query(
-            "SELECT review, nik, nama, agama, reject_reason, state FROM ocr_ktpextraction WHERE id = ?",
-            pk.replace("-", ""),
-        )
-        return dict(zip(("review", "nik", "nama", "agama", "reject_reason", "state"), columns, strict=True))
+        found: dict[str, Any] = self.run(("row_of", [pk], {}))[0]
+        return found
 
     def kinds(self, pk: str) -> list[str]:
         lines = self.stack.query(
