@@ -500,7 +500,7 @@ def test_a_database_that_is_away_turns_nobody_out(
         assert await hear_close(watcher) == 4403
 
     run(main)
-    assert "tried again" in caplog.text
+    assert "checked again" in caplog.text
 
 
 def test_an_unknown_session_closes_as_not_found(cookie: str) -> None:
