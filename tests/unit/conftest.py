@@ -13,8 +13,14 @@ import pytest
 from PIL import Image
 
 
+@pytest.fixture(scope="session")
+def known_fonts() -> None:
+    """matplotlib lists the machine's fonts by a process when it is first used there, and keeps the list."""
+    import matplotlib.font_manager  # noqa: F401
+
+
 @pytest.fixture(autouse=True)
-def start_no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+def start_no_processes(known_fonts: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those who do are in ``tests/processes``. The processes that decode images start in another way."""
 
     def refuse(process: Any, command: Any, *args: Any, **options: Any) -> None:

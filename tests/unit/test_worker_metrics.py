@@ -56,7 +56,7 @@ def test_a_reader_that_sends_nothing_holds_up_no_other(base_url: str) -> None:
 def test_a_port_that_is_taken_is_said_and_stops_no_worker(base_url: str, caplog: pytest.LogCaptureFixture) -> None:
     assert metrics.serve_metrics() is None
     [record] = caplog.records
-    assert "the metrics cannot be read at 127.0.0.1:" in record.getMessage()
+    assert "the metrics cannot be served at 127.0.0.1:" in record.getMessage()
 
 
 def test_without_a_port_nothing_listens(monkeypatch: pytest.MonkeyPatch) -> None:
