@@ -226,7 +226,7 @@ def test_who_tails_a_session_leaves_it_running(start_embedded: Callable[..., Emb
             rest, told = tail.communicate(timeout=60)
             events = list(events_of(response))
     assert tail.returncode == 130
-    assert "the session goes on" in told and "Traceback" not in told
+    assert "the session continues" in told and "Traceback" not in told
     assert session_id not in told
     assert events[-1].data == "[DONE]"
     assert begun + rest
