@@ -214,5 +214,5 @@ def _check_port(host: str, port: int) -> None:
             probe.bind((host, port))
         except OSError as exc:
             raise PortTaken(
-                f"{host}:{port} cannot be listened on: {exc.strerror}. Set HOST and PORT to a free address."
+                f"Cannot listen on {host}:{port}: {exc.strerror}. Set HOST and PORT to a free address."
             ) from exc
