@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 from django.http import HttpRequest
 from django.urls import resolve, reverse
 from ninja import NinjaAPI
+from ninja.openapi.schema import OpenAPISchema
+from ninja.operation import Operation
 
 from inference.api.paths import is_api_path
 from inference.errors import NotFound
@@ -42,5 +45,12 @@ def served_addresses() -> tuple[str, ...]:
     """Method and path of all operations in ``/openapi.json``."""
     # The API object is created outside of this package; the view of its document refers to it.
     api: NinjaAPI = resolve(reverse("api:openapi-json")).func.keywords["api"]  # type: ignore[attr-defined]
-    paths = api.get_openapi_schema(path_prefix="")["paths"]
+    paths = _AddressesOnly(api, path_prefix="")["paths"]
     return tuple(f"{method.upper()} {path}" for path, operations in paths.items() for method in operations)
+
+
+class _AddressesOnly(OpenAPISchema):
+    """The document without what the operations take and give: that takes long, and this one is made on the loop."""
+
+    def operation_details(self, operation: Operation) -> dict[str, Any]:
+        return {}
