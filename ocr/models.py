@@ -358,7 +358,7 @@ class KtpImage(models.Model):
     def lookups(self) -> list[str]:
         """The digests that other rows of this picture may have.
 
-        There are several while ``DATA_KEYS`` has several keys: it is opened then, which is not done in vain otherwise.
+        There are several while ``DATA_KEYS`` has several keys. Only then is the picture opened, to compute them.
         """
         if not keyring.has_keys() or len(keyring.ring().ids) == 1:
             return [self.sha256]
