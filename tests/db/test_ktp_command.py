@@ -194,6 +194,8 @@ class TestErase:
         with pytest.raises(CommandError, match="--yes"):
             ktp("erase", "--nik", "--why", "request", stdin=CARD["nik"])
         assert KtpExtraction.objects.filter(pk=card.pk).exists()
+        # What it has shown before it asked is recorded all the same.
+        assert AuditEntry.objects.get(action="listed").facts["cards"] == [str(card.pk)]
 
     def test_a_frozen_reading_is_refused_and_no_receipt_is_left(
         self, ktp: Ktp, card: KtpExtraction, tmp_path: Path

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import IO, Any
 
 import pytest
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import Group, Permission, User
 from django.db import connection
 from django.test import Client, override_settings
 from django.urls import reverse
@@ -291,6 +291,14 @@ class TestErase:
             assert "under legal hold" in page
             assert "Case 12" in page
         assert KtpExtraction.objects.filter(pk=card.pk).exists()
+
+    def test_the_reason_is_for_reviewers_and_those_who_may_freeze(self, auditor: Client, card: KtpExtraction) -> None:
+        freeze(card, "Case 12", by=Actor.of_server())
+        Group.objects.get(name="Auditor").permissions.remove(Permission.objects.get(codename="freeze_ktp"))
+        found = words(auditor.post(PERSON, {"nik": card.nik}).content)
+        asked = words(auditor.post(f"{PERSON}erase/", of(card)).content)
+        assert "frozen" in found and "under legal hold" in asked
+        assert "Case 12" not in found + asked
 
     def test_so_is_one_that_is_frozen_meanwhile(
         self, auditor: Client, card: KtpExtraction, frozen_meanwhile: FrozenMeanwhile

@@ -140,6 +140,8 @@ class Command(BaseCommand):
         cards = self._cards(options)
         if not cards:
             raise CommandError("Nothing is held.")
+        facts = {"where": "erase", "count": len(cards), "cards": [str(card.pk) for card in cards]}
+        record(Action.LISTED, actor=Actor.of_command(), facts=facts)
         self.stderr.write(_listed(cards))
         if not options["yes"]:
             confirm(f"Erase {len(cards)} readings everywhere? This cannot be undone.")
