@@ -9,6 +9,7 @@ from unittest import mock
 
 import hypothesis
 import pytest
+import pytest_django
 
 from tests import services
 
@@ -51,5 +52,13 @@ def tables_can_be_emptied() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(tables_can_be_emptied: None, django_db_setup: None) -> None:
-    """As pytest-django's, but ``tables_can_be_emptied``."""
+def django_db_setup(
+    tables_can_be_emptied: None, django_db_setup: None, django_db_blocker: pytest_django.DjangoDbBlocker
+) -> Iterator[None]:
+    """As pytest-django's, but emptied by ``tests.emptying`` after each test with real transactions."""
+    from tests import emptying
+
+    with django_db_blocker.unblock():
+        patch = emptying.delete_rows_instead_of_flush()
+    with patch:
+        yield

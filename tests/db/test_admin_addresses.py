@@ -77,12 +77,6 @@ def viewer() -> Client:
     return sign_in(user)
 
 
-@pytest.fixture(params=["superuser", "viewer"])
-def client(request: pytest.FixtureRequest) -> Client:
-    client: Client = request.getfixturevalue(request.param)
-    return client
-
-
 @pytest.fixture
 def session() -> ChatSession:
     """One row of every model."""
@@ -118,16 +112,18 @@ def queries(model: type[Model]) -> Iterator[str]:
     fields = [field.name for field in model._meta.get_fields()]
     lookups = [f"{field}__{lookup}" for number, field in enumerate(fields) for lookup in LOOKUPS[number % 3 :: 3]]
     offered = [f"{field}{suffix}" for field in admin.site._registry[model].list_filter for suffix in ALLOWED_SUFFIXES]
-    yield from pairs(PARAMETERS, VALUES, 2 * len(VALUES))
+    yield from pairs(PARAMETERS, VALUES, len(VALUES))
     yield from pairs(offered or fields, VALUES, len(VALUES))
     yield from pairs(lookups, VALUES, 40)
     yield from (f"{query}&e=1" for query in pairs(lookups[1:], VALUES, 10))
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_no_query_of_a_list_fails(client: Client, session: ChatSession, model: type[Model]) -> None:
+def test_no_query_of_a_list_fails(superuser: Client, viewer: Client, session: ChatSession, model: type[Model]) -> None:
+    """For two who see different columns and filters, in turns."""
     prefix = f"session__id__exact={session.pk}&" if model is Chunk else ""
-    wrong = [refused(client, f"{changelist(model)}?{prefix}{query}") for query in queries(model)]
+    clients = itertools.cycle([superuser, viewer])
+    wrong = [refused(next(clients), f"{changelist(model)}?{prefix}{query}") for query in queries(model)]
     assert not any(wrong), [line for line in wrong if line]
 
 

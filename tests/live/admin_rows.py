@@ -12,6 +12,7 @@ from axes.models import AccessAttempt
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.admin.utils import quote
 from django.contrib.auth.models import User
+from django.db import transaction
 from django.utils import timezone
 
 from inference.models import ModelWorker
@@ -23,8 +24,9 @@ MODEL = "Qwen/Qwen3-VL-2B-Thinking"
 LONG_HOST = "gpu-host-{}.internal.example:4711:a1b2c3d4"
 
 
+@transaction.atomic
 def fill() -> list[str]:
-    """The addresses of all pages of the admin that have rows to show."""
+    """The addresses of all pages of the admin that have rows to show. All rows are made, or none."""
     operator = User.objects.create_superuser("operator", password=PASSWORD)
     clerk = User.objects.create_user(
         "a-clerk-of-the-registry-office",

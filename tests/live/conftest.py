@@ -10,11 +10,14 @@ from typing import Any
 import httpx
 import openai
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests import services
 from tests.live.pages import OpenPage
 from tests.live.stack import API_TIMEOUT_SECONDS, EmbeddedStack, ScaledStack, Stack
+
+# Machines differ, and other tests run beside these.
+expect.set_options(timeout=30_000)
 
 SCALED = pytest.param("scaled", marks=[pytest.mark.redis, pytest.mark.postgresql])
 

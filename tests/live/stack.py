@@ -20,6 +20,8 @@ import httpx
 import psycopg
 import redis
 
+from tests.live import migrated
+
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 180.0
 STOP_SECONDS = 20.0
@@ -152,6 +154,9 @@ class EmbeddedStack(Stack):
     """Web and worker in one process, on SQLite."""
 
     def start(self) -> Self:
+        database = Path(self.env["SESSIONS_DB_PATH"])
+        if not database.exists():
+            migrated.create_sqlite(database, self.root, self.env)
         self.launch("serve", "manage.py", "serve", "--port", str(self.port))
         return self.wait_for_health("modelReady")
 
@@ -173,13 +178,11 @@ class ScaledStack(Stack):
         self._postgres_url = postgres_url
         self.redis_url = redis_url
         self._database = f"sambung_live_{os.getpid()}_{secrets.token_hex(3)}"
-        self._database_url = postgres_url.rsplit("/", 1)[0] + f"/{self._database}"
+        self._database_url = migrated.beside(postgres_url, self._database)
         self.env |= {"DATABASE_URL": self._database_url, "REDIS_URL": redis_url}
 
     def start(self, *, with_worker: bool = True) -> Self:
-        with psycopg.connect(self._postgres_url, autocommit=True) as connection:
-            connection.execute(f'CREATE DATABASE "{self._database}"')
-        self.manage("migrate", "--verbosity", "0")
+        migrated.create_postgresql(self._database, self._postgres_url, self.root, self.env)
         self.start_web("web", self.port)
         if with_worker:
             self.start_worker("worker")

@@ -112,8 +112,8 @@ def test_an_exported_reader_is_served_by_the_engine(exported: Path, collect: Cal
     from inference.engine.loading import load_model
     from inference.engine.types import GenerationRequest, Sampling
 
+    assert json.loads((exported / "config.json").read_text())["dtype"] == "bfloat16"
     loaded = load_model(str(exported), device_map="cpu")
-    assert loaded.dtype == "bfloat16"
     engine = Engine(loaded, max_batch_size=2)
     engine.start()
     try:
