@@ -237,8 +237,8 @@ def _flags_open(flags: Sequence[Problem]) -> str:
         return ""
     count = len(flags)
     return ngettext(
-        "%(count)d doubt is open. Correct the value, or tick “As printed” if the card says so.",
-        "%(count)d doubts are open. Correct each value, or tick “As printed” if the card says so.",
+        "%(count)d flag is open. Correct the value, or tick “As printed” if the card says so.",
+        "%(count)d flags are open. Correct each value, or tick “As printed” if the card says so.",
         count,
     ) % {"count": count}
 

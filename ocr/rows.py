@@ -91,7 +91,7 @@ class Reading:
 
     @property
     def may_be_sideways(self) -> bool:
-        """Whether the card seems to lie on its side: the picture is tall, and what was read is in doubt."""
+        """Whether the card seems to lie on its side: the picture is tall, and many values are flagged."""
         image = getattr(self.extraction, "image", None)
         if not self.may_read_again or image is None or self.outcome == "cancelled" or image.height <= image.width:
             return False
@@ -128,7 +128,7 @@ def masked_rows(extraction: KtpExtraction) -> list[FieldRow]:
         FieldRow(
             each,
             _masked(each, extraction.values[each.path]),
-            [_without_doubts(problem) for problem in extraction.problem_list if problem.field == each.path],
+            [_without_places(problem) for problem in extraction.problem_list if problem.field == each.path],
             confirmed=[],
             suggestions=[],
             is_masked=True,
@@ -141,9 +141,9 @@ def _masked(each: Field, value: str) -> str:
     return mask(each.path, value) if each.identifying or each.is_hidden else value
 
 
-def _without_doubts(problem: Problem) -> Problem:
-    """The text of a doubt contains characters of the card."""
-    return replace(problem, doubted=())
+def _without_places(problem: Problem) -> Problem:
+    """Without the uncertain places, which contain characters of the card."""
+    return replace(problem, uncertain=())
 
 
 def field_rows(
@@ -164,9 +164,9 @@ def field_rows(
         confirmed = [problem for problem in found if same and extraction.is_confirmed(problem)]
         value = values[each.path]
         if each.is_hidden and not is_revealed and value and same:
-            masked, quoted = mask(each.path, value), [_without_doubts(problem) for problem in found]
+            masked, quoted = mask(each.path, value), [_without_places(problem) for problem in found]
             rows.append(
-                FieldRow(each, masked, quoted, [_without_doubts(problem) for problem in confirmed], [], is_masked=True)
+                FieldRow(each, masked, quoted, [_without_places(problem) for problem in confirmed], [], is_masked=True)
             )
         else:
             rows.append(FieldRow(each, value, found, confirmed, suggest(each.path, value)))

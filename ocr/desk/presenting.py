@@ -20,10 +20,10 @@ from ocr.reading.schema import FIELD_BY_PATH, FIELDS, Field
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A part of a value, in doubt or not."""
+    """A part of a value, and whether the model was uncertain of it."""
 
     text: str
-    is_doubted: bool
+    is_uncertain: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Flag:
     severity: str
     #: what is wrong, the most important first
     sentences: list[str]
-    #: the value with its doubtful characters; empty if none is known
+    #: the value with its uncertain characters marked; empty if none is known
     marks: list[Mark]
     is_confirmed: bool
     #: who has confirmed it
@@ -147,13 +147,13 @@ def entries_of(changes: Iterable[KtpChange], rights: Rights) -> list[Entry]:
 
 def _flag(card: KtpExtraction, flag: Problem, rights: Rights, confirmers: dict[str, str]) -> Flag:
     field = FIELD_BY_PATH.get(flag.field or "")
-    # Doubts and marks quote the value.
+    # Both the sentences about places and the marks quote the value.
     is_shown = rights.review and not (field is not None and _is_masked(field, rights))
-    doubts = flag.doubts if is_shown else []
+    place_sentences = flag.place_sentences if is_shown else []
     return Flag(
         tick_value(flag),
         flag.severity,
-        doubts or [flag.sentence],
+        place_sentences or [flag.sentence],
         _marks(card.values.get(flag.field or "", ""), flag) if is_shown else [],
         card.is_confirmed(flag),
         confirmers.get(tick_value(flag), ""),
@@ -163,7 +163,7 @@ def _flag(card: KtpExtraction, flag: Problem, rights: Rights, confirmers: dict[s
 def _marks(value: str, flag: Problem) -> list[Mark]:
     """The value in parts; those that the model was not sure of are underlined."""
     marks, at = [], 0
-    for place in sorted(flag.doubted, key=lambda place: place.at):
+    for place in sorted(flag.uncertain, key=lambda place: place.at):
         if place.at > at:
             marks.append(Mark(value[at : place.at], False))
         if place.text:

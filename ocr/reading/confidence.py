@@ -1,7 +1,7 @@
 """How sure the model was of each value: the probability of its least likely token.
 
-A model still writes a digit where one is smudged. The probabilities show its alternatives. One doubtful character makes
-the whole value doubtful, so the minimum is used and not the mean.
+A model still writes a digit where one is smudged. The probabilities show its alternatives. One uncertain character
+makes the whole value uncertain, so the minimum is used and not the mean.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from ocr.reading.doubted import Doubted
 from ocr.reading.problems import Problem
 from ocr.reading.schema import FIELDS
+from ocr.reading.uncertain import UncertainPlace
 
 #: a string member of the contract's object, at any depth: no key occurs twice in the contract
 _PATHS = {field.path.rpartition(".")[2].encode(): field.path for field in FIELDS}
@@ -99,14 +99,14 @@ def check(values: Mapping[str, str], tokens: Iterable[Token], *, below: float) -
     for member in found:
         least[member.path] = min(least.get(member.path, 1.0), member.least)
     return [
-        Problem(path, "uncertain", doubted=_places(values[path], [m for m in found if m.path == path], below))
+        Problem(path, "uncertain", uncertain=_places(values[path], [m for m in found if m.path == path], below))
         for path, probability in least.items()
         if values[path] and probability < below
     ]
 
 
-def _places(value: str, written: list[Member], below: float) -> tuple[Doubted, ...]:
-    """The doubtful places in ``value``; none unless it is exactly the value of one member of the answer."""
+def _places(value: str, written: list[Member], below: float) -> tuple[UncertainPlace, ...]:
+    """The uncertain places in ``value``; none unless it is exactly the value of one member of the answer."""
     if len(written) != 1 or written[0].raw != value.encode():
         return ()
     raw = written[0].raw
@@ -117,7 +117,7 @@ def _places(value: str, written: list[Member], below: float) -> tuple[Doubted, .
     return tuple(places)
 
 
-def _place(raw: bytes, at: int, token: Token) -> Doubted | None:
+def _place(raw: bytes, at: int, token: Token) -> UncertainPlace | None:
     """The part of the value that the token wrote; None where that is not a whole number of characters."""
     start, end = max(at, 0), min(at + len(token.raw), len(raw))
     lead = token.raw[: start - at]
@@ -134,13 +134,13 @@ def _place(raw: bytes, at: int, token: Token) -> Doubted | None:
         told = [(other.decode(), probability) for other, probability in others]
     except UnicodeDecodeError:
         return None
-    # What both begin with is not in doubt.
+    # Their common prefix is certain.
     common = _common([text, *(other for other, _ in told)]) if told else 0
     if common == len(text) or any(common == len(other) for other, _ in told):
         # One is a prefix of the other, and what would follow it is not known.
         told, common = [], 0
     shown = tuple((other[common:], round(chance, 3)) for other, chance in told if other[common:].isprintable())
-    return Doubted(len(before) + common, text[common:], round(math.exp(token.logprob), 3), shown)
+    return UncertainPlace(len(before) + common, text[common:], round(math.exp(token.logprob), 3), shown)
 
 
 def _common(texts: list[str]) -> int:

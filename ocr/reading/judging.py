@@ -19,9 +19,9 @@ def judge_answer(text: str, *, finish_reason: str, tokens: Sequence[confidence.T
     ``tokens`` are those of the answer; without them no value is flagged as uncertain.
     """
     reading = parse_answer(text, finish_reason=finish_reason)
-    doubted = confidence.check(reading.values, tokens, below=settings.OCR_DOUBT_BELOW)
+    uncertain = confidence.check(reading.values, tokens, below=settings.OCR_DOUBT_BELOW)
     checked = _without_repeats(run_checks(reading.values), reading.problems)
-    return Reading(reading.values, (*reading.problems, *doubted, *checked))
+    return Reading(reading.values, (*reading.problems, *uncertain, *checked))
 
 
 def judge_again(

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from django.utils.translation import get_language
 
-from ocr.reading import doubted, problem_texts
-from ocr.reading.doubted import Doubted
+from ocr.reading import problem_texts, uncertain
+from ocr.reading.uncertain import UncertainPlace
 
 #: error: the value cannot be right; warning: a person should look; info: worth knowing, nothing to do
 Severity = Literal["error", "warning", "info"]
@@ -28,8 +28,8 @@ class Problem:
     #: stable name, a key of ``ocr.reading.problem_texts.TEXTS``
     code: str
     severity: Severity = "warning"
-    #: which characters are in doubt, if the model's probabilities show it
-    doubted: tuple[Doubted, ...] = dataclasses.field(default=(), repr=False)
+    #: the uncertain characters, where the model gave its probabilities
+    uncertain: tuple[UncertainPlace, ...] = dataclasses.field(default=(), repr=False)
 
     @property
     def text(self) -> problem_texts.Text:
@@ -42,9 +42,9 @@ class Problem:
         return self.text.id if get_language() == "id" else self.text.en
 
     @property
-    def doubts(self) -> list[str]:
-        """What exactly is in doubt, in the language of the page. It contains characters of the card."""
-        return doubted.sentences(self.field, self.doubted)
+    def place_sentences(self) -> list[str]:
+        """Which characters are uncertain, in the language of the page. It contains characters of the card."""
+        return uncertain.sentences(self.field, self.uncertain)
 
     @property
     def is_flag(self) -> bool:
@@ -60,14 +60,14 @@ class Problem:
             "message": self.text.en,
             "pesan": self.text.id,
         }
-        if self.doubted:
-            stored["doubted"] = [place.as_dict() for place in self.doubted]
+        if self.uncertain:
+            stored["doubted"] = [place.as_dict() for place in self.uncertain]
         return stored
 
 
 def from_dict(stored: Mapping[str, Any]) -> Problem:
     """The problem that ``as_dict`` stored."""
-    places = tuple(doubted.from_dict(place) for place in stored.get("doubted", ()))
+    places = tuple(uncertain.from_dict(place) for place in stored.get("doubted", ()))
     return Problem(stored["field"], stored["code"], stored["severity"], places)
 
 

@@ -39,7 +39,7 @@ class Outcome:
     text: str = ""
     finish_reason: str = "stop"
     #: the part of the answer that the model was not sure of
-    doubted: str = ""
+    uncertain: str = ""
     #: the code of the failure
     failure: str = ""
     error: type[ApiError] | None = None
@@ -80,7 +80,7 @@ OUTCOMES: dict[str, Outcome] = {
     "example_leak": Outcome(_json(nama=EXAMPLE["nama"])),
     "conflicting_values": Outcome(_with(_WHOLE, '"agama": "HINDU"', '"agama": "HINDU", "religion": "ISLAM"')),
     "other_key": Outcome(_with(_WHOLE, '"agama"', '"religion"')),
-    "uncertain": Outcome(_WHOLE, doubted=HOLDER["nama"]),
+    "uncertain": Outcome(_WHOLE, uncertain=HOLDER["nama"]),
     "empty": Outcome(_json(nama="")),
     # The number.
     "nik_not_16_digits": Outcome(_json(nik="317199010190000")),

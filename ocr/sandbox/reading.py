@@ -14,7 +14,7 @@ from ocr.reading.parsing import storable
 from ocr.sandbox.outcomes import Outcome
 
 #: a probability below every useful ``OCR_DOUBT_BELOW``
-DOUBTFUL = 0.2
+LOW_PROBABILITY = 0.2
 
 
 @transaction.atomic
@@ -36,9 +36,9 @@ def _tokens(outcome: Outcome) -> list[confidence.Token]:
     """A token for each letter, as far as the model is asked for probabilities."""
     if not settings.OCR_DOUBT_BELOW:
         return []
-    begin = outcome.text.index(outcome.doubted)
-    doubted = range(begin, begin + len(outcome.doubted))
+    begin = outcome.text.index(outcome.uncertain)
+    uncertain = range(begin, begin + len(outcome.uncertain))
     return [
-        confidence.Token(letter.encode(), math.log(DOUBTFUL) if place in doubted else 0.0)
+        confidence.Token(letter.encode(), math.log(LOW_PROBABILITY) if place in uncertain else 0.0)
         for place, letter in enumerate(outcome.text)
     ]

@@ -73,18 +73,18 @@ def answer(
     reason: str = "stop",
     error=None,
     status=500,
-    doubted: str = "",
+    uncertain: str = "",
 ) -> None:
-    """Run the session as a worker would, to this end. The model was not sure of the part ``doubted``."""
+    """Run the session as a worker would, to this end. The model was not sure of the part ``uncertain``."""
     session = transitions.claim(session_id or "", worker="test")
     assert session is not None
     pieces = [appending.Piece({"type": "reasoning", "text": reasoning})] if reasoning else []
-    at = text.index(doubted)
+    at = text.index(uncertain)
     logprobs: list[StoredTokenLogprob] = [
         {
             "token": letter,
             "bytes": list(letter.encode()),
-            "logprob": -1.0 if at <= i < at + len(doubted) else 0.0,
+            "logprob": -1.0 if at <= i < at + len(uncertain) else 0.0,
             "top": [],
         }
         for i, letter in enumerate(text)
@@ -110,8 +110,8 @@ def answer(
     assert not lost
 
 
-def read_extraction(user=None, text: str = CARD_JSON, *, doubted: str = "") -> KtpExtraction:
-    """An extraction that the model has read, not sure of the part ``doubted`` of its answer."""
+def read_extraction(user=None, text: str = CARD_JSON, *, uncertain: str = "") -> KtpExtraction:
+    """An extraction that the model has read, not sure of the part ``uncertain`` of its answer."""
     extraction = reading_extraction(user)
-    answer(extraction.session_id, text, doubted=doubted)
+    answer(extraction.session_id, text, uncertain=uncertain)
     return complete_extraction(extraction.pk)

@@ -41,7 +41,7 @@ def check_recorded_last(sqls):
 
 
 def test_a_reviewer_who_corrects_and_confirms(clerk, queries):
-    card = read_extraction(clerk, text=CARD_JSON, doubted="SPECIMENTO")
+    card = read_extraction(clerk, text=CARD_JSON, uncertain="SPECIMENTO")
     [flag] = card.open_flags
     begun = len(queries())
 
@@ -53,7 +53,7 @@ def test_a_reviewer_who_corrects_and_confirms(clerk, queries):
 
 
 def test_a_clerk_who_corrects_and_confirms(clerk, queries, client):
-    card = read_extraction(clerk, text=CARD_JSON, doubted="SPECIMENTO")
+    card = read_extraction(clerk, text=CARD_JSON, uncertain="SPECIMENTO")
     [flag] = card.open_flags
     client.force_login(clerk)
     begun = len(queries())

@@ -91,7 +91,7 @@ def test_a_table_that_grows_as_fast_as_it_is_rotated_has_an_end(keys, monkeypatc
 
 def test_everything_comes_under_the_first_key_and_stays_readable(keys):
     clerk = User.objects.create_user("clerk")
-    card = read_extraction(clerk, text=CARD_JSON, doubted="SPECIMENTO")
+    card = read_extraction(clerk, text=CARD_JSON, uncertain="SPECIMENTO")
     card.correct(clerk, {"agama": "ISLAM"}, card.version)
     before = {"values": card.values, "problems": card.problems, "raw": card.raw_answer}
     picture = bytes(card.image.data)

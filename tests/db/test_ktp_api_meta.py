@@ -26,7 +26,7 @@ def meta_of(client, text=CARD_JSON, **how):
 
 
 def test_every_key_has_the_probability_of_its_least_likely_token(client):
-    confidence = meta_of(client, doubted=CARD["nama"])["confidence"]
+    confidence = meta_of(client, uncertain=CARD["nama"])["confidence"]
 
     assert set(confidence) == {field.path for field in FIELDS}
     assert confidence["nama"] == pytest.approx(0.368)

@@ -62,7 +62,7 @@ def test_a_chunk_that_cannot_be_read_fails_its_reading_and_holds_up_no_other():
 
 
 def test_a_value_that_the_model_was_not_sure_of_is_flagged_until_it_is_corrected(person):
-    extraction = read_extraction(doubted=CARD["nama"][:3])
+    extraction = read_extraction(uncertain=CARD["nama"][:3])
 
     assert extraction.values == CARD
     assert extraction.flagged
@@ -72,7 +72,7 @@ def test_a_value_that_the_model_was_not_sure_of_is_flagged_until_it_is_corrected
     assert "uncertain" in codes(extraction)
     extraction.correct(person, {"nama": "LAIN SEKALI"}, extraction.version)
     assert "uncertain" not in codes(extraction)
-    # The model's own value is as doubtful as before.
+    # The model's own value is as uncertain as before.
     extraction.correct(person, {"nama": CARD["nama"]}, extraction.version)
     assert "uncertain" in codes(extraction)
 

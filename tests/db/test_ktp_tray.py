@@ -349,7 +349,7 @@ def test_a_card_with_an_open_flag_is_saved_and_not_sent(browser, clerk):
     response = save(browser, extraction, nama="SITI AMINAH", action="send")
 
     assert response.status_code == 400
-    assert "2 doubts are open" in response.text
+    assert "2 flags are open" in response.text
     extraction.refresh_from_db()
     assert extraction.nama == "SITI AMINAH" and extraction.submitted_at is None
 
@@ -441,7 +441,7 @@ def test_nobody_changes_a_reading_of_another_by_knowing_its_address(client, cler
 
 
 def test_who_neither_sent_the_card_nor_reviews_cards_sees_no_holders_data(client, clerk, django_user_model):
-    extraction = read_extraction(clerk, FLAGGED_JSON, doubted=CARD["nama"])
+    extraction = read_extraction(clerk, FLAGGED_JSON, uncertain=CARD["nama"])
     auditor = django_user_model.objects.create_user("auditor", is_staff=True)
     auditor.user_permissions.add(Permission.objects.get(codename="view_ktpextraction"))
     client.force_login(auditor)

@@ -37,7 +37,7 @@ def reviewer():
 @pytest.fixture(params=["tray", "desk", "admin"])
 def opened(request, clerk, reviewer):
     """A browser, a card, and the address of the card's page."""
-    client, card = Client(), read_extraction(clerk, doubted=NIK[4])
+    client, card = Client(), read_extraction(clerk, uncertain=NIK[4])
     client.force_login(clerk if request.param == "tray" else reviewer)
     pages = {"tray": "/ocr/{}/", "desk": "/admin/ocr/review/{}/", "admin": "/admin/ocr/ktpextraction/{}/change/"}
     return client, card, pages[request.param].format(card.pk)
@@ -71,7 +71,7 @@ def test_a_page_does_not_have_them_before_they_are_revealed(opened):
     text = client.get(page).text
     assert NIK not in text and BORN not in text
     assert "317199••••••0001" in text and "••-••-••••" in text
-    # No doubt about a digit says which one it is, and no history.
+    # Neither a flag nor the history says which digit is uncertain.
     assert "may be" not in text
     assert "Show NIK and date of birth" in text
     assert not revealed_lines()
@@ -193,7 +193,7 @@ def test_what_is_typed_into_a_hidden_field_is_shown_to_who_typed_it(opened):
 
 
 def test_checking_what_is_typed_quotes_nothing_hidden(client, clerk):
-    card = read_extraction(clerk, doubted=NIK[4])
+    card = read_extraction(clerk, uncertain=NIK[4])
     client.force_login(clerk)
     told = client.post(f"/ocr/{card.pk}/check/", {"agama": "ISLM"}, headers={"Accept": "application/json"}).json()
     assert "may be" not in told["fields"]["nik"]["html"] and NIK not in str(told)

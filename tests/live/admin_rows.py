@@ -37,7 +37,7 @@ def fill() -> list[str]:
     LogEntry.objects.log_actions(operator.pk, [clerk], CHANGE, "Changed a thing of which much can be said. " * 5)
     desk_cards.make_person("rina", "Reviewer")
     cards = [
-        desk_cards.make_card(number, doubted=number, uploader=clerk.username if number else "") for number in range(3)
+        desk_cards.make_card(number, uncertain=number, uploader=clerk.username if number else "") for number in range(3)
     ]
     desk_cards.make_card(3, decided="rina")
     worker = _fill_workers()

@@ -21,8 +21,8 @@ from django.db import transaction  # noqa: E402
 
 from ocr.models import KtpExtraction, KtpImage  # noqa: E402
 from ocr.reading.checks import run_checks  # noqa: E402
-from ocr.reading.doubted import Doubted  # noqa: E402
 from ocr.reading.problems import Problem  # noqa: E402
+from ocr.reading.uncertain import UncertainPlace  # noqa: E402
 from ocr.specimens import make_specimen  # noqa: E402
 from tests.ktp_card import CARD  # noqa: E402
 from tests.live.pages import PASSWORD  # noqa: E402
@@ -42,7 +42,7 @@ def clear() -> None:
 def make_card(
     number: int,
     *,
-    doubted: int = 0,
+    uncertain: int = 0,
     read: Mapping[str, str] | None = None,
     uploader: str = "",
     fails: bool = False,
@@ -56,7 +56,7 @@ def make_card(
     picture = io.BytesIO()
     specimen.image.save(picture, "JPEG", quality=85)
     values = {**CARD, "nik": f"31719901019{number % 100000:05d}", **(read or {})}
-    problems = [*_doubts(values)[:doubted], *run_checks(values)]
+    problems = [*_uncertain(values)[:uncertain], *run_checks(values)]
     user = User.objects.get(username=uploader) if uploader else None
     with transaction.atomic():
         card = KtpExtraction.objects.create(model="tiny", file_name=f"card-{number}.jpg", uploaded_by=user)
@@ -80,12 +80,12 @@ def make_card(
     return str(card.pk)
 
 
-def _doubts(values: Mapping[str, str]) -> list[Problem]:
+def _uncertain(values: Mapping[str, str]) -> list[Problem]:
     digit = values["nik"][12]
     other = "5" if digit != "5" else "8"
     return [
-        Problem("nik", "uncertain", doubted=(Doubted(12, digit, 0.6, ((other, 0.3),)),)),
-        Problem("nama", "uncertain", doubted=(Doubted(0, values["nama"][0], 0.7, (("5", 0.2),)),)),
+        Problem("nik", "uncertain", uncertain=(UncertainPlace(12, digit, 0.6, ((other, 0.3),)),)),
+        Problem("nama", "uncertain", uncertain=(UncertainPlace(0, values["nama"][0], 0.7, (("5", 0.2),)),)),
     ]
 
 

@@ -129,7 +129,7 @@ def budi(open_page: OpenPage, desk: Server) -> Reviewer:
 
 
 def test_ten_cards_are_reviewed_by_keyboard_alone(desk: Server, rina: Reviewer) -> None:
-    cards = desk.fill(*[{"doubted": 2}] * 4, *[{"doubted": 1}] * 2, *[{}] * 4)
+    cards = desk.fill(*[{"uncertain": 2}] * 4, *[{"uncertain": 1}] * 2, *[{}] * 4)
     rina.page.goto(DESK)
     expect(rina.page.locator(".desk-counts")).to_have_text("10 waiting, 6 flagged")
     rina.decide("Enter")
@@ -172,7 +172,7 @@ def test_ten_cards_are_reviewed_by_keyboard_alone(desk: Server, rina: Reviewer) 
 
 
 def test_enter_decides_nothing_wherever_it_is_pressed(desk: Server, rina: Reviewer) -> None:
-    (card,) = desk.fill({"doubted": 1})
+    (card,) = desk.fill({"uncertain": 1})
     for address in (f"{DESK}{card}/", f"/admin/ocr/ktpextraction/{card}/change/"):
         rina.page.goto(address)
         if "review" in address:
@@ -219,7 +219,7 @@ def test_enter_and_tab_go_to_the_flagged_fields_first(desk: Server, rina: Review
 
 
 def test_no_key_of_the_desk_is_one_that_types(desk: Server, rina: Reviewer) -> None:
-    (card,) = desk.fill({"doubted": 1})
+    (card,) = desk.fill({"uncertain": 1})
     rina.open(card)
     typed = "The quick brown fox, 0123456789 +-=[]?/ jumps OVER"
     rina.type_over(typed)
@@ -232,7 +232,7 @@ def test_no_key_of_the_desk_is_one_that_types(desk: Server, rina: Reviewer) -> N
 
 
 def test_an_approval_asks_for_each_flag_and_for_values_that_are_none(desk: Server, rina: Reviewer) -> None:
-    card, _ = desk.fill({"doubted": 1}, {})
+    card, _ = desk.fill({"uncertain": 1}, {})
     rina.open(card)
     rina.press("Control+Enter")
     # The flag is asked about before anything is sent.
@@ -397,9 +397,9 @@ def test_the_picture_is_zoomed_dragged_turned_and_fitted(desk: Server, rina: Rev
     expect(page.locator(".desk-loupe")).to_be_hidden()
 
 
-@pytest.mark.parametrize("doubted", [0, 2])
-def test_the_card_is_on_one_screen(desk: Server, rina: Reviewer, doubted: int) -> None:
-    (card,) = desk.fill({"doubted": doubted})
+@pytest.mark.parametrize("uncertain", [0, 2])
+def test_the_card_is_on_one_screen(desk: Server, rina: Reviewer, uncertain: int) -> None:
+    (card,) = desk.fill({"uncertain": uncertain})
     rina.open(card)
     for selector in ("input[name=nik]", "input[name=berlaku_hingga]", "button[name=_approve]", ".desk-stage img"):
         expect(rina.page.locator(selector)).to_be_in_viewport(ratio=1)
@@ -410,8 +410,8 @@ def test_the_card_is_on_one_screen(desk: Server, rina: Reviewer, doubted: int) -
     assert sizes == [[0, 0], [0, 0]]
 
 
-def test_a_doubt_names_its_digit_and_underlines_it(desk: Server, rina: Reviewer) -> None:
-    (card,) = desk.fill({"doubted": 1})
+def test_an_uncertain_digit_is_named_and_underlined(desk: Server, rina: Reviewer) -> None:
+    (card,) = desk.fill({"uncertain": 1})
     rina.open(card)
     expect(rina.page.locator("#flags-nik")).to_contain_text("Digit 13 may be 0 or 5.")
     expect(rina.page.locator("#flags-nik u")).to_have_text("0")
@@ -429,7 +429,7 @@ def test_no_page_of_the_desk_has_a_barrier(
     desk: Server, open_page: OpenPage, viewport: Any, scheme: Any, language: str
 ) -> None:
     flagged, stale, decided, failed = desk.fill(
-        {"doubted": 2, "read": {"agama": "ISLAMM"}}, {"doubted": 1}, {"decided": "rina"}, {"fails": True}
+        {"uncertain": 2, "read": {"agama": "ISLAMM"}}, {"uncertain": 1}, {"decided": "rina"}, {"fails": True}
     )
     options = {"viewport": viewport, "color_scheme": scheme, "locale": {"en": "en-US", "id": "id-ID"}[language]}
     rina = Reviewer(open_page, desk, "rina", **options)

@@ -9,14 +9,14 @@ from typing import Any
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-#: fields whose doubtful characters are counted as digits
+#: fields whose uncertain characters are counted as digits
 DIGITS_ONLY = frozenset({"nik"})
-#: maximum doubtful places that are described in words; further ones are only underlined
+#: maximum uncertain places that are described in words; further ones are only underlined
 MAX_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Doubted:
+class UncertainPlace:
     """One place in a value, as the model read it."""
 
     #: index of its first character
@@ -42,13 +42,13 @@ class Doubted:
         return self.at + len(self.text)
 
 
-def from_dict(stored: Mapping[str, Any]) -> Doubted:
+def from_dict(stored: Mapping[str, Any]) -> UncertainPlace:
     """The place that ``as_dict`` stored."""
     others = tuple((text, probability) for text, probability in stored["others"])
-    return Doubted(stored["at"], stored["text"], stored["probability"], others)
+    return UncertainPlace(stored["at"], stored["text"], stored["probability"], others)
 
 
-def sentences(field: str | None, places: Sequence[Doubted]) -> list[str]:
+def sentences(field: str | None, places: Sequence[UncertainPlace]) -> list[str]:
     """The texts for these places, in the language of the page: "Digit 13 may be 9 or 5"."""
     if len(places) > MAX_NAMED:
         count = len(places)
@@ -63,7 +63,7 @@ def sentences(field: str | None, places: Sequence[Doubted]) -> list[str]:
     return [_sentence(field, place) for place in places]
 
 
-def _sentence(field: str | None, place: Doubted) -> str:
+def _sentence(field: str | None, place: UncertainPlace) -> str:
     if not place.text:
         return _("The value may go on after character %(number)d.") % {"number": place.at}
     or_ = _(" or ")
