@@ -1,6 +1,6 @@
-"""The pictures in a zip archive. Nothing is written to a disk, and no name in it is used as a path.
+"""Unpack the pictures of a zip archive in memory. Names in the archive are never used as paths.
 
-An archive may unpack to a million times its size, or list a million entries, so its directory is looked at before
+An archive may unpack to a million times its size, or list a million entries. So its directory is checked before
 ``zipfile`` reads it, and every entry is unpacked up to a limit only.
 """
 
@@ -20,18 +20,18 @@ from inference.errors import ApiError, InvalidMedia, TooLarge
 from ocr.card_image import check_size
 
 BEGINNINGS = (b"PK\x03\x04", b"PK\x05\x06")
-#: bytes of the archive's directory: that of a thousand pictures with long names
+#: maximum size of the archive's directory in bytes; enough for a thousand pictures with long names
 MAX_DIRECTORY_BYTES = 2**18
-#: entries of an archive, with its directories and what is passed over
+#: maximum entries of an archive, including folders and skipped files
 MAX_ENTRIES = 1000
 _END = struct.Struct("<4s4H2LH")
 _END_MARK, _ZIP64_MARK = b"PK\x05\x06", b"PK\x06\x07"
 _MAX_COMMENT_BYTES = 2**16
-#: of the record that says where the 64-bit form of the end is; it stands right before the end
+#: size of the zip64 end locator, which comes directly before the end record
 _ZIP64_LOCATOR_BYTES = 20
-#: in a number of the end: the number is in its 64-bit form
+#: values in the end record which mean that the real number is in the zip64 record
 _ELSEWHERE = (0xFFFF, 0xFFFFFFFF)
-#: what zipfile and zlib raise for archives that are broken or of a kind that they cannot read
+#: errors that zipfile and zlib raise for damaged or unsupported archives
 _BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError)
 
 
@@ -43,15 +43,15 @@ def is_archive(file: IO[bytes]) -> bool:
 
 
 def unpack(file: IO[bytes], param: str) -> Iterator[Upload | ApiError]:
-    """The pictures in the order of the archive; an error in place of one that cannot be taken.
+    """The pictures in the archive's order; an entry that cannot be used yields an error in its place.
 
-    Directories and what systems add by themselves (``__MACOSX``, names with a dot before) are passed over. Raises
-    InvalidMedia for what is no archive, and TooLarge for one of more than ``MAX_ENTRIES``.
+    Folders and files that operating systems add (``__MACOSX``, names that begin with a dot) are skipped. Raises
+    InvalidMedia for a file that is not an archive, and TooLarge for more than ``MAX_ENTRIES`` entries.
     """
     _check_directory(file, param)
     try:
         with zipfile.ZipFile(file) as archive:
-            # The end of the archive may have stated fewer.
+            # The end record may state fewer entries than the directory has.
             if len(archive.filelist) > MAX_ENTRIES:
                 raise _too_many(param)
             for entry in archive.infolist():
@@ -70,7 +70,7 @@ def _unpacked(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, name: str, param
         return InvalidMedia("The entry is compressed in a way other than deflate.", param=param)
     try:
         with archive.open(entry) as packed:
-            # Not by the size that the directory states: it may be wrong.
+            # Do not rely on the size in the directory: it may be wrong.
             data = packed.read(settings.OCR_MAX_UPLOAD_BYTES + 1)
     except _BROKEN:
         return InvalidMedia("The entry is damaged.", param=param)
@@ -97,7 +97,7 @@ def _check_directory(file: IO[bytes], param: str) -> None:
         raise InvalidMedia("The archive is damaged.", param=param)
     end: tuple[Any, ...] = _END.unpack_from(tail, at)
     *numbers, entries, directory_bytes, begins_at, _comment_bytes = end[1:]
-    # The 64-bit form of the end replaces these numbers, and no archive of this size needs it.
+    # A zip64 record would replace these numbers, and no archive within our limits needs one.
     has_zip64 = tail[max(0, at - _ZIP64_LOCATOR_BYTES) : at].startswith(_ZIP64_MARK) or any(
         number in _ELSEWHERE for number in (*numbers, entries, directory_bytes, begins_at)
     )

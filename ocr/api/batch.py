@@ -1,4 +1,4 @@
-"""Several pictures in one request: a reading for each, and one list of what became of them."""
+"""Several pictures in one request: one reading for each, and one list of the outcomes."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ from sessions_app.db import in_db
 
 log = logging.getLogger(__name__)
 
-#: pictures of one request that are decoded at once
+#: how many pictures of one request are decoded at the same time
 TOGETHER = 2
 
 
 class BatchNotFound(NotFound):
-    """There is none, another caller sent it, or it is forgotten."""
+    """There is no such batch, another caller sent it, or it was deleted after ``OCR_IDEMPOTENCY_DAYS``."""
 
     code = "batch_not_found"
 
@@ -50,7 +50,7 @@ class BatchNotFound(NotFound):
 
 
 class Interrupted(ApiError):
-    """The server stopped before it could take in the picture."""
+    """The server stopped before it accepted the picture."""
 
     status = 500
     type = "server_error"
@@ -61,7 +61,7 @@ class Interrupted(ApiError):
 
 
 class NotTakenIn(ApiError):
-    """The server failed with the picture."""
+    """The server failed while it accepted the picture."""
 
     status = 500
     type = "server_error"
@@ -72,7 +72,7 @@ class NotTakenIn(ApiError):
 
 
 class BatchesFull(Unavailable):
-    """``OCR_BATCHES_AT_ONCE`` are being taken in."""
+    """``OCR_BATCHES_AT_ONCE`` batches are being accepted already."""
 
     code = "batches_full"
 
@@ -85,13 +85,13 @@ class BatchesFull(Unavailable):
 
 
 class _Places:
-    """Batches whose pictures this process holds in memory."""
+    """Counts the batches whose pictures are in the memory of this process."""
 
     taken = 0
 
     @contextlib.contextmanager
     def one(self) -> Iterator[None]:
-        """Raises ``BatchesFull``."""
+        """Hold a place while the block runs. Raises ``BatchesFull``."""
         if self.taken >= settings.OCR_BATCHES_AT_ONCE:
             raise BatchesFull
         self.taken += 1
@@ -107,22 +107,22 @@ _places = _Places()
 async def submit_batch(
     images: Sequence[Upload | ApiError], *, caller: str, idempotency_key: str | None, callback_url: str = ""
 ) -> tuple[KtpSubmission, bool]:
-    """The submission of these pictures, all of them taken in or refused, and whether it is new.
+    """Accept or refuse every picture. Returns the submission, and whether it is new.
 
-    Raises as ``check_model_available`` and ``open_submission``, and ``BatchesFull``.
+    Raises ``BatchesFull`` and the errors of ``check_model_available`` and ``open_submission``.
     """
     name = name_of_key(idempotency_key, caller, PURPOSE)
     await check_model_available()
-    # A caller who disconnects now has no list to look at, unless it gave a key; the readings are kept as always.
+    # A disconnect must not stop this: the readings are kept, and a caller with a key can send the request again.
     return await asyncio.shield(_submit(images, caller, name, callback_url))
 
 
 async def _submit(
     images: Sequence[Upload | ApiError], caller: str, name: str | None, callback_url: str
 ) -> tuple[KtpSubmission, bool]:
-    # The place is held for as long as the pictures, also when the caller has gone.
+    # The place is held as long as the pictures are in memory, even after the caller has disconnected.
     with _places.one():
-        # On a thread, and before the transaction: these may be many megabytes.
+        # On a thread and before the transaction, because hashing many megabytes takes time.
         digests = await in_thread(_digests_of, images, callback_url)
         submission, is_new = await in_db(_open, digests, caller, name, callback_url)
         if is_new:
@@ -153,8 +153,8 @@ async def _take_in_all(images: Sequence[Upload | ApiError], submission: KtpSubmi
                     raise image
                 await take_in(image, caller=submission.caller, submitted=row)
             except Erased:
-                pass  # by its caller, who saw it in the list
-            # Whatever it is, it must not keep the other pictures from being taken in.
+                pass  # its caller found it in the list and erased it
+            # No error of one picture may stop the others.
             except Exception as error:
                 await in_db(row.refuse, _refusal(error, row))
 
@@ -171,7 +171,7 @@ def _refusal(error: Exception, row: KtpSubmittedImage) -> ApiError:
 
 
 async def wait_for_all(submission: KtpSubmission, seconds: float) -> None:
-    """Until every reading has ended, or the time is over."""
+    """Wait until every reading has ended, at most ``seconds``."""
     try:
         async with asyncio.timeout(seconds):
             for row in await in_db(_rows, submission):
@@ -179,15 +179,15 @@ async def wait_for_all(submission: KtpSubmission, seconds: float) -> None:
                     try:
                         await wait_for_reading(row.extraction, seconds)
                     except (ApiError, Erased):
-                        pass  # the list says what became of it
+                        pass  # the list reports the outcome
     except TimeoutError:
         pass
 
 
 def list_of(request: HttpRequest, pk: uuid.UUID, *, strict: bool, is_answer: bool = False) -> dict[str, Any]:
-    """The batch as the API gives it. Reading it is recorded, unless it is the answer to the request that sent it.
+    """The batch as the API renders it. Raises ``BatchNotFound``.
 
-    Raises ``BatchNotFound``.
+    The read is recorded in the audit log, except in the answer to the request that sent the batch.
     """
     submission = KtpSubmission.objects.of_caller(caller_of(request)).filter(pk=pk, is_batch=True).first()
     if submission is None:
@@ -204,9 +204,10 @@ def list_of(request: HttpRequest, pk: uuid.UUID, *, strict: bool, is_answer: boo
 
 
 def _complete_finished(submission: KtpSubmission) -> dict[uuid.UUID, ApiError]:
-    """Complete the readings whose sessions have finished; why that was not possible, for those where it was not.
+    """Complete the readings whose sessions have finished. Returns the errors of those that could not be completed.
 
-    Each in a transaction of its own: one with several would lock them in another order than an erasure does.
+    Each reading has its own transaction: a transaction with several would lock them in another order than an erasure
+    does, which could deadlock.
     """
     lost = {}
     finished = KtpExtraction.objects.completable().filter(submitted__submission=submission)
@@ -224,7 +225,7 @@ def _complete_finished(submission: KtpSubmission) -> dict[uuid.UUID, ApiError]:
 def _read_items(
     submission: KtpSubmission, lost: Mapping[uuid.UUID, ApiError], *, strict: bool, reader: Actor | None
 ) -> list[dict[str, Any]]:
-    """What became of each picture, and the lines of the audit log that ``reader`` was told."""
+    """The outcome of each picture. Records in the audit log that ``reader`` has seen the readings."""
     rows = {row.position: row for row in _rows(submission)}
     items = [_item(position, rows.get(position), submission, lost, strict) for position in range(submission.count)]
     if reader is not None:

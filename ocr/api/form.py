@@ -21,12 +21,12 @@ IMAGE, IMAGES, ARCHIVE = "image", "images", "archive"
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """What was sent: the pictures in order, and an error in place of one that cannot be taken."""
+    """The parsed form: the pictures in order, with an error in place of each that cannot be used."""
 
     images: list[Upload | ApiError]
-    #: the caller gets a list, even of one picture
+    #: whether the caller gets a list, even for one picture
     is_batch: bool
-    #: where the caller wants to be told that the readings have ended; "" for nowhere
+    #: callback address for the end of the readings; "" for none
     callback_url: str = ""
 
     @property
@@ -39,7 +39,7 @@ class Form:
 
 
 def read(request: HttpRequest) -> Form:
-    """Blocks: for a thread. Raises ``ApiError``, and Django's errors for bad forms.
+    """Parse the form. It blocks, so call it on a thread. Raises ``ApiError``, and Django's errors for bad forms.
 
     The files are closed, so that the request does not hold them while it waits for the reading.
     """

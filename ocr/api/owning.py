@@ -1,7 +1,7 @@
-"""Whose reading it is: a caller of the API finds the readings that it sent, and no other's.
+"""Ownership: a caller of the API finds only the readings that it sent.
 
-The owner is the caller as ``sessions_app.callers`` writes it: an API key by its HMAC, and the client's address where no
-keys are set. What was uploaded on the pages belongs to a user and is never found here.
+The owner is stored as ``sessions_app.callers`` writes it: the HMAC of the API key, or the client's address if no keys
+are set. Cards uploaded on the pages belong to a user and are never found here.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ocr.tombstones import Tombstone
 
 
 class ReadingNotFound(NotFound):
-    """There is no such reading, or another caller sent it: the answer does not tell which."""
+    """There is no such reading, or another caller sent it; the answer does not reveal which."""
 
     code = "reading_not_found"
 
@@ -25,7 +25,7 @@ class ReadingNotFound(NotFound):
 
 
 class ReadingGone(ApiError):
-    """It was erased."""
+    """The reading was erased."""
 
     status = 410
     code = "reading_gone"
@@ -35,7 +35,7 @@ class ReadingGone(ApiError):
 
 
 class ReadingFrozen(ApiError):
-    """It is under legal hold."""
+    """The reading is under legal hold."""
 
     status = 409
     code = "reading_frozen"
@@ -56,7 +56,10 @@ def find_reading(pk: uuid.UUID, caller: str) -> KtpExtraction:
 
 
 def current_reading(pk: uuid.UUID, caller: str) -> KtpExtraction:
-    """As ``find_reading``, completed if its session has finished: the sweep would do it within seconds."""
+    """Like ``find_reading``, but completes the reading first if its session has finished.
+
+    The sweep would complete it within seconds anyway.
+    """
     reading = find_reading(pk, caller)
     if reading.state != KtpExtraction.State.READING:
         return reading

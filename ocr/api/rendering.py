@@ -1,4 +1,4 @@
-"""What the API says of a reading, as plain data."""
+"""Render a reading for the API, as plain data."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def render(extraction: KtpExtraction) -> dict[str, Any]:
             "confidence": _confidence(extraction),
             "quality": _quality(extraction),
             **_region(extraction),
-            # What the model is not asked for. The keys are there, so that a caller need not change when it is.
+            # The model is not asked for these. The keys exist already, so that callers need not change when it is.
             "blood_type": None,
             "issued_at": None,
             "issued_on": None,
@@ -58,7 +58,7 @@ def _region(extraction: KtpExtraction) -> dict[str, str | None]:
 
 
 def render_pending(extraction: KtpExtraction) -> dict[str, Any]:
-    """A reading that goes on: nothing of the card."""
+    """A reading in progress; it contains nothing of the card."""
     return {
         "id": extraction.pk,
         "state": extraction.state,
@@ -68,10 +68,10 @@ def render_pending(extraction: KtpExtraction) -> dict[str, Any]:
 
 
 def location_of(extraction: KtpExtraction) -> str:
-    """The address of the reading, without the host: a proxy may have changed it."""
+    """The path of the reading. It has no host, because a proxy may use another one."""
     return reverse("api:ktp_reading", args=[extraction.pk])
 
 
 def location_of_batch(submission: KtpSubmission) -> str:
-    """The address of the list, as ``location_of``."""
+    """The path of the batch, without a host."""
     return reverse("api:ktp_batch", args=[submission.pk])

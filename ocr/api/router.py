@@ -1,6 +1,6 @@
-"""``/ktp-ocr/``: takes a picture of a card; returns the eleven keys, and ``meta`` with problems and state.
+"""The API for readings, ``/ktp-ocr/``: a picture of a card in, the eleven keys and ``meta`` out.
 
-The caller waits for the reading, or prefers to come back for it.
+The caller waits for the reading, or asks for a 202 and GETs the reading later.
 """
 
 from __future__ import annotations
@@ -147,12 +147,12 @@ async def read_ktp(
 
 
 def _let_go(sent: form.Form) -> None:
-    """Free the memory of the pictures, which are stored: the request may wait for minutes."""
+    """Free the memory of the pictures. They are stored by now, and the request may wait for minutes."""
     sent.images.clear()
 
 
 async def _answer(extraction: KtpExtraction, caller: str, preferences: Preferences, response: HttpResponse) -> Any:
-    """The reading once it has ended; a 202 or, for a caller who did not ask for one, a 504 while it goes on."""
+    """Wait for the reading. If it is not done in time: a 202, or a 504 for a caller who did not ask for a 202."""
     seconds = settings.OCR_TIMEOUT_SECONDS
     seconds = min(preferences.wait, seconds) if preferences.respond_async else seconds
     try:
@@ -236,7 +236,7 @@ async def get_reading(
 
 
 def _read(request: HttpRequest, pk: uuid.UUID, preferences: Preferences, response: HttpResponse) -> Any:
-    # In no transaction: an error for a strict caller does not undo the end of the reading.
+    # Outside of the transaction, so that an error for a strict caller does not undo the completion.
     extraction = current_reading(pk, caller_of(request))
     if extraction.state == KtpExtraction.State.READING:
         return Status(202, _pending(extraction, response))
@@ -247,7 +247,7 @@ def _read(request: HttpRequest, pk: uuid.UUID, preferences: Preferences, respons
 
 
 def _given(pk: uuid.UUID, caller: str, preferences: Preferences, response: HttpResponse) -> dict[str, Any]:
-    """What the caller gets of a reading that has ended. A strict caller may get an error."""
+    """The answer for a reading that has ended. Raises the errors of ``check_strictly`` for a strict caller."""
     extraction = find_reading(pk, caller)
     if preferences.strict:
         response.headers["Preference-Applied"] = "handling=strict"

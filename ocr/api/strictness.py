@@ -1,4 +1,4 @@
-"""What a strict caller gets in place of an empty reading: ``Prefer: handling=strict``."""
+"""``Prefer: handling=strict``: an error instead of an empty reading."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from ocr.api.rendering import location_of
 from ocr.models import KtpExtraction
 from ocr.reading.parsing import UNREADABLE_CODES
 
-#: flags of a picture in which even a card could not be read
+#: flags of pictures that are too poor to read a card in them
 SPOILED = frozenset({"blurred", "small", "dark"})
 
 
@@ -22,7 +22,7 @@ class NotACard(InvalidRequest):
 
 
 class Unreadable(InvalidRequest):
-    """Nothing was read: the picture is spoiled, or the model's answer cannot be used."""
+    """Nothing was read, because the picture is too poor or the model's answer cannot be used."""
 
     status = 422
     code = "unreadable"
@@ -33,11 +33,11 @@ class Unreadable(InvalidRequest):
 
 
 def check_strictly(extraction: KtpExtraction) -> None:
-    """Raises ``NotACard`` or ``Unreadable`` for a card that was read and has no value."""
+    """Raise ``NotACard`` or ``Unreadable`` if the reading has ended without any value."""
     if extraction.state != KtpExtraction.State.READ or any(extraction.values.values()):
         return
     image = getattr(extraction, "image", None)
-    # It is stored as every reading, and may be erased there.
+    # The reading is stored like any other, so that the caller can erase it.
     headers = {"Content-Location": location_of(extraction), "X-Session-ID": extraction.session_id or ""}
     flags = [flag for flag in (image.quality or {}).get("flags", ()) if flag in SPOILED] if image is not None else []
     if flags or any(problem["code"] in UNREADABLE_CODES for problem in extraction.problems):

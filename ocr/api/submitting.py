@@ -1,4 +1,4 @@
-"""Take in what a caller sends: each picture becomes a reading, once for each ``Idempotency-Key``."""
+"""Accept pictures from the API: each becomes one reading, once for each ``Idempotency-Key``."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from ocr.submissions import KtpSubmission, KtpSubmittedImage, digest_of, open_su
 from sessions_app.db import in_db
 from sessions_app.request_id import current_request_id
 
-#: among whose keys an ``Idempotency-Key`` of this API is
+#: keeps the idempotency keys of this API apart from those of others
 PURPOSE = "ocr.submissions"
-#: seconds; what a full queue says
+#: seconds, as in the answer of a full queue
 SANDBOX_RETRY_AFTER = "5"
 
 
 async def submit(
     image: Upload, *, caller: str, idempotency_key: str | None = None, callback_url: str = ""
 ) -> tuple[KtpExtraction, bool]:
-    """The reading of this picture, and whether it is new: the same picture under the same key has one reading.
+    """Start the reading of this picture, or find the one that was sent with the same key. Returns whether it is new.
 
-    Raises as ``start_extraction``, ``make_ready``, ``check_model_available`` and ``open_submission``, and
-    ``ReadingGone`` when the reading of this key was erased.
+    Raises ``ReadingGone`` if the reading of this key was erased, and the errors of ``start_extraction``,
+    ``make_ready``, ``check_model_available`` and ``open_submission``.
     """
     name = name_of_key(idempotency_key, caller, PURPOSE)
     if name is None:
@@ -46,14 +46,14 @@ async def submit(
     submission, is_new = await in_db(_open, image, caller, name, callback_url)
     if not is_new:
         return await in_db(_reading_of, submission), False
-    # A caller who disconnects now will send the same key again, and finds the reading.
+    # A disconnect must not stop this: the caller can send the same key again and find the reading.
     return await asyncio.shield(_take_in_or_forget(image, submission, callback_url)), True
 
 
 async def take_in(
     image: Upload, *, caller: str, submitted: KtpSubmittedImage | None = None, callback_url: str = ""
 ) -> KtpExtraction:
-    """Start the reading of one picture, note it in ``submitted``, and owe the caller a callback."""
+    """Start the reading of one picture, store it in ``submitted``, and queue the callback."""
     and_store = functools.partial(_link, submitted, callback_url)
     if settings.OCR_SANDBOX and (outcome := await in_thread(outcome_of, image.data)) is not None:
         if outcome.error is not None:
@@ -73,7 +73,7 @@ async def take_in(
 def _end_at_once(
     outcome: Outcome, image: CardImage, file_name: str, caller: str, and_store: Callable[[KtpExtraction], None]
 ) -> KtpExtraction:
-    """The stored reading. A slow one is returned as it was before its end, so that its caller has to come back."""
+    """Store the reading and end it. A slow outcome is returned in its state before the end, so its caller waits."""
     with transaction.atomic():
         extraction = store_in_sandbox(image, file_name, caller, and_store)
         sandbox.end(copy.copy(extraction) if outcome.is_slow else extraction, outcome)
@@ -92,7 +92,7 @@ def _reading_of(submission: KtpSubmission) -> KtpExtraction:
 
 
 async def _take_in_or_forget(image: Upload, submission: KtpSubmission, callback_url: str) -> KtpExtraction:
-    """A key whose picture could not be taken in is free again."""
+    """Accept the picture. On an error the key becomes free again."""
     try:
         submitted = await in_db(submission.images.get)
         return await take_in(image, caller=submission.caller, submitted=submitted, callback_url=callback_url)

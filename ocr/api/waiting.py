@@ -1,4 +1,4 @@
-"""Wait for the end of a reading, for a caller who wants it in the same answer."""
+"""Wait for the end of a reading, for callers who want the values in the same answer."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from sessions_app.db import in_db
 from sessions_app.errors import SessionExpired
 from sessions_app.models import ChatSession
 
-#: pause between two looks at a reading that another request is still sending to the model
+#: interval of polling for the session of a reading that another request is still starting
 LOOK_SECONDS = 0.1
 
 
 async def wait_for_reading(extraction: KtpExtraction, seconds: float) -> KtpExtraction | None:
-    """The reading once it has ended, successfully or not; None if that takes longer.
+    """The reading once it has ended, successfully or not; None if that takes more than ``seconds``.
 
-    Raises the error of a server that had no model for it, which differs from a card that cannot be read; and
-    ``Erased`` when the reading is erased meanwhile.
+    Raises the session's error if no worker had a model, because that is no fault of the card, and ``Erased`` if the
+    reading is erased meanwhile.
     """
     if extraction.state != KtpExtraction.State.READING:
         return extraction
     if extraction.sandbox:
-        return None  # it is the slow one
+        return None  # the sandbox's outcome that times out
     try:
         async with asyncio.timeout(seconds):
             session = extraction.session or await _session_of(extraction.pk)
@@ -37,7 +37,7 @@ async def wait_for_reading(extraction: KtpExtraction, seconds: float) -> KtpExtr
     try:
         answer = await wait_for_answer(session, timeout_seconds=seconds)
     except SessionExpired:
-        # It has ended, and another process has completed the reading and removed the text already.
+        # The session has ended, and another process has already completed the reading and removed the text.
         return await in_db(complete_extraction, extraction.pk)
     if answer is None:
         return None
@@ -48,7 +48,7 @@ async def wait_for_reading(extraction: KtpExtraction, seconds: float) -> KtpExtr
 
 
 async def _session_of(pk: uuid.UUID) -> ChatSession | None:
-    """The session of a reading, once another request has sent it to the model; None if it has ended."""
+    """Wait until another request has started the session; None if the reading has ended."""
     while True:
         extraction = await in_db(complete_extraction, pk)
         if extraction.state != KtpExtraction.State.READING:
