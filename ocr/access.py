@@ -26,7 +26,7 @@ View = Callable[..., HttpResponseBase]
 
 
 def is_by_script(request: HttpRequest) -> bool:
-    """Whether a script of one of our pages made the request; it must not be redirected to a page."""
+    """Whether a script of one of our pages sent the request. A script must not be redirected to a page."""
     return request.headers.get("Accept", "").startswith("application/json")
 
 
@@ -69,7 +69,7 @@ def visible_or_404(request: HttpRequest, pk: uuid.UUID) -> KtpExtraction:
 
 
 def own_or_404(request: HttpRequest, pk: uuid.UUID) -> KtpExtraction:
-    """The reading, if it is the user's own and the user is still a clerk: only then may it be changed."""
+    """The reading, if the user uploaded it and is still a clerk. Otherwise the user may not change it."""
     user = cast("User", request.user)
     rows = without_picture(KtpExtraction.objects.filter(uploaded_by=user.pk))
     return _readable(get_object_or_404(rows if user.has_perm(MAY_UPLOAD) else rows.none(), pk=pk))
@@ -81,7 +81,7 @@ def _readable(extraction: KtpExtraction) -> KtpExtraction:
 
 
 def sees_values(extraction: KtpExtraction, user: User) -> bool:
-    """Whether the user sees the holder's data in full: the card's uploader does, and so do reviewers."""
+    """Whether the user sees the holder's data in full: the card's uploader and reviewers do."""
     return extraction.uploaded_by_id == user.pk or user.has_perm(MAY_REVIEW)
 
 

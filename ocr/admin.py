@@ -1,4 +1,4 @@
-"""Readings in the admin: the list, decisions in bulk, and the plain form of one card. The rules are the desk's."""
+"""Readings in the admin: the list, bulk decisions, and the plain form of one card. The desk's rules apply."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ from ocr.revealing import has_hidden, is_revealed
 from ocr.tombstones import Why
 
 COLUMNS = tuple(field.column for field in FIELDS)
-#: the same while NIK and date of birth are masked: what stands for them cannot be edited
+#: the same while NIK and date of birth are masked: the masks cannot be edited
 MASKED_COLUMNS = tuple(f"{field.column}_hidden" if field.is_hidden else field.column for field in FIELDS)
 RECORD = (
     *("id", "session_link", "state", "model", "uploaded_by", "file_name"),
@@ -65,7 +65,7 @@ class ReasonActionForm(ActionForm):
 
     reason = django_forms.ChoiceField(
         label=gettext_lazy("Reason:"),
-        # Not the reason that needs a note, which is for one card at a time.
+        # Without OTHER: it needs a note, which is about one card.
         choices=(("", "---------"), *(choice for choice in RejectReason.choices if choice[0] != RejectReason.OTHER)),
         required=False,
     )
@@ -89,7 +89,7 @@ class KtpExtractionAdmin(admin.ModelAdmin[KtpExtraction]):
     )
 
     def formfield_for_dbfield(self, db_field: models.Field[Any, Any], request: HttpRequest, **kwargs: Any) -> Any:
-        """The browser does not remember what is typed into a value."""
+        """Browsers must not remember what is typed into a value."""
         field = super().formfield_for_dbfield(db_field, request, **kwargs)
         if field is not None and db_field.name in COLUMNS:
             field.widget.attrs["autocomplete"] = "off"
@@ -98,7 +98,7 @@ class KtpExtractionAdmin(admin.ModelAdmin[KtpExtraction]):
     # --- Who may do what ---
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        # Uploading a card makes the reading.
+        # Readings are created by uploads only.
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: KtpExtraction | None = None) -> bool:
@@ -109,11 +109,11 @@ class KtpExtractionAdmin(admin.ModelAdmin[KtpExtraction]):
         return Rights.of(request).review
 
     def get_fieldsets(self, request: HttpRequest, obj: KtpExtraction | None = None) -> Any:
-        """Only reviewers see the values in full and the model's answer, and what is hidden once they revealed it."""
+        """Reviewers see all values and the model's answer; NIK and date of birth only after a reveal."""
         record = (_("Record"), {"fields": RECORD})
         rights = Rights.of(request)
         if not rights.review:
-            # The name that somebody gave a file may be the holder's, and so may one in the reason of a legal hold.
+            # A file name may be the holder's name, and the reason of a legal hold may contain it.
             hidden = ("file_name",) if rights.hold else ("file_name", "frozen_why")
             fields = tuple(name for name in RECORD if name not in hidden)
             return ((_("Card"), {"fields": ("masked_values",)}), (_("Record"), {"fields": fields}))
@@ -132,7 +132,7 @@ class KtpExtractionAdmin(admin.ModelAdmin[KtpExtraction]):
     # --- The list ---
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        # Django's own search would put the NIK that is looked for into the address.
+        # Django's own search would put the NIK into the address.
         if (without := finding.without_lost_search(request)) is not None:
             return without
         try:
@@ -148,7 +148,7 @@ class KtpExtractionAdmin(admin.ModelAdmin[KtpExtraction]):
     def get_deleted_objects(
         self, objs: Sequence[KtpExtraction] | QuerySet[KtpExtraction], request: HttpRequest
     ) -> tuple[list[Any], dict[Any, Any], set[Any], list[Any]]:
-        """Frozen readings are protected: the page that asks names them, and deletes nothing."""
+        """Report frozen readings as protected: the confirmation page then lists them and deletes nothing."""
         deleted, counts, perms_needed, protected = super().get_deleted_objects(objs, request)
         frozen = [_("%(reading)s is frozen (legal hold)") % {"reading": obj} for obj in objs if obj.frozen_at]
         return deleted, counts, perms_needed, [*protected, *frozen]
@@ -168,8 +168,8 @@ class KtpExtractionAdmin(admin.ModelAdmin[KtpExtraction]):
             return self._kept(request, frozen)
 
     def _kept(self, request: HttpRequest, frozen: Frozen) -> HttpResponse:
-        """The list, with the readings that came under legal hold while they were being deleted."""
-        # Django writes before it deletes that it has.
+        """The list, with a message about readings that were frozen while they were being deleted."""
+        # Django logs a deletion before it deletes.
         said = LogEntry.objects.filter(content_type=ContentType.objects.get_for_model(KtpExtraction))
         kept = KtpExtraction.objects.filter(pk__in=frozen.pks).values_list("pk", flat=True)
         said.filter(object_id__in=map(str, kept), action_flag=DELETION).delete()
@@ -202,7 +202,7 @@ class KtpExtractionAdmin(admin.ModelAdmin[KtpExtraction]):
         return exporting.export_selected(request, queryset)
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        """Decisions first. Deletion is last, because it cannot be undone."""
+        """Decisions come first. Deletion comes last, because it cannot be undone."""
         actions = super().get_actions(request)
         return dict(sorted(actions.items(), key=lambda item: item[0] == "delete_selected"))
 
@@ -305,7 +305,7 @@ class KtpExtractionAdmin(admin.ModelAdmin[KtpExtraction]):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """A GET shows Django's form. A POST is handled by the desk, whatever the form shows."""
+        """A GET shows Django's form. A POST is always handled by the desk's code."""
         obj = self.get_object(request, object_id)
         rights = Rights.of(request)
         if obj is None or not rights.view:
@@ -314,7 +314,7 @@ class KtpExtractionAdmin(admin.ModelAdmin[KtpExtraction]):
         if request.method == "POST":
             return self._answer(request, obj, rights)
         note_view(request, obj, where="admin")
-        # The sweep would do this within seconds, but the page shows it now.
+        # The sweep would do this within seconds, but the page should be current.
         obj = extractions.complete_extraction(obj.pk)
         rights = rights.of_card(request, obj)
         context = {

@@ -38,7 +38,7 @@ class OcrConfig(AppConfig):
 
 
 def url_of_reading_by(session: ChatSession) -> str:
-    """The admin's page of the reading that the session has made; "" once it was erased, or sent to be read again."""
+    """The admin page of the session's reading; "" if it was erased or has been sent to the model again."""
     from ocr.models import KtpExtraction
 
     pk = KtpExtraction.objects.filter(session=session.pk).values_list("pk", flat=True).first()
@@ -46,14 +46,14 @@ def url_of_reading_by(session: ChatSession) -> str:
 
 
 def record_shown(*, session_id: str, what: str, user: Any, caller: str, **kwargs: Any) -> None:
-    """A line in the audit log for who reads what a card's session says."""
+    """Record in the audit log who read the text of a card's session."""
     from ocr.audit import viewing  # its models are loaded after the app registry
 
     viewing.note_session(session_id, what, user=user, caller=caller)
 
 
 def record_rotation(*, first: str, rows: int, **kwargs: Any) -> None:
-    """A line in the audit log for a rotation of the data keys."""
+    """Record a rotation of the data keys in the audit log."""
     from ocr.audit.recording import Action, Actor, record  # as above
 
     record(Action.KEYS_ROTATED, actor=Actor.of_command(), facts={"first": first, "rows": rows})
@@ -67,28 +67,28 @@ def complete_finished(**kwargs: Any) -> None:
 
 
 def purge(**kwargs: Any) -> None:
-    """Erase readings and pictures whose time is over. Runs in every sweep, for a moment."""
+    """Erase readings and pictures at the end of their retention. Runs in every sweep, for a limited time."""
     from ocr import retention  # as above
 
     retention.sweep()
 
 
 def send_callbacks(**kwargs: Any) -> None:
-    """Tell callers of the API what has ended. Runs after the completion of readings, which it is about."""
+    """Send callbacks for readings that have ended. Runs after readings are completed."""
     from ocr.callbacks import sending  # as above
 
     sending.send_due()
 
 
 def forget_submissions(**kwargs: Any) -> None:
-    """Forget what the API was asked long ago."""
+    """Delete idempotency keys and batch lists of old requests."""
     from ocr import submissions  # as above
 
     submissions.forget_old()
 
 
 def make_missing_groups(*, using: str, **kwargs: Any) -> None:
-    """The roles, on every fresh database. Not in a migration: the permissions come after the migrations."""
+    """Create the roles in a new database. Not in a migration, because permissions are created after migrations."""
     from ocr import groups
 
     groups.make_groups(using=using)

@@ -44,25 +44,24 @@ Reads an Indonesian identity card (KTP). Send the picture as the multipart field
 JPEG, PNG, WebP, HEIC, AVIF, TIFF, BMP, GIF, or a PDF, of which the first page is read.
 
 Several cards go into the field `images`, once for each picture, or as zip archives in `images` or `archive`. The
-answer is then a list in their order, with an error in place of a picture that cannot be taken. Two files in `image` are
-refused: a card is read from one picture.
+answer is then a list in the order of the pictures; a picture that cannot be used has an error in its place. Two
+files in `image` are refused, because a card is read from one picture.
 
-The answer always has the same eleven keys, every value a string (`alamat` an object of four). What could not be read is
-`""`, and `meta.problems` says why.
-Problems flag what a person should look at; they never change or reject a value. Every reading is stored and can be
-reviewed under `meta.id`.
+The answer always has the same eleven keys. Every value is a string; `alamat` is an object of four. A value that
+could not be read is `""`, and `meta.problems` says why. Problems flag values that a person should check; they never change
+or reject a value. Every reading is stored and can be reviewed under `meta.id`.
 
-With `Prefer: respond-async` the answer is a 202 at once: `Location` says where to GET the reading. `wait=SECONDS`
-beside it waits that long before the 202.
+With `Prefer: respond-async` the answer is a 202 at once, and `Location` is the address of the reading. With
+`respond-async, wait=SECONDS` the 202 comes only if the reading takes longer than that.
 """
 
 PreferHeader = Annotated[
     str | None,
     Header(
         alias="Prefer",
-        description="RFC 7240. `respond-async`: answer 202 and read on; with `wait=10`, only if the card is not read "
-        "within 10 seconds. `handling=strict`: 422 with the code `not_a_card` or `unreadable` in place of a reading "
-        "without any value.",
+        description="RFC 7240. `respond-async`: answer 202 while the reading continues; with `wait=10`, only if the "
+        "card is not read within 10 seconds. `handling=strict`: a 422 with the code `not_a_card` or `unreadable` "
+        "instead of a reading without any value.",
     ),
 ]
 IdempotencyKeyHeader = Annotated[
@@ -70,15 +69,15 @@ IdempotencyKeyHeader = Annotated[
     Header(
         alias="Idempotency-Key",
         description="Your own name for this request, up to 255 characters. The same picture with the same key is read "
-        "once, whenever it comes again; another picture is a 422, and a key whose first request is still being taken "
-        "in a 409.",
+        "only once. The same key with another picture is a 422. While the first request with the key is still being "
+        "accepted, a second one is a 409.",
     ),
 ]
 ERRORS = dict.fromkeys((400, 401, 409, 410, 413, 415, 422, 429, 500, 503, 504), ErrorReply)
 OF_ONE = dict.fromkeys((401, 404, 410, 422, 500, 503), ErrorReply)
 PENDING_HEADERS = {
-    "Location": {"description": "Where to GET the reading.", "schema": {"type": "string"}},
-    "Retry-After": {"description": "Seconds to wait before.", "schema": {"type": "integer"}},
+    "Location": {"description": "The address of the reading.", "schema": {"type": "string"}},
+    "Retry-After": {"description": "Seconds to wait before the next GET.", "schema": {"type": "integer"}},
     "Preference-Applied": {"description": "`respond-async`", "schema": {"type": "string"}},
 }
 
@@ -90,14 +89,14 @@ FORM_FIELDS = {
     "images": {
         "type": "array",
         "items": FILE,
-        "description": "Several pictures, or zip archives of pictures, in place of `image`.",
+        "description": "Several pictures, or zip archives of pictures, instead of `image`.",
     },
-    "archive": {**FILE, "description": "A zip archive of pictures, in place of `image`."},
+    "archive": {**FILE, "description": "A zip archive of pictures, instead of `image`."},
     "callback_url": {
         "type": "string",
         "format": "uri",
-        "description": "Where the server POSTs id and state once the reading, or the whole batch, has ended. The host "
-        "must be one of OCR_CALLBACK_HOSTS.",
+        "description": "The address to which the server POSTs id and state once the reading, or the whole batch, has "
+        "ended. Its host must be one of OCR_CALLBACK_HOSTS.",
     },
 }
 
@@ -198,7 +197,7 @@ async def _answer_batch(
 async def get_batch(
     request: HttpRequest, response: HttpResponse, batch_id: uuid.UUID, prefer: PreferHeader = None
 ) -> Any:
-    """The list that `POST /ktp-ocr/` gave for several pictures, as it is now; 202 while one of them is being read."""
+    """The current list of a `POST /ktp-ocr/` with several pictures; a 202 while one of them is being read."""
     return await in_db(_read_batch, request, batch_id, read_preferences(prefer), response)
 
 
@@ -228,7 +227,7 @@ def _read_batch(
 async def get_reading(
     request: HttpRequest, response: HttpResponse, reading_id: uuid.UUID, prefer: PreferHeader = None
 ) -> Any:
-    """The answer that `POST /ktp-ocr/` gives, with the corrections of people since; 202 while the card is being read.
+    """The answer of `POST /ktp-ocr/`, with people's corrections since then; a 202 while the card is being read.
 
     Only the API key that sent the card finds it.
     """
@@ -270,9 +269,9 @@ def _pending(extraction: KtpExtraction, response: HttpResponse) -> dict[str, Any
     summary="Erase a reading",
 )
 async def erase_reading(request: HttpRequest, reading_id: uuid.UUID) -> Any:
-    """Cancel the reading if it goes on, and erase it everywhere: values, picture, history, and its session.
+    """Cancel the reading if it is still running, and erase it everywhere: values, picture, history, and its session.
 
-    A second time it is a 410. A reading under legal hold is a 409 and stays.
+    A second DELETE gets a 410. A reading under legal hold is kept; the answer is a 409.
     """
     await in_db(_erase, request, reading_id)
     return Status(204, None)

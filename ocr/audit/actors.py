@@ -1,4 +1,4 @@
-"""Who does it, as the audit log names them."""
+"""The actors of the audit log: who did something."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class Actor:
     #: a user's primary key as text, or the HMAC of an API key
     id: str = ""
     name: str = ""
-    #: the client's IP address; "" where there is none
+    #: the client's IP address, or ""
     address: str = ""
 
     @classmethod
     def of_request(cls, request: HttpRequest) -> Self:
-        """The API's caller, or the logged-in user. Reads ``request.user``: on the event loop, set it first."""
+        """The API's caller, or the logged-in user. It reads ``request.user``, so load that first on the event loop."""
         address = client_address(request)
         caller = getattr(request, "auth", None)  # ninja puts it there
         if isinstance(caller, str):
@@ -38,13 +38,13 @@ class Actor:
 
     @classmethod
     def of_user(cls, user: User, address: str | None = None) -> Self:
-        """``address`` is that of the request that this runs for, if none is given."""
+        """The user. ``address`` defaults to the client's address of the current request."""
         address = current_client_address() if address is None else address
         return cls(ActorKind.USER, str(user.pk), user.get_username()[:NAME_MAX_CHARS], address)
 
     @classmethod
     def of_caller(cls, caller: str, address: str | None = None) -> Self:
-        """A caller as ``sessions_app.callers`` writes it: a key by its HMAC, or the address itself."""
+        """A caller in the form of ``sessions_app.callers``: the HMAC of an API key, or an address."""
         address = current_client_address() if address is None else address
         kind, _, name = caller.partition(":")
         if kind == "key":
@@ -53,7 +53,7 @@ class Actor:
 
     @classmethod
     def of_command(cls) -> Self:
-        """The operator at the command line, by the name of the account of the system."""
+        """The operator at the command line, named by the operating system's account."""
         try:
             name = getpass.getuser()
         except (KeyError, OSError):  # a container's user may have no name

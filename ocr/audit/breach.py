@@ -1,7 +1,7 @@
-"""Which cards a user, an API key or a client's address has seen between two times, and which it could have seen.
+"""Which cards a user, an API key or a client's address saw between two times, and which it could have seen.
 
-For the duty to tell holders and the authority within 3×24 hours (UU PDP, article 46). What was seen comes from the
-audit log. What could be seen comes from the rights as they are now, which may have been others then.
+It serves the duty to notify holders and the authority within 3×24 hours (UU PDP, article 46). What was seen is taken
+from the audit log. What could be seen is computed from today's rights, which may have changed since.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ocr.audit.models import Action, ActorKind, AuditEntry
 from ocr.audit.searching import matching
 from ocr.models import KtpExtraction
 
-#: what shows values or the picture unmasked, or takes them out
+#: actions that show or export values or the picture unmasked
 IN_CLEAR = frozenset(
     (Action.VIEWED_IMAGE, Action.REVEALED, Action.VIEWED_TRANSCRIPT, Action.EXPORTED, Action.API_READ, Action.DELIVERED)
 )
@@ -30,12 +30,12 @@ BATCH = 500
 
 @dataclass
 class Seen:
-    """One card that was seen, or could have been."""
+    """One card that was or could have been seen."""
 
     card: uuid.UUID
     first: datetime.datetime | None = None
     last: datetime.datetime | None = None
-    #: how often each action was done with it
+    #: number of times of each action
     actions: dict[str, int] = field(default_factory=dict)
     #: whether its reading is still stored
     is_stored: bool = True
@@ -46,7 +46,7 @@ class Seen:
 
     @property
     def in_clear(self) -> bool:
-        """Whether NIK, the picture or the text was shown or taken out unmasked."""
+        """Whether NIK, the picture or the text was shown or exported unmasked."""
         return any(action in IN_CLEAR for action in self.actions)
 
     @property
@@ -64,7 +64,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """Who may have seen too much."""
+    """The account, key or address whose access is examined."""
 
     #: what was typed: a user's name, key:…, or an IP address
     who: str
@@ -87,7 +87,7 @@ class Suspect:
         return self.who.startswith("key:") and self.user is None
 
     def lines(self, since: datetime.datetime, until: datetime.datetime) -> QuerySet[AuditEntry]:
-        """Of the log. A user is found by the account, also under an earlier name, and by the name."""
+        """Its lines in the log. A user is found by account id, so also under earlier names, and by name."""
         rows = matching({"since": since, "until": until})
         if self.is_address:
             return rows.filter(address=self.who)
@@ -97,7 +97,7 @@ class Suspect:
         return rows.filter(named)
 
     def permitted(self, until: datetime.datetime) -> QuerySet[KtpExtraction]:
-        """The stored readings from before ``until`` that it may see by its rights of now. An address has none."""
+        """The stored readings from before ``until`` that its present rights allow. An address has no rights."""
         rows = KtpExtraction.objects.filter(created_at__lt=until)
         if self.is_key:
             return rows.of_caller(self.who)
@@ -110,7 +110,7 @@ class Suspect:
 
 
 def seen(suspect: Suspect, since: datetime.datetime, until: datetime.datetime) -> list[Seen]:
-    """The cards that the log names, those that were seen in clear first, then by time."""
+    """The cards that the log names: those seen unmasked first, then by time."""
     found: dict[uuid.UUID, Seen] = {}
     lines = suspect.lines(since, until)
     totals = lines.exclude(card=None).order_by().values("card", "action")
@@ -118,7 +118,7 @@ def seen(suspect: Suspect, since: datetime.datetime, until: datetime.datetime) -
         pk: uuid.UUID = row["card"]  # type: ignore[assignment]  # those without are excluded
         card = found.setdefault(pk, Seen(pk))
         card.add(row["action"], row["count"], row["first"], row["last"])
-    # Lists and exports are one line for many cards.
+    # One line about a list or an export names many cards.
     of_many = lines.filter(card=None, action__in=(Action.LISTED, Action.EXPORTED)).order_by()
     for action, at, facts in of_many.values_list("action", "at", "facts").iterator():
         for pk in map(uuid.UUID, facts.get("cards", ())):
@@ -131,7 +131,7 @@ def seen(suspect: Suspect, since: datetime.datetime, until: datetime.datetime) -
 
 
 def permitted_after(suspect: Suspect, until: datetime.datetime, last: uuid.UUID | None, count: int) -> list[uuid.UUID]:
-    """The next cards after ``last`` that it could have seen, seen or not; none at the end."""
+    """The next page of cards after ``last`` that it could have seen, whether or not it did; empty at the end."""
     rows = suspect.permitted(until).order_by("pk")
     if last is not None:
         rows = rows.filter(pk__gt=last)

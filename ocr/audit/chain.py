@@ -1,8 +1,8 @@
-"""The hash of a line, over a form of it that is the same on every database, and its seal.
+"""The hash of a line and its seal. The hash covers a form of the line that is the same on every database.
 
-The hashes alone show a change to whoever has noted one of them. The seal shows it to everybody with ``DATA_KEYS``: who
-has the database only can compute hashes, and no seals. As each hash covers all lines before it, one good seal is
-evidence for all of them; a key may be dropped from ``DATA_KEYS`` once lines are sealed with the next one.
+The hash chain reveals a change only to someone who noted an earlier hash. A seal reveals it to anyone with
+``DATA_KEYS``: whoever has only the database can compute hashes, but no seals. Each hash covers all lines before it, so
+one valid seal is evidence for all of them. A key may be removed from ``DATA_KEYS`` once lines are sealed with the next.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import json
 from ocr.audit.models import AuditEntry
 from sessions_app.encryption import keyring
 
-#: what the seals' HMAC is told apart by from those of other columns
+#: separates the HMACs of seals from those of other columns
 PLACE = "ktp audit"
 
 
 def hash_of(entry: AuditEntry) -> str:
-    """SHA-256, in hexadecimal, of everything that the line says, its place and the hash of the line before it."""
+    """SHA-256, in hexadecimal, of the line's contents, its sequence number and the hash of the line before it."""
     said = [
         entry.sequence,
         entry.at.astimezone(datetime.UTC).isoformat(timespec="microseconds"),
@@ -38,7 +38,7 @@ def hash_of(entry: AuditEntry) -> str:
 
 
 def seal_of(digest: str) -> tuple[str, str]:
-    """The id of the first data key and the HMAC of the hash by it; both "" where the server has no key."""
+    """The id of the first data key, and the HMAC of the hash with it; both "" if the server has no key."""
     try:
         key = keyring.ring().first
     except (keyring.DataKeyMissing, keyring.WrongKey):
@@ -47,7 +47,7 @@ def seal_of(digest: str) -> tuple[str, str]:
 
 
 def seals_of(digest: str) -> dict[str, str]:
-    """The HMAC of the hash by the id of each key."""
+    """Key id → the HMAC of the hash with that key."""
     try:
         ring = keyring.ring()
     except (keyring.DataKeyMissing, keyring.WrongKey):

@@ -1,4 +1,4 @@
-"""Lines of the audit log as plain objects, to be kept elsewhere."""
+"""Export lines of the audit log as plain objects, to be stored elsewhere."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BATCH = 2000
 
 
 def rows_between(since: datetime.datetime | None, until: datetime.datetime | None) -> Iterator[dict[str, Any]]:
-    """The lines from ``since``, before ``until``, oldest first; read in batches."""
+    """The lines from ``since`` until before ``until``, oldest first, read in batches."""
     rows = AuditEntry.objects.order_by("sequence").values(*COLUMNS)
     if since is not None:
         rows = rows.filter(at__gte=since)

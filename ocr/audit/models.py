@@ -1,4 +1,4 @@
-"""The audit log's rows: a chain of hashes, of which no row can be changed, removed or moved without a trace."""
+"""The audit log's rows. They form a hash chain, so no row can be changed, removed or moved without a trace."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NAME_MAX_CHARS = 150
 
 
 class Action(models.TextChoices):
-    """What was done. The database keeps the first word of each, so they never change."""
+    """What was done. The database stores the values, so they never change; the labels may."""
 
     # Looking
     LISTED = "listed", _("Saw the list, masked")
@@ -64,7 +64,7 @@ class ActorKind(models.TextChoices):
 
 
 class AppendOnly(models.QuerySet["AuditEntry"]):
-    """Refuses what would change rows. The database's own triggers refuse the same, to everybody."""
+    """Refuses changes of rows in Django. Triggers in the database refuse them to every other client."""
 
     def update(self, **kwargs: Any) -> NoReturn:
         refuse()
@@ -139,7 +139,7 @@ class AuditEntry(models.Model):
 
     @property
     def facts_in_words(self) -> str:
-        """On one line. Of a list of cards, which ``facts`` names, it says how many."""
+        """The facts as one line of text. A list of cards is shown by its length."""
         said = {name: value for name, value in self.facts.items() if name != "cards" and value != []}
         return " ".join(
             f"{name}={','.join(map(str, value)) if isinstance(value, list) else value}" for name, value in said.items()
@@ -150,7 +150,7 @@ class AuditEntry(models.Model):
 
 
 class AuditHead(models.Model):
-    """The end of the chain, one row. Who appends holds its lock, so that the chain never forks."""
+    """The end of the chain, one row. Each writer locks it while it appends, so the chain never forks."""
 
     #: the primary key of the one row
     ONLY = 1

@@ -1,4 +1,4 @@
-"""The auditor's pages in the admin: search the log, and find out what a leaked account or key has seen."""
+"""The auditor's pages in the admin: search the log, and list what a leaked account or key has seen."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from sessions_app.db import in_db
 
 #: permission of auditors
 MAY_VIEW_LOG = "ocr.view_auditentry"
-#: cards on the page; the CSV has all of them
+#: maximum cards on the page; the CSV has all of them
 SHOWN = 200
-#: cards of one piece of the CSV
+#: cards per chunk of the CSV
 PAGE_CARDS = 2000
 
 
@@ -50,7 +50,7 @@ class BreachForm(forms.Form):
 
 
 def log(request: HttpRequest) -> HttpResponse:
-    """The log, the youngest lines first. Looking at it is a line of it too, as it names people."""
+    """The log, newest lines first. Each view is logged too, because the log names people."""
     _check(request)
     form = LogForm(request.GET)
     asked = form.asked
@@ -77,7 +77,7 @@ def log(request: HttpRequest) -> HttpResponse:
 
 
 def breached(request: HttpRequest) -> HttpResponseBase:
-    """What somebody has seen and could have seen between two times, as a page or, with ``format=csv``, as a file."""
+    """What an actor saw and could have seen between two times: as a page, or as a file with ``format=csv``."""
     _check(request)
     form = BreachForm(request.GET or None)
     context: dict[str, Any] = {
@@ -109,7 +109,7 @@ def breached(request: HttpRequest) -> HttpResponseBase:
 
 
 def _file(suspect: breach.Suspect, seen: list[breach.Seen], until: datetime.datetime) -> StreamingHttpResponse:
-    """All cards. Its name says nothing of anybody, and it has no value of a card."""
+    """A CSV of all cards. Neither its name nor its contents hold a value of a card."""
     response = StreamingHttpResponse(_pieces(suspect, seen, until), content_type="text/csv; charset=utf-8")
     response.headers["Content-Disposition"] = f'attachment; filename="breach-{timezone.now():%Y%m%d-%H%M%S}.csv"'
     response.headers["Cache-Control"] = "no-store, private"
@@ -119,7 +119,7 @@ def _file(suspect: breach.Suspect, seen: list[breach.Seen], until: datetime.date
 async def _pieces(
     suspect: breach.Suspect, seen: Sequence[breach.Seen], until: datetime.datetime
 ) -> AsyncIterator[bytes]:
-    """A page at a time. It holds no connection while the client reads."""
+    """Yield one page at a time. It holds no database connection while the client reads."""
     yield csv_head(("card", "seen", "in_clear", "first", "last", "actions", "stored"))
     for start in range(0, len(seen), PAGE_CARDS):
         yield csv_lines(map(_row, seen[start : start + PAGE_CARDS]))

@@ -1,7 +1,7 @@
-"""Write lines of the audit log, in the transaction of what they are about.
+"""Write lines of the audit log, each in the same transaction as the action that it records.
 
-A line waits for the lock of the chain's end and holds it until that transaction commits. So record last in a
-transaction, and keep what follows short. What cannot be recorded fails with it: no page shows a card unrecorded.
+A line locks the end of the chain until its transaction commits. So record last in a transaction, and keep what follows
+short. If a line cannot be written, its transaction fails too: no card is shown without a record.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ocr.history import KtpChange
 
 __all__ = ("Action", "Actor", "record", "record_changes", "record_each")
 
-#: the action of what people do to a reading, by the kind of its line in the reading's history
+#: kind of a line in a reading's history → action in the audit log
 ACTION_OF_KIND = {
     KtpChange.Kind.READ_AGAIN: Action.READ_AGAIN,
     KtpChange.Kind.CORRECTED: Action.CORRECTED,
@@ -35,7 +35,7 @@ ACTION_OF_KIND = {
     KtpChange.Kind.REOPENED: Action.REOPENED,
 }
 
-#: a NIK has this many digits, and nothing else here does
+#: a NIK has this many digits, and no legitimate fact does
 _NIK = re.compile(r"(?<!\d)\d{16}(?!\d)")
 
 
@@ -64,7 +64,7 @@ def record_each(
     purpose: str = "",
     facts: Mapping[str, Any] | None = None,
 ) -> Sequence[AuditEntry]:
-    """One line for each card, as ``record``, in one go. The caller bounds how many."""
+    """Like ``record``, one line for each card. The caller limits their number."""
     purpose = purpose.replace("\0", "")[:PURPOSE_MAX_CHARS]
     said = dict(facts or {})
     _check(purpose)
@@ -97,9 +97,9 @@ def record_each(
 
 
 def record_changes(lines: Sequence[KtpChange]) -> None:
-    """One line for what a user did to a reading, from the lines of the reading's history. What the server did has none.
+    """Append one line about a user's change, from the lines of the reading's history. The server's changes have none.
 
-    It names fields, flags and the reason, and neither values nor notes, which go with the card.
+    The line names fields, flags and the reason. Values and notes stay out, because they must be erased with the card.
     """
     first = lines[0]
     action = ACTION_OF_KIND.get(KtpChange.Kind(first.kind))
@@ -118,7 +118,7 @@ def record_changes(lines: Sequence[KtpChange]) -> None:
 
 
 def _locked_head() -> AuditHead:
-    """The end of the chain, locked until the transaction ends. SQLite's transactions lock as a whole."""
+    """The end of the chain, locked until the transaction ends. (On SQLite the transaction locks the whole database.)"""
     rows = AuditHead.objects.select_for_update().filter(pk=AuditHead.ONLY)
     head = rows.first()
     if head is None:

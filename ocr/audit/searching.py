@@ -1,4 +1,4 @@
-"""Find lines of the audit log, in pages, without counting: it stays fast in a log of millions of lines."""
+"""Search the audit log page by page. It does not count the matches, so it stays fast with millions of lines."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ocr.audit.models import NAME_MAX_CHARS, Action, AuditEntry
 #: lines on one page
 SHOWN = 100
 
-#: the browser's own field for a time
+#: the browser's native field for a time
 MOMENT = forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M")
 
 
 class LogForm(forms.Form):
-    """What to look for, from the address. Everything is optional."""
+    """The search criteria, from the query string. All are optional."""
 
     card = forms.UUIDField(label=_("Card"), required=False)
     who = forms.CharField(
@@ -41,22 +41,22 @@ class LogForm(forms.Form):
 
     @property
     def asked(self) -> dict[str, Any]:
-        """What was filled in, and is valid."""
+        """The criteria that are filled in and valid."""
         self.is_valid()
         return {name: value for name, value in self.cleaned_data.items() if value not in (None, "")}
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Lines, the youngest first."""
+    """A page of lines, newest first."""
 
     lines: list[AuditEntry]
-    #: ``before`` of the next page; None at the end
+    #: value of ``before`` for the next page; None on the last
     older: int | None
 
 
 def search(asked: dict[str, Any]) -> Page:
-    """The lines that ``LogForm.asked`` describes."""
+    """The lines that match ``LogForm.asked``."""
     rows = matching(asked)
     if before := asked.get("before"):
         rows = rows.filter(sequence__lt=before)
@@ -66,7 +66,7 @@ def search(asked: dict[str, Any]) -> Page:
 
 
 def matching(asked: dict[str, Any]) -> QuerySet[AuditEntry]:
-    """Times become sequence numbers, so that every combination can use an index that ends in the sequence."""
+    """Filter by the criteria. Times become sequence numbers, so every combination can use an index on the sequence."""
     rows = AuditEntry.objects.all()
     equal = {"card": "card", "who": "actor_name", "action": "action", "address": "address"}
     rows = rows.filter(**{column: asked[name] for name, column in equal.items() if name in asked})

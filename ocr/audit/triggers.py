@@ -1,7 +1,7 @@
-"""Triggers by which the database itself refuses to change or remove lines of the audit log.
+"""Database triggers that refuse to change or remove lines of the audit log.
 
-They stop mistakes and ``manage.py flush``. Who owns the table can drop them; then the chain of hashes shows what was
-done. SQLite drops them when a migration rebuilds the table, and that migration then calls ``refuse_changes`` again.
+They stop mistakes and ``manage.py flush``. The table's owner can drop them; a change is then visible in the hash chain.
+SQLite drops them when a migration rebuilds the table, so that migration must call ``refuse_changes`` again.
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ _COUNT = {
 
 
 def refuse_changes(connection: BaseDatabaseWrapper) -> None:
-    """Make the triggers."""
+    """Create the triggers."""
     _execute(connection, _OFF, _ON)
 
 
 def allow_changes(connection: BaseDatabaseWrapper) -> None:
-    """Drop the triggers: to undo the migration, and for tests, which empty all tables."""
+    """Drop the triggers, to reverse the migration and for tests, which empty all tables."""
     _execute(connection, _OFF)
 
 
 def are_present(connection: BaseDatabaseWrapper) -> bool:
-    """Whether the database refuses changes now."""
+    """Whether the triggers exist."""
     with connection.cursor() as cursor:
         cursor.execute(_COUNT[connection.vendor], [TABLE])
         (count,) = cursor.fetchone()

@@ -17,7 +17,7 @@ BATCH = 2000
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The end of the log at some time, as ``manage.py audit verify`` prints it for safe keeping: SEQUENCE:HASH."""
+    """The end of the log at some time, SEQUENCE:HASH. ``manage.py audit verify`` prints it, to be kept elsewhere."""
 
     sequence: int
     hash: str
@@ -36,11 +36,11 @@ class Head:
 
 @dataclass
 class Verified:
-    """What was found."""
+    """The result of a verification."""
 
     lines: int
     head: Head
-    #: what is wrong, in words, the first line first
+    #: sentences about what is wrong, in the order of the lines
     findings: list[str]
     #: lines sealed with a key that ``DATA_KEYS`` does not have
     unknown_seals: int = 0
@@ -51,9 +51,9 @@ class Verified:
 
 
 def verify(*, known: Head | None = None, progress: Callable[[int], None] = lambda lines: None) -> Verified:
-    """Read the whole log in batches. ``known`` is an end that was noted earlier: it must still be in the log.
+    """Verify the whole log in batches. ``known`` is a head that was noted earlier; the log must still contain it.
 
-    Writers may go on meanwhile.
+    Other processes may append lines meanwhile.
     """
     result = Verified(0, Head(0, ""), [], is_guarded=triggers.are_present(connection))
     began = _head()
@@ -119,7 +119,7 @@ def _head() -> Head:
 
 
 def _lines() -> Iterator[AuditEntry]:
-    """All lines in their order, in batches, so that no transaction stays open and memory is bounded."""
+    """All lines in order. They are read in batches, so no transaction stays open and memory is bounded."""
     rows = AuditEntry.objects.order_by("sequence")
     batch = list(rows[:BATCH])
     while batch:

@@ -1,7 +1,6 @@
-"""Record that somebody looks: at a card, at a list of cards, or at the progress of a reading that a page follows.
+"""Record views in the audit log: of a card, of a list of cards, and of a page that polls for a reading's progress.
 
-Each page that a person opens is a line. A page that asks again and again while a card is read is one line in
-``OCR_AUDIT_POLL_SECONDS`` for each card.
+Each page that a person opens is one line. A page that polls writes one line per card in ``OCR_AUDIT_POLL_SECONDS``.
 """
 
 from __future__ import annotations
@@ -26,24 +25,24 @@ if TYPE_CHECKING:
 
 
 def note_view(request: HttpRequest, card: models.Model, action: Action = Action.VIEWED, **facts: Any) -> None:
-    """Before the page is made. Raises what the database raises; then nothing is shown."""
+    """Record a view before the page is rendered. A database error is raised, so that nothing is shown unrecorded."""
     record(action, actor=Actor.of_request(request), card=card, facts=facts)
 
 
 def note_list(request: HttpRequest, cards: Iterable[models.Model], *, where: str) -> None:
-    """Of a page of a list, the cards on it. An empty one shows nothing of anybody."""
+    """Record the cards on one page of a list. An empty page is not recorded."""
     if shown := [str(card.pk) for card in cards]:
         facts = {"where": where, "count": len(shown), "cards": shown}
         record(Action.LISTED, actor=Actor.of_request(request), facts=facts)
 
 
 def note_poll(actor: Actor, card: uuid.UUID, action: Action, **facts: Any) -> None:
-    """As ``note_view``, unless there is a line of the same within ``OCR_AUDIT_POLL_SECONDS``."""
+    """Like ``note_view``, unless the same view was recorded within ``OCR_AUDIT_POLL_SECONDS``."""
     note_polls(actor, [card], action, **facts)
 
 
 def note_polls(actor: Actor, cards: Sequence[uuid.UUID], action: Action, **facts: Any) -> None:
-    """As ``note_poll``, of each of these cards."""
+    """Like ``note_poll``, for each of these cards."""
     since = timezone.now() - datetime.timedelta(seconds=settings.OCR_AUDIT_POLL_SECONDS)
     same = AuditEntry.objects.filter(
         card__in=cards,
@@ -59,7 +58,7 @@ def note_polls(actor: Actor, cards: Sequence[uuid.UUID], action: Action, **facts
 
 
 def note_session(session_id: str, what: str, *, user: User | None, caller: str) -> None:
-    """That the text or a picture of a session is shown to the user or to the API's caller; polls are folded."""
+    """Record that a session's text or picture is shown to a user or to the API's caller; polls are folded."""
     # Not ``ocr.models``: they import the recording of changes.
     readings = apps.get_model("ocr", "KtpExtraction")
     card = readings._default_manager.filter(session=session_id).values_list("pk", flat=True).first()
