@@ -1,4 +1,4 @@
-"""The picture of a card as it is stored and as the model gets it: upright, RGB, no metadata, limited in size."""
+"""Prepare the picture of a card for the database and the model: upright, RGB, no metadata, limited in size."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class CardImage:
     width: int
     height: int
     data: bytes = dataclasses.field(repr=False)
-    #: number of pages of the document that it comes from
+    #: number of pages of the document that the picture comes from
     pages: int = 1
-    #: None for a picture that is sent again as it is stored
+    #: measures of the picture; None for a stored picture that is read again
     quality: Quality | None = None
     kind: str = "image"
     param: str = "image"
@@ -48,15 +48,15 @@ class CardImage:
 
 
 async def make_ready(data: bytes, *, page: int = 1, turn: int = 0) -> CardImage:
-    """The upload as ``prepare`` makes it, in a decoding process. Of a PDF, its page ``page``.
+    """Run ``prepare`` in a decoding process, for a PDF on its page ``page``.
 
-    ``turn`` is in quarters to the right. Raises TooLarge, InvalidMedia, and Unavailable if no decoding process becomes
-    free in time.
+    ``turn`` is the number of quarter turns to the right. Raises TooLarge, InvalidMedia, and Unavailable if no decoding
+    process becomes free in time.
     """
     check_size(len(data))
     is_pdf = format_of(data) is None and scans.is_pdf(data)
     pixels = WHOLE_PIXELS if is_pdf else None
-    # In a thread: the header of a file made as an attack takes some milliseconds.
+    # On a thread, because parsing a malicious header may take some milliseconds.
     submitted = await in_thread(submit_image, prepare, data, param="image", more=(page, turn), pixels=pixels)
     return await finished(submitted)
 
@@ -78,9 +78,9 @@ def prepare(data: bytes, limits: Limits, param: str | None = "image", page: int 
     image.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
     if turn % 4:
         image = image.transpose(QUARTER_TURNS[turn % 4])
-    # Rounding may have made a long strip longer than the model takes.
+    # Rounding may have made a long strip longer than the limit of the model.
     check_shape(*image.size, limits, kind="image", param=param)
-    # Pillow writes what it finds here into the file: ICC profiles, comments, text chunks.
+    # Pillow would write these into the file: ICC profiles, comments, text chunks.
     image.info.clear()
     quality = measure(image)
     encoded = io.BytesIO()

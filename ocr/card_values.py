@@ -15,7 +15,7 @@ def _name(path: str) -> str:
 
 
 def _field(path: str) -> EncryptedCharField:
-    # Evaluated when it is shown, in the language of the page.
+    # Lazy, so that it is translated into the language of the page.
     name = lazy(_name, str)(path)
     return EncryptedCharField(name, max_length=MAX_VALUE_CHARS, blank=True, default="")
 

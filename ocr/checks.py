@@ -1,4 +1,4 @@
-"""Checks at start for settings under which cards are kept for ever."""
+"""System checks for settings that keep cards for ever."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def check_retention(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> l
             id=check_id,
         )
         for name, what, days, check_id in kept
-        # Pictures go with their readings at the latest.
+        # Pictures are erased with their readings at the latest.
         if not getattr(settings, name) and (what == "readings" or not settings.OCR_DATA_RETENTION_DAYS)
     ]
     shorter = ("OCR_IMAGE_RETENTION_DAYS", "OCR_REJECTED_RETENTION_DAYS", "OCR_ABANDONED_RETENTION_DAYS")

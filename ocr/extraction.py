@@ -1,10 +1,10 @@
-"""The life of one extraction: an upload starts a session; when that has finished, its answer becomes a reading.
+"""The life of one extraction: an upload starts a session, and the session's answer becomes a reading.
 
-Nothing has to wait for the end. The row is completed by whichever of these runs first: the API call that waits, the
+No process has to wait for the end. The row is completed by whichever of these runs first: the API call that waits, the
 clerk's page when it refreshes, or the sweep if no web process is left. The others find it completed.
 
-The session's text ends with its reading: the transaction that stores the one removes the other. Whoever still listens
-to the session is told so and finds the reading stored.
+The transaction that stores the reading removes the session's text. Listeners of the session are notified that the text
+is gone, and find the reading stored.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ log = logging.getLogger(__name__)
 #: number of likeliest tokens stored per token of a reading: the token itself and two alternatives
 LIKELIEST = 3
 
-#: extractions completed after one sweep, so that none takes long
+#: maximum extractions completed in one sweep, so that a sweep stays short
 COMPLETE_BATCH = 100
 
-#: an extraction gets its session within a second of being stored; one without it for this long lost its web process,
-#: and so did a session without its extraction
+#: An extraction normally gets its session within a second. After this many seconds without one, its web process is
+#: considered lost; so is that of a session without an extraction.
 ABANDONED_SECONDS = 300
 
 
@@ -71,18 +71,18 @@ async def start_extraction(
 ) -> KtpExtraction:
     """Store the card and send it to the model; the reading is filled in later.
 
-    ``caller`` is as ``sessions_app.callers`` writes it. ``and_store`` is called in the transaction that stores the
-    card. Raises OverShare and Unavailable when no run can be queued, and DataKeyMissing; nothing is stored then.
+    ``caller`` has the form of ``sessions_app.callers``. ``and_store`` is called in the transaction that stores the
+    card. Raises OverShare and Unavailable if no session can be queued, and DataKeyMissing; nothing is stored then.
     """
     keyring.ring()
-    # If the client disconnects now, no stored card may remain without its session.
+    # A disconnect must not stop this, or a card could be stored without its session.
     return await asyncio.shield(_store_and_send(image, file_name, caller, user, request_id, and_store))
 
 
 def store_in_sandbox(
     image: card_image.CardImage, file_name: str, caller: str, and_store: Callable[[KtpExtraction], None]
 ) -> KtpExtraction:
-    """Store a picture of the sandbox, which is sent to no model."""
+    """Store a picture of the sandbox. It is not sent to a model."""
     with transaction.atomic():
         extraction = _store(image, file_name, caller, None, and_store)
         KtpExtraction.objects.filter(pk=extraction.pk).update(sandbox=True, model="sandbox")
@@ -109,7 +109,7 @@ async def _store_and_send(
     try:
         await in_db(_begin, extraction, session, Actor.of_user(user) if user else Actor.of_caller(caller))
     except Erased:
-        # While the session was being opened, which has brought the card back.
+        # The reading was erased while the session was being opened, so the session now holds the card again.
         await in_db(erase_sessions, [session.pk])
         raise
     return extraction
@@ -117,7 +117,7 @@ async def _store_and_send(
 
 @transaction.atomic
 def _take_back(extraction: KtpExtraction) -> None:
-    """Remove a card that could not be sent. Its place in the caller's request stays, for the reason."""
+    """Remove a card that could not be sent. Its place in the caller's request stays and will hold the error."""
     KtpSubmittedImage.objects.filter(extraction=extraction).update(extraction=None)
     extraction.delete()
 
@@ -125,10 +125,10 @@ def _take_back(extraction: KtpExtraction) -> None:
 async def read_again(
     extraction: KtpExtraction, user: User, version: int, *, turn: int = 0, request_id: str = ""
 ) -> None:
-    """Send the card to the model again, its picture turned to the right by ``turn`` quarters.
+    """Send the card to the model again, with its picture turned to the right by ``turn`` quarters.
 
-    The history keeps what was read before. Raises OverShare and Unavailable when no run can be queued, and the classes
-    of ``ocr.refusals`` when the reading may not be changed; nothing has changed then.
+    The history keeps the previous values. Raises OverShare and Unavailable if no session can be queued, and the errors
+    of ``ocr.refusals`` if the reading may not be changed; nothing has changed then.
     """
     stored = await in_db(KtpImage.objects.filter(pk=extraction.pk).first)
     if stored is None:
@@ -175,9 +175,9 @@ def _begin(extraction: KtpExtraction, session: ChatSession, actor: Actor) -> Non
 
 
 def announce_session(extraction_id: uuid.UUID) -> str:
-    """The id of a session that will read this card. Open it under this id. Raises ``Erased``."""
+    """Store the id of a session that will read this card. Open the session with this id. Raises ``Erased``."""
     with transaction.atomic():
-        # The lock: a reading that is being erased gets no further session.
+        # Locked, so that a reading that is being erased gets no further session.
         if not KtpExtraction.objects.select_for_update().filter(pk=extraction_id).exists():
             raise Erased
         return KtpSession.objects.create(session_id=new_session_id(), extraction_id=extraction_id).pk
@@ -191,13 +191,13 @@ async def _start_session(image: card_image.CardImage, caller: str, request_id: s
         origin="ocr",
         request_id=request_id,
         caller=caller,
-        # A clerk's form does not listen to the session: the reading continues and is completed later.
+        # Clerks' pages do not listen to the session; the reading continues without them and is completed later.
         needs_listener=False,
     )
 
 
 def stored_request() -> StoredRequest:
-    """What the model is asked of one card, and the form of its answer."""
+    """The request to the model for one card: prompt, sampling and the constraint on the answer."""
     has_form, is_upstream = settings.OCR_GRAMMAR, settings.INFERENCE_ENGINE == "openai"
     return StoredRequest(
         messages=prompt.messages(),
@@ -210,7 +210,7 @@ def stored_request() -> StoredRequest:
 
 
 def sampling() -> Sampling:
-    """How a card is read: the likeliest token each time, ``OCR_MAX_TOKENS`` at most, and how likely each was."""
+    """Greedy decoding, at most ``OCR_MAX_TOKENS``, with log probabilities."""
     # Not every upstream supports logprobs; set OCR_DOUBT_BELOW=0 for one that rejects them.
     logprobs = LIKELIEST if settings.OCR_DOUBT_BELOW else None
     return Sampling(max_tokens=settings.OCR_MAX_TOKENS, temperature=0.0, logprobs=logprobs)
@@ -251,16 +251,16 @@ def _attach(extraction: KtpExtraction, session: ChatSession) -> None:
 
 
 def safe_name(file_name: str) -> str:
-    """The last part of a client's file name without unprintable characters; of a long name the end is kept."""
+    """The client's file name without folders and unprintable characters; a long name loses its beginning."""
     name = pathlib.PurePosixPath(clean(file_name).replace("\\", "/")).name
     return name[-FILE_NAME_MAX_CHARS:]
 
 
 def complete_extraction(pk: uuid.UUID) -> KtpExtraction:
-    """Turn the finished session's answer into the reading. Does nothing while the session runs or when it is done.
+    """Turn the finished session's answer into the reading. Does nothing before the session ends or after completion.
 
-    The session's text, its error message and its media are removed with that. Any number of processes may call this at
-    once; one of them writes. Raises ``Erased``.
+    It also removes the session's text, error message and media. Any number of processes may call this at the same time;
+    only one of them writes. Raises ``Erased``.
     """
     extraction = KtpExtraction.objects.select_related("session").filter(pk=pk).first()
     if extraction is None:
@@ -292,7 +292,7 @@ def complete_extraction(pk: uuid.UUID) -> KtpExtraction:
 
 
 def _answer_of(session: ChatSession) -> Answer:
-    """What the session has said; nothing, if a chunk does not hold a delta."""
+    """The session's answer; an empty one if a chunk cannot be read as a delta."""
     try:
         return read_answer(session.pk)
     except UNREADABLE_CHUNK_ERRORS:
@@ -303,22 +303,22 @@ def _answer_of(session: ChatSession) -> Answer:
 
 def _why_not_read(session: ChatSession) -> str:
     if session.state == ChatSession.State.FAILED:
-        # Its error text is not kept: it may contain internals of the server.
+        # The error text is not stored, because it may contain internals of the server.
         return "generation_failed"
     if session.state == ChatSession.State.CANCELLED:
         return "cancelled"
-    # Completed, but its chunks have no finish reason: they expired before the row was completed, or cannot be read.
+    # The session completed, but no chunk has a finish reason: its chunks expired too early, or cannot be read.
     return "session_lost"
 
 
 def complete_finished() -> int:
-    """Complete every extraction whose session has finished, and fail those that lost theirs; how many changed.
+    """Complete extractions whose session has finished, and fail those that lost their session. Returns how many.
 
-    Then the text of finished sessions goes whose extraction was erased, or completed by an older version of the server.
+    Then remove the text of finished sessions whose extraction was erased, or was completed by an older release.
     """
     completed = 0
     for pk in list(KtpExtraction.objects.completable().values_list("pk", flat=True)[:COMPLETE_BATCH]):
-        # One whose key is missing waits for it; whoever opens it is told.
+        # An extraction whose data key is missing waits for the key. Its page shows the error.
         with contextlib.suppress(Erased, keyring.DataKeyMissing):
             completed += complete_extraction(pk).state != KtpExtraction.State.READING
     for extraction in KtpExtraction.objects.abandoned(ABANDONED_SECONDS)[:COMPLETE_BATCH]:
@@ -330,7 +330,7 @@ def complete_finished() -> int:
 
 
 def _left_sessions() -> ChatSessionQuerySet:
-    """Finished sessions of cards with text that no reading waits for."""
+    """Finished sessions of cards whose text no reading needs any more."""
     before = timezone.now() - datetime.timedelta(seconds=ABANDONED_SECONDS)
     is_stored = Q(ktp_extraction__state__in=(KtpExtraction.State.READ, KtpExtraction.State.FAILED))
     is_orphan = Q(ktp_extraction=None, created_at__lt=before)

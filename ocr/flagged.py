@@ -1,4 +1,4 @@
-"""The values of a reading, what is wrong with them, and what people have confirmed."""
+"""The values of a reading, their problems, and the flags that people have confirmed."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from ocr.reading.problems import Problem
 from ocr.reading.schema import FIELDS
 from sessions_app.encryption.fields import EncryptedJSONField
 
-#: members of a problem that contain nothing of the card; the queue is filtered by the code
+#: members of a problem without card data, stored in clear; the queue is filtered by the code
 LEGIBLE = ("field", "code", "severity", "message", "pesan")
 
-#: the database's own default, for the rows that the last release writes until it is stopped
+#: default in the database, because processes of the previous release still insert rows without the column
 NO_ITEMS = models.Value([], models.JSONField())
 
 
 class Flagged(CardValues):
-    """The part of ``KtpExtraction`` about its flags, and which of them are answered."""
+    """The columns and methods of ``KtpExtraction`` about flags and their confirmations."""
 
     fields_read = EncryptedJSONField(default=dict, blank=True, editable=False, help_text="By the model; never changed.")
     problems_read = EncryptedJSONField(
@@ -54,30 +54,30 @@ class Flagged(CardValues):
 
     @property
     def flags(self) -> list[Problem]:
-        """What a person should look at, confirmed or not."""
+        """The problems that a person should answer, confirmed or not."""
         return [problem for problem in self.problem_list if problem.is_flag]
 
     @property
     def open_flags(self) -> list[Problem]:
-        """The open flags: neither was the value corrected nor the flag confirmed."""
+        """The flags without an answer: the value was not corrected and the flag not confirmed."""
         return [flag for flag in self.flags if not self.is_confirmed(flag)]
 
     def is_confirmed(self, flag: Problem) -> bool:
-        """Whether a person has confirmed for this flag that the value is as printed on the card."""
+        """Whether a person has confirmed that the flagged value is as printed on the card."""
         return flag_key(flag) in self.confirmed
 
     @property
     def corrected_fields(self) -> list[str]:
-        """Paths of the fields that are no longer as the model read them."""
+        """Paths of the fields whose value differs from the model's."""
         values = self.values
         return [field.path for field in FIELDS if values[field.path] != self.fields_read.get(field.path, "")]
 
 
 def problem_columns(found: Sequence[Problem]) -> dict[str, Any]:
-    """The columns that hold ``found``, of an undecided reading."""
+    """Column values that store ``found`` for an undecided reading."""
     return {"problems": [problem.as_dict() for problem in found], "flagged": problems.is_flagged(found)}
 
 
 def flag_key(flag: Problem) -> dict[str, str | None]:
-    """The key of a flag within its reading, as it is stored when the flag is confirmed."""
+    """The key of a flag within its reading, as a confirmation stores it."""
     return {"field": flag.field, "code": flag.code}

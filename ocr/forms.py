@@ -1,4 +1,4 @@
-"""The upload form. Its refusals say what to do."""
+"""The upload form. Its error messages say what to do."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from inference.media.formats.image import format_of
 from ocr.scans import is_pdf
 from sessions_app.encryption.keyring import DataKeyMissing
 
-#: what the browser offers to choose from; extensions too, as some browsers report no MIME type for these formats
+#: files that the browser's dialog offers; with extensions, because some browsers have no MIME type for these formats
 ACCEPTED = "image/*,.heic,.heif,.avif,.tif,.tiff,.bmp,.pdf,application/pdf"
 MAX_PAGES = 9999
 
@@ -22,7 +22,7 @@ MAX_PAGES = 9999
 class UploadForm(forms.Form):
     image = forms.FileField(
         label=gettext_lazy("Picture of the card"),
-        allow_empty_file=True,  # the decoder says what is wrong with it, as with any other file
+        allow_empty_file=True,  # the decoder reports it, as for any other broken file
         error_messages={
             "required": gettext_lazy("Choose a picture of a card first."),
             "invalid": gettext_lazy("The file did not arrive. Send it again."),
@@ -46,7 +46,7 @@ class UploadForm(forms.Form):
         return image
 
     def refuse(self, refusal: ApiError, data: bytes) -> None:
-        """Show why the upload was refused: at the field if the file is the reason, above the form if the server is."""
+        """Show the error: at the field if it is about the file, above the form if it is about the server."""
         if isinstance(refusal, DataKeyMissing):
             raise refusal
         if isinstance(refusal, Unavailable):

@@ -1,4 +1,4 @@
-"""Put readings under legal hold, and end it. Both need a reason in words, and are in the history and the audit log."""
+"""Put readings under legal hold, and end it. Both need a reason, and are recorded in the history and the audit log."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Frozen(Refused):
 
 
 def freeze(card: KtpExtraction, why: str, *, by: Actor, user: User | None = None) -> bool:
-    """Put it under legal hold; False if it is already. Raises ``ReasonMissing`` and ``Erased``."""
+    """Put the reading under legal hold; False if it already is. Raises ``ReasonMissing`` and ``Erased``."""
     now = {"frozen_at": timezone.now(), "frozen_by": by.name or by.kind, "frozen_why": _reason(why)}
     return _hold(card, Q(frozen_at=None), now, KtpChange.Kind.FROZEN, Action.FROZEN, why, by, user)
 
@@ -69,6 +69,6 @@ def _hold(
     KtpChange.objects.create(
         extraction_id=card.pk, version=version, kind=kind, actor=user, actor_name=by.name or by.kind, note=note
     )
-    # Without the reason: the audit log outlives the card, and takes no words about its holder.
+    # Without the reason: the audit log is kept longer than the card, and must not contain text about the holder.
     record(action, actor=by, card=card.pk)
     return True

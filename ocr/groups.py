@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.contrib.auth.models import Group, Permission
 from django.db.models import Q
 
-#: application.codename by group. All but clerks work in the admin and need "staff status" too, which no group gives.
+#: group → permissions, as application.codename. All but clerks also need "staff status", which a group cannot give.
 GROUPS: dict[str, tuple[str, ...]] = {
     "Clerk": ("ocr.add_ktpextraction",),
     "Reviewer": (
@@ -45,9 +45,9 @@ GROUPS: dict[str, tuple[str, ...]] = {
 
 
 def make_groups(*, using: str = "default", restore: bool = False) -> list[str]:
-    """Make the missing groups; with ``restore`` also reset the others to exactly these permissions.
+    """Create missing groups; with ``restore`` also reset the others to exactly these permissions.
 
-    Without ``restore``, a group that was changed is left as it is. Returns the names of those made or restored.
+    Without ``restore`` a changed group is left as it is. Returns the names of the groups created or restored.
     """
     done = []
     for name, permissions in GROUPS.items():

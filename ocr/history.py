@@ -1,4 +1,4 @@
-"""What happened to a reading, row by row: who, when, which field, from what to what, and why."""
+"""The history of a reading: who changed which field, when, from what to what, and why."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class RejectReason(models.TextChoices):
 
 
 class KtpChange(models.Model):
-    """One line of a reading's history. It is written with the change itself and never changed.
+    """One line of a reading's history, written in the transaction of the change and never changed.
 
-    Values are stored unmasked (and encrypted), so the rows are erased with their card.
+    Values are stored unmasked (but encrypted), so the rows are erased with their card.
     """
 
     class Kind(models.TextChoices):
@@ -84,7 +84,7 @@ class KtpChange(models.Model):
         ordering = ("pk",)
         verbose_name = _("change of a reading")
         verbose_name_plural = _("changes of readings")
-        # No user may add, change or delete one: the transitions of a reading write them.
+        # No user may add, change or delete a line; only the transitions of a reading write them.
         default_permissions = ("view",)
         indexes = (
             models.Index(fields=("extraction", "version"), name="ktp_history"),

@@ -1,4 +1,4 @@
-"""The page that users see where a card cannot be read or shown, because the server lacks its data key."""
+"""The page that users see if the server lacks the data key of a card."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 class DataKeyMiddleware(Middleware):
-    """Turns ``DataKeyMissing`` into a page, or into JSON for a script of a page. The API has its own error."""
+    """Renders ``DataKeyMissing`` as a page, or as JSON for a script of a page. The API has its own error."""
 
     def around(self, request: HttpRequest) -> Steps:
         response = yield

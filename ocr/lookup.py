@@ -1,8 +1,8 @@
-"""Keyed digests of what is stored encrypted, so that it can be searched for: a NIK, a name, a picture.
+"""Keyed digests of encrypted values (NIK, name, picture), so that they can be searched.
 
-Each is an HMAC with a key derived from a data key. Stored are those of the first key; a search must accept those of
-every key, because ``manage.py rotate_keys`` needs time. So filter with the methods of ``Searchable``, or with ``__in``
-and the plural functions.
+Each digest is an HMAC with a key derived from a data key. A row stores the digest of the first key. While
+``manage.py rotate_keys`` runs, rows have digests of several keys, so a search must accept all of them: use the methods
+of ``Searchable``, or ``__in`` with the plural functions.
 """
 
 from __future__ import annotations
@@ -25,32 +25,32 @@ _NOT_LETTERS = re.compile(r"[\W_]+")
 
 
 def nik_lookup(nik: str) -> str:
-    """As it is stored. "" for a value without a digit. Raises ``DataKeyMissing``."""
+    """The digest to store; "" for a value without a digit. Raises ``DataKeyMissing``."""
     return _first(normalised_nik(nik), NIK)
 
 
 def nik_lookups(nik: str) -> list[str]:
-    """By every key; none for a value without a digit."""
+    """The digests with every key; none for a value without a digit."""
     return _all(normalised_nik(nik), NIK)
 
 
 def name_lookup(name: str) -> str:
-    """As it is stored. "" for a value without a letter. Raises ``DataKeyMissing``."""
+    """The digest to store; "" for a value without a letter. Raises ``DataKeyMissing``."""
     return _first(normalised_name(name), NAME)
 
 
 def name_lookups(name: str) -> list[str]:
-    """By every key; none for a value without a letter."""
+    """The digests with every key; none for a value without a letter."""
     return _all(normalised_name(name), NAME)
 
 
 def picture_lookup(data: bytes) -> str:
-    """Of the bytes of an image, as it is stored."""
+    """The digest of an image's bytes, to store."""
     return _first(hashlib.sha256(data).hexdigest(), PICTURE)
 
 
 def picture_lookups(data: bytes) -> list[str]:
-    """By every key."""
+    """The digests of an image's bytes with every key."""
     return _all(hashlib.sha256(data).hexdigest(), PICTURE)
 
 

@@ -1,4 +1,4 @@
-"""Personal data in lists: enough to recognise a row, not enough to copy."""
+"""Mask personal data: enough stays to recognise a row, but not enough to copy the value."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ DOT = "•"
 
 
 def mask_nik(nik: str) -> str:
-    """The region and the serial number stay: 317101••••••0001. A number of another length loses all but two."""
+    """Region and serial number stay: 317101••••••0001. Of another length only two digits stay."""
     if len(nik) == 16:
         return nik[:6] + DOT * 6 + nik[-4:]
     return nik[:2] + DOT * (len(nik) - 2)
@@ -20,12 +20,12 @@ def mask_name(name: str) -> str:
 
 
 def mask_date(date: str) -> str:
-    """Nothing stays but its form: ••-••-••••."""
+    """Only the form stays: ••-••-••••."""
     return re.sub(r"\w", DOT, date)
 
 
 def mask_digits(text: str) -> str:
-    """Of a text that is still being read, everything but its digits: those of the NIK and of the dates."""
+    """Mask every digit of a text that the model is still writing; they belong to the NIK and the dates."""
     return re.sub(r"\d", DOT, text)
 
 

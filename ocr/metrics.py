@@ -20,7 +20,7 @@ for _flagged in ("yes", "no"):
 
 
 def count_reading(found: Sequence[Problem]) -> None:
-    """One card that was read."""
+    """Count one card that was read."""
     readings.labels("yes" if is_flagged(found) else "no").inc()
     for problem in found:
         problems.labels(problem.code if problem.code in TEXTS else "other").inc()

@@ -1,4 +1,4 @@
-"""One card: its image, the values that the model read, and what people did with them."""
+"""The models of one card: its image, the values that the model read, and people's changes to them."""
 
 from __future__ import annotations
 
@@ -69,29 +69,29 @@ class KtpExtractionQuerySet(ReviewQueueQuerySet["KtpExtraction"]):
         return self.filter(state=State.FAILED)
 
     def completable(self) -> Self:
-        """Still in READING, although the session that reads the card has finished."""
+        """Readings still in READING although their session has finished."""
         return self.reading().filter(session__state__in=FINISHED_STATES)
 
     def abandoned(self, seconds: float) -> Self:
-        """Still in READING after this many seconds, without a session that reads the card."""
+        """Readings still in READING after this many seconds without a session."""
         before = timezone.now() - datetime.timedelta(seconds=seconds)
         started = Coalesce("read_again_at", "created_at")
         return self.reading().alias(started=started).filter(session=None, started__lt=before)
 
     def with_nik(self, nik: str) -> Self:
-        """Readings of this number, however it is grouped. Raises ``DataKeyMissing``."""
+        """Readings of this number; blanks and dots in it are ignored. Raises ``DataKeyMissing``."""
         return self.filter(nik_lookup__in=nik_lookups(nik))
 
     def with_name(self, name: str) -> Self:
-        """Readings of this whole name, whatever its case, accents and punctuation. Raises ``DataKeyMissing``."""
+        """Readings of this whole name; case, accents and punctuation are ignored. Raises ``DataKeyMissing``."""
         return self.filter(name_lookup__in=name_lookups(name))
 
     def of_caller(self, caller: str) -> Self:
-        """The cards that this caller of the API sent. Uploads of users are on the pages alone."""
+        """The cards that this caller of the API sent. Users' uploads are only found on the pages."""
         return self.filter(caller=caller, uploaded_by=None)
 
     def read_before(self, card: KtpExtraction) -> Self:
-        """Readings of this card's NIK from before it, the latest first; none if it has no whole NIK.
+        """Earlier readings of the same NIK, latest first; none if the card's NIK is incomplete.
 
         Raises ``DataKeyMissing``.
         """
@@ -109,7 +109,7 @@ class KtpExtractionQuerySet(ReviewQueueQuerySet["KtpExtraction"]):
         return self.filter(uploaded_by=user.pk)
 
     def images_visible_to(self, user: AbstractBaseUser | AnonymousUser) -> Self:
-        """As ``visible_to``, for the card's picture, which has its own permission."""
+        """Like ``visible_to``, for the card's picture, which has its own permission."""
         if not user.is_authenticated:
             return self.none()
         if sees_everything(user, "ocr.view_ktpextraction") and sees_everything(user, "ocr.view_ktp_image"):
@@ -123,10 +123,10 @@ def sees_everything(user: AbstractBaseUser | AnonymousUser, permission: str) -> 
 
 
 class KtpExtraction(Holdable, Reviewable):
-    """The reading of one card. Its row is a state machine; only the methods here and of ``Reviewable`` change it.
+    """The reading of one card. The row is a state machine; only the methods here and of ``Reviewable`` change it.
 
-    The editable columns start with the values that the model read, and take a reviewer's corrections. ``fields_read``
-    keeps the model's values and is never changed.
+    The editable columns begin with the model's values and take people's corrections. ``fields_read`` keeps the model's
+    values and is never changed.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -206,7 +206,7 @@ class KtpExtraction(Holdable, Reviewable):
             models.Index(fields=("created_at",), name="ktp_reading", condition=Q(state=State.READING)),
             models.Index(fields=("nik_lookup",), name="ktp_nik"),
             models.Index(fields=("name_lookup",), name="ktp_name"),
-            # What the purge looks for in every sweep.
+            # For the purge, which runs in every sweep.
             models.Index(fields=("created_at",), name="ktp_with_image", condition=Q(image_removed_at=None)),
             models.Index(fields=("reviewed_at",), name="ktp_rejected", condition=Q(review=Review.REJECTED)),
             models.Index(
@@ -233,17 +233,17 @@ class KtpExtraction(Holdable, Reviewable):
         )
 
     def __str__(self) -> str:
-        # Shown in the admin's history and in logs: no card data.
+        # Shown in the admin's history and in logs, so without card data.
         return f"KTP {self.pk}"
 
     def check_readable(self) -> None:
-        """Raises ``DataKeyMissing`` where the key of one of its values is lost: it may be neither shown nor changed."""
+        """Raise ``DataKeyMissing`` if the key of a value is lost: the reading may be neither shown nor changed."""
         for value in vars(self).values():
             check_readable(value)
 
     @property
     def seconds(self) -> float:
-        """The time of the reading: from the upload, or the last "read again", to its end or to now."""
+        """Seconds of the reading: from the upload, or the last "read again", to its end or to now."""
         started = self.read_again_at or self.created_at
         return ((self.completed_at or timezone.now()) - started).total_seconds()
 
@@ -262,8 +262,8 @@ class KtpExtraction(Holdable, Reviewable):
     ) -> bool:
         """READING → READ with these values; False if another process was first.
 
-        A card without an uploader came through the API. No clerk will send it for review, so it joins the queue
-        now, unless it is of the sandbox.
+        A card without an uploader came through the API. No clerk will send it for review, so it joins the queue now.
+        Cards of the sandbox never join it.
         """
         is_submitted = self.uploaded_by_id is None and any(values.values()) and not self.sandbox
         columns = problem_columns(found)
@@ -288,9 +288,9 @@ class KtpExtraction(Holdable, Reviewable):
         )
 
     def read_again(self, user: User, version: int, *, note: str = "") -> None:
-        """Back to READING, because the picture was turned or the reading failed. The caller starts the session.
+        """Return to READING, because the picture was turned or the reading failed. The caller starts the session.
 
-        Refused once the card was sent for review. The history keeps the values that the model had read.
+        Refused once the card was sent for review. The history keeps the model's previous values.
         """
         self._check_version(version)
         line = self._line(KtpChange.Kind.READ_AGAIN, user, note=note, facts={"replaced": self.fields_read})
@@ -334,10 +334,10 @@ class KtpExtraction(Holdable, Reviewable):
 
 
 class KtpImage(models.Model):
-    """The picture of a card, upright and without metadata: exactly the bytes that the model was given.
+    """The picture of a card, upright and without metadata: exactly the bytes that the model gets.
 
-    It has its own table so that no list loads it. It is in the database so that every host can serve it and one
-    transaction erases it.
+    It has its own table, so that lists do not load it. It is in the database, so that every host can serve it and one
+    transaction can erase it.
     """
 
     extraction = models.OneToOneField(KtpExtraction, on_delete=models.CASCADE, primary_key=True, related_name="image")
@@ -358,11 +358,11 @@ class KtpImage(models.Model):
     def lookups(self) -> list[str]:
         """The digests that other rows of this picture may have.
 
-        There are several while ``DATA_KEYS`` has several keys. Only then is the picture opened, to compute them.
+        There are several while ``DATA_KEYS`` has several keys. Only then is the picture decrypted, to compute them.
         """
         if not keyring.has_keys() or len(keyring.ring().ids) == 1:
             return [self.sha256]
         data = type(self)._default_manager.filter(pk=self.pk).values_list("data", flat=True).first()
         if data is None or isinstance(data, Unreadable):
-            return [self.sha256]  # it was removed meanwhile, or its key is lost
+            return [self.sha256]  # the picture was removed meanwhile, or its key is lost
         return picture_lookups(bytes(data))

@@ -1,4 +1,4 @@
-"""The progress of readings, and what a clerk may do meanwhile: follow, cancel, turn and read again."""
+"""The progress of readings, and the clerk's actions meanwhile: follow, cancel, turn and read again."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from sessions_app.store.transitions import request_cancel
 from sessions_app.views import TooManyStreams, stream_session
 from sessions_app.wakeups import StreamChunk
 
-#: readings that one request may ask for
+#: maximum readings that one request may ask for
 MAX_ASKED = 40
 #: a stream ends after this many seconds; the browser reconnects with Last-Event-ID, and its permission is checked again
 STREAM_SECONDS = 60
@@ -54,7 +54,7 @@ END = json.dumps({"end": True})
 @logged_in
 @require_safe
 def progress(request: HttpRequest) -> HttpResponse:
-    """For scripts: of each ``reading`` in the query its place in the queue, or its row once it is finished."""
+    """For scripts: for each ``reading`` in the query its place in the queue, or its row once it is finished."""
     user = cast("User", request.user)
     found = list(without_picture(KtpExtraction.objects.visible_to(user)).filter(pk__in=_asked(request)))
     places = queue_places(found)
@@ -78,7 +78,7 @@ def progress(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 async def events(request: HttpRequest, pk: uuid.UUID) -> HttpResponseBase:
-    """The text of a reading as the model writes it, for an EventSource of a user who may see its values."""
+    """Stream the text as the model writes it to an EventSource of a user who may see the values."""
     user = await request.auser()
     if not user.is_authenticated:
         return _no_stream(401)
@@ -96,9 +96,9 @@ async def events(request: HttpRequest, pk: uuid.UUID) -> HttpResponseBase:
         )
     except TooManyStreams:
         return _no_stream(503)
-    # Django keeps the thread of a request, and with it the database connection that read the log-in.
+    # Django keeps a request's thread until the response ends, and with it the connection that loaded the log-in.
     await sync_to_async(release_connections)()
-    # Without API keys, anyone with a session's id can read its stream, and this page does not need the id.
+    # Without API keys anyone who knows a session's id can read its stream, so the id is not sent to the page.
     del response.headers["X-Session-ID"]
     response.streaming_content = _bounded(cast("AsyncIterator[bytes]", response.streaming_content))
     return response
@@ -107,7 +107,7 @@ async def events(request: HttpRequest, pk: uuid.UUID) -> HttpResponseBase:
 @logged_in
 @require_POST
 def cancel(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
-    """Stop a reading of one's own. One that has ended meanwhile stays as it is."""
+    """Cancel one's own reading. A reading that has ended meanwhile is not changed."""
     extraction = own_or_404(request, pk)
     if extraction.session is not None and extraction.state == extraction.State.READING:
         with transaction.atomic():
@@ -120,7 +120,7 @@ def cancel(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
 
 @never_cache
 async def turn(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
-    """Read a card of one's own again, with its picture turned to the right by ``quarters`` of the form."""
+    """Read one's own card again, with its picture turned to the right by the form's ``quarters``."""
     if request.method != "POST":
         return HttpResponse(status=405, headers={"Allow": "POST"})
     user = cast("User", await request.auser())
@@ -154,7 +154,7 @@ def _refused(request: HttpRequest, pk: uuid.UUID, message: str, status: int) -> 
 
 
 def _answer(request: HttpRequest, extraction: KtpExtraction) -> HttpResponse:
-    """The reading's row for a script, else back to its page."""
+    """For a script the reading's row; otherwise a redirect to its page."""
     if is_by_script(request):
         return HttpResponse(_row(request, extraction))
     return redirect("ocr:result", pk=extraction.pk)
@@ -180,18 +180,18 @@ def _asked(request: HttpRequest) -> list[uuid.UUID]:
 
 
 def _readable_by(user: User, pk: uuid.UUID) -> KtpExtraction | None:
-    """The reading, if the user may see it and the holder's data in it."""
+    """The reading, if the user may see it with the holder's data."""
     extraction = KtpExtraction.objects.visible_to(user).select_related("session").filter(pk=pk).first()
     return extraction if extraction is not None and sees_values(extraction, user) else None
 
 
 def _no_stream(status: int) -> HttpResponse:
-    """An EventSource does not reconnect after a 204, nor after any other status without a stream."""
+    """An answer without a stream, after which an EventSource does not reconnect."""
     return HttpResponse(status=status, headers={"Cache-Control": "no-store"})
 
 
 def _cursor(request: HttpRequest, session: ChatSession) -> int:
-    """The browser's last event; -1, for the whole stream, if that was an event of an earlier reading's session."""
+    """The index of the browser's last event; -1 for the whole stream, if that event was of an earlier session."""
     try:
         cursor = sse.parse_cursor(request.headers.get("Last-Event-ID", ""))
     except sse.MalformedCursor:
@@ -203,7 +203,7 @@ def _render_text(chunk: StreamChunk) -> str | None:
     if is_terminal(chunk.delta):
         return END
     if chunk.delta["type"] == "text" and not chunk.delta.get("choice"):
-        # Every screen masks NIK and date of birth until they are revealed, and this one reveals nothing.
+        # All pages mask NIK and date of birth until they are revealed, and this stream has no reveal.
         return json.dumps({"text": mask_digits(chunk.delta["text"])})
     return None
 

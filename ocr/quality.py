@@ -1,7 +1,7 @@
-"""How good a picture of a card is: simple measures of its pixels, and what to say where one is out of bounds.
+"""The quality of a picture: simple measures of its pixels, and a flag for each that is out of bounds.
 
-They judge the picture, not the card: a white table may look like glare. The bounds were set on drawn specimens, whose
-conditions they tell apart as ``docs/ktp-api.md`` says.
+They measure the picture and not the card, so a white table may look like glare. The bounds were set on drawn specimens;
+``docs/ktp-api.md`` has their recall and precision.
 """
 
 from __future__ import annotations
@@ -11,32 +11,32 @@ from typing import TypedDict
 import numpy as np
 from PIL import Image, ImageFilter
 
-#: pixels of the longer side at which everything is measured, so that the bounds hold for every size
+#: pictures are measured at this many pixels of the longer side, so that the bounds hold for every size
 MEASURED_SIDE = 1024
-#: a longer side of fewer pixels has letters of under ten pixels
+#: below this many pixels of the longer side, letters are less than ten pixels high
 MIN_SIDE = 640
-#: of ``sharpness``: below the first the picture is blurred, below the second it has fewer details than pixels
+#: bounds of ``sharpness``: below the first the picture is blurred, below the second it has fewer details than pixels
 BLURRED_BELOW, SOFT_BELOW = 0.68, 1.08
-#: of ``brightness``
+#: lower bound of ``brightness``
 DARK_BELOW = 0.665
-#: of ``glare``, and of how much brighter than the middle of all pixels the brightest tenth is
+#: bounds of ``glare``, and of the difference between the brightest tenth and the median brightness
 GLARE_ABOVE, GLARE_STEP = 0.01, 14
-#: of ``tilt``, degrees
+#: upper bound of ``tilt``, degrees
 TILTED_ABOVE = 2.5
-#: of ``colour``: a copy has none
+#: lower bound of ``colour``; photocopies have none
 GREY_BELOW = 0.02
-#: pixels of a block's side, for glare
+#: side of the blocks that glare is measured in, pixels
 BLOCK = 16
 
 
 class Quality(TypedDict):
-    """Shares are from 0 to 1, rounded."""
+    """The measures of a picture. Shares are from 0 to 1, rounded."""
 
     width: int
     height: int
     #: fine detail in relation to coarse detail, from 0; a sharp picture has about 1.3
     sharpness: float
-    #: of the brightest tenth of the pixels
+    #: mean brightness of the brightest tenth of the pixels
     brightness: float
     #: share of the picture that is white and without colour beside the rest
     glare: float
@@ -44,7 +44,7 @@ class Quality(TypedDict):
     tilt: float
     #: mean difference between the three colours
     colour: float
-    #: of blurred, low_detail, small, dark, glare, tilted, grey_copy
+    #: any of blurred, low_detail, small, dark, glare, tilted, grey_copy
     flags: list[str]
 
 
@@ -82,7 +82,7 @@ def measure(image: Image.Image) -> Quality:
 
 
 def _sharpness(grey: Image.Image, light: np.ndarray) -> float:
-    """The strongest details of one pixel, in relation to those of a few pixels. Blur removes the first."""
+    """The strongest details of one pixel, relative to those of a few pixels. Blur removes only the former."""
     near, far = (np.asarray(grey.filter(ImageFilter.GaussianBlur(radius)), dtype=np.float32) for radius in (1, 2))
     wide = np.asarray(grey.filter(ImageFilter.GaussianBlur(4)), dtype=np.float32)
     fine, coarse = np.percentile(np.abs(light - near), 99.5), np.percentile(np.abs(far - wide), 99.5)
@@ -96,7 +96,7 @@ def _glare(light: np.ndarray, colours: np.ndarray, top: float) -> float:
 
 
 def _tilt(light: np.ndarray) -> float:
-    """The direction of most edges: of letters, lines and the card. 0 for a picture without any."""
+    """The direction of most edges (letters, lines, the card) in degrees; 0 for a picture without edges."""
     small = _blocks(light, 2)
     small = (small[:-2] + 2 * small[1:-1] + small[2:]) / 4
     small = (small[:, :-2] + 2 * small[:, 1:-1] + small[:, 2:]) / 4
@@ -115,7 +115,7 @@ def _tilt(light: np.ndarray) -> float:
 
 
 def _blocks(values: np.ndarray, side: int) -> np.ndarray:
-    """The means of square blocks; what is left over at the right and below does not count."""
+    """The means of square blocks; incomplete blocks at the right and the bottom are ignored."""
     height, width = (length // side * side for length in values.shape)
     means: np.ndarray = values[:height, :width].reshape(height // side, side, width // side, side).mean(axis=(1, 3))
     return means

@@ -1,4 +1,4 @@
-"""Which sessions have read a card. A card that is read again has several, and all of them go when it is erased."""
+"""The sessions that have read a card. A card that was read again has several; all are erased with it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from sessions_app.models import SESSION_ID_MAX_LENGTH
 
 
 class KtpSession(models.Model):
-    """That this session reads or has read this card.
+    """Links a card to a session that reads or has read it.
 
-    The row is written before the session is opened, so there is no session of a card without one. Therefore it has no
-    foreign key; and it stays when the session is forgotten.
+    The row is written before the session is opened, so that every session of a card has one. It has no foreign key for
+    that reason, and because it is kept when the session's row is deleted.
     """
 
     session_id = models.CharField(primary_key=True, max_length=SESSION_ID_MAX_LENGTH)

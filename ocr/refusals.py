@@ -1,4 +1,4 @@
-"""Why a transition of a reading was not made. Nothing has changed when one of these is raised."""
+"""Errors of refused transitions of a reading. When one is raised, nothing has changed."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Stale(Refused):
 
     def __init__(self, version: int, changes: Sequence[KtpChange]) -> None:
         super().__init__(f"The reading is at version {version}.")
-        #: of the reading now
+        #: the reading's current version
         self.version = version
-        #: what the caller has not seen: who changed what, and when; oldest first
+        #: the changes that the caller has not seen, oldest first
         self.changes = changes
 
 
@@ -32,7 +32,7 @@ class NotOpen(Refused):
 
 
 class FlagsOpen(Refused):
-    """A person has neither corrected nor confirmed these."""
+    """These flags have been neither corrected nor confirmed."""
 
     def __init__(self, flags: Sequence[Problem]) -> None:
         super().__init__(f"{len(flags)} flags are open.")
@@ -40,8 +40,8 @@ class FlagsOpen(Refused):
 
 
 class ReasonMissing(Refused):
-    """The transition needs a reason in words, and there is none."""
+    """The transition needs a reason in words, and none was given."""
 
 
 class Erased(Http404):
-    """The reading was erased meanwhile. No ``Refused``: there is nothing left that a page could show beside it."""
+    """The reading was erased meanwhile. It is not a ``Refused``, because no card is left for a page to show."""

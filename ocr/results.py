@@ -1,4 +1,4 @@
-"""The page of one reading: its values beside the picture, to be corrected, confirmed and sent for review."""
+"""The clerk's page of one reading: values beside the picture, to correct, confirm and send for review."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ from ocr.reviewing import MAY_APPROVE_OWN
 from ocr.rows import Reading, field_rows, masked_rows, queue_places, read_before
 from ocr.versioned import recorded_last
 
-#: value of the button that shows NIK and date of birth
+#: value of the button that reveals NIK and date of birth
 REVEAL = "reveal"
 #: separator in the form field name of a confirmation
 SEPARATOR = "|"
 #: earlier readings of the same NIK that the page links to
 EARLIER_SHOWN = 3
-#: after a card was sent, the next one is opened; cards older than this are not opened automatically
+#: after a card was sent, the next one is opened automatically, unless it is older than this
 WORKING_HOURS = 12
 
 
 @logged_in
 def result(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
-    """The reading; a POST saves what its clerk has corrected and confirmed, and may send it for review.
+    """The page. A POST saves the clerk's corrections and confirmations, and may send the reading for review.
 
     A POST of ``REVEAL`` shows NIK and date of birth.
     """
@@ -65,7 +65,7 @@ def result(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
 @logged_in
 @require_POST
 def check(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
-    """For scripts: the problems of values that are not saved yet, as HTML to show under each field."""
+    """For scripts: the problems of unsaved values, as HTML to show under each field."""
     extraction = own_or_404(request, pk)
     values = _values(request, extraction)
     rows = field_rows(extraction, values, _judged(extraction, values), is_revealed=is_revealed(request, extraction))
@@ -81,7 +81,7 @@ def check(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
 
 
 def _reveal(request: HttpRequest, extraction: KtpExtraction) -> HttpResponse:
-    """Show what is hidden; what was typed or ticked by then stays in the form."""
+    """Reveal NIK and date of birth. Whatever was typed or ticked before stays in the form."""
     user = cast("User", request.user)
     if not sees_values(extraction, user):
         raise PermissionDenied
@@ -90,7 +90,7 @@ def _reveal(request: HttpRequest, extraction: KtpExtraction) -> HttpResponse:
     if not is_own(extraction, user) or (typed == extraction.values and not ticked):
         return redirect("ocr:result", pk=extraction.pk)
     try:
-        # Nothing to correct: but what the form was filled from must still be so.
+        # Nothing to correct, but the version that the form was filled from must be current.
         extraction.correct(user, {}, _version(request))
     except Stale as stale:
         return _page(request, extraction, typed=_merged(typed, extraction, stale), changes=stale.changes, status=409)
@@ -141,7 +141,7 @@ def _save(request: HttpRequest, extraction: KtpExtraction) -> HttpResponse:
 
 
 def _next_with_clerk(user: User) -> KtpExtraction | None:
-    """The one of the user's cards of the last hours that has waited longest to be checked."""
+    """The oldest of the user's recent cards that still waits to be checked."""
     since = timezone.now() - datetime.timedelta(hours=WORKING_HOURS)
     rows = KtpExtraction.objects.read().needing_review().filter(uploaded_by=user, submitted_at=None)
     recent = rows.filter(created_at__gt=since).order_by("created_at")
@@ -158,7 +158,10 @@ def _page(
     ticked: Sequence[str] = (),
     status: int = 200,
 ) -> HttpResponse:
-    """``typed`` and ``ticked`` are not saved, ``changes`` came before they were, ``flags`` are open."""
+    """Render the page.
+
+    ``typed`` and ``ticked`` are unsaved, ``changes`` are another user's that were saved first, ``flags`` are open.
+    """
     user = cast("User", request.user)
     if typed and names_hidden(path for path, value in typed.items() if value != extraction.values[path]):
         # Who typed them had revealed them, perhaps longer ago than a reveal lasts.
@@ -198,7 +201,7 @@ def _page(
 
 
 def _merged(typed: dict[str, str], extraction: KtpExtraction, stale: Stale) -> dict[str, str]:
-    """What was typed; if that is the value from before the changes, the value now."""
+    """The typed value; if it is only the value from before the changes, the current one."""
     before: dict[str, str] = {}
     for change in stale.changes:
         if change.kind == KtpChange.Kind.CORRECTED:
@@ -214,7 +217,7 @@ def _reject_note(extraction: KtpExtraction) -> str:
 
 
 class _Told:
-    """A change that the clerk has not seen, and what the clerk has typed in its place."""
+    """A change that the clerk has not seen, and the value that the clerk has typed instead."""
 
     def __init__(self, change: KtpChange, typed: dict[str, str], *, is_revealed: bool) -> None:
         self.change = change
@@ -227,7 +230,7 @@ class _Told:
 
     @property
     def differs(self) -> bool:
-        # What is masked cannot have been typed: who types a hidden value has revealed it.
+        # A masked value cannot have been typed: the field is only editable after a reveal.
         is_typed = self.change.kind == KtpChange.Kind.CORRECTED and not self.is_masked
         return is_typed and self.typed != self.change.new
 
@@ -249,7 +252,7 @@ def _seen_before(extraction: KtpExtraction, user: User) -> KtpExtraction | None:
 
 
 def _values(request: HttpRequest, extraction: KtpExtraction) -> dict[str, str]:
-    """The values of the form; those that it does not have, or has masked, as they are stored."""
+    """The values of the form; for fields that it lacks or has masked, the stored values."""
     values = extraction.values
     for field in FIELDS:
         sent = clean(request.POST.get(field.column, values[field.path]))[:MAX_VALUE_CHARS]

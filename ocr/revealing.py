@@ -1,7 +1,7 @@
-"""NIK and date of birth stay masked on every screen until the user reveals them for one card; each time is recorded.
+"""Revealing: NIK and date of birth are masked on every page until the user reveals them for one card.
 
-A reveal lasts ``OCR_REVEAL_SECONDS`` in the log-in session of that user, so that a page which is saved or loaded again
-shows what it showed before. Who may see a card's values at all is decided elsewhere.
+Each reveal is recorded. It lasts ``OCR_REVEAL_SECONDS`` in the user's log-in session, so that a page still shows the
+values after it was saved or reloaded. Who may see a card's values at all is decided elsewhere.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ocr.models import KtpExtraction
 from ocr.reading.schema import FIELD_BY_PATH, HIDDEN_FIELDS
 
 _KEY = "ktp_revealed"
-#: cards that one log-in has revealed at a time; the oldest are masked again
+#: maximum revealed cards of one log-in; beyond it the oldest are masked again
 MOST = 50
 
 
@@ -29,7 +29,7 @@ def is_revealed(request: HttpRequest, card: KtpExtraction) -> bool:
 
 
 def reveal(request: HttpRequest, card: KtpExtraction, *, where: str) -> None:
-    """Record it, and show the hidden values of the card to this log-in from now on."""
+    """Record a reveal, and show the card's hidden values to this log-in from now on."""
     fields = [field.path for field in HIDDEN_FIELDS]
     record(Action.REVEALED, actor=Actor.of_request(request), card=card, facts={"where": where, "fields": fields})
     now = time.time()
@@ -44,10 +44,10 @@ def has_hidden(card: KtpExtraction) -> bool:
 
 
 def is_mask(path: str, value: str) -> bool:
-    """Whether a form has sent back what stands for a hidden value; it must never replace the value."""
+    """Whether a form has sent back a mask; a mask must never replace the value."""
     return FIELD_BY_PATH[path].is_hidden and DOT in value
 
 
 def names_hidden(paths: Iterable[str]) -> bool:
-    """Whether a hidden field is among them."""
+    """Whether any of these fields is hidden."""
     return any(FIELD_BY_PATH[path].is_hidden for path in paths)

@@ -1,4 +1,4 @@
-"""What people do to a reading: correct, confirm, send, claim, decide, reopen.
+"""The transitions of a reading by people: correct, confirm, send, claim, decide, reopen.
 
 Every transition takes the version of the reading that its caller has seen: see ``ocr.versioned``.
 """
@@ -92,7 +92,7 @@ class Reviewable(Flagged, Versioned):
 
     @property
     def is_readable(self) -> bool:
-        """Whether there is something to review: a picture of something else comes out empty."""
+        """Whether there is something to review: a picture of something else has no values."""
         return self.state == self.State.READ and any(self.values.values())
 
     @property
@@ -106,7 +106,7 @@ class Reviewable(Flagged, Versioned):
         return self.is_open and self.submitted_at is None
 
     def is_claimed_by_other(self, user: User) -> bool:
-        """Whether another reviewer has it open now."""
+        """Whether another reviewer has claimed it."""
         return (
             self.claimed_by_id not in (None, user.pk)
             and self.claimed_until is not None
@@ -116,10 +116,10 @@ class Reviewable(Flagged, Versioned):
     # --- Values ---
 
     def correct(self, user: User, values: Mapping[str, str], version: int) -> bool:
-        """Store the values (by path) that differ; False when none does.
+        """Store the values (by path) that differ; False if none does.
 
-        The card is judged again. A confirmation is dropped with the value that it was about, or with its flag. Raises
-        KeyError for a path that no field has.
+        The card is checked again. A confirmation is dropped when its value changes or its flag disappears. Raises
+        KeyError for an unknown path.
         """
         self._check_version(version)
         now = self.values
@@ -146,7 +146,7 @@ class Reviewable(Flagged, Versioned):
     def confirm(self, user: User, field: str | None, code: str | None, version: int) -> bool:
         """Confirm that the value is as printed, for one flag or (``code`` None) for every open one of the field.
 
-        ``field`` None means the reading as a whole. False when no such flag is open.
+        ``field`` None means the reading as a whole. Returns False if no such flag is open.
         """
         self._check_version(version)
         chosen = [flag for flag in self.open_flags if flag.field == field and code in (None, flag.code)]
@@ -163,7 +163,7 @@ class Reviewable(Flagged, Versioned):
     # --- The queue ---
 
     def send_for_review(self, user: User, version: int) -> None:
-        """The clerk is done with it: it joins the reviewers' queue. Every flag must be answered."""
+        """The clerk sends the reading to the reviewers' queue. Every flag must be answered."""
         self._check_version(version)
         if not (self.is_readable and self.is_with_clerk):
             raise NotOpen
@@ -172,7 +172,7 @@ class Reviewable(Flagged, Versioned):
         self._move(version, rows, [self._line(Kind.SENT, user)], submitted_at=timezone.now())
 
     def claim(self, user: User) -> bool:
-        """Keep the reading for this reviewer for ``OCR_CLAIM_MINUTES`` from now; False if another has it."""
+        """Claim the reading for this reviewer for ``OCR_CLAIM_MINUTES``; False if another reviewer has claimed it."""
         now = timezone.now()
         until = now + datetime.timedelta(minutes=settings.OCR_CLAIM_MINUTES)
         rows = type(self)._default_manager.filter(self._open(), pk=self.pk)
@@ -195,7 +195,7 @@ class Reviewable(Flagged, Versioned):
     # --- Decisions ---
 
     def approve(self, user: User, version: int) -> None:
-        """A reviewer approves the values. There must be some, and every flag must be answered."""
+        """A reviewer approves the values. The reading must have values, and every flag must be answered."""
         self._check_version(version)
         if not (self.is_open and self.is_readable):
             raise NotOpen
@@ -215,7 +215,7 @@ class Reviewable(Flagged, Versioned):
         self._decide(version, self.Review.APPROVED, self._line(Kind.APPROVED_OWN, user, facts=self._facts(user)))
 
     def reject(self, user: User, reason: str, note: str, version: int) -> None:
-        """A reviewer turns the reading down, for one of ``RejectReason``; ``OTHER`` needs a note."""
+        """A reviewer rejects the reading for one of ``RejectReason``; ``OTHER`` needs a note."""
         note = note.strip()
         if reason not in RejectReason or (reason == RejectReason.OTHER and not note):
             raise ReasonMissing
@@ -223,7 +223,7 @@ class Reviewable(Flagged, Versioned):
         self._decide(version, self.Review.REJECTED, line)
 
     def undo(self, user: User, version: int) -> None:
-        """Take back a decision of one's own within ``OCR_UNDO_SECONDS``; the reading is claimed again."""
+        """Undo one's own decision within ``OCR_UNDO_SECONDS``; the reading is claimed again."""
         now = timezone.now()
         since = now - datetime.timedelta(seconds=settings.OCR_UNDO_SECONDS)
         rows = Q(review__in=(self.Review.APPROVED, self.Review.REJECTED), reviewed_by=user, reviewed_at__gte=since)
@@ -232,7 +232,7 @@ class Reviewable(Flagged, Versioned):
         self._move(version, rows, [self._line(Kind.UNDONE, user)], **self._undecided(), **claim)
 
     def reopen(self, user: User, reason: str, version: int) -> None:
-        """Take a decision back, for a reason in words. The reading waits for a reviewer again."""
+        """Revoke a decision, for a reason in words. The reading waits for a reviewer again."""
         if not reason.strip():
             raise ReasonMissing
         rows = Q(review__in=(self.Review.APPROVED, self.Review.REJECTED))

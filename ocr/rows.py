@@ -1,4 +1,4 @@
-"""What the clerk's pages show of a reading: the outcome in one word, and what may be done with it."""
+"""A reading in the form that the clerk's pages need: its outcome in one word, its fields, the possible actions."""
 
 from __future__ import annotations
 
@@ -27,33 +27,33 @@ MANY_FLAGS = 6
 
 @dataclass(frozen=True, slots=True)
 class FieldRow:
-    """A line of the result: what is printed, and what to say about it."""
+    """One field of the result: its value, and what to say about it."""
 
     field: Field
     value: str
     problems: list[Problem]
     #: flags that a person has confirmed
     confirmed: list[Problem]
-    #: values that cards print and that look like this one
+    #: similar values that cards print
     suggestions: list[str]
-    #: the value must be revealed first, and cannot be corrected before
+    #: whether the value is masked; it must be revealed before it can be corrected
     is_masked: bool = False
 
     @property
     def worst(self) -> str:
-        """The gravest severity among the problems that are not confirmed, or ""."""
+        """The highest severity of the problems that are not confirmed, or ""."""
         present = {problem.severity for problem in self.problems if problem not in self.confirmed}
         return next((severity for severity in ("error", "warning", "info") if severity in present), "")
 
     @property
     def vocabulary(self) -> tuple[str, ...]:
-        """What the field usually prints, where that is several words."""
+        """The values that cards usually print in this field, if there are several."""
         words = VOCABULARIES.get(self.field.path, ())
         return words if len(words) > 1 else ()
 
     @property
     def is_open(self) -> bool:
-        """Whether a flag of it waits for an answer."""
+        """Whether one of its flags is open."""
         return any(problem.is_flag and problem not in self.confirmed for problem in self.problems)
 
 
@@ -62,11 +62,11 @@ class Reading:
     """A reading as a row of the tray."""
 
     extraction: KtpExtraction
-    #: whether the user who looks at it may change it
+    #: whether the viewing user may change it
     may_change: bool
     #: an earlier reading of the same picture that the user may see
     seen_before: KtpExtraction | None = None
-    #: its place among the sessions that wait for a worker; 0 where it does not wait
+    #: its place among the sessions that wait for a worker; 0 if it does not wait
     place: int = 0
     pages: int = 1
     page: int = 1
@@ -97,12 +97,12 @@ class Reading:
             return False
         if self.outcome != "read" or self.open_flags >= MANY_FLAGS:
             return True
-        # A card without open flags was not sideways, whatever the format of the photo.
+        # A card without open flags was not sideways, even in a tall photo.
         return self.open_flags > 0 and image.height > image.width * SIDEWAYS
 
     @property
     def open_flags(self) -> int:
-        """Places that a person should look at, however many rules point to them."""
+        """The number of fields with an open flag. A field counts once, even with several flags."""
         return len({flag.field for flag in self.extraction.open_flags})
 
 
@@ -149,7 +149,7 @@ def _without_places(problem: Problem) -> Problem:
 def field_rows(
     extraction: KtpExtraction, values: dict[str, str], problems: Iterable[Problem], *, is_revealed: bool
 ) -> list[FieldRow]:
-    """Every field in the card's order, with ``values`` and ``problems`` that may not be stored yet.
+    """All fields in the card's order. ``values`` and ``problems`` may be unsaved.
 
     NIK and date of birth are masked unless ``is_revealed``.
     """
@@ -174,7 +174,7 @@ def field_rows(
 
 
 def read_before(lookups: Iterable[str], user: User, *, besides: KtpExtraction | None = None) -> KtpExtraction | None:
-    """The latest reading of this very picture among those that the user may see; ``lookups`` are the picture's."""
+    """The latest other reading of the same picture that the user may see; ``lookups`` are the picture's digests."""
     rows = KtpExtraction.objects.visible_to(user).filter(image__sha256__in=lookups)
     if besides is not None:
         rows = rows.exclude(pk=besides.pk).filter(created_at__lt=besides.created_at)
@@ -182,7 +182,7 @@ def read_before(lookups: Iterable[str], user: User, *, besides: KtpExtraction | 
 
 
 def queue_places(extractions: Iterable[KtpExtraction]) -> dict[str, int]:
-    """By session: its place among all that wait, from 1. Those that do not wait are left out."""
+    """Session → its place among all waiting sessions, from 1. Sessions that do not wait are left out."""
     waiting = {
         extraction.session.pk
         for extraction in extractions

@@ -1,6 +1,6 @@
-"""PDF scans: one page as a picture, with its white margins cut off.
+"""PDF scans: render one page as a picture and crop its white margins.
 
-PDFium parses untrusted files, so this runs in a process that may be killed, as all decoding does.
+PDFium parses untrusted files, so like all decoding this runs in a process that may be killed.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from inference.errors import InvalidMedia
 from inference.media.large import WHOLE_PIXELS
 from inference.media.limits import Limits, check_shape
 
-#: PDF readers look for the signature of a PDF in this many bytes
+#: PDF readers look for the signature in this many first bytes
 HEAD_BYTES = 1024
 #: at this resolution a card of 86 mm has 1,000 pixels
 DOTS_AN_INCH = 300
 POINTS_AN_INCH = 72
-#: margins are found in a page reduced by this factor; pixels darker than this are not paper
+#: margins are found in a page reduced by this factor; pixels darker than the limit are not paper
 MARGIN_STEP, PAPER = 8, 235
 
 
 def is_pdf(data: bytes) -> bool:
-    """Whether it begins as a PDF does."""
+    """Whether the data begin like a PDF."""
     return b"%PDF-" in data[:HEAD_BYTES]
 
 
 def page_picture(data: bytes, number: int, limits: Limits, param: str | None) -> tuple[Image.Image, int]:
-    """Page ``number``, from 1, and how many pages there are.
+    """Page ``number``, from 1, and the number of pages.
 
-    Raises InvalidMedia: ``pdf_locked`` with a password, ``pdf_no_such_page``, and else for what is damaged.
+    Raises InvalidMedia: ``pdf_locked`` for a PDF with a password, ``pdf_no_such_page``, or for a damaged file.
     """
     try:
         document = pypdfium2.PdfDocument(data)
@@ -70,7 +70,7 @@ def _render(page: pypdfium2.PdfPage, limits: Limits, param: str | None) -> Image
 
 
 def _without_margins(page: Image.Image) -> Image.Image:
-    """The page without its margins, so that a card copied onto a sheet gets the pixels of the whole sheet."""
+    """The page without its margins, so that a card on a large sheet gets all the pixels."""
     small = ImageOps.invert(page.convert("L").reduce(MARGIN_STEP)).point(lambda level: 255 * (level > 255 - PAPER))
     box = small.getbbox()
     if box is None:

@@ -1,7 +1,7 @@
-"""What a caller of the API sent in one request, where the server must know it again.
+"""Requests of the API that the server must recognise later.
 
-That is so for a request with an ``Idempotency-Key``, and for one with several pictures. The rows hold nothing of a
-card: of each picture only a keyed digest, which goes with its reading.
+These are requests with an ``Idempotency-Key`` and requests with several pictures. The rows contain no card data: for
+each picture only a keyed digest, which is erased with the reading.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from django.utils.translation import gettext_lazy as _
 from inference.api.idempotency import HEADER
 from inference.errors import ApiError, InvalidRequest
 
-#: a picture becomes a reading within seconds; one that did not for this long lost its web process
+#: A picture becomes a reading within seconds. After this many seconds its web process is considered lost.
 INTERRUPTED_SECONDS = 300
-#: rows that one sweep deletes
+#: maximum rows that one sweep deletes
 FORGET_BATCH = 500
 
 
 class KeyReused(InvalidRequest):
-    """The key was sent before, with other pictures."""
+    """The key was sent before with other pictures."""
 
     status = 422
     code = "idempotency_key_reused"
@@ -38,7 +38,7 @@ class KeyReused(InvalidRequest):
 
 
 class KeyInUse(ApiError):
-    """The first request with this key is being taken in now."""
+    """The first request with this key is still being accepted."""
 
     status = 409
     code = "idempotency_key_in_use"
@@ -85,12 +85,12 @@ class KtpSubmission(models.Model):
 
     @property
     def is_interrupted(self) -> bool:
-        """Whether what is not taken in by now never will be."""
+        """Whether pictures that are still not accepted never will be."""
         return self.created_at < timezone.now() - datetime.timedelta(seconds=INTERRUPTED_SECONDS)
 
 
 class KtpSubmittedImage(models.Model):
-    """One picture of a submission: being taken in, or a reading, or refused. The row goes with the reading."""
+    """One picture of a submission: being accepted, a reading, or refused. The row is erased with the reading."""
 
     submission = models.ForeignKey(KtpSubmission, on_delete=models.CASCADE, related_name="images", db_index=False)
     position = models.PositiveIntegerField()
@@ -110,13 +110,13 @@ class KtpSubmittedImage(models.Model):
         return f"picture {self.position} of {self.submission_id}"
 
     def refuse(self, error: ApiError) -> None:
-        """Keep why the picture was not read. Does nothing when the row is gone."""
+        """Store the error of a refused picture. Does nothing if the row was erased."""
         row = KtpSubmittedImage.objects.filter(pk=self.pk)
         row.update(error=error.as_dict(), error_status=error.status, extraction=None)
 
 
 def digest_of(data: bytes, *more: str) -> str:
-    """Of a picture and what else decides what becomes of it. Keyed, so that nobody can look for a known picture."""
+    """A keyed digest of a picture and the callback address. Without the key nobody can search for a known picture."""
     said = "\n".join([hashlib.sha256(data).hexdigest(), *more])
     return salted_hmac("ocr.submissions", said, algorithm="sha256").hexdigest()
 
@@ -126,7 +126,8 @@ def open_submission(
 ) -> tuple[KtpSubmission, bool]:
     """The submission of this key, and whether it is new. Without a key it is always new.
 
-    Raises ``KeyReused`` for a key that came with other pictures, and ``KeyInUse`` while a single picture is taken in.
+    Raises ``KeyReused`` for a key that was used with other pictures, and ``KeyInUse`` while a single picture is still
+    being accepted.
     """
     if key is not None and (known := _known(key, digests, is_batch)) is not None:
         return known, False
@@ -165,7 +166,7 @@ def _known(key: str, digests: Sequence[str], is_batch: bool) -> KtpSubmission | 
 
 
 def forget_old() -> int:
-    """Forget keys and lists after ``OCR_IDEMPOTENCY_DAYS``. The readings stay as long as readings do."""
+    """Delete keys and lists after ``OCR_IDEMPOTENCY_DAYS``. The readings have a retention of their own."""
     old = list(KtpSubmission.objects.forgettable().values_list("pk", flat=True)[:FORGET_BATCH])
     KtpSubmission.objects.filter(pk__in=old).delete()
     return len(old)

@@ -1,4 +1,4 @@
-"""What is left of an erased reading: that it was there, and figures. Nothing of a card or of its holder."""
+"""What remains of an erased reading: that it existed, and figures. It contains no data of a card or its holder."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 WHY_MAX_CHARS = 12
-#: of a user's name, with the kind of actor before it
+#: length of a user's name with the kind of actor before it
 BY_MAX_CHARS = 170
 REFERENCE_MAX_CHARS = 40
 
@@ -31,7 +31,7 @@ GIVEN_BY_PEOPLE = (Why.REQUEST, Why.CONSENT, Why.PURPOSE, Why.MISTAKE)
 
 
 class Tombstone(models.Model):
-    """That a reading of this id was erased: when, why and by whom."""
+    """Records that the reading with this id was erased: when, why and by whom."""
 
     reading = models.UUIDField(primary_key=True, help_text="The id that the reading had.")
     at = models.DateTimeField(default=timezone.now)
@@ -57,7 +57,7 @@ class Tombstone(models.Model):
 
 
 class KeptDecision(models.Model):
-    """What the page about accuracy counts of a decision whose reading was erased. It names no reading and no user."""
+    """The figures that the accuracy page needs of a decision whose reading was erased, without reading and user."""
 
     day = models.DateField(help_text="In local time.")
     kind = models.CharField(max_length=12)

@@ -1,4 +1,4 @@
-"""A row that changes only from the version that its caller has seen, and writes its history with each change.
+"""Optimistic locking: a row changes only from the version that its caller has seen, and writes its history.
 
 The audit log gets a line in the same transaction.
 """
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import User
     from django.db.models.fields.related_descriptors import RelatedManager
 
-#: the lines that wait for the end of ``recorded_last``
+#: the lines that are written at the end of ``recorded_last``
 _waiting: ContextVar[list[Sequence[KtpChange]] | None] = ContextVar("waiting", default=None)
 
 
 @contextlib.contextmanager
 def recorded_last() -> Iterator[None]:
-    """A transaction with several changes, or with further work after one. Its lines of the audit log are written last.
+    """A transaction with several changes, or with work after a change, whose audit lines are written last.
 
-    All who write to the log wait for the transaction that holds its end.
+    A transaction that has written a line blocks all other writers of the log until it commits.
     """
     lines: list[Sequence[KtpChange]] = []
     with transaction.atomic():
@@ -58,12 +58,12 @@ class Versioned(models.Model):
         abstract = True
 
     def _line(self, kind: KtpChange.Kind, user: User | None, **columns: Any) -> KtpChange:
-        """A line of the history, to be written with its change."""
+        """A line of the history, to be saved with its change."""
         name = user.get_username() if user is not None else ""
         return KtpChange(extraction_id=self.pk, kind=kind, actor=user, actor_name=name, **columns)
 
     def _check_version(self, version: int) -> None:
-        """Look at the row as it is now, which is what the conditional UPDATE will compare again.
+        """Load the current row and check its version, which the conditional UPDATE will check again.
 
         Raises ``Stale`` and ``Erased``.
         """
@@ -72,10 +72,10 @@ class Versioned(models.Model):
             self._refuse(version)
 
     def _move(self, version: int, rows: Q, lines: Sequence[KtpChange], **columns: Any) -> None:
-        """Change the row if it still is at ``version`` and among ``rows``, and write the history with it.
+        """Change the row if it still has ``version`` and is among ``rows``, and write the history with it.
 
-        Raises ``Stale`` for another version, ``NotOpen`` for a row that is not among them, and ``Erased`` for one that
-        is gone.
+        Raises ``Stale`` for another version, ``NotOpen`` if the row is not among ``rows``, and ``Erased`` if it was
+        erased.
         """
         with transaction.atomic():
             found = type(self)._default_manager.filter(rows, pk=self.pk, version=version)

@@ -1,4 +1,4 @@
-"""The clerk's tray: send cards, see how far each is, and the pictures of cards. It works without JavaScript too."""
+"""The clerk's tray: upload cards, follow their progress, and view their pictures. It also works without JavaScript."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ from sessions_app.encryption import keyring
 from sessions_app.encryption.sealed import check_readable
 from sessions_app.request_id import current_request_id
 
-#: the clerk's own readings on one page of the tray
+#: maximum readings on one page of the tray
 RECENT = 20
-#: files that are sent from one page at a time
+#: maximum files that a page uploads at a time
 MAX_FILES = 20
 
 
 @never_cache
 async def upload(request: HttpRequest) -> HttpResponse:
-    """The tray; a POST starts a reading. It leads to the reading's page, or answers a script with the row of it.
+    """The tray. A POST starts a reading and redirects to its page, or answers a script with the reading's row.
 
     Needs ``MAY_UPLOAD``.
     """
@@ -101,7 +101,7 @@ def _new_row(request: HttpRequest, user: User, extraction: KtpExtraction, image:
 
 
 def _upload_page(request: HttpRequest, user: User, form: UploadForm, *, status: int = 200) -> HttpResponse:
-    # The template asks for request.user, which would load it again, on the event loop's behalf.
+    # The template uses request.user, which would otherwise load the user again.
     request.user = user
     rows = without_picture(KtpExtraction.objects.filter(uploaded_by=user))
     recent = Paginator(rows.order_by("-created_at"), RECENT).get_page(request.GET.get("page"))

@@ -48,8 +48,8 @@ answer is then a list in the order of the pictures; a picture that cannot be use
 files in `image` are refused, because a card is read from one picture.
 
 The answer always has the same eleven keys. Every value is a string; `alamat` is an object of four. A value that
-could not be read is `""`, and `meta.problems` says why. Problems flag values that a person should check; they never change
-or reject a value. Every reading is stored and can be reviewed under `meta.id`.
+could not be read is `""`, and `meta.problems` says why. Problems flag values that a person should check; they never
+change or reject a value. Every reading is stored and can be reviewed under `meta.id`.
 
 With `Prefer: respond-async` the answer is a 202 at once, and `Location` is the address of the reading. With
 `respond-async, wait=SECONDS` the 202 comes only if the reading takes longer than that.

@@ -1,1 +1,1 @@
-"""The reviewers' desk: the queue, one card at a time, and how well the cards are read. Views of the admin's site."""
+"""The reviewers' desk: the queue, the page of one card, and the accuracy page. Views of the admin's site."""

@@ -1,4 +1,4 @@
-"""The page about accuracy in production. It shows shares and times, and nothing of any card or person."""
+"""The page about accuracy in production. It shows shares and times, and no data of a card or person."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ocr.desk.figures import Week, recent_weeks
 from ocr.desk.rights import Rights
 from ocr.reading.schema import FIELDS
 
-#: shares of corrected values at which a cell is shaded more darkly
+#: thresholds of the share of corrected values at which a cell gets the next darker shade
 SHADES = (0.0, 0.02, 0.05, 0.1, 0.2)
 
 
 def accuracy(request: HttpRequest) -> HttpResponse:
-    """Corrections by field and week, what was wrong and unflagged, and how long a review takes."""
+    """Show corrections by field and week, wrong values without a flag, and the duration of reviews."""
     rights = Rights.of(request)
     if not rights.accuracy:
         raise PermissionDenied
@@ -43,7 +43,7 @@ def accuracy(request: HttpRequest) -> HttpResponse:
 
 
 def _cell(week: Week, path: str) -> tuple[str, int]:
-    """A share in words, and how dark its cell is."""
+    """A share as text, and the shade of its cell."""
     share = week.corrected_share(path)
     if share is None:
         return "–", 0

@@ -1,4 +1,4 @@
-"""One card at the desk: its picture, its values and flags, and what can be decided."""
+"""The desk's page of one card: its picture, values and flags, and the possible decisions."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ DECIDED = (forms.APPROVE, forms.REJECT, forms.UNCLEAR)
 
 
 def card(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
-    """The card, which a GET claims; a POST corrects, confirms and decides. Needs the right to review."""
+    """A GET claims and shows the card; a POST corrects, confirms and decides. Needs the right to review."""
     rights = review_rights(request)
     extraction = get_object_or_404(KtpExtraction, pk=pk)
     extraction.check_readable()
@@ -48,7 +48,7 @@ def card(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
 
 
 def answer(request: HttpRequest, extraction: KtpExtraction, rights: Rights) -> HttpResponse:
-    """Do what was sent and go to the next page, or show the card again with the reason for the refusal."""
+    """Apply the form and redirect to the next page, or show the card again with the reason for the refusal."""
     form = CardForm(request.POST)
     if not form.is_valid():
         return invalid_page(request, extraction, rights, form)
@@ -73,7 +73,7 @@ def answer(request: HttpRequest, extraction: KtpExtraction, rights: Rights) -> H
 def revealed_page(
     request: HttpRequest, extraction: KtpExtraction, rights: Rights, form: CardForm, *, back: str = ""
 ) -> HttpResponse:
-    """The card with NIK and date of birth: at ``back``, or here if something was typed or ticked, which stays."""
+    """Reveal NIK and date of birth. Redirects to ``back``, or shows the form here to keep what was typed or ticked."""
     if not rights.review:
         raise PermissionDenied
     reveal(request, extraction, where="desk")
@@ -82,7 +82,7 @@ def revealed_page(
     if not typed and not form.confirmed:
         return HttpResponseRedirect(back or card_url(request, extraction))
     try:
-        # Nothing to correct: but what the form was filled from must still be so.
+        # Nothing to correct, but the version that the form was filled from must be current.
         extraction.correct(user_of(request), {}, form.cleaned_data["version"])
     except Refused as refused:
         return refusal_page(request, extraction, rights, form, refused)
@@ -90,7 +90,7 @@ def revealed_page(
 
 
 def undo(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
-    """POST: take the last decision back, and open its card again."""
+    """POST: undo the last decision, and open its card again."""
     rights = review_rights(request)
     extraction = get_object_or_404(KtpExtraction, pk=pk)
     extraction.check_readable()
@@ -110,14 +110,14 @@ def undo(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
 
 
 def invalid_page(request: HttpRequest, extraction: KtpExtraction, rights: Rights, form: CardForm) -> HttpResponse:
-    """The card, and what is wrong with the form that was sent."""
+    """The page with the errors of an invalid form."""
     return page(request, extraction, rights, conflict=_typed(form), errors=_form_errors(form), status=400)
 
 
 def refusal_page(
     request: HttpRequest, extraction: KtpExtraction, rights: Rights, form: CardForm, refused: Refused
 ) -> HttpResponse:
-    """The card as it is now, why nothing was decided, and what the reviewer had typed."""
+    """The page after a refusal: the card as it is now, the reason, and what the reviewer had typed."""
     if isinstance(refused, Stale):
         sent = form.values if rights.correct and form.action != forms.REJECT else {}
         conflict = find_conflict(extraction, refused.changes, sent)
@@ -152,9 +152,9 @@ def page(
     ticked: Sequence[str] = (),
     status: int = 200,
 ) -> HttpResponse:
-    """The one screen.
+    """Render the page.
 
-    ``is_asking``: an approval was refused because flags are open. ``open_panel``: reject, reopen. ``ticked``:
+    ``is_asking``: an approval was refused because flags are open. ``open_panel``: reject or reopen. ``ticked``:
     confirmations that are not stored yet.
     """
     user = user_of(request)
@@ -202,19 +202,19 @@ def page(
 
 
 def log(request: HttpRequest, extraction: KtpExtraction, form: CardForm) -> None:
-    """Note in the admin's own log who did something here; the details are in the card's history."""
+    """Write to Django's admin log who changed the card; the details are in the card's history."""
     kinds = extraction.history.order_by("-pk").values_list("kind", flat=True)
     model_admin = admin.site.get_model_admin(KtpExtraction)
     model_admin.log_change(request, extraction, kinds.first() or form.action)
 
 
 def _typed(form: CardForm) -> Conflict:
-    """Keeps in the form what was typed."""
+    """Keep what was typed in the form."""
     return Conflict((), form.typed, {})
 
 
 def _form_errors(form: CardForm) -> list[str]:
-    """What is wrong with the form as a whole or with a field, by its label."""
+    """The errors of the whole form and of its fields, each with the field's label."""
     told = []
     for name, errors in form.errors.items():
         label = form.fields[name].label if name in form.fields else None

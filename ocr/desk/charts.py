@@ -1,4 +1,4 @@
-"""Charts as SVG for a template: coordinates and words, no markup. Every figure is also in a table."""
+"""Coordinates and labels for SVG charts; the markup is in the template. Every figure is also in a table."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STEPS = 4
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One column. ``label`` is under it, ``told`` is its figure as text."""
+    """One column. ``label`` is printed under it; ``told`` is its figure as text."""
 
     x: float
     y: float
@@ -30,7 +30,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One horizontal line, with its figure at the left."""
+    """One horizontal line, with its figure to the left."""
 
     y: float
     label: str
@@ -38,7 +38,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """Columns over an axis that begins at 0."""
+    """A column chart whose axis begins at 0."""
 
     bars: list[Bar]
     lines: list[Line]
@@ -67,7 +67,7 @@ def columns(figures: Sequence[tuple[str, float | None]], *, unit: str, decimals:
 
 
 def _nice(highest: float) -> float:
-    """The next 1, 2, 4 or 8 times a power of ten, so that the lines are at round figures."""
+    """The next larger 1, 2, 4 or 8 times a power of ten, so that the lines are at round figures."""
     if highest <= 0:
         return 1.0
     power: float = 10.0 ** math.floor(math.log10(highest))

@@ -22,18 +22,18 @@ class Clash:
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """What to show of a stale form."""
+    """What the page shows after a stale form was sent."""
 
     #: the other user's changes, oldest first
     changes: Sequence[KtpChange]
-    #: by path: values that only the stale form changed; they are kept in the form, and not stored yet
+    #: path → a value that only the stale form changed; it stays in the form and is not stored yet
     kept: Mapping[str, str]
-    #: by path: values that both changed, from which the sender has to choose
+    #: path → values that both changed; the sender has to choose
     clashes: Mapping[str, Clash]
 
 
 def find_conflict(card: KtpExtraction, changes: Sequence[KtpChange], sent: Mapping[str, str]) -> Conflict:
-    """Tell the sender's own changes in ``sent`` from values that the form only carried along."""
+    """Separate the sender's own changes in ``sent`` from values that the form only sent back unchanged."""
     theirs: dict[str, list[KtpChange]] = {}
     for change in changes:
         if change.kind == KtpChange.Kind.CORRECTED:

@@ -46,13 +46,13 @@ class ExportForm(forms.Form):
 
 
 def may_export(request: HttpRequest) -> bool:
-    """Whether the user may export readings. The file has every value in full, so seeing the list is not enough."""
+    """Whether the user may export. The right to see the list is not enough: the file has all values in full."""
     user = user_of(request)
     return user.has_perm("ocr.view_ktpextraction") and user.has_perm(MAY_EXPORT)
 
 
 def export_selected(request: HttpRequest, queryset: QuerySet[KtpExtraction]) -> HttpResponseBase | None:
-    """Ask first; then send the file. None, with a message, when there are too many."""
+    """Ask for format and purpose, then send the file. None, with a message, if there are too many readings."""
     most = settings.OCR_EXPORT_MAX_READINGS
     is_asked = "export" in request.POST
     form = ExportForm(request.POST if is_asked else None)

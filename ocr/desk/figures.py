@@ -1,4 +1,4 @@
-"""How well cards are read, as the reviewers' decisions show it. Nothing here is of any card."""
+"""The accuracy of readings, measured by the reviewers' corrections. It contains no data of cards."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ocr.history import KtpChange
 from ocr.reading.schema import FIELDS
 from ocr.tombstones import KeptDecision
 
-#: weeks on the page, this one included
+#: number of weeks on the page, including the current one
 WEEKS = 12
 
 
@@ -27,15 +27,15 @@ class Week:
     monday: datetime.date
     approved: int = 0
     rejected: int = 0
-    #: by path: how often a person gave another value than the model
+    #: path → how often a person changed the model's value
     corrected: Counter[str] = field(default_factory=Counter)
-    #: of these, how often no flag had named the field
+    #: path → how often a person changed a value without a flag
     missed: Counter[str] = field(default_factory=Counter)
-    #: of each decision by a reviewer who had opened the card
+    #: seconds of each review: from opening the card to the decision
     seconds: list[float] = field(default_factory=list)
 
     def corrected_share(self, path: str) -> float | None:
-        """Of the approved cards; None where there were none."""
+        """Share of approved cards in which the value was corrected; None if no card was approved."""
         return self.corrected[path] / self.approved if self.approved else None
 
     @property
@@ -53,12 +53,12 @@ class Week:
 
     @property
     def slow_seconds(self) -> float | None:
-        """Nine of ten decisions took no longer."""
+        """The 90th percentile of the review times."""
         return sorted(self.seconds)[int(0.9 * (len(self.seconds) - 1))] if self.seconds else None
 
 
 def recent_weeks(today: datetime.date | None = None) -> list[Week]:
-    """The last ``WEEKS`` weeks, oldest first. A decision that was taken back does not count."""
+    """The last ``WEEKS`` weeks, oldest first. Decisions that were undone or reopened do not count."""
     today = today or timezone.localdate()
     this_monday = today - datetime.timedelta(days=today.weekday())
     first = this_monday - datetime.timedelta(weeks=WEEKS - 1)
@@ -75,7 +75,7 @@ Decision = tuple[datetime.date, str, Mapping[str, Any]]
 
 
 def _standing_decisions(begin: datetime.datetime) -> Iterable[Decision]:
-    """Of each card its last decision since then, unless the card is open again."""
+    """The last decision about each card since then, unless the card is open again."""
     decisions = (
         KtpChange.objects.filter(kind__in=KtpChange.DECISIONS, at__gte=begin)
         .exclude(extraction__review="needs_review")
@@ -94,7 +94,7 @@ def _of_erased_readings(first: datetime.date) -> Iterable[Decision]:
 
 def _count(week: Week, kind: str, facts: Mapping[str, Any]) -> None:
     if "corrected" not in facts:
-        return  # of a release that did not note it
+        return  # written by a release that did not store it
     if kind == KtpChange.Kind.REJECTED:
         week.rejected += 1
     else:

@@ -1,7 +1,7 @@
-"""Find readings by NIK or name, without that an address, a log or the log-in session holds what was looked for.
+"""Find readings by NIK or name. No address, log or log-in session contains the search term.
 
-The term comes in the body of a POST. What stays is the ids of the readings that were found, in the reviewer's log-in
-session under a random word; the word is the filter in the address of the list and of the desk.
+The term comes in the body of a POST. Only the ids of the readings found are stored, in the reviewer's log-in session
+under a random word. The word is the filter in the address of the list and of the desk.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ from ocr.review_queue import QueueFilters
 from sessions_app.encryption.keyring import DataKeyMissing
 from sessions_app.models import ChatSession
 
-#: name of the filter in an address
+#: query parameter of the filter
 FOUND = "found"
-#: readings that one search keeps, the latest ones
+#: maximum readings that one search stores, the latest ones
 MOST_FOUND = 500
-#: searches that a log-in session keeps
+#: maximum searches in one log-in session
 MOST_SEARCHES = 3
-#: ids in a line of the audit log
+#: maximum ids in one line of the audit log
 MOST_RECORDED = 50
 QUERY_MAX_CHARS = 1000
 _KEY = "ktp_found"
@@ -52,7 +52,7 @@ By = Literal["nik", "name", "id"]
 
 
 class FindForm(forms.Form):
-    """What to look for. ``query`` holds the filters of the page that it comes from, which stay."""
+    """The search form. ``query`` holds the filters of the page that it was sent from; they are kept."""
 
     term = forms.CharField(max_length=MAX_VALUE_CHARS, required=False)
     day = forms.DateField(required=False)
@@ -73,7 +73,7 @@ class Found:
 
 @sensitive_post_parameters("term")
 def find(request: HttpRequest) -> HttpResponse:
-    """POST: look for ``term`` and go to the list, or to the desk, with what was found. Needs the right to view."""
+    """POST: search for ``term`` and redirect to the list or the desk with the result. Needs the right to view."""
     rights = Rights.of(request)
     if not rights.view:
         raise PermissionDenied
@@ -97,7 +97,7 @@ def find(request: HttpRequest) -> HttpResponse:
 
 
 def _search(request: HttpRequest, term: str) -> str:
-    """Look for the term, keep what was found, and record it; the word that it is kept under."""
+    """Search for the term, store the result and record the search. Returns the word under which it is stored."""
     by, rows = _matching(KtpExtraction.objects.visible_to(user_of(request)), term.strip())
     with transaction.atomic():
         ids = list(rows.order_by("-created_at").values_list("pk", flat=True)[: MOST_FOUND + 1])
@@ -136,7 +136,7 @@ def _keep(request: HttpRequest, by: By, ids: Sequence[uuid.UUID], is_cut: bool) 
 
 
 def found_by(request: HttpRequest) -> Found | None:
-    """The search that the address of this request names; None when it names none, or one that is over."""
+    """The search that the address of this request names; None without one, or if it is not stored any more."""
     word = request.GET.get(FOUND, "")
     kept = request.session.get(_KEY, {}).get(word)
     if kept is None:
@@ -146,7 +146,7 @@ def found_by(request: HttpRequest) -> Found | None:
 
 
 def without_lost_search(request: HttpRequest) -> HttpResponse | None:
-    """The page without its search, if its address names one that is over. Its filter must not fall away unnoticed."""
+    """Redirect to the page without the search if it is not stored any more, with a message about the lost filter."""
     if FOUND not in request.GET or found_by(request) is not None:
         return None
     messages.warning(request, _("This search is over. Search again."))
@@ -156,12 +156,12 @@ def without_lost_search(request: HttpRequest) -> HttpResponse | None:
 
 
 def find_context(request: HttpRequest) -> dict[str, Any]:
-    """For a page with the form."""
+    """The template context of a page with the form."""
     return {"found": found_by(request), "most_found": MOST_FOUND, "find_max_chars": MAX_VALUE_CHARS}
 
 
 class FoundFilter(admin.SimpleListFilter):
-    """The filter of the list in the admin. It offers nothing but the search that is on."""
+    """The filter in the admin's list. Its only option is the current search."""
 
     title = gettext_lazy("Search")
     parameter_name = FOUND
@@ -175,7 +175,7 @@ class FoundFilter(admin.SimpleListFilter):
 
 
 class FlagFilter(admin.SimpleListFilter):
-    """Readings with one kind of flag, answered or not."""
+    """Filter readings by one kind of flag, answered or not."""
 
     title = gettext_lazy("flag")
     parameter_name = "flag"
@@ -189,7 +189,7 @@ class FlagFilter(admin.SimpleListFilter):
 
 
 class DayFilter(admin.SimpleListFilter):
-    """Readings uploaded on one day, which the form beside the list asks for."""
+    """Filter readings by the day of the upload, which is entered in the form beside the list."""
 
     title = gettext_lazy("day")
     parameter_name = "day"

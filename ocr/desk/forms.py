@@ -1,4 +1,4 @@
-"""What the desk and the admin's change form send: the version that was seen, values, confirmations, a decision."""
+"""The form that the desk and the admin's change form send: the version seen, values, confirmations, a decision."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ACTIONS = (REVEAL, APPROVE, REJECT, UNCLEAR, REOPEN, SAVE)
 
 
 class CardForm(forms.Form):
-    """Its fields are optional: what a page does not show is not changed."""
+    """All fields are optional, because values that a page does not show stay unchanged."""
 
     version = forms.IntegerField(min_value=0)
     reason = forms.ChoiceField(choices=(("", ""), *RejectReason.choices), required=False)
@@ -43,12 +43,12 @@ class CardForm(forms.Form):
 
     @property
     def values(self) -> dict[str, str]:
-        """By path, those that were sent."""
+        """Path → value, for the fields that were sent."""
         return {path: self.cleaned_data[FIELD_BY_PATH[path].column] for path in self.typed}
 
     @property
     def typed(self) -> dict[str, str]:
-        """By path, those that were sent, valid or not."""
+        """Path → value, for the fields that were sent, valid or not."""
         sent = {field.path: str(self.data[field.column]) for field in FIELDS if field.column in self.data}
         return {path: value for path, value in sent.items() if not is_mask(path, value)}
 
@@ -60,17 +60,17 @@ class CardForm(forms.Form):
 
     @property
     def ticked(self) -> list[str]:
-        """As ``confirmed``, in the form of ``tick_value``."""
+        """Like ``confirmed``, but as values of ``tick_value``."""
         return self._sent.getlist("confirm")
 
     @property
     def action(self) -> str:
-        """The button that was pressed; ``SAVE`` if it is none of the desk's own."""
+        """The button that was pressed; ``SAVE`` for any button that is not the desk's."""
         return next((name for name in ACTIONS if name in self.data), SAVE)
 
 
 def tick_value(flag: Problem) -> str:
-    """What the tick box of a flag sends."""
+    """The value of a flag's checkbox."""
     return f"{flag.field or ''}:{flag.code}"
 
 
@@ -78,7 +78,7 @@ API = "api"
 
 
 class QueueForm(forms.Form):
-    """Which part of the queue to work on, from the address."""
+    """The filters of the queue, from the query string."""
 
     flag = forms.ChoiceField(label=_("Flag"), required=False)
     uploader = forms.ChoiceField(label=_("Uploaded by"), required=False)
@@ -103,7 +103,7 @@ class QueueForm(forms.Form):
 
     @property
     def filters(self) -> QueueFilters:
-        """What was chosen; what is no choice is left out."""
+        """The chosen filters; invalid ones are ignored."""
         self.is_valid()
         chosen = self.cleaned_data
         uploader = chosen.get("uploader") or None

@@ -13,9 +13,9 @@ from ocr.versioned import recorded_last
 
 
 def handle(card: KtpExtraction, user: User, rights: Rights, form: CardForm) -> bool:
-    """Do what the valid form asks for; whether anything has changed. Raises ``Refused``, ``PermissionDenied``.
+    """Apply a valid form. Returns whether anything has changed. Raises ``Refused``, ``PermissionDenied``.
 
-    Corrections and confirmations stay when the decision is refused because flags are open: no typed value is lost.
+    If the decision is refused because flags are open, corrections and confirmations are stored nevertheless.
     """
     if not rights.review:
         raise PermissionDenied
@@ -44,12 +44,12 @@ def _store(
     confirmed: list[tuple[str | None, str]],
     version: int,
 ) -> bool:
-    # Also with nothing to store: what the form was filled from must still be so.
+    # Even with nothing to store, the version that the form was filled from must be current.
     before = card.values
     is_changed = card.correct(user, values, version)
     now = card.values
     for field, code in confirmed:
-        # It was ticked for the value that the page showed, which a correction in the same form has replaced.
+        # It was ticked for the value on the page, and a correction in the same form has replaced that value.
         if field is None or (field in now and before[field] == now[field]):
             is_changed |= card.confirm(user, field, code, card.version)
     return is_changed

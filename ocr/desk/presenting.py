@@ -1,4 +1,4 @@
-"""A card as the templates show it: rows of fields with their flags, and the history as a timeline."""
+"""A card in the form that templates need: rows of fields with their flags, and the history as a timeline."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class Flag:
 
     key: str
     severity: str
-    #: what is wrong, the most important first
+    #: sentences about the flag, the most important first
     sentences: list[str]
     #: the value with its uncertain characters marked; empty if none is known
     marks: list[Mark]
     is_confirmed: bool
-    #: who has confirmed it
+    #: the user who confirmed it
     confirmed_by: str
 
 
@@ -47,13 +47,13 @@ class Row:
 
     field: Field
     value: str
-    #: what the model had read, where it was something else
+    #: the model's value, if it differs
     read: str | None
     flags: list[Flag]
     clash: Clash | None
-    #: the value in a stale form, if it can no longer be stored
+    #: the value in a stale form, if it could not be stored
     typed: str | None
-    #: the value must be revealed first, and cannot be corrected before
+    #: whether the value is masked; it must be revealed before it can be corrected
     is_masked: bool = False
 
     @property
@@ -80,9 +80,9 @@ class Entry:
 
 
 def rows_of(card: KtpExtraction, rights: Rights, conflict: Conflict | None = None) -> list[Row]:
-    """Every field in the card's order.
+    """All fields in the card's order.
 
-    Identifying values are masked for users who do not review, NIK and date of birth until they are revealed.
+    Identifying values are masked for users who do not review. NIK and date of birth are masked until revealed.
     """
     values, confirmers = card.values, _confirmers(card)
     rows = []
@@ -110,13 +110,13 @@ def rows_of(card: KtpExtraction, rights: Rights, conflict: Conflict | None = Non
 
 
 def whole_flags_of(card: KtpExtraction, rights: Rights) -> list[Flag]:
-    """Flags of the reading as a whole."""
+    """The flags that are about the whole reading."""
     confirmers = _confirmers(card)
     return [_flag(card, flag, rights, confirmers) for flag in card.flags if flag.field is None]
 
 
 def timeline_of(card: KtpExtraction, rights: Rights) -> list[Entry]:
-    """What happened to the card, oldest first; empty for users who may not see it."""
+    """The card's history, oldest first; empty for users who may not see it."""
     if not rights.accuracy:
         return []
     return entries_of(card.history.all(), rights)

@@ -1,4 +1,4 @@
-"""The reviewers' queue: how many wait, which of them to work on, and the next one."""
+"""The pages of the reviewers' queue: the number of waiting cards, the filters, and the next card."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from ocr.desk.rights import Rights, user_of
 from ocr.models import KtpExtraction
 from sessions_app.encryption import keyring
 
-#: cards of the queue on its page
+#: maximum cards on the page of the queue
 SHOWN = 50
 
 
 def queue(request: HttpRequest) -> HttpResponse:
-    """The waiting cards, the flagged first. Needs the right to review."""
+    """The waiting cards, flagged ones first. Needs the right to review."""
     rights = review_rights(request)
     if (without := finding.without_lost_search(request)) is not None:
         return without
@@ -60,7 +60,7 @@ def next_card(request: HttpRequest) -> HttpResponse:
 
 
 def logged_in(request: HttpRequest) -> HttpResponse:
-    """An empty answer if the user may use the desk: a page asks this before it sends what was typed into it."""
+    """An empty answer if the user may use the desk. Pages ask before they send a form, so that nothing is lost."""
     review_rights(request)
     return HttpResponse(status=204)
 
@@ -81,7 +81,7 @@ def card_url(request: HttpRequest, card: KtpExtraction) -> str:
 
 
 def query_of(request: HttpRequest) -> str:
-    """The filters of the request as the end of an address."""
+    """The filters of the request as a query string."""
     chosen = {name: request.GET[name] for name in ("flag", "uploader", "day", finding.FOUND) if request.GET.get(name)}
     return f"?{urlencode(chosen)}" if chosen else ""
 
@@ -90,7 +90,7 @@ def _form(request: HttpRequest) -> QueueForm:
     found = finding.found_by(request)
     if found is not None:
         return QueueForm(request.GET, found=found.ids)
-    # The cards of a search that is over are not known any more; it does not stand for all cards.
+    # The result of an expired search is unknown. It must not select all cards.
     return QueueForm(request.GET, found=() if finding.FOUND in request.GET else None)
 
 

@@ -1,4 +1,4 @@
-"""What one user may do with readings. Every page and every POST asks here."""
+"""What one user may do with readings. All pages and POSTs check their rights here."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Rights:
     review: bool
     #: change values, which only reviewers may
     correct: bool
-    #: open the page about accuracy
+    #: see the page about accuracy
     accuracy: bool
     #: see why a card is under legal hold
     hold: bool = False
-    #: see NIK and date of birth of the card at hand, which the user has revealed
+    #: see NIK and date of birth of this card, because the user has revealed them
     revealed: bool = False
 
     @classmethod
@@ -48,12 +48,12 @@ class Rights:
         )
 
     def of_card(self, request: HttpRequest, card: KtpExtraction) -> Rights:
-        """These rights, with what has been revealed of this card."""
+        """These rights for one card, including whether the user has revealed it."""
         return replace(self, revealed=self.review and is_revealed(request, card))
 
 
 def may_see_image(request: HttpRequest, card: KtpExtraction) -> bool:
-    """Whether there is a picture of the card, and the user may see it."""
+    """Whether the card has a picture that the user may see."""
     visible = KtpExtraction.objects.images_visible_to(user_of(request))
     return visible.filter(pk=card.pk, image__isnull=False).exists()
 

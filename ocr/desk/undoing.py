@@ -1,4 +1,4 @@
-"""The last decision, for as long as it can be undone. Kept in the reviewer's log-in session."""
+"""The reviewer's last decision, while it can be undone. It is stored in the log-in session."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Undo:
 
 
 def offer(request: HttpRequest, card: KtpExtraction) -> None:
-    """Offer on the next page to take back what was decided about ``card``."""
+    """Offer an undo of the decision about ``card`` on the next page."""
     request.session[_KEY] = {
         "pk": str(card.pk),
         "version": card.version,
@@ -38,7 +38,7 @@ def offer(request: HttpRequest, card: KtpExtraction) -> None:
 
 
 def pending(request: HttpRequest) -> Undo | None:
-    """What can still be undone."""
+    """The decision that can still be undone, if any."""
     stored: dict[str, Any] | None = request.session.get(_KEY)
     if stored is None:
         return None
@@ -50,5 +50,5 @@ def pending(request: HttpRequest) -> Undo | None:
 
 
 def forget(request: HttpRequest) -> None:
-    """Stop offering to undo."""
+    """Withdraw the offer."""
     request.session.pop(_KEY, None)

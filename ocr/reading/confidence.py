@@ -1,6 +1,6 @@
-"""How sure the model was of each value: the probability of its least likely token.
+"""The model's confidence in each value: the probability of its least likely token.
 
-A model still writes a digit where one is smudged. The probabilities show its alternatives. One uncertain character
+A model writes a digit even if the digit is smudged; the probabilities show the alternatives. One uncertain character
 makes the whole value uncertain, so the minimum is used and not the mean.
 """
 
@@ -33,17 +33,17 @@ class Token(NamedTuple):
     raw: bytes
     #: natural logarithm of its probability
     logprob: float
-    #: the alternatives that the model considered, as far as they were requested
+    #: the likeliest alternatives, as many as were requested
     others: tuple[tuple[bytes, float], ...] = ()
 
 
 class Member(NamedTuple):
-    """One value of the answer and the tokens that wrote it, its closing quote included."""
+    """One value of the answer and its tokens, including the closing quote."""
 
     path: str
-    #: the bytes in the JSON
+    #: the bytes of the value in the JSON
     raw: bytes
-    #: each with the offset of its first byte from the beginning of the value
+    #: each token with the offset of its first byte from the beginning of the value
     tokens: list[tuple[int, Token]]
 
     @property
@@ -53,7 +53,7 @@ class Member(NamedTuple):
 
 
 def stored_tokens(logprobs: Iterable[Mapping[str, Any]]) -> list[Token]:
-    """The tokens of the log probabilities in a session's deltas."""
+    """The tokens in the log probabilities of a session's deltas."""
     return [
         Token(
             bytes(entry["bytes"] or ()),
@@ -65,9 +65,9 @@ def stored_tokens(logprobs: Iterable[Mapping[str, Any]]) -> list[Token]:
 
 
 def members(tokens: Iterable[Token]) -> list[Member]:
-    """Every value of the answer that belongs to a path of ``FIELDS``, in order.
+    """All values of the answer that belong to a path of ``FIELDS``, in order.
 
-    Only members spelled as the contract has them are found.
+    Only members with the contract's own key names are found.
     """
     text, placed = bytearray(), []
     for token in tokens:
@@ -82,9 +82,9 @@ def members(tokens: Iterable[Token]) -> list[Member]:
 
 
 def least_probabilities(tokens: Iterable[Token]) -> dict[str, float]:
-    """By path of ``FIELDS``: the probability of the least likely token in the value.
+    """Path of ``FIELDS`` → the probability of the least likely token in the value.
 
-    A member that comes several times has the least of all.
+    For a repeated member it is the minimum over all its occurrences.
     """
     least: dict[str, float] = {}
     for member in members(tokens):
@@ -93,7 +93,7 @@ def least_probabilities(tokens: Iterable[Token]) -> dict[str, float]:
 
 
 def check(values: Mapping[str, str], tokens: Iterable[Token], *, below: float) -> list[Problem]:
-    """A flag for each value with a token that was less probable than ``below``. What is empty is flagged elsewhere."""
+    """A flag for each value with a token less probable than ``below``. Empty values are flagged by the checks."""
     found = members(tokens)
     least: dict[str, float] = {}
     for member in found:
@@ -106,7 +106,7 @@ def check(values: Mapping[str, str], tokens: Iterable[Token], *, below: float) -
 
 
 def _places(value: str, written: list[Member], below: float) -> tuple[UncertainPlace, ...]:
-    """The uncertain places in ``value``; none unless it is exactly the value of one member of the answer."""
+    """The uncertain places in ``value``; none unless ``written`` is one member with exactly this value."""
     if len(written) != 1 or written[0].raw != value.encode():
         return ()
     raw = written[0].raw
@@ -118,7 +118,7 @@ def _places(value: str, written: list[Member], below: float) -> tuple[UncertainP
 
 
 def _place(raw: bytes, at: int, token: Token) -> UncertainPlace | None:
-    """The part of the value that the token wrote; None where that is not a whole number of characters."""
+    """The place of the token in the value; None if the token does not begin and end at character boundaries."""
     start, end = max(at, 0), min(at + len(token.raw), len(raw))
     lead = token.raw[: start - at]
     others = [
@@ -137,13 +137,13 @@ def _place(raw: bytes, at: int, token: Token) -> UncertainPlace | None:
     # Their common prefix is certain.
     common = _common([text, *(other for other, _ in told)]) if told else 0
     if common == len(text) or any(common == len(other) for other, _ in told):
-        # One is a prefix of the other, and what would follow it is not known.
+        # One token is a prefix of the other, and the characters after it are unknown.
         told, common = [], 0
     shown = tuple((other[common:], round(chance, 3)) for other, chance in told if other[common:].isprintable())
     return UncertainPlace(len(before) + common, text[common:], round(math.exp(token.logprob), 3), shown)
 
 
 def _common(texts: list[str]) -> int:
-    """How many characters all of them begin with."""
+    """The length of the common prefix."""
     columns = zip(*texts, strict=False)
     return sum(1 for _ in itertools.takewhile(lambda column: len(set(column)) == 1, columns))

@@ -1,4 +1,4 @@
-"""What is wrong with a reading: as the model gave it, and again after people have corrected it."""
+"""Find the problems of a reading: of the model's answer, and again after people's corrections."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from ocr.reading.schema import FIELDS
 
 
 def judge_answer(text: str, *, finish_reason: str, tokens: Sequence[confidence.Token] = ()) -> Reading:
-    """The reading in the model's answer, with what the parser noted and what the checks say of the values.
+    """The reading in the model's answer, with the problems that the parser and the checks have found.
 
-    ``tokens`` are those of the answer; without them no value is flagged as uncertain.
+    ``tokens`` are the answer's tokens; without them no value is flagged as uncertain.
     """
     reading = parse_answer(text, finish_reason=finish_reason)
     uncertain = confidence.check(reading.values, tokens, below=settings.OCR_DOUBT_BELOW)
@@ -27,10 +27,10 @@ def judge_answer(text: str, *, finish_reason: str, tokens: Sequence[confidence.T
 def judge_again(
     values: Mapping[str, str], *, values_read: Mapping[str, str], problems_read: Iterable[Problem]
 ) -> list[Problem]:
-    """Every problem of ``values``, which started as ``values_read`` with ``problems_read``.
+    """All problems of ``values``, which are corrections of ``values_read`` with ``problems_read``.
 
-    Problems found while parsing the answer stay for fields that are still as the model gave them; a corrected field is
-    judged by the checks alone.
+    Problems of the answer stay for fields that still have the model's value. Corrected fields only have problems that
+    the checks find.
     """
     corrected = {field.path for field in FIELDS if values[field.path] != values_read.get(field.path, "")}
     noted = [problem for problem in problems_read if problem.code in ANSWER_CODES and problem.field not in corrected]
@@ -38,7 +38,7 @@ def judge_again(
 
 
 def _without_repeats(checked: Iterable[Problem], noted: Iterable[Problem]) -> list[Problem]:
-    """The checks' problems without "empty" for fields whose reason the parser already gave."""
+    """The checks' problems, without "empty" for fields whose emptiness the parser has explained."""
     noted = list(noted)
     explained = {problem.field for problem in noted if problem.field and problem.severity != "info"}
     unreadable = any(problem.code in UNREADABLE_CODES for problem in noted)

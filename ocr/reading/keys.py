@@ -1,7 +1,7 @@
 """Map the key names that a model used to the names of the contract.
 
-Only spellings that can mean one thing are taken: the printed labels, the flat forms that older readers of this card
-use, and English where it is unambiguous. Everything else is left unread rather than guessed.
+Only unambiguous names are accepted: the printed labels, the flat names of older readers, and English names with one
+meaning. Any other key is ignored, never guessed.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from ocr.reading import lenient_json
 from ocr.reading.problems import Problem
 from ocr.reading.schema import FIELDS
 
-#: how deep an object may be nested in wrappers such as {"data": {"ktp": {…}}}
+#: maximum nesting in wrappers such as {"data": {"ktp": {…}}}
 MAX_WRAPPERS = 3
 
 _NOT_A_WORD = re.compile(r"[^a-z0-9]+")
 
-#: printed on one line, split at the last comma
+#: keys of values that are printed on one line and split at the last comma
 _PLACE_AND_DATE = frozenset({"tempat_tgl_lahir", "tempat_tanggal_lahir", "ttl", "tempat_dan_tanggal_lahir"})
 
 _ALIASES: dict[str, str] = {
@@ -59,7 +59,7 @@ _ALIASES: dict[str, str] = {
     "valid_until": "berlaku_hingga",
 }
 
-#: inside the nested address, where "name" and "nama" are the street
+#: keys inside the nested address, where "name" and "nama" mean the street
 _ADDRESS_ALIASES: dict[str, str] = {
     "name": "alamat.name",
     "nama": "alamat.name",
@@ -78,13 +78,13 @@ _TOP_LEVEL: dict[str, str] = {
 
 @dataclass(slots=True)
 class Found:
-    """What one object says about the card's fields; values as they came."""
+    """The card's fields that one object contains, with unchanged values."""
 
     values: dict[str, Any] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
     def put(self, path: str, value: Any, *, exact: bool) -> None:
-        """Note a value. The contract's own key wins over another spelling; a disagreement is noted."""
+        """Add a value. The contract's own key wins over other spellings; two different values are a problem."""
         known = self.values.get(path)
         if known and value and known != value:
             self.problems.append(Problem(path, "conflicting_values"))
@@ -95,7 +95,7 @@ class Found:
 
 
 def find_fields(value: Any) -> Found:
-    """The fields of the object ``value``, or of the fullest one wrapped inside it."""
+    """The fields of the object ``value``, or of the wrapped object inside it that has the most fields."""
     best = Found()
     if isinstance(value, Mapping):
         best = _fields_of(value)
@@ -116,7 +116,7 @@ def _inside(value: Any) -> list[Any]:
 
 def _fields_of(members: Mapping[str, Any]) -> Found:
     found = Found()
-    # The contract's own keys first, so that they win whatever the order.
+    # The contract's own keys come first, so that they win in any order.
     for key, value in sorted(members.items(), key=lambda item: item[0] not in _TOP_LEVEL.values()):
         name = normalise_key(key)
         if name in _PLACE_AND_DATE:
@@ -130,7 +130,7 @@ def _fields_of(members: Mapping[str, Any]) -> Found:
 
 def _put_address(found: Found, value: Any) -> None:
     if not isinstance(value, Mapping):
-        # An address in one line instead of four members is kept whole; it is not split by guessing.
+        # An address in one line instead of four members is kept whole, because splitting it would be guessing.
         found.put("alamat.name", value, exact=isinstance(value, str))
         return
     parts = {normalise_key(key): item for key, item in value.items()}

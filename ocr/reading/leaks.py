@@ -1,4 +1,4 @@
-"""Values that came from the prompt and not from the card: the example's, and placeholders."""
+"""Remove values that come from the prompt and not from the card: the example's values, and placeholders."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ocr.reading.problems import Problem
 from ocr.reading.prompt import EXAMPLE
 from ocr.reading.schema import FIELD_BY_PATH, FIELDS
 
-#: if this many identifying values equal the prompt's example, all values equal to it count as copied
+#: if this many identifying values equal the prompt's example, every value that equals it counts as copied
 ECHO_AT = 2
 
 _PLACEHOLDER = re.compile(
@@ -20,7 +20,7 @@ _PLACEHOLDER = re.compile(
 
 
 def without_leaks(values: dict[str, str]) -> tuple[dict[str, str], list[Problem]]:
-    """``values`` with what was copied from the prompt emptied, and a problem for each such field."""
+    """``values`` with the values copied from the prompt removed, and a problem for each of them."""
     kept, problems = dict(values), []
     copied = {path for path, value in values.items() if value and _same(value, EXAMPLE[path])}
     leaked = {path for path in copied if FIELD_BY_PATH[path].identifying}
@@ -39,7 +39,7 @@ def without_leaks(values: dict[str, str]) -> tuple[dict[str, str], list[Problem]
 
 
 def is_placeholder(path: str, value: str) -> bool:
-    """Whether ``value`` names the field or says that it is empty or unreadable, instead of what is printed."""
+    """Whether ``value`` is the field's name, or says that the field is empty or unreadable."""
     if not value:
         return False
     field = FIELD_BY_PATH[path]

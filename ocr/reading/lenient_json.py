@@ -1,8 +1,8 @@
 """Lenient JSON parser for truncated or malformed model output.
 
-Accepted beside JSON: trailing and missing commas, single quotes, unquoted words, Python's None/True/False, raw
-newlines in strings, and an end of text anywhere. A value that the end of the text cut in the middle is never returned
-as if it were whole: it becomes ``CUT``. Nothing here raises.
+In addition to JSON it accepts trailing and missing commas, single quotes, unquoted words, Python's None/True/False, raw
+newlines in strings, and text that ends anywhere. A value that is cut off by the end of the text becomes ``CUT``, so it
+is never mistaken for a whole one. Nothing here raises.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _WHITESPACE: Final = " \t\r\n\f\v\u00a0\ufeff"
 _ESCAPES: Final = {'"': '"', "'": "'", "\\": "\\", "/": "/", "b": " ", "f": " ", "n": "\n", "r": "\n", "t": "\t"}
 _HEX4: Final = re.compile(r"[0-9a-fA-F]{4}")
 _WORDS: Final = {"null": None, "none": None, "true": True, "false": False}
-# What follows the end of a line in a string whose closing quote is missing.
+# The text after a line break that shows that the string before it lacks its closing quote.
 _NEXT_MEMBER: Final = re.compile(r"""\s{0,80}(?:["'][^"'\r\n:]{1,40}["']\s*:|[}\]])""")
 
 
@@ -29,12 +29,12 @@ class _Cut:
         return "CUT"
 
 
-#: stands for a value that the end of the text cut off
+#: a value that was cut off by the end of the text
 CUT: Final = _Cut()
 
 
 def read_object(text: str, start: int) -> tuple[dict[str, Any], int, bool]:
-    """The object that opens with the brace at ``start``: its members, where it ends, and whether it was closed.
+    """Parse the object whose brace is at ``start``. Returns its members, its end, and whether it was closed.
 
     Numbers are kept as text, because an identity number must keep its digits. A repeated key keeps its last value, as
     in JSON.
@@ -48,7 +48,7 @@ class _Reader:
     def __init__(self, text: str, at: int) -> None:
         self.text = text
         self.at = at
-        #: the text ended before the outermost object did
+        #: whether the text ended before the outermost object
         self.cut = False
 
     def _peek(self) -> str:
@@ -89,7 +89,7 @@ class _Reader:
                 self.at += 1
                 return items
             if char == "}":
-                # The bracket is missing; the brace belongs to the object around it.
+                # The bracket is missing: the brace belongs to the enclosing object.
                 return items
             if char in ",:":
                 self.at += 1
@@ -136,7 +136,7 @@ class _Reader:
         return CUT
 
     def _closes(self) -> bool:
-        """Whether this quote ends its string, rather than being one that the model did not escape."""
+        """Whether this quote ends its string; otherwise it is a quote that the model did not escape."""
         ahead = self.text[self.at + 1 : self.at + 200].lstrip(_WHITESPACE)
         return not ahead or ahead[0] in ",:}]\"'"
 
@@ -163,12 +163,12 @@ class _Reader:
 
 
 def _join_surrogates(text: str) -> str:
-    """Two \\u escapes that make one character become it; a lone half, which no database stores, becomes U+FFFD."""
+    """Combine surrogate pairs into one character. A lone surrogate, which no database stores, becomes U+FFFD."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def read_strict(text: str, start: int) -> tuple[Any, int] | None:
-    """The JSON value at ``start`` and where it ends, or None where the text is not JSON. Numbers stay text."""
+    """The JSON value at ``start`` and its end, or None if the text is not JSON. Numbers stay text."""
     try:
         value, end = _DECODER.raw_decode(text, start)
     except (ValueError, RecursionError):

@@ -1,7 +1,7 @@
-"""From the model's answer to a reading: the fields, and what was wrong with the answer. Never raises.
+"""Parse the model's answer into a reading: the fields, and the problems of the answer. Never raises.
 
-Nothing is guessed and nothing is corrected here. A value that cannot be used as it is is left empty and a problem
-says why; only blanks at the ends, doubled blanks and control characters are removed.
+Values are neither guessed nor corrected. A value that cannot be used is left empty, and a problem says why. Only blanks
+at the ends, repeated blanks and control characters are removed.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from ocr.reading import keys, leaks, lenient_json
 from ocr.reading.problems import Problem
 from ocr.reading.schema import FIELDS, MAX_VALUE_CHARS, empty_values
 
-#: an answer is some hundred characters; one that never ends is not searched to its end
+#: answers have some hundred characters; of a much longer one only the beginning is parsed
 MAX_ANSWER_CHARS = 20_000
-#: objects tried within one answer
+#: maximum objects parsed in one answer
 MAX_CANDIDATES = 50
 
 _THOUGHT = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
@@ -29,7 +29,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f\ufffe\uffff\u200b-\u200f\u2
 #: codes of answers without a reading
 UNREADABLE_CODES = frozenset({"no_answer", "not_json", "wrong_shape"})
 
-#: problems that only the answer shows; the checks cannot find them again in the values
+#: problems that are visible only in the answer; the checks cannot find them again in the values
 ANSWER_CODES = UNREADABLE_CODES | {
     "repaired",
     "truncated",
@@ -47,9 +47,9 @@ ANSWER_CODES = UNREADABLE_CODES | {
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What was taken from one answer."""
+    """The values of one answer, and its problems."""
 
-    #: every path of ``FIELDS``; "" where nothing was read
+    #: all paths of ``FIELDS``; "" for values that were not read
     values: dict[str, str] = dataclasses.field(repr=False)
     problems: tuple[Problem, ...]
 
@@ -59,14 +59,14 @@ class _Candidate:
     """One object found in the answer."""
 
     found: keys.Found
-    #: JSON as the standard has it, not repaired
+    #: whether it was valid JSON, without repairs
     strict: bool
-    #: the answer ended before the object did
+    #: whether the answer ended before the object
     cut: bool
 
 
 def parse_answer(text: str, *, finish_reason: str = "stop") -> Reading:
-    """The reading in the answer ``text``; ``finish_reason`` "length" says that the model was cut off."""
+    """The reading in the answer ``text``. The ``finish_reason`` "length" means that the answer was cut off."""
     answer = without_thoughts(text)[:MAX_ANSWER_CHARS].strip()
     whole: list[Problem] = []
     if finish_reason == "length":
@@ -80,7 +80,7 @@ def parse_answer(text: str, *, finish_reason: str = "stop") -> Reading:
         code = "wrong_shape" if candidates else "not_json"
         return Reading(empty_values(), (*whole, Problem(None, code, "error")))
 
-    # The fullest object; of several equally complete ones the last: models reason first and answer last.
+    # The object with the most fields; among equals the last, because models reason first and answer last.
     chosen = max(enumerate(useful), key=lambda pair: (len(pair[1].found.values), pair[0]))[1]
     if any(_disagree(chosen, other) for other in useful):
         whole.append(Problem(None, "several_answers"))
@@ -100,9 +100,9 @@ def parse_answer(text: str, *, finish_reason: str = "stop") -> Reading:
 
 
 def without_thoughts(text: str) -> str:
-    """``text`` without <think>…</think>, also where the opening or the closing tag is missing."""
+    """``text`` without <think>…</think>, even if one of the tags is missing."""
     answer = _THOUGHT.sub("", text)
-    # The template may have opened the reasoning, so that only its end is in the text.
+    # The template may have opened the reasoning, so the text may contain only the closing tag.
     return answer.rpartition("</think>")[2]
 
 
@@ -119,7 +119,7 @@ def _candidates(answer: str) -> Iterator[_Candidate]:
             value, end, closed = lenient_json.read_object(answer, at)
             found = keys.find_fields(value)
             if not found.values:
-                # A stray brace in prose must not hide the object after it.
+                # A stray brace in prose must not hide an object that follows.
                 end = at + 1
             if value:
                 yield _Candidate(found, strict=False, cut=not closed)
@@ -127,13 +127,13 @@ def _candidates(answer: str) -> Iterator[_Candidate]:
 
 
 def _disagree(chosen: _Candidate, other: _Candidate) -> bool:
-    """Whether the other object gives another value for a field that the chosen one has too."""
+    """Whether the two objects have different values for the same field."""
     mine, theirs = chosen.found.values, other.found.values
     return any(theirs[path] and mine.get(path) and theirs[path] != mine[path] for path in theirs)
 
 
 def _as_text(path: str, value: Any) -> tuple[str, Problem | None]:
-    """The value as one clean line, or "" and the reason."""
+    """The value as one clean line, or "" and the code of the problem."""
     if value is lenient_json.CUT:
         return "", Problem(path, "cut_value")
     if isinstance(value, list) and len(value) == 1:
@@ -151,7 +151,7 @@ def _as_text(path: str, value: Any) -> tuple[str, Problem | None]:
 
 
 def storable(text: str) -> str:
-    """``text`` without what PostgreSQL refuses in a text: NUL and halves of characters."""
+    """``text`` without NUL and lone surrogates, which PostgreSQL refuses."""
     return text.encode("utf-8", "replace").decode("utf-8").replace("\x00", "")
 
 

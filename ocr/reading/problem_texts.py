@@ -1,6 +1,6 @@
-"""The words for each problem code, Indonesian and English. Codes are stable; texts may change.
+"""The text of each problem code, in Indonesian and English. Codes are stable; texts may change.
 
-No text takes a value from the card, so that problems can be logged and listed without personal data.
+No text contains a value of the card, so problems can be logged and listed without personal data.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ TEXTS: dict[str, Text] = {
     "session_lost": Text(
         "Sesi pembacaan hilang sebelum selesai.", "The session of this reading was lost before it finished."
     ),
-    # The answer's value for one field.
+    # One value of the answer.
     "wrong_type": Text("Model memberi nilai yang bukan teks.", "The model gave a value that is not text."),
     "too_long": Text(
         "Nilai terlalu panjang untuk sebuah kartu dan dikosongkan.", "The value is too long for a card and was dropped."
@@ -133,5 +133,5 @@ TEXTS: dict[str, Text] = {
 
 
 def text_of(code: str) -> Text:
-    """The words for ``code``; for a code of another release, the code itself."""
+    """The text of ``code``; for a code of another release, the code itself."""
     return TEXTS.get(code) or Text(code, code)

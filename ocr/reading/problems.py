@@ -1,4 +1,4 @@
-"""What may be wrong with a reading. A problem is a flag for a person: it never changes or rejects a value."""
+"""The problems of a reading. A problem is a flag for a person: it never changes or rejects a value."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Problem:
 
     @property
     def text(self) -> problem_texts.Text:
-        """What the code says, in both languages."""
+        """The text of the code, in both languages."""
         return problem_texts.text_of(self.code)
 
     @property
@@ -43,7 +43,7 @@ class Problem:
 
     @property
     def place_sentences(self) -> list[str]:
-        """Which characters are uncertain, in the language of the page. It contains characters of the card."""
+        """Sentences about the uncertain places, in the language of the page. They contain characters of the card."""
         return uncertain.sentences(self.field, self.uncertain)
 
     @property
@@ -52,7 +52,10 @@ class Problem:
         return self.severity in FLAGGING
 
     def as_dict(self) -> dict[str, Any]:
-        """As it is stored: ``message`` in English, ``pesan`` in Indonesian. The API sends all but ``doubted``."""
+        """The stored form: ``message`` in English, ``pesan`` in Indonesian. The API sends all but ``doubted``.
+
+        The key ``doubted`` holds the uncertain places; it keeps the name that stored rows have.
+        """
         stored: dict[str, Any] = {
             "field": self.field,
             "code": self.code,
@@ -66,7 +69,7 @@ class Problem:
 
 
 def from_dict(stored: Mapping[str, Any]) -> Problem:
-    """The problem that ``as_dict`` stored."""
+    """The inverse of ``as_dict``."""
     places = tuple(uncertain.from_dict(place) for place in stored.get("doubted", ()))
     return Problem(stored["field"], stored["code"], stored["severity"], places)
 

@@ -1,8 +1,7 @@
-"""What the model is asked: one image, one instruction, exactly the contract's JSON.
+"""The prompt: one image, one instruction, exactly the contract's JSON.
 
-The example is filled, because a small model copies an empty skeleton instead of reading. It is fiction that no card
-can bear (district 99 in the NIK), so a value that comes back equal to it was copied and is dropped: see
-``ocr.reading.leaks``.
+The example has values, because small models copy an empty skeleton instead of reading. No card can have these values
+(the NIK has district 99). So a value that equals the example's was copied, and ``ocr.reading.leaks`` removes it.
 """
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
-"""Where a NIK was first given out, by its first digits. A holder who moved keeps the number, so it need not be where
-they live."""
+"""The region that first issued a NIK, from its first digits. Holders keep the number when they move elsewhere."""
 
 from __future__ import annotations
 
@@ -12,16 +11,16 @@ _NIK = re.compile(r"[0-9]{16}")
 
 
 class Region(NamedTuple):
-    """Codes of the Ministry of Home Affairs; "" for a number that has none."""
+    """Codes of the Ministry of Home Affairs; "" if the number has none."""
 
     province_code: str = ""
     province: str = ""
-    #: of the regency or city: the first four digits
+    #: code of the regency or city: the first four digits
     city_code: str = ""
 
 
 def region_of(nik: str) -> Region:
-    """Nothing for what is no NIK, or of no province."""
+    """The region of a NIK; empty for an invalid number or an unknown province."""
     if not _NIK.fullmatch(nik) or nik[:2] not in PROVINCES:
         return Region()
     return Region(nik[:2], PROVINCES[nik[:2]], nik[:4])

@@ -1,4 +1,4 @@
-"""Which characters of a value the model was not sure of, and the alternatives that it considered."""
+"""The characters of a value that the model was not sure of, and the alternatives that it considered."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ class UncertainPlace:
 
     #: index of its first character
     at: int
-    #: what was read there; "" for the end of the value, which may have more
+    #: the text that was read there; "" for the end of a value that may be longer
     text: str
-    #: probability of what was read
+    #: probability of that text
     probability: float
-    #: alternatives with their probabilities, the likeliest first; empty if they are not known
+    #: alternatives with their probabilities, likeliest first; empty if unknown
     others: tuple[tuple[str, float], ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """As it is stored with its problem. It holds characters of the card."""
+        """The form that is stored with the problem. It contains characters of the card."""
         return {
             "at": self.at,
             "text": self.text,
@@ -43,7 +43,7 @@ class UncertainPlace:
 
 
 def from_dict(stored: Mapping[str, Any]) -> UncertainPlace:
-    """The place that ``as_dict`` stored."""
+    """The inverse of ``as_dict``."""
     others = tuple((text, probability) for text, probability in stored["others"])
     return UncertainPlace(stored["at"], stored["text"], stored["probability"], others)
 

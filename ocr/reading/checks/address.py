@@ -1,4 +1,4 @@
-"""The address. Only the shape of RT/RW can be judged; people move and regions split, so the NIK says nothing here."""
+"""The address. Only the format of RT/RW is checked. The NIK does not help: people move, and regions are split."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from ocr.reading.checks import printed
 from ocr.reading.problems import Problem
 
-# Either part may be a hyphen; villages write it with two digits or three.
+# Either part may be a hyphen; villages use two digits or three.
 _RT_RW = re.compile(r"(?:[0-9]{1,3}|-)/(?:[0-9]{1,3}|-)|-")
 
 

@@ -1,7 +1,7 @@
 """Birth date and expiry.
 
-A citizen's card is valid for life whatever date it prints (Law 24/2013, art. 64 and 101), so a past date on it is no
-problem. On a foreigner's card it is one.
+A citizen's card is valid for life, whatever date is printed (Law 24/2013, art. 64 and 101), so only a foreigner's card
+can be expired.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Fields that cards usually fill from a list. Foreigners' cards use English words and are not checked."""
+"""Fields whose values usually come from a list. Foreigners' cards use English words and are not checked."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _LISTS: tuple[tuple[str, frozenset[str], str, Severity], ...] = (
     ("jenis_kelamin", GENDERS, "unknown_gender", "warning"),
     ("agama", RELIGIONS, "unknown_religion", "warning"),
     ("status_perkawinan", MARITAL_STATUSES, "unknown_marital_status", "warning"),
-    # Older cards carry older wording, so an occupation outside the list is common and genuine.
+    # Older cards print older words, so a genuine occupation is often not in the list.
     ("pekerjaan", OCCUPATIONS, "unknown_occupation", "info"),
 )
 

@@ -19,7 +19,7 @@ def check(values: Mapping[str, str]) -> Iterator[Problem]:
     if not nik:
         return
     if not _NIK.fullmatch(nik):
-        # The other rules depend on digit positions; on a number of another length they would give false flags.
+        # The other rules depend on digit positions, so they would give false flags for another length.
         yield Problem("nik", "nik_not_16_digits", "error")
         return
     yield from _check_region(nik)
@@ -35,7 +35,7 @@ def _check_region(nik: str) -> Iterator[Problem]:
     if not (1 <= regency <= 69 or 71 <= regency <= 99):
         yield Problem("nik", "nik_bad_regency")
     if not 1 <= district <= HIGHEST_DISTRICT_CODE:
-        # Districts change while numbers are kept for life, so an unknown district is only information.
+        # Districts change, but numbers are kept for life, so an unknown district is only information.
         yield Problem("nik", "nik_unused_district", "info")
 
 
@@ -48,7 +48,7 @@ def _check_date_and_gender(nik: str, values: Mapping[str, str]) -> Iterator[Prob
         return
     birth = printed.date_parts(values.get("tgl_lahir", ""))
     if birth is not None and printed.real_date(*birth) and (day, month, year) != (birth[0], birth[1], birth[2] % 100):
-        # Either may be the misread one.
+        # Either of the two values may be misread.
         yield Problem("nik", "nik_birth_date_differs")
         yield Problem("tgl_lahir", "nik_birth_date_differs")
     gender = printed.words(values.get("jenis_kelamin", ""))

@@ -1,4 +1,4 @@
-"""What could not be read."""
+"""Missing values."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from ocr.reading.schema import FIELDS
 #: without these values the reading does not identify a person
 ESSENTIAL = frozenset({"nik", "nama"})
 
-#: values that older cards leave blank
+#: values that are blank on some older cards
 OFTEN_BLANK = frozenset({"agama"})
 
 
 def check(values: Mapping[str, str]) -> Iterator[Problem]:
     empty = [field.path for field in FIELDS if not values.get(field.path)]
     if len(empty) == len(FIELDS):
-        # One sentence instead of fourteen: this is what a picture of something else looks like.
+        # One problem instead of fourteen. A picture of something else has no values at all.
         yield Problem(None, "nothing_read")
         return
     for path in empty:

@@ -1,4 +1,4 @@
-"""Printed values in a form that can be compared. The values themselves stay as they were read."""
+"""Normalise printed values for comparison. The stored values are not changed."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def real_date(day: int, month: int, year: int) -> datetime.date | None:
 
 
 def is_foreigners(values: Mapping[str, str]) -> bool:
-    """Whether the card names another country: then its words are English and its expiry counts.
+    """Whether the card names another country. Such a card has English words, and its expiry counts.
 
-    A misread WNI (WN1, WNL) must not soften the checks, so what is that short or begins like it does not count.
+    A misread WNI (WN1, WNL) must not weaken the checks, so values that are so short or begin like it do not count.
     """
     nationality = words(values.get("kewarganegaraan", ""))
     if nationality == "WNA":
