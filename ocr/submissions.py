@@ -46,7 +46,7 @@ class KeyInUse(ApiError):
 
     def __init__(self) -> None:
         super().__init__(
-            f"The first request with this {HEADER} is still being taken in. Send it again in a moment.",
+            f"The first request with this {HEADER} is still being processed. Send it again in a moment.",
             param=HEADER,
             headers={"Retry-After": "1"},
         )

@@ -57,7 +57,7 @@ class Interrupted(ApiError):
     code = "interrupted"
 
     def __init__(self) -> None:
-        super().__init__("The server stopped before this picture was taken in. Send it again.")
+        super().__init__("The server stopped before it stored this picture. Send it again.")
 
 
 class NotTakenIn(ApiError):
@@ -68,7 +68,9 @@ class NotTakenIn(ApiError):
     code = "internal_error"
 
     def __init__(self) -> None:
-        super().__init__("The server failed to take in this picture. The request id is in its log.")
+        super().__init__(
+            "The server failed to process this picture. Its log has the error under the id of this request."
+        )
 
 
 class BatchesFull(Unavailable):
@@ -78,8 +80,8 @@ class BatchesFull(Unavailable):
 
     def __init__(self) -> None:
         super().__init__(
-            f"The server is taking in {settings.OCR_BATCHES_AT_ONCE} requests with several pictures. Try again in a "
-            "moment.",
+            f"The server is already processing {settings.OCR_BATCHES_AT_ONCE} requests with several pictures. Try "
+            "again in a moment.",
             headers={"Retry-After": "5"},
         )
 
@@ -166,7 +168,7 @@ async def _take_in_all(images: Sequence[Upload | ApiError], submission: KtpSubmi
 def _refusal(error: Exception, row: KtpSubmittedImage) -> ApiError:
     if (known := as_api_error(error)) is not None:
         return known
-    log.error("%s could not be taken in", row, exc_info=error)
+    log.error("%s could not be processed", row, exc_info=error)
     return NotTakenIn()
 
 

@@ -1,1 +1,1 @@
-"""What holders of cards may ask for: what is held about them, a copy of it, its erasure, a legal hold on it."""
+"""The rights of cards' holders: find, export, erase and freeze everything that is held about a person."""

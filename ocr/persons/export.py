@@ -1,4 +1,4 @@
-"""A copy of everything that is held about a person: one JSON document, or a zip of tables and pictures."""
+"""Export everything that is held about a person, as one JSON document or a zip of tables and pictures."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from ocr.persons.holdings import held_about, picture_of
 from ocr.persons.spreadsheet import as_csv
 from ocr.reading.schema import FIELDS
 
-#: formats, with the ending and the content type of the file
+#: format → file extension and content type
 FORMATS = {"json": ("json", "application/json"), "csv": ("zip", "application/zip")}
 _ENDINGS = {"image/jpeg": "jpg", "image/png": "png"}
-#: tables of the zip besides that of the readings, and their columns after the reading's id
+#: further tables of the zip → their columns after the reading's id
 _TABLES = {
     "history": ("at", "by", "what", "field", "old", "new", "code", "reason", "note"),
     "audit": ("at", "what", "by", "purpose"),
@@ -29,12 +29,12 @@ _TABLES = {
 
 
 def file_name(kind: str) -> str:
-    """The name of a download: no personal data, and nothing that can be guessed."""
+    """The file name of a download: unguessable, and without personal data."""
     return f"ktp-export-{timezone.localdate():%Y%m%d}-{uuid.uuid4().hex[:8]}.{FORMATS[kind][0]}"
 
 
 def write_json(cards: Iterable[KtpExtraction], file: IO[bytes]) -> int:
-    """One reading after the other, so that one picture at a time is in memory. Returns how many."""
+    """Write one reading after the other, so that only one picture is in memory. Returns their number."""
     head = json.dumps({"exported_at": timezone.now(), "server": settings.VERSION}, default=_plain)
     file.write(f'{head[:-1]}, "readings": ['.encode())
     count = 0
@@ -46,7 +46,7 @@ def write_json(cards: Iterable[KtpExtraction], file: IO[bytes]) -> int:
 
 
 def write_zip(cards: Iterable[KtpExtraction], file: IO[bytes]) -> int:
-    """``readings.csv``, a table for each kind of line, and the pictures. Returns how many readings."""
+    """Write ``readings.csv``, a table for each kind of line, and the pictures. Returns the number of readings."""
     readings: list[list[object]] = []
     tables: dict[str, list[list[object]]] = {name: [] for name in _TABLES}
     others: list[list[object]] = []

@@ -1,4 +1,4 @@
-"""All readings of one person."""
+"""Find all readings of one person."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NIK_DIGITS = 16
 
 
 class NotANik(ValueError):
-    """The text has not the sixteen digits of a NIK. Its message does not contain the text."""
+    """The text does not have the sixteen digits of a NIK. The message does not contain the text."""
 
     def __init__(self, digits: int) -> None:
         super().__init__(f"A NIK has {NIK_DIGITS} digits; this text has {digits}.")
@@ -20,9 +20,9 @@ class NotANik(ValueError):
 
 
 def find_by_nik(nik: str) -> KtpExtractionQuerySet:
-    """The readings whose NIK, as it stands now, is this one. Blanks and dots in it do not matter.
+    """The readings whose current NIK is this one. Blanks and dots are ignored.
 
-    Raises ``NotANik``, and ``DataKeyMissing`` without the keys of cards.
+    Raises ``NotANik``, and ``DataKeyMissing`` without the data keys.
     """
     if len(digits := normalised_nik(nik)) != NIK_DIGITS:
         raise NotANik(len(digits))
@@ -30,7 +30,7 @@ def find_by_nik(nik: str) -> KtpExtractionQuerySet:
 
 
 def find_by_name(name: str) -> KtpExtractionQuerySet:
-    """The readings of this whole name: of several persons, where it is common. Raises ``DataKeyMissing``."""
+    """The readings of this whole name. A common name finds several persons. Raises ``DataKeyMissing``."""
     return _newest_first(KtpExtraction.objects.with_name(name))
 
 

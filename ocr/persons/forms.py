@@ -1,4 +1,4 @@
-"""What the auditor's pages send. Everything is posted: no address contains personal data."""
+"""The forms of the auditor's pages. They are sent by POST, so no address contains personal data."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from ocr.persons.receipts import MAX_RECEIPT_BYTES
 from ocr.reading.schema import MAX_VALUE_CHARS
 from ocr.tombstones import GIVEN_BY_PEOPLE, REFERENCE_MAX_CHARS, Why
 
-#: of a NIK with blanks or dots between its digits
+#: maximum length of a NIK with blanks or dots between its digits
 NIK_MAX_CHARS = 40
-#: readings that one page shows, exports or erases; the command has no limit
+#: maximum readings that one page shows, exports or erases; the command has no limit
 MAX_READINGS = 100
 
 
 class ReferenceField(forms.CharField):
-    """The number of the request. It is kept for ever, so it cannot be the name or the number of a person."""
+    """The number of the request. It is kept for ever, so names and NIKs are refused."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(
@@ -43,7 +43,7 @@ class ReferenceField(forms.CharField):
 
 
 class SearchForm(forms.Form):
-    """Whom to look for: a NIK or a name."""
+    """The search: a NIK or a name."""
 
     nik = forms.CharField(
         label="NIK",
@@ -67,7 +67,7 @@ class SearchForm(forms.Form):
 
 
 class ChosenForm(forms.Form):
-    """The readings that are ticked, and those that the page showed."""
+    """The ticked readings, and all readings on the page."""
 
     reference = ReferenceField()
     reason = forms.CharField(label=_("Reason"), max_length=NOTE_MAX_CHARS, required=False)
@@ -85,7 +85,7 @@ class ChosenForm(forms.Form):
 
 
 class EraseForm(ChosenForm):
-    """The confirmation."""
+    """The confirmation of an erasure."""
 
     why = forms.ChoiceField(label=_("Reason"), choices=[(str(why), why.label) for why in GIVEN_BY_PEOPLE])
     count = forms.IntegerField(

@@ -1,4 +1,4 @@
-"""Everything that is held about one reading, as plain objects."""
+"""Collect everything that is held about one reading, as plain objects."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from ocr.models import KtpExtraction
 from ocr.reading.schema import as_contract
 from sessions_app.models import ChatSession
 
-#: relations of a reading that ``held_about`` writes in its own way
+#: relations of a reading that ``held_about`` handles itself
 NAMED = ("image", "history", "sessions")
-#: columns of the further relations. What is the API caller's stays out: its address, in which may be a secret, and the
-#: digests of it and of what it sent.
+#: Columns of the other relations. Data of the API caller are left out: its callback address, which may contain a
+#: secret, and digests of the caller and of its requests.
 OTHERS = {
     "callbacks": ("created_at", "host", "state", "attempts", "next_try_at", "status", "error", "delivered_at"),
     "submitted": ("submission", "position", "error", "error_status"),
@@ -21,7 +21,7 @@ OTHERS = {
 
 
 def held_about(card: KtpExtraction, *, with_image: bool = True) -> dict[str, Any]:
-    """The values, the picture (base64) and everything that was done with them, by whom and when."""
+    """The values, the picture (base64), and all actions on them: by whom and when."""
     return {
         "reading": {
             "id": str(card.pk),
@@ -76,7 +76,7 @@ def held_about(card: KtpExtraction, *, with_image: bool = True) -> dict[str, Any
 
 
 def picture_of(card: KtpExtraction) -> tuple[str, bytes] | None:
-    """Its content type and its bytes, if there still is one."""
+    """The picture's content type and bytes, if it still exists."""
     image = getattr(card, "image", None)
     return (image.content_type, bytes(image.data)) if image is not None else None
 
@@ -95,7 +95,7 @@ def _sessions(card: KtpExtraction) -> list[dict[str, Any]]:
 
 
 def _others(card: KtpExtraction) -> dict[str, Any]:
-    """What further tables hold about the reading, such as deliveries to a callback address."""
+    """Rows of other tables about the reading, such as deliveries to a callback address."""
     found: dict[str, Any] = {}
     for relation in card._meta.related_objects:
         model = relation.related_model

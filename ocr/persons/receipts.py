@@ -1,6 +1,6 @@
-"""The receipt of an erasure: what was erased, when, why and by whom. It can be verified as long as tombstones are kept.
+"""The receipt of an erasure: what was erased, when, why and by whom. Tombstones, which are never erased, verify it.
 
-It contains ids and counts, and nothing of a card. ``SECRET_KEY`` signs it, and its fallbacks verify it too.
+It contains ids and counts and no card data. It is signed with ``SECRET_KEY``; the fallback keys verify it too.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from ocr.erasing import Erasure
 from ocr.models import KtpExtraction, KtpSession
 from ocr.tombstones import Tombstone
 
-#: of an uploaded receipt
+#: maximum size of an uploaded receipt
 MAX_RECEIPT_BYTES = 2 * 1024 * 1024
 _signer = signing.Signer(salt="ocr.receipts")
 
 
 class NotAReceipt(ValueError):
-    """The text is no receipt of this server."""
+    """The text is not a receipt of this server."""
 
 
 def receipt_of(erasure: Erasure) -> dict[str, Any]:
-    """As it is given to whoever asked for the erasure."""
+    """The signed receipt, for whoever asked for the erasure."""
     said: dict[str, Any] = {
         "receipt": str(erasure.receipt),
         "at": erasure.at.isoformat(),
@@ -44,7 +44,7 @@ def receipt_of(erasure: Erasure) -> dict[str, Any]:
 
 
 def as_text(receipt: Mapping[str, Any]) -> str:
-    """For people, in the language of the page."""
+    """The receipt as text, in the language of the page."""
     lines = [
         _("Receipt of an erasure"),
         "",
@@ -66,7 +66,7 @@ def as_text(receipt: Mapping[str, Any]) -> str:
 
 
 def read_receipt(text: str | bytes) -> dict[str, Any]:
-    """The receipt from its JSON. Raises ``NotAReceipt``, also for one that is not signed by this server."""
+    """Parse the receipt's JSON. Raises ``NotAReceipt``, also if this server did not sign it."""
     try:
         receipt = json.loads(text)
         said = {name: value for name, value in receipt.items() if name != "signature"}
@@ -82,7 +82,7 @@ def read_receipt(text: str | bytes) -> dict[str, Any]:
 
 
 def verify(receipt: Mapping[str, Any]) -> list[str]:
-    """What of the receipt is not so any more, in words; empty if every reading of it is gone and has its tombstone."""
+    """Sentences about what no longer matches the receipt; empty if every reading is gone and has its tombstone."""
     pks = [uuid.UUID(pk) for pk in receipt["readings"]]
     stones = Tombstone.objects.in_bulk(pks)
     found = []
@@ -102,7 +102,7 @@ def verify(receipt: Mapping[str, Any]) -> list[str]:
 def _agrees(stone: Tombstone, receipt: Mapping[str, Any]) -> bool:
     began = parse_datetime(receipt["at"])
     if began is not None and stone.at < began:
-        # It was erased before, came back from a backup, and was erased again.
+        # The reading was erased, restored from a backup, and erased again.
         return True
     said = (receipt["receipt"], receipt["why"], receipt["by"], receipt["reference"])
     return (str(stone.receipt), stone.why, stone.by, stone.reference) == said

@@ -1,6 +1,6 @@
-"""After a backup is restored: the readings that were erased since it was made are back, and go again.
+"""After a restored backup: erase again the readings that were erased after the backup was made.
 
-The tombstones are kept outside of the database for that. They hold no personal data.
+The tombstones are kept outside of the database for this purpose. They contain no personal data.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ COLUMNS = ("reading", "at", "why", "by", "reference", "receipt", "caller")
 
 
 class NotATombstone(ValueError):
-    """The line is none that ``lines_since`` gave."""
+    """The line was not written by ``lines_since``."""
 
 
 def lines_since(since: datetime.datetime | None) -> Iterator[dict[str, Any]]:
-    """The tombstones from then on, oldest first, each to be written as a line of JSON."""
+    """The tombstones since then, oldest first, each for one line of JSON."""
     rows = Tombstone.objects.order_by("at")
     return (rows.filter(at__gte=since) if since is not None else rows).values(*COLUMNS).iterator()
 
 
 def bury(lines: Iterable[str], by: Actor) -> Iterator[int]:
-    """Write the tombstones that are missing and erase the readings that are back. Yields how many went, by batch.
+    """Add missing tombstones and erase the readings that came back. Yields the number erased after each batch.
 
     Raises ``NotATombstone``, and ``Frozen`` for a reading that is under legal hold in the backup.
     """

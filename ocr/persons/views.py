@@ -1,7 +1,7 @@
 """The auditor's pages: find a person, see what is held, export, freeze, erase with a receipt.
 
-Each step has its permission, and each is a line in the audit log. Nothing personal is in an address, so none is in a
-log of addresses, a bookmark or a referrer either.
+Each step needs its own permission and is a line in the audit log. Addresses contain no personal data, so logs,
+bookmarks and referrers do not either.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ from sessions_app.encryption.keyring import DataKeyMissing
 MAY_FIND, MAY_EXPORT = "ocr.find_person_ktp", "ocr.export_person_ktp"
 MAY_ERASE = "ocr.erase_ktp"
 
-#: a larger export waits on the disk, in a file without a name, to be sent
+#: a larger export is buffered on the disk, in a file without a name
 SPOOLED_BYTES = 1024 * 1024
 PIECE_BYTES = 64 * 1024
 
 
 def person(request: HttpRequest) -> HttpResponse:
-    """The search; a POST shows what is held, of a person or of the readings that a page has shown."""
+    """The search. A POST shows what is held about a person, or the given readings of an earlier page."""
     _require(request, MAY_FIND)
     if request.method != "POST":
         return _page(request, "search", form=SearchForm())
@@ -84,7 +84,7 @@ def export_chosen(request: HttpRequest) -> HttpResponseBase:
             yield card
             written.append(card.pk)
 
-    # It has no name on the disk, so it is gone with the response. No transaction is open while it is made.
+    # The file has no name on the disk, so it disappears with the response. No transaction is open meanwhile.
     file = tempfile.SpooledTemporaryFile(SPOOLED_BYTES)  # noqa: SIM115  (the response closes it)
     write = export.write_json if kind == "json" else export.write_zip
     write(noted(), file)
@@ -133,7 +133,7 @@ def hold(request: HttpRequest) -> HttpResponse:
 
 
 def erase_chosen(request: HttpRequest) -> HttpResponse:
-    """POST: ask first; with the confirmation, erase the ticked readings and show the receipt."""
+    """POST: ask for confirmation; with it, erase the ticked readings and show the receipt."""
     _require(request, MAY_FIND, MAY_ERASE)
     asked = ChosenForm(request.POST)
     if not asked.is_valid():
@@ -169,7 +169,7 @@ def erase_chosen(request: HttpRequest) -> HttpResponse:
 
 
 def download_receipt(request: HttpRequest) -> HttpResponse:
-    """POST: the receipt that the page shows, as a file. Receipts are not stored here."""
+    """POST: the receipt on the page, as a file. The server does not store receipts."""
     _require(request, MAY_FIND, MAY_ERASE)
     try:
         receipt = receipts.read_receipt(request.POST.get("receipt", "")[: receipts.MAX_RECEIPT_BYTES])
@@ -182,7 +182,7 @@ def download_receipt(request: HttpRequest) -> HttpResponse:
 
 
 def verify_receipt(request: HttpRequest) -> HttpResponse:
-    """Whether a receipt is genuine, and what it lists is gone."""
+    """Verify that a receipt is genuine and that its readings are gone."""
     _require(request, MAY_FIND)
     if request.method != "POST":
         return _page(request, "verify", form=ReceiptForm())
@@ -211,7 +211,7 @@ def _require(request: HttpRequest, *permissions: str) -> None:
 
 
 def _refused(request: HttpRequest, form: ChosenForm) -> HttpResponse:
-    """The page of what is held again, with what is missing."""
+    """The page of holdings again, with the errors of the form."""
     for errors in form.errors.values():
         for error in errors:
             messages.error(request, str(error))

@@ -1,7 +1,7 @@
-"""What becomes of each picture of the sandbox: for every code of a problem an answer that the real checks give it for.
+"""The outcomes of the sandbox: for each problem code an answer for which the real checks report this code.
 
-The holder is nobody: the district in the number, 99, does not exist. The checks say so of every outcome with a number,
-in addition to its code.
+The holder is fictional: district 99 of the NIK does not exist. So every outcome with a whole NIK has the code for that
+as well.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ HOLDER: dict[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The end of a reading: an answer of the model, a failure, or an error of the API in its place."""
+    """The end of a reading: an answer of the model, a failure, or an error of the API instead."""
 
-    #: the model's answer
+    #: the text of the model's answer
     text: str = ""
     finish_reason: str = "stop"
     #: the part of the answer that the model was not sure of
@@ -43,12 +43,12 @@ class Outcome:
     #: the code of the failure
     failure: str = ""
     error: type[ApiError] | None = None
-    #: it is not read in the time that its caller waits, but is there for whoever comes back
+    #: the reading does not end while its caller waits; it is there for a later GET
     is_slow: bool = False
 
 
 def _json(**changed: str) -> str:
-    """The holder's card with other values; a double underscore stands for the dot of a path."""
+    """The holder's card with other values. A double underscore means the dot of a path."""
     return json.dumps(as_contract(HOLDER | {path.replace("__", "."): value for path, value in changed.items()}))
 
 
@@ -110,7 +110,7 @@ OUTCOMES: dict[str, Outcome] = {
     "name_has_digits": Outcome(_json(nama="SPEC1MENTO")),
     "name_too_long": Outcome(_json(nama="SPECIMENTO " * 6 + "UJICOBA")),
     "rt_rw_format": Outcome(_json(alamat__rt_rw="5-6")),
-    # Errors of the API: no reading is stored, except behind the last.
+    # Errors of the API. Only the last one stores a reading.
     "api_rate_limit": Outcome(error=OverShare),
     "api_unavailable": Outcome(error=Unavailable),
     "api_timeout": Outcome(_WHOLE, is_slow=True),

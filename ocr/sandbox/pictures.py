@@ -1,4 +1,4 @@
-"""The pictures of the sandbox: a drawn specimen with the name of its outcome across it, known by its bytes."""
+"""The pictures of the sandbox: a drawn specimen with its outcome's name printed across. Their bytes identify them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ocr.specimens import make_specimen
 from ocr.specimens.fonts import font, packaged_faces
 
 WIDTH = 640
-#: of the specimen, which never changes
+#: seed of the specimen, which never changes
 SEED = 37
 
 
@@ -28,13 +28,13 @@ def draw(code: str) -> bytes:
     middle = (image.width / 2, image.height / 2)
     drawing.text(middle, f"SPECIMEN: {code}", fill=(200, 0, 0), font=letters.pillow, anchor="mm")
     encoded = io.BytesIO()
-    # Few colours make a small file; what is to be read in it is fixed.
+    # Few colours make a small file. No model reads it, so its quality does not matter.
     image.quantize(32).save(encoded, "PNG")
     return encoded.getvalue()
 
 
 def outcome_of(data: bytes) -> Outcome | None:
-    """What becomes of this upload, if it is a picture of the sandbox. Blocks: the first call draws all of them."""
+    """The outcome of this upload, if it is a picture of the sandbox. It blocks: the first call draws all of them."""
     code = _codes().get(hashlib.sha256(data).hexdigest())
     return OUTCOMES[code] if code is not None else None
 

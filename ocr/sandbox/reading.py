@@ -1,4 +1,4 @@
-"""End a reading of the sandbox at once, as the model would have ended it. No model is asked."""
+"""End a reading of the sandbox at once, as a model would have ended it, without asking one."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def end(extraction: KtpExtraction, outcome: Outcome) -> None:
 
 
 def _tokens(outcome: Outcome) -> list[confidence.Token]:
-    """A token for each letter, as far as the model is asked for probabilities."""
+    """One token for each letter, or none if probabilities are switched off."""
     if not settings.OCR_DOUBT_BELOW:
         return []
     begin = outcome.text.index(outcome.uncertain)

@@ -95,7 +95,7 @@ def test_more_batches_than_the_server_holds_in_memory_are_refused(client, settin
     refused = []
 
     async def send_another(*args, **how):
-        # While the first one is being taken in.
+        # While the first one is being processed.
         with pytest.raises(batch.BatchesFull) as error:
             await batch.submit_batch([], caller="", idempotency_key=None)
         refused.append(error.value)
