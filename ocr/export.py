@@ -18,8 +18,8 @@ from django.utils import timezone
 
 from ocr.audit.recording import Action, Actor, record_each
 from ocr.models import KtpExtraction
-from ocr.persons.spreadsheet import csv_head, csv_lines
 from ocr.reading.schema import FIELDS, as_contract
+from ocr.spreadsheet import csv_head, csv_lines
 from sessions_app.db import in_db
 from sessions_app.encryption.sealed import check_readable
 

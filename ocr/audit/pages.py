@@ -21,7 +21,7 @@ from ocr.audit import breach
 from ocr.audit.models import NAME_MAX_CHARS, Action
 from ocr.audit.recording import Actor, record
 from ocr.audit.searching import MOMENT, LogForm, search
-from ocr.persons.spreadsheet import csv_head, csv_lines
+from ocr.spreadsheet import csv_head, csv_lines
 from sessions_app.db import in_db
 
 #: permission of auditors

@@ -14,8 +14,8 @@ from django.utils import timezone
 
 from ocr.models import KtpExtraction
 from ocr.persons.holdings import held_about, picture_of
-from ocr.persons.spreadsheet import as_csv
 from ocr.reading.schema import FIELDS
+from ocr.spreadsheet import as_csv
 
 #: format → file extension and content type
 FORMATS = {"json": ("json", "application/json"), "csv": ("zip", "application/zip")}

@@ -24,8 +24,8 @@ from ocr import export
 from ocr.audit.breach import Suspect, seen
 from ocr.audit.models import AuditEntry
 from ocr.models import KtpExtraction
-from ocr.persons.spreadsheet import BOM, harmless
 from ocr.reading.schema import as_contract
+from ocr.spreadsheet import BOM, harmless
 from tests.db.ktp_cards import read_extraction, reading_extraction
 from tests.ktp_card import CARD
 

@@ -18,6 +18,27 @@ LAYERS = ["sessions_app", "inference", "ocr", "config", "training"]
 ENGINE = "inference.engine"
 #: used by the evaluation, which needs no database
 READING = "ocr.reading"
+#: package → the packages of its app that it must not import: those above it, and those beside it
+NOT_FOR_THE_PACKAGE = {
+    "sessions_app.encryption": ("sessions_app.history", "sessions_app.store", "sessions_app.admin"),
+    "sessions_app.history": ("sessions_app.store", "sessions_app.admin"),
+    "sessions_app.store": ("sessions_app.admin",),
+    "inference.media": ("inference.backends", "inference.worker", "inference.api"),
+    "inference.backends": ("inference.worker", "inference.api"),
+    "inference.worker": ("inference.api",),
+    "inference.api": ("inference.backends", "inference.worker"),
+    "ocr.reading": ("ocr.audit", "ocr.callbacks", "ocr.desk", "ocr.persons", "ocr.api"),
+    "ocr.audit": ("ocr.callbacks", "ocr.desk", "ocr.persons", "ocr.api"),
+    "ocr.callbacks": ("ocr.desk", "ocr.persons", "ocr.api"),
+    "ocr.desk": ("ocr.persons", "ocr.api"),
+    "ocr.persons": ("ocr.api",),
+    "ocr.api": ("ocr.desk", "ocr.persons"),
+}
+#: the exceptions, by the importing module
+IMPORTS_UPWARDS = {
+    # A callback contains the path of its reading, which the API renders.
+    ("ocr.callbacks.sending", "ocr.api.rendering"),
+}
 #: frameworks of the web, the database and the queue
 NOT_FOR_THE_ENGINE = {"django", "ninja", "channels", "celery", "redis", "daphne", "environ"}
 
@@ -87,6 +108,18 @@ def test_imports_go_down_the_layers_only(module: str, path: Path) -> None:
         ours = [name for name in names if name.partition(".")[0] in LAYERS and not is_under(name, ENGINE)]
         assert ours == []
         assert [name for name in names if name.partition(".")[0] in NOT_FOR_THE_ENGINE] == []
+
+
+@pytest.mark.parametrize("package", NOT_FOR_THE_PACKAGE)
+def test_the_packages_of_an_app_have_an_order(package: str) -> None:
+    members = [module for module in GRAPH if is_under(module, package)]
+    assert len(members) > 3
+    assert {
+        (module, name)
+        for module in members
+        for name in GRAPH[module]
+        if any(is_under(name, other) for other in NOT_FOR_THE_PACKAGE[package])
+    } == {found for found in IMPORTS_UPWARDS if is_under(found[0], package)}
 
 
 @pytest.mark.parametrize(
