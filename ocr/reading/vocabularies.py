@@ -1,8 +1,9 @@
-"""What cards usually print. Reference lists: an unknown value is at most flagged, never rejected."""
+"""Reference lists of what cards usually print. An unknown value is at most flagged, never rejected."""
 
 from __future__ import annotations
 
-#: the 38 provinces by code in NIKs, the Ministry of Home Affairs' (the statistics office numbers Papua otherwise)
+#: The 38 provinces by their code in NIKs. The codes are the Ministry of Home Affairs'; the statistics office has other
+#: codes in Papua. Specimens depend on the order.
 PROVINCES: dict[str, str] = {
     "11": "ACEH",
     "12": "SUMATERA UTARA",

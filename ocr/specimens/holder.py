@@ -6,6 +6,7 @@ import datetime
 from dataclasses import dataclass
 from random import Random
 
+from ocr.reading.vocabularies import PROVINCES
 from ocr.specimens import names, word_lists
 
 #: district code of a specimen's NIK: real codes end at 68, so no person can have the number
@@ -36,7 +37,7 @@ def make_holder(random: Random) -> Holder:
     """Draw a person."""
     foreign = random.random() < FOREIGNERS
     female = random.random() < 0.5
-    province_code = random.choice(tuple(word_lists.PROVINCES))
+    province_code = random.choice(tuple(PROVINCES))
     regency, regency_code = _regency(random, province_code)
     born = _day(random, 1940, 2007)
     issued = _day(random, 2011, 2025)
@@ -72,7 +73,7 @@ def make_holder(random: Random) -> Holder:
             values[path] = ""
     return Holder(
         values=values,
-        province=f"PROVINSI {word_lists.PROVINCES[province_code]}",
+        province=f"PROVINSI {PROVINCES[province_code]}",
         regency=regency,
         blood_type=random.choice(word_lists.BLOOD_TYPES),
         issued_at=regency.removeprefix("KABUPATEN "),
@@ -98,7 +99,7 @@ def _nik(random: Random, province: str, regency: int, born: datetime.date, femal
         serial = 0 if slip == "serial" else serial
         female = female is not (slip == "gender")
         born = _day(random, 1940, 2007) if slip == "date" else born
-        province = random.choice(tuple(word_lists.PROVINCES)) if slip == "region" else province
+        province = random.choice(tuple(PROVINCES)) if slip == "region" else province
     day = born.day + 40 * female
     return f"{province}{regency:02d}{IMPOSSIBLE_DISTRICT}{day:02d}{born:%m%y}{serial:04d}"
 
