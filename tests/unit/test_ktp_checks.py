@@ -137,6 +137,29 @@ def test_impossible_ages_are_flagged(year, problem):
     assert found(CITIZEN, tgl_lahir=f"01-01-{year}", nik=f"3171990101{year[2:]}0001") == {problem}
 
 
+@pytest.mark.parametrize(
+    ("born", "codes"),
+    [
+        (TODAY + datetime.timedelta(days=1), {"birth_date_future"}),
+        (TODAY, {"birth_date_too_young"}),
+        (datetime.date(2010, 8, 18), {"birth_date_too_young"}),
+        (datetime.date(2010, 8, 17), set()),
+        (datetime.date(1905, 8, 18), set()),
+        (datetime.date(1905, 8, 17), {"birth_date_too_old"}),
+    ],
+    ids=str,
+)
+def test_an_age_counts_in_full_years_to_the_day(born, codes):
+    problems = found(CITIZEN, tgl_lahir=f"{born:%d-%m-%Y}", nik=f"317199{born:%d%m%y}0001")
+    assert {code for _, code, _ in problems} == codes
+
+
+@pytest.mark.parametrize(("expiry", "is_expired"), [("16-08-2026", True), ("17-08-2026", False)])
+def test_a_foreigners_card_is_valid_through_its_last_day(expiry, is_expired):
+    codes = {code for _, code, _ in found(FOREIGNER, berlaku_hingga=expiry)}
+    assert ("expired_foreigner" in codes) == is_expired
+
+
 def test_foreigners_cards_may_be_in_english_and_their_expiry_counts():
     foreign = ("kewarganegaraan", "foreign_national", "info")
 
