@@ -196,8 +196,9 @@ def test_a_district_that_exists_is_no_problem(district):
     assert "nik_unused_district" not in {problem.code for problem in problems}
 
 
-def test_a_misread_wni_does_not_soften_the_checks():
-    assert ("agama", "unknown_religion", "warning") in found(CITIZEN, kewarganegaraan="WN1", agama="1SLAM")
+@pytest.mark.parametrize("misread", ["WN1", "MNI"])
+def test_a_misread_wni_does_not_soften_the_checks(misread):
+    assert ("agama", "unknown_religion", "warning") in found(CITIZEN, kewarganegaraan=misread, agama="1SLAM")
 
 
 def test_a_picture_of_something_else_gets_one_sentence():
