@@ -8,8 +8,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import re
-import subprocess
 import sys
 import tempfile
 import threading
@@ -22,13 +20,29 @@ import httpx
 
 from benchmarks.engine.questions import bodies
 from benchmarks.engine.runs import LeftOut, Run
+from benchmarks.peer_process import PeerProcess
 from inference.engine.types import GenerationRequest
-from tests.live.stack import ROOT, free_port
+from tests.live.stack import ROOT
 
 #: what `transformers[serving]` installs and this project does not need
 NEEDED = ("fastapi", "openai", "uvicorn")
 START_SECONDS = 120.0
 GREEDY = json.dumps({"do_sample": False, "eos_token_id": -1, "pad_token_id": 0})
+
+
+def start_transformers(model: Path, *, device: str, dtype: str, torch_threads: int, log: Path) -> PeerProcess:
+    """Its server, which is not ready yet. Raises LeftOut when a package is missing."""
+    if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
+        raise LeftOut(f"{' and '.join(missing)} missing: pip install -r requirements/benchmarks.txt")
+    return PeerProcess(
+        [
+            *(sys.executable, "-m", "benchmarks.engine.transformers_serve", "serve", str(model)),
+            *("--host", "127.0.0.1", "--port", "{port}", "--device", device, "--dtype", dtype),
+        ],
+        env=os.environ | {"OMP_NUM_THREADS": str(torch_threads), "HF_HUB_OFFLINE": "1"},
+        cwd=ROOT,
+        log=log,
+    )
 
 
 class TransformersServe:
@@ -39,46 +53,15 @@ class TransformersServe:
     takes_arrivals = True
 
     def __init__(self, model: Path, *, device: str, dtype: str, torch_threads: int) -> None:
-        if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
-            raise LeftOut(f"{' and '.join(missing)} missing: pip install -r requirements/benchmarks.txt")
         self._model = str(model)
-        port = free_port()
-        self._url = f"http://127.0.0.1:{port}"
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the contestant)
-        self._server = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "benchmarks.engine.transformers_serve", "serve", self._model),
-                *("--host", "127.0.0.1", "--port", str(port), "--device", device, "--dtype", dtype),
-            ],
-            cwd=ROOT,
-            env=os.environ | {"OMP_NUM_THREADS": str(torch_threads), "HF_HUB_OFFLINE": "1"},
-            stdin=subprocess.DEVNULL,
-            stdout=self._log,
-            stderr=self._log,
-        )
+        self._folder = tempfile.TemporaryDirectory(prefix="sambung-transformers-")
+        log = Path(self._folder.name) / "log"
+        self._server = start_transformers(model, device=device, dtype=dtype, torch_threads=torch_threads, log=log)
         try:
-            self._wait()
+            self._server.wait(START_SECONDS)
         except BaseException:
             self.close()
             raise
-
-    def _wait(self) -> None:
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline:
-            if self._server.poll() is not None:
-                raise LeftOut(f"it ended at its start: {self._last_error()}")
-            try:
-                if httpx.get(f"{self._url}/health", timeout=5).is_success:
-                    return
-            except httpx.TransportError:
-                time.sleep(0.2)
-        raise LeftOut(f"it was not ready within {START_SECONDS:.0f} s")
-
-    def _last_error(self) -> str:
-        time.sleep(0.5)  # it is written a moment after the answer
-        self._log.seek(0)
-        errors = re.findall(r"^\w+(?:\.\w+)*Error: .*", self._log.read().decode(errors="replace"), re.MULTILINE)
-        return errors[-1][:160] if errors else "nothing"
 
     def run(self, requests: Sequence[GenerationRequest], arrivals: Sequence[float]) -> Run:
         # Written out before the clock runs: images are long.
@@ -102,7 +85,7 @@ class TransformersServe:
             reader.join()
         ended = time.perf_counter()
         if errors:
-            raise RuntimeError(f"{type(errors[0]).__name__}; its log: {self._last_error()}") from errors[0]
+            raise RuntimeError(f"{type(errors[0]).__name__}; its log: {self._server.last_error()}") from errors[0]
         if sum(tokens) != sum(request.sampling.max_tokens for request in requests):
             raise RuntimeError(f"transformers serve generated {sum(tokens)} tokens, which is not what was asked for")
         return Run(tokens=sum(tokens), seconds=ended - started, first_token_seconds=tuple(firsts))
@@ -113,7 +96,7 @@ class TransformersServe:
         headers = {"Content-Type": "application/json"}
         started = time.perf_counter()
         with httpx.stream(
-            "POST", f"{self._url}/v1/chat/completions", content=body, headers=headers, timeout=300
+            "POST", f"{self._server.url}/v1/chat/completions", content=body, headers=headers, timeout=300
         ) as response:
             response.raise_for_status()
             for line in response.iter_lines():
@@ -125,14 +108,8 @@ class TransformersServe:
         return first, tokens
 
     def close(self) -> None:
-        if self._server.poll() is None:
-            self._server.terminate()
-            try:
-                self._server.wait(10)
-            except subprocess.TimeoutExpired:
-                self._server.kill()
-                self._server.wait(10)
-        self._log.close()
+        self._server.close()
+        self._folder.cleanup()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The clients, in a process of their own: when each had its first text and its end.
+"""The clients, in a process of their own: what each got, when its first text came and when its end.
 
 python -m benchmarks.serve.clients PORT SECONDS_BETWEEN_ARRIVALS AT_ONCE < bodies.json
 """
@@ -10,22 +10,25 @@ import json
 import resource
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.listeners import Listener, all_ended, asking, listen
+from benchmarks.listeners import asking
+from benchmarks.serve.answers import Answer, read_answer
 from tests.live.stack import ROOT
 
-#: index of the first event that has text; the one before it says that the answer begins
-FIRST_TEXT = 1
+#: for all answers of a run
+RUN_SECONDS = 900.0
 
 
 def run_clients(
     port: int, bodies: Sequence[dict[str, Any]], *, every_seconds: float = 0.0, at_once: int | None = None
 ) -> dict[str, Any]:
-    """Stream the answers to ``bodies``: seconds from the first request to the last end, to each first text, of CPU.
+    """Stream the answers to ``bodies``: texts, tokens, and the seconds to the first text of each and to the last end.
 
-    With ``at_once``, at most that many requests run at the same time.
+    With ``at_once``, at most that many requests run at the same time. Raises RuntimeError when an answer is not whole.
     """
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.serve.clients", str(port), str(every_seconds), str(at_once or len(bodies))],
@@ -33,32 +36,68 @@ def run_clients(
         input=json.dumps(bodies),
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=RUN_SECONDS + 60,
     )
     if done.returncode:
-        raise RuntimeError(done.stderr)
+        raise RuntimeError(done.stderr[-4000:])
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Stream:
+    asked: float
+    answer: Answer
+
+
+class Connection(asyncio.Protocol):
+    """Keeps what comes, and when."""
+
+    def __init__(self, request: bytes) -> None:
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.asked = 0.0
+        #: seconds (Unix time) and bytes
+        self.pieces: list[tuple[float, bytes]] = []
+        self._request = request
+
+    def connection_made(self, transport: asyncio.WriteTransport) -> None:  # type: ignore[override]
+        self.asked = time.time()
+        transport.write(self._request)
+
+    def data_received(self, data: bytes) -> None:
+        self.pieces.append((time.time(), data))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.ended.set_result(None)
+
+
 async def stream(port: int, bodies: Sequence[dict[str, Any]], every_seconds: float, at_once: int) -> dict[str, Any]:
     places = asyncio.Semaphore(at_once)
-    listeners = await asyncio.gather(*(later(port, body, n * every_seconds, places) for n, body in enumerate(bodies)))
+    # Written out before the clock runs: images are long.
+    requests = [asking(body) for body in bodies]
+    async with asyncio.timeout(RUN_SECONDS):
+        connections = await asyncio.gather(
+            *(later(port, request, n * every_seconds, places) for n, request in enumerate(requests))
+        )
     used = resource.getrusage(resource.RUSAGE_SELF)
+    streams = [Stream(each.asked, read_answer(each.pieces)) for each in connections]
     return {
-        "seconds": max(max(each.received.values()) for each in listeners) - min(each.asked for each in listeners),
-        "first_text_seconds": [each.received[FIRST_TEXT] - each.asked for each in listeners],
-        "events": sum(len(each.received) for each in listeners),
+        "seconds": max(each.answer.ended_at for each in streams) - min(each.asked for each in streams),
+        "first_text_seconds": [each.answer.first_text_at - each.asked for each in streams],
+        "texts": [each.answer.text for each in streams],
+        "tokens": [each.answer.completion_tokens for each in streams],
+        "events": sum(each.answer.events for each in streams),
         "cpu_seconds": used.ru_utime + used.ru_stime,
     }
 
 
-async def later(port: int, body: dict[str, Any], seconds: float, places: asyncio.Semaphore) -> Listener:
+async def later(port: int, request: bytes, seconds: float, places: asyncio.Semaphore) -> Connection:
     await asyncio.sleep(seconds)
     async with places:
-        [listener] = await listen(port, [asking(body)])
-        await all_ended([listener])
-    return listener
+        loop = asyncio.get_running_loop()
+        _, connection = await loop.create_connection(lambda: Connection(request), "127.0.0.1", port)
+        await connection.ended
+    return connection
 
 
 if __name__ == "__main__":

@@ -22,11 +22,11 @@ class Server:
         self.name = name
         self._stack = stack
 
-    def run(self, requests: Sequence[GenerationRequest], *, every_seconds: float) -> dict[str, Any]:
+    def run(self, requests: Sequence[GenerationRequest], *, every_seconds: float = 0.0) -> dict[str, Any]:
         """Stream all answers; raises RuntimeError when one is not whole."""
         tokens = sum(request.sampling.max_tokens for request in requests)
         before, cpu_before = self._generated(), self._cpu()
-        asked = bodies(requests, temperature=0, ignore_eos=True)
+        asked = bodies(requests, temperature=0, ignore_eos=True, stream_options={"include_usage": True})
         found = run_clients(self._stack.port, asked, every_seconds=every_seconds)
         cpu = {name: seconds - cpu_before[name] for name, seconds in self._cpu().items()}
         if self._generated() - before != tokens:
@@ -34,6 +34,7 @@ class Server:
         return {
             "rate": tokens / found["seconds"],
             "first_seconds": found["first_text_seconds"],
+            "texts": found["texts"],
             "events": found["events"],
             # The clients' CPU time is that of their whole process, including its start.
             "cores": {name: seconds / found["seconds"] for name, seconds in cpu.items()},
