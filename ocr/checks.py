@@ -1,4 +1,4 @@
-"""System checks for settings that keep cards for ever."""
+"""System checks for settings under which cards are kept for ever, or callbacks can be forged."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ from typing import Any
 from django.apps import AppConfig
 from django.conf import settings
 from django.core import checks
+
+from inference.api.key_strength import weakness
+
+#: shortest secret of callbacks: whoever has seen one callback can try secrets against its signature at leisure
+MIN_SECRET_CHARS = 32
 
 
 @checks.register()
@@ -38,3 +43,17 @@ def check_retention(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> l
         if settings.OCR_DATA_RETENTION_DAYS and getattr(settings, name) > settings.OCR_DATA_RETENTION_DAYS
     ]
     return found
+
+
+@checks.register()
+def check_callback_secrets(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[checks.CheckMessage]:
+    return [
+        checks.Warning(
+            f"Secret {number} of OCR_CALLBACK_SECRETS {reason}: whoever guesses it can forge callbacks.",
+            hint='Draw one with: python -c "import secrets; print(secrets.token_urlsafe(32))". Put it first, keep the '
+            "old one beside it until every receiver knows the new one, then remove the old one.",
+            id="ocr.W004",
+        )
+        for number, secret in enumerate(settings.OCR_CALLBACK_SECRETS, start=1)
+        if (reason := weakness(secret, min_chars=MIN_SECRET_CHARS)) is not None
+    ]

@@ -1,4 +1,4 @@
-"""Finds API keys that are easy to guess: those that a person typed, not all that a program could guess."""
+"""Finds keys and secrets that are easy to guess: those that a person typed, not all that a program could guess."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _WORDS = re.compile(
 _NO_LETTERS_OR_DIGITS = re.compile(r"[\W_]+")
 
 
-def weakness(key: str) -> str | None:
+def weakness(key: str, *, min_chars: int = MIN_CHARS) -> str | None:
     """Why ``key`` is easy to guess, as a predicate for a message; None if it does not seem to be."""
-    if len(key) < MIN_CHARS:
-        return f"has {len(key)} characters, which is under {MIN_CHARS}"
+    if len(key) < min_chars:
+        return f"has {len(key)} characters, which is under {min_chars}"
     if len(set(key)) < MIN_DIFFERENT_CHARS:
         return f"has only {len(set(key))} different characters"
     if key in (key + key)[1:-1]:

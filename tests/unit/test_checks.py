@@ -10,6 +10,7 @@ from django.conf import settings
 from django.core import checks
 
 from inference.checks import check_deployed_settings, check_inference_settings
+from ocr.checks import check_callback_secrets
 from sessions_app.checks import check_redis, check_streaming_settings
 
 POSTGRESQL = {"default": {"ENGINE": "django.db.backends.postgresql", "CONN_MAX_AGE": 0}}
@@ -159,3 +160,19 @@ def test_a_redis_elsewhere_without_tls_and_password_is_warned_of_in_production(
     found = check_redis(None)
     assert [message.id for message in found] == ["sessions_app.W003"] * is_warned_of
     assert not any("secret" in str(message) for message in found)
+
+
+def test_a_callback_secret_that_can_be_guessed_is_told_at_every_start_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert check_callback_secrets in checks.registry.registry.get_checks(include_deployment_checks=False)
+    good, short, weak = "kD3vX9sLw7RtB4nZc8HdmQ2yFpU6gJ1e", "kD3vX9sLw7RtB4nZc8HdmQ2yFpU6gJ1", "change-me-" * 4
+    monkeypatch.setattr(settings, "OCR_CALLBACK_SECRETS", [good])
+    assert check_callback_secrets(None) == []
+    monkeypatch.setattr(settings, "OCR_CALLBACK_SECRETS", [good, short, weak])
+    found = check_callback_secrets(None)
+    assert [message.id for message in found] == ["ocr.W004", "ocr.W004"]
+    assert "Secret 2 of OCR_CALLBACK_SECRETS has 31 characters, which is under 32" in found[0].msg
+    assert "Secret 3" in found[1].msg
+    assert all("token_urlsafe(32)" in str(message.hint) for message in found)
+    assert not any(secret in str(message) for secret in (good, short, weak) for message in found)
