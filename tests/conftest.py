@@ -43,6 +43,18 @@ def tiny_thinking_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def preloaded_servers() -> Iterator[None]:
+    """Servers start as forks of one process, see ``tests.live.preloaded``."""
+    from tests.live.preloaded import Preloaded
+    from tests.live.stack import ROOT, Stack
+
+    preloaded = Preloaded(ROOT)
+    with mock.patch.object(Stack, "preloaded", preloaded):
+        yield
+    preloaded.close()
+
+
+@pytest.fixture(scope="session")
 def tables_can_be_emptied() -> Iterator[None]:
     """The audit log refuses to be emptied, as tests with real transactions do. They do without its triggers."""
     from ocr.audit import triggers

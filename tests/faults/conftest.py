@@ -14,6 +14,11 @@ from tests.faults.faulty_stack import FaultyStack
 from tests.faults.proxy import Proxy
 
 
+@pytest.fixture(scope="session", autouse=True)
+def fast_starts(preloaded_servers: None) -> None:
+    """Of all servers but those whose memory is measured."""
+
+
 @pytest.fixture
 def start_stack(tiny_model: Path, tmp_path: Path) -> Iterator[Callable[..., FaultyStack]]:
     """Start a stack with these settings; ``with_worker=False`` leaves the workers to the test."""

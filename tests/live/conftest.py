@@ -22,6 +22,11 @@ expect.set_options(timeout=30_000)
 SCALED = pytest.param("scaled", marks=[pytest.mark.redis, pytest.mark.postgresql])
 
 
+@pytest.fixture(scope="session", autouse=True)
+def fast_starts(preloaded_servers: None) -> None:
+    """Of all servers but those whose memory is measured."""
+
+
 @pytest.fixture(scope="session")
 def embedded_server(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStack]:
     stack = EmbeddedStack(tmp_path_factory.mktemp("embedded"), tiny_model)
