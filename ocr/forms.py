@@ -79,7 +79,7 @@ def _reason(refusal: ApiError, data: bytes) -> str:
     if is_pdf(data):
         return _("This PDF cannot be read. Scan the card again, or take a picture of it.")
     if format_of(data) is None:
-        return _("This file is no picture. Choose a photograph (JPEG, PNG, HEIC, WebP and others) or a PDF scan.")
+        return _("This file is not a picture. Choose a photograph (JPEG, PNG, HEIC, WebP and others) or a PDF scan.")
     return _("This picture is damaged, or too large to read. Take a new one, or save it as JPEG.")
 
 

@@ -33,7 +33,7 @@ def refusal(request: HttpRequest, exc: DataKeyMissing) -> HttpResponse:
     """The page, or the JSON for a script."""
     log.error("a page was refused: %s", exc.message)
     if is_by_script(request):
-        message = _("The server cannot open this card: its key is missing. Tell whoever runs this server.")
+        message = _("The server cannot open this card, because its key is missing. Tell the operator of this server.")
         response: HttpResponse = JsonResponse({"message": message}, status=exc.status)
     else:
         response = render(request, "ocr/data_key_missing.html", {"key_id": exc.key_id}, status=exc.status)

@@ -46,7 +46,7 @@ class Action(models.TextChoices):
     # Removing, and the rights of holders
     API_DELETED = "api_deleted", _("Deleted through the API")
     ERASED = "erased", _("Erased")
-    PURGED = "purged", _("Purged, its time being over")
+    PURGED = "purged", _("Purged at the end of its retention")
     FROZEN = "frozen", _("Frozen")
     UNFROZEN = "unfrozen", _("Unfrozen")
     # The log itself

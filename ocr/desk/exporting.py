@@ -34,14 +34,16 @@ class ExportForm(forms.Form):
     purpose = forms.CharField(
         label=gettext_lazy("What for"),
         max_length=PURPOSE_MAX_CHARS,
-        help_text=gettext_lazy("It is kept in the audit log: no name and no NIK."),
+        help_text=gettext_lazy("It is stored in the audit log, so do not enter a name or a NIK."),
         widget=forms.TextInput(attrs={"autocomplete": "off", "class": "vTextField"}),
     )
 
     def clean_purpose(self) -> str:
         purpose: str = self.cleaned_data["purpose"]
         if looks_like_nik(purpose):
-            raise forms.ValidationError(_("This looks like a NIK. The purpose is kept, so it names no person."))
+            raise forms.ValidationError(
+                _("This looks like a NIK. The purpose is stored in the audit log and must not name a person.")
+            )
         return purpose
 
 

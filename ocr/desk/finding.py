@@ -149,7 +149,7 @@ def without_lost_search(request: HttpRequest) -> HttpResponse | None:
     """Redirect to the page without the search if it is not stored any more, with a message about the lost filter."""
     if FOUND not in request.GET or found_by(request) is not None:
         return None
-    messages.warning(request, _("This search is over. Search again."))
+    messages.warning(request, _("This search has expired. Search again."))
     query = request.GET.copy()
     del query[FOUND]
     return HttpResponseRedirect(f"{request.path}?{query.urlencode()}" if query else request.path)

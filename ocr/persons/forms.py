@@ -62,7 +62,7 @@ class SearchForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or {}
         if not self.errors and bool(cleaned.get("nik")) == bool(cleaned.get("name")):
-            raise ValidationError(_("Enter the NIK or the name, one of them."), code="one")
+            raise ValidationError(_("Enter either the NIK or the name."), code="one")
         return cleaned
 
 
@@ -100,7 +100,7 @@ class EraseForm(ChosenForm):
     def clean_count(self) -> int:
         count: int = self.cleaned_data["count"]
         if count != len(self.chosen):
-            raise ValidationError(_("This is not the number of the readings."), code="count")
+            raise ValidationError(_("This is not the number of readings."), code="count")
         return count
 
 

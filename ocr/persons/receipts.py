@@ -77,7 +77,7 @@ def read_receipt(text: str | bytes) -> dict[str, Any]:
     try:
         _signer.unsign(f"{_canonical(said)}{_signer.sep}{receipt['signature']}")
     except (signing.BadSignature, KeyError, TypeError) as exc:
-        raise NotAReceipt(_("The receipt is not as this server signed it.")) from exc
+        raise NotAReceipt(_("The receipt was changed after this server signed it.")) from exc
     return dict(receipt)
 
 
@@ -91,12 +91,12 @@ def verify(receipt: Mapping[str, Any]) -> list[str]:
         if stone is None:
             found.append(_("Reading %(id)s has no tombstone.") % {"id": pk})
         elif not _agrees(stone, receipt):
-            found.append(_("The tombstone of reading %(id)s tells of another erasure.") % {"id": pk})
+            found.append(_("The tombstone of reading %(id)s is about another erasure.") % {"id": pk})
     still = {
         *KtpExtraction.objects.filter(pk__in=pks).values_list("pk", flat=True),
         *KtpSession.objects.filter(extraction__in=pks).values_list("extraction_id", flat=True),
     }
-    return found + [_("Reading %(id)s is there.") % {"id": pk} for pk in sorted(still)]
+    return found + [_("Reading %(id)s still exists.") % {"id": pk} for pk in sorted(still)]
 
 
 def _agrees(stone: Tombstone, receipt: Mapping[str, Any]) -> bool:

@@ -103,7 +103,7 @@ def test_the_log_is_read_in_pages(auditor, siti):
     assert len(first.context["lines"]) == SHOWN and "Older" in first.text
     second = auditor.get(f"{LOG}?{first.context['older']}")
     assert [line.sequence for line in second.context["lines"]] == [5, 4, 3, 2, 1]
-    assert "Older" not in second.text and "The youngest" in second.text
+    assert "Older" not in second.text and "The newest" in second.text
 
 
 def test_looking_into_the_log_is_a_line_of_it(auditor, lines):

@@ -99,7 +99,7 @@ def test_a_search_stays_while_the_list_is_filtered_and_falls_away_with_show_all(
     assert "flagged__exact=0" in found
     assert links_to(wanted, reviewer.get(found))
     left = reviewer.get(found.replace("flagged__exact=0", "flagged__exact=1"))
-    assert "the filters leave none" in left.text
+    assert "the filters exclude all of them" in left.text
     assert links_to(other, reviewer.get(LIST))
 
 

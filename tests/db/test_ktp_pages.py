@@ -169,7 +169,7 @@ def test_png_stays_png_and_a_large_picture_becomes_a_useful_size(clerks_browser)
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (b"not an image", "This file is no picture. Choose"),
+        (b"not an image", "This file is not a picture. Choose"),
         (b"", "The file is empty. Choose it again"),
         (specimen()[:3000], "This picture is damaged, or too large to read. Take a new one"),
         (b"%PDF-1.4", "This PDF cannot be read. Scan the card again"),

@@ -124,8 +124,8 @@ class TestFinding:
     @pytest.mark.parametrize(
         ("typed", "told"),
         [
-            ({}, "one of them"),
-            ({"nik": CARD["nik"], "name": CARD["nama"]}, "one of them"),
+            ({}, "either the NIK or the name"),
+            ({"nik": CARD["nik"], "name": CARD["nama"]}, "either the NIK or the name"),
             ({"nik": "31719901"}, "A NIK has 16 digits; this has 8."),
             ({"nik": CARD["nik"], "reference": CARD["nik"]}, "must not say whom"),
             ({"nik": CARD["nik"], "reference": "for Ani"}, "must not say whom"),
@@ -250,7 +250,7 @@ class TestErase:
 
     def test_it_asks_first(self, auditor: Client, card: KtpExtraction) -> None:
         response = auditor.post(f"{PERSON}erase/", of(card, reference="PDP-12"))
-        assert "Erase 1 reading for good" in words(response.content)
+        assert "Erase 1 reading permanently" in words(response.content)
         assert 'value="PDP-12"' in response.content.decode()
         assert "This field is required" not in words(response.content)
         assert KtpExtraction.objects.filter(pk=card.pk).exists()

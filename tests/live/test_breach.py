@@ -60,7 +60,7 @@ def test_what_a_reviewer_revealed_is_found_after_the_card_is_erased(
     ani.get_by_role("button", name="Erase…").click()
     ani.get_by_label("Reason:").select_option(index=1)
     ani.get_by_label("How many readings are erased:").fill("1")
-    ani.get_by_role("button", name="Erase 1 reading for good").click()
+    ani.get_by_role("button", name="Erase 1 reading permanently").click()
     expect(ani.locator("#content")).to_contain_text("1 reading is erased.")
     # The log has all of it, about a card that is gone.
     ani.goto(f"{LOG}?card={card}")

@@ -267,7 +267,7 @@ def test_a_visitor_without_the_right_is_told_what_to_ask_for(browser: Browser, s
     page = context.new_page()
     page.goto("/ocr/")
     log_in(page, "visitor")
-    expect(page.locator("main")).to_contain_text("You may not upload cards yet")
+    expect(page.locator("main")).to_contain_text("You may not upload cards")
     expect(page.locator("input[type=file]")).to_have_count(0)
     context.close()
 
