@@ -53,7 +53,8 @@ class Handle:
     def cancel(self) -> None:
         """End the generation with Finish("cancelled") now, at any stage; does nothing when it has ended.
 
-        Text held back for a possible stop string is then not delivered.
+        The model thread removes its row before the next step (``Batch.drop_closed``). Text held back for a possible
+        stop string is not delivered.
         """
         with self._lock:
             if self._closed:

@@ -77,9 +77,10 @@ def release(session_id: str, attempt: int, *, only_if_expired: bool = False) -> 
 
 
 def request_cancel(session_id: str) -> ChatSession:
-    """Cancel: at once if no worker holds it; otherwise set ``cancel_requested_at``, which its worker polls. Idempotent.
+    """Cancel the session: at once if no worker holds it; otherwise set ``cancel_requested_at``. Idempotent.
 
-    Raises ``SessionNotFound``.
+    The worker's chunk writer polls the column by ``cancel_requested_among`` and cancels the engine's handles. Raises
+    ``SessionNotFound``.
     """
     with transaction.atomic():
         session = ChatSession.objects.select_for_update().filter(pk=session_id).first()
