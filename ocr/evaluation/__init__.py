@@ -1,1 +1,1 @@
-"""How well cards are read: labelled pictures in, figures with intervals out. ``manage.py evaluate_ktp`` runs it."""
+"""Measure how well cards are read, with intervals, on labelled pictures. Run by ``manage.py evaluate_ktp``."""

@@ -1,4 +1,4 @@
-"""Shows the pictures to a reader, several at a time, and yields the results as they come."""
+"""Send the pictures to a reader, several at a time, and yield the results as they arrive."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from ocr.evaluation.results import Result
 
 
 def ask_all(reader: Reader, specimens: Sequence[LabelledPicture], *, concurrency: int) -> Generator[Result, None, None]:
-    """One result for each specimen, in the order in which they are read. Raises ``ReaderUnusable``, ``OSError``.
+    """One result for each specimen, in the order in which they arrive. Raises ``ReaderUnusable``, ``OSError``.
 
-    Closing the iterator shows no more pictures, and does not wait for those that are being read.
+    Closing the iterator sends no more pictures, and does not wait for those that are being read.
     """
     waiting: queue.SimpleQueue[LabelledPicture] = queue.SimpleQueue()
     done: queue.SimpleQueue[Result | Exception] = queue.SimpleQueue()

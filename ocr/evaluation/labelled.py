@@ -1,4 +1,4 @@
-"""Reads a folder of labelled pictures: ``labels.jsonl``, one JSON object a line, and the pictures beside it."""
+"""Read a folder of labelled pictures: ``labels.jsonl``, one JSON object per line, and the pictures."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ class BrokenFolder(Exception):
 class LabelledPicture:
     """One picture and its right answer."""
 
-    #: as in the labels, relative to the folder
+    #: path of the picture, relative to the folder
     file: str
     path: Path
     #: how it was taken: flat, blur, …
     condition: str
     #: whether it shows a card; if not, every value must stay empty
     is_card: bool
-    #: flat, by path; "" where nothing is printed or it cannot be seen
+    #: flat, by path; "" if nothing is printed or the value cannot be seen
     values: dict[str, str]
     #: paths of the fields that are covered or cropped
     hidden: frozenset[str]
@@ -41,7 +41,7 @@ class LabelledPicture:
 
 
 class _Label(BaseModel):
-    """One line of the labels; members that are not named here are ignored."""
+    """One line of the labels; other members are ignored."""
 
     file: str = Field(min_length=1)
     condition: str = Field(min_length=1)
@@ -102,7 +102,7 @@ def read_folder(folder: Path) -> list[LabelledPicture]:
 
 
 def _specimens(folder: Path, text: str) -> Iterator[tuple[int, LabelledPicture]]:
-    # Not splitlines(), which would also break at characters that JSON leaves in a text as they are.
+    # Not splitlines(): it would also split at characters that JSON strings may contain.
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue

@@ -1,7 +1,7 @@
-"""The figures. Each is defined where it is computed; those that are shares have a Wilson interval.
+"""The figures. Each is defined where it is computed; shares have a Wilson interval.
 
-All figures count cards, except the rejection, which counts only other pictures. A picture without a reading, because
-the reader failed or the model's answer could not be parsed, is wrong in every field and is not a rejection.
+All figures are about cards, except the rejection, which is about other pictures. A picture has no reading if the reader
+failed or the model's answer could not be parsed. It then counts as wrong in every field, and not as a rejection.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ocr.reading.schema import FIELDS
 
 NIK_DIGITS = 16
 
-#: a value less like the printed one than this counts as not read at all (ANLS)
+#: a value less similar to the printed one than this scores 0 (ANLS)
 ANLS_THRESHOLD = 0.5
 
 #: standard deviations to both sides that hold 95% of a normal distribution
@@ -40,9 +40,10 @@ class Rate:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """Wilson's score interval at 95% (Wilson 1927): honest for few cards and at 0% and 100%.
+        """Wilson's score interval at 95% (Wilson 1927). It holds for few cards, and at 0% and 100%.
 
-        It takes the cases as independent. Fields of one card and digits of one NIK are not: theirs is too narrow.
+        It assumes independent cases. Fields of one card and digits of one NIK are dependent, so their intervals are
+        too narrow.
         """
         if not self.of:
             return None
@@ -68,7 +69,7 @@ class Figures:
     field_exact: Rate
     #: right NIKs, of the cards with a visible NIK
     nik_exact: Rate
-    #: right digits, position by position: a missing digit makes all after it wrong
+    #: right digits, position by position: after a missing digit all are wrong
     nik_digits: Rate
     #: wrong fields without a flag, of all fields
     wrong_unflagged: Rate
@@ -89,7 +90,7 @@ class Figures:
 
 
 def figures(results: Sequence[Result]) -> Figures:
-    """The figures of these results; what needs a card, or another picture, is None where there is none."""
+    """The figures of these results; figures about cards or other pictures are None if there are none."""
     cards = [result for result in results if result.specimen.is_card]
     others = [result for result in results if not result.specimen.is_card]
     answered = [result for result in results if not result.answer.error]
@@ -142,8 +143,8 @@ def _character_error_rate(cards: Sequence[Result]) -> float | None:
 def _anls_star(card: Result) -> float:
     """The mean over the card's fields of 1 - edits / length of the longer text, 0 below the threshold.
 
-    ANLS* (Peer et al. 2024, arXiv:2402.03848) for a dictionary of one text a leaf: every leaf counts once, two empty
-    texts are alike, and without a reading nothing is.
+    This is ANLS* (Peer et al. 2024, arXiv:2402.03848) for a dictionary of texts: every leaf counts once, two empty
+    texts are equal, and without a reading the score is 0.
     """
     if not card.answer.has_reading:
         return 0.0
@@ -156,7 +157,7 @@ def _anls_star(card: Result) -> float:
 
 
 def _percentiles(seconds: Sequence[float]) -> tuple[float | None, float | None]:
-    """The 50th and the 95th, between two values in proportion."""
+    """The 50th and the 95th percentile, interpolated linearly."""
     if not seconds:
         return None, None
     p50, p95 = np.percentile(seconds, [50, 95])

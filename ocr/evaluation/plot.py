@@ -1,4 +1,4 @@
-"""The figures by condition as a picture, where matplotlib is installed."""
+"""Plot the figures by condition. Needs matplotlib."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _REJECTED = {"rejected": ("^", "#6b6b6b")}
 
 
 class PlotImpossible(Exception):
-    """There will be no plot; the message says why."""
+    """The plot cannot be written; the message says why."""
 
 
 def check_plot(path: Path) -> None:
-    """Raises ``PlotImpossible`` where a plot could not be written, before hours are spent on its figures."""
+    """Raise ``PlotImpossible`` if a plot could not be written. Called before hours are spent on its figures."""
     if path.suffix.lower() not in SUFFIXES:
         raise PlotImpossible(f"A plot is written as {', '.join(SUFFIXES)}; {path} ends otherwise.")
     if importlib.util.find_spec("matplotlib") is None:
@@ -45,7 +45,7 @@ def write_plot(evaluation: Evaluation, path: Path) -> None:
         shown = [(row, rate) for row, rate in points if rate.of]
         axes.errorbar(
             [100 * (rate.share or 0) for _, rate in shown],
-            # Beside each other, so that intervals do not hide one another.
+            # Side by side, so that intervals do not hide each other.
             [row + 0.16 * (place - (len(series) - 1) / 2) for row, _ in shown],
             xerr=list(zip(*(_whiskers(rate) for _, rate in shown), strict=True)) or None,
             fmt=marker,

@@ -1,4 +1,4 @@
-"""Readers of pictures: the model in this process, or a server by ``POST /ktp-ocr/``. Both are thread-safe."""
+"""Readers of pictures: the model in this process, or a server through ``POST /ktp-ocr/``. Both are thread-safe."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ class Reader(Protocol):
     name: str
 
     def read(self, data: bytes, file_name: str) -> ReaderAnswer:
-        """The reading of one picture; a picture that fails is an answer too. Raises ``ReaderUnusable``."""
+        """The reading of one picture; a failure is returned as an answer. Raises ``ReaderUnusable``."""
 
     def close(self) -> None:
-        """Release the model or the connections. Pictures that are being read get no answer."""
+        """Release the model or the connections. Readings in progress get no answer."""
 
 
 class EngineReader:
-    """The model of the settings in this process, asked as ``POST /ktp-ocr/`` asks it, without a database."""
+    """The configured model in this process, with the requests of ``POST /ktp-ocr/`` but without a database."""
 
     def __init__(self, on_progress: Callable[[str], None]) -> None:
-        """Loads the model, which takes seconds to minutes. Raises ``ReaderUnusable``."""
+        """Load the model, which takes seconds to minutes. Raises ``ReaderUnusable``."""
         # Imported here because it imports torch, which a reader over HTTP does not need.
         from inference.backends.engine_start import start_engine
 
@@ -81,7 +81,7 @@ def ask(engine: Engine, data: bytes) -> tuple[str, str, list[confidence.Token]]:
 
     Raises ``ApiError``, ``EngineError``.
     """
-    # What is stored for a worker is the prepared picture, encoded; it decodes that again.
+    # A worker would get the prepared picture in encoded form and decode it, so this does the same.
     picture = decode_image(card_image.prepare(data, media_limits()).data, media_limits(), "image")
     asked = stored_request()
     request = GenerationRequest(
@@ -110,7 +110,7 @@ class HttpReader:
     """A server's ``POST /ktp-ocr/``. Every picture becomes a stored reading there."""
 
     def __init__(self, base_url: str, *, api_key: str, timeout_seconds: float, on_progress: Callable[[str], None]):
-        """Waits for a server that is still loading its model. Raises ``ReaderUnusable``."""
+        """Wait for the server to load its model. Raises ``ReaderUnusable``."""
         self._base_url = base_url.rstrip("/")
         try:
             self._client = httpx.Client(
@@ -134,7 +134,7 @@ class HttpReader:
             return failed_answer(f"{type(exc).__name__}: {exc}", seconds=time.perf_counter() - started)
         seconds = time.perf_counter() - started
         if response.status_code in (401, 403, 404, 405):
-            # It will not read the next picture either.
+            # The server would refuse the next picture too.
             raise ReaderUnusable(f"{self._base_url} answers {response.status_code}: {_reason(response)}")
         if not response.is_success:
             return failed_answer(f"{response.status_code}: {_reason(response)}", seconds=seconds)
@@ -175,7 +175,7 @@ def _from_body(body: Mapping[str, Any], seconds: float) -> ReaderAnswer:
 
 
 def _object(response: httpx.Response) -> Mapping[str, Any]:
-    """The JSON object in the body; empty where there is none."""
+    """The JSON object in the body; empty if there is none."""
     try:
         body = response.json()
     except ValueError:

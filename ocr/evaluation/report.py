@@ -24,7 +24,7 @@ RATES: dict[str, str] = {
     "rejected": "Other pictures rejected",
 }
 
-#: the members of ``RATES`` in the table by condition, with short names
+#: the members of ``RATES`` in the table by condition → short names
 RATES_BY_CONDITION: dict[str, str] = {
     "card_exact": "card exact",
     "field_exact": "field exact",
@@ -41,7 +41,7 @@ NOTHING = "–"
 class Evaluation:
     """All results of one run of the command."""
 
-    #: the folder as it was named
+    #: the folder, as given on the command line
     folder: str
     #: the reader's description
     reader: str
@@ -49,7 +49,7 @@ class Evaluation:
     concurrency: int
     #: seconds from the first picture to the last
     seconds: float
-    #: pictures that were to be shown; fewer were when the run was stopped
+    #: number of planned pictures; fewer were read if the run was stopped
     planned: int
     #: never empty
     results: Sequence[Result]
@@ -60,7 +60,7 @@ class Evaluation:
 
     @property
     def kind(self) -> str:
-        """What the pictures are; figures of drawn ones say little about photographs, so every report says it."""
+        """The kind of pictures. Every report names it, because figures of drawings say little about photographs."""
         is_synthetic = all(result.specimen.is_synthetic for result in self.results)
         return "synthetic specimens" if is_synthetic else "labelled pictures"
 
@@ -79,7 +79,7 @@ def as_text(evaluation: Evaluation) -> str:
 
 
 def as_json(evaluation: Evaluation, *, with_values: bool = False) -> dict[str, Any]:
-    """Everything the tables show and one entry a picture; without any value of a card unless ``with_values``."""
+    """All figures of the tables, and one entry per picture; no values of cards unless ``with_values``."""
     return {
         "folder": evaluation.folder,
         "kind": evaluation.kind,
@@ -152,7 +152,7 @@ def _by_field(evaluation: Evaluation) -> Iterator[str]:
 
 
 def _errors(results: Sequence[Result]) -> list[tuple[str, int]]:
-    """The reasons for which pictures were not answered, the most frequent first."""
+    """The reasons of pictures without an answer, most frequent first."""
     counts: dict[str, int] = {}
     for result in results:
         if result.answer.error:
@@ -173,7 +173,7 @@ def _interval(rate: Rate) -> str:
 
 
 def _with_interval(rate: Rate) -> str:
-    """Whole percents in the interval, rounded outwards: a condition has few pictures, and 0–0 would say too much."""
+    """Interval in whole percents, rounded outwards: with few pictures per condition, 0–0 would be too precise."""
     if rate.interval is None:
         return NOTHING
     low, high = rate.interval

@@ -1,4 +1,4 @@
-"""A reader's answer for a picture, compared with what is printed there."""
+"""Compare a reader's answer with the printed values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ocr.reading.schema import FIELDS, empty_values
 
 @dataclass(frozen=True, slots=True)
 class ReaderAnswer:
-    """One reading, or the reason why there is none."""
+    """One reading, or the error."""
 
     #: flat, every path of ``FIELDS``
     values: dict[str, str]
@@ -35,7 +35,7 @@ class ReaderAnswer:
 
 
 def failed_answer(error: str, *, seconds: float) -> ReaderAnswer:
-    """The reader gave no reading, for the reason ``error``."""
+    """An answer without a reading, because of ``error``."""
     return ReaderAnswer(empty_values(), (), seconds, error)
 
 
@@ -48,7 +48,7 @@ class Result:
 
     @property
     def wrong(self) -> list[str]:
-        """Fields that are not as printed. Where there is no reading it is all of them, the empty ones too."""
+        """Fields that differ from the printed values; without a reading all fields, even empty ones."""
         return [field.path for field in FIELDS if not (self.answer.has_reading and self._is_right(field.path))]
 
     @property
@@ -69,7 +69,7 @@ class Result:
 
     @property
     def is_rejection(self) -> bool:
-        """A readable answer with nothing in it, which is what a picture of something else should get."""
+        """Whether the answer is readable and empty, which is right for a picture of something else."""
         return self.answer.has_reading and not any(self.answer.values.values())
 
     def _is_right(self, path: str) -> bool:
@@ -77,5 +77,5 @@ class Result:
 
 
 def normalise(value: str) -> str:
-    """What two values that print the same have in common: NFKC, capitals, single blanks."""
+    """A normal form that is equal for values that look the same in print: NFKC, capitals, single blanks."""
     return " ".join(unicodedata.normalize("NFKC", value).upper().split())

@@ -1,6 +1,6 @@
-"""Fictional KTP specimens: cards that cannot exist, marked as specimens, with what a reader must answer.
+"""Fictional KTP specimens: cards that cannot exist, marked as specimens, with the right answers.
 
-Everything about a specimen follows from its seed and index, on every machine with the pinned packages.
+A specimen is a function of its seed and index, on every machine with the pinned packages.
 """
 
 from ocr.specimens.conditions import CONDITIONS

@@ -1,4 +1,4 @@
-"""What lies under and around the text: soft colours, waves, the marks that say specimen.
+"""The background of a card: soft colours, waves, and the marks "SPECIMEN".
 
 Nothing imitates a real print.
 """
@@ -18,7 +18,7 @@ MARK = "SPECIMEN – BUKAN KTP"
 
 
 def clouds(random: Random, size: tuple[int, int], base: Colour, strength: int) -> Image.Image:
-    """An RGB image of soft random colour around ``base``; ``strength`` is how far it strays of 255."""
+    """An RGB image of soft random colours around ``base``. They differ from it by up to ``strength`` of 255."""
     generator = np.random.default_rng(random.getrandbits(64))
     few = generator.integers(-strength, strength + 1, (4, 6, 3)) + np.array(base)
     small = Image.fromarray(few.clip(0, 255).astype(np.uint8))
@@ -50,7 +50,7 @@ def _waves(size: tuple[int, int], kind: int) -> Image.Image:
 
 
 def mark_specimen(image: Image.Image, random: Random, face: Face) -> None:
-    """Write across the card and into its margin that it is a specimen."""
+    """Write "specimen" across the card and into its margin."""
     width, height = image.size
     ink = random.choice(((200, 40, 40), (90, 90, 110), (60, 90, 160)))
     image.paste(ink, mask=_diagonal(image.size, face, random.randrange(3), random.randrange(3)))
@@ -73,7 +73,7 @@ def _diagonal(size: tuple[int, int], face: Face, tilt: int, strength: int) -> Im
 
 
 def silhouette(image: Image.Image, random: Random, box: tuple[float, float, float, float]) -> None:
-    """A grey head and shoulders where the photograph would be; never a face."""
+    """A grey head and shoulders in place of the photograph, without a face."""
     left, top, right, bottom = box
     width, height = right - left, bottom - top
     draw = ImageDraw.Draw(image)
@@ -87,7 +87,7 @@ def silhouette(image: Image.Image, random: Random, box: tuple[float, float, floa
 
 
 def scribble(image: Image.Image, random: Random, box: tuple[float, float, float, float]) -> None:
-    """A meaningless line where the signature would be."""
+    """A meaningless line in place of the signature."""
     left, top, right, bottom = box
     points = [(left + (right - left) * i / 9, random.uniform(top, bottom)) for i in range(10)]
     ImageDraw.Draw(image).line(points, fill=(40, 40, 60), width=max(1, image.width // 400), joint="curve")

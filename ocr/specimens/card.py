@@ -21,7 +21,7 @@ _WRAPPED = ("nama", "alamat.name", "tempat_lahir", "agama")
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A drawn card and where its values' characters are."""
+    """A drawn card, and the positions of its values' characters."""
 
     image: Image.Image
     #: field, place in the value, text
@@ -98,7 +98,7 @@ class _Pen:
         for label, path, indented in _ROWS:
             x = (layout.sub_label_x if indented else layout.label_x) * self._width
             text = label.upper() if layout.capital_labels else label
-            # A blank's width stays free before the colon.
+            # One blank stays free before the colon.
             fitted = labels.fitted(text + " ", layout.colon_x * self._width - x)
             page.write(text, x, y, fitted, self._label_ink)
             page.write(":", layout.colon_x * self._width, y, labels, self._label_ink)
@@ -132,7 +132,7 @@ class _Pen:
         self._page.write(self._holder.blood_type, x, y, values, self._value_ink)
 
     def _lines(self, path: str) -> Iterator[tuple[str, int]]:
-        """The printed lines of a value, and the place in the value where each begins."""
+        """The printed lines of a value, and the index in the value at which each begins."""
         text = self._holder.values[path]
         # The date follows the place and needs room.
         room = self._wrap_at + 4 - (10 if path == "tempat_lahir" else 0)
@@ -144,7 +144,7 @@ class _Pen:
             yield text, 0
 
     def _fitted(self, text: str, wanted: Font, room: float) -> Font:
-        """``wanted``, or the same smaller where the text would be wider than ``room`` parts of the card."""
+        """``wanted``, or a smaller size if the text would be wider than ``room``, a part of the card's width."""
         return wanted.fitted(text, room * self._width)
 
     def _box(self, box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:

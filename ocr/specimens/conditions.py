@@ -1,4 +1,4 @@
-"""The conditions a specimen is shown in, and how each is made. The names are those that evaluations report by."""
+"""The conditions of specimens' pictures, and how each is drawn. Evaluations report by their names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ocr.specimens import geometry, spoiling
 from ocr.specimens.background import clouds
 from ocr.specimens.geometry import View
 
-#: condition → how often it is drawn if none is given
+#: condition → its weight if none is given
 CONDITIONS: dict[str, float] = {
     "flat": 30,
     "framed": 8,
@@ -39,7 +39,7 @@ _VIEWS: dict[str, Callable[[Random, tuple[int, int]], View]] = {
     "cropped": geometry.cropped,
 }
 
-#: conditions whose pictures are sometimes also a little displaced, as real ones are
+#: conditions whose pictures are sometimes also slightly displaced, like real ones
 _NUDGED = 0.5
 
 
@@ -79,7 +79,7 @@ def lay(random: Random, view: View, card: Image.Image) -> Image.Image:
     """The card as ``view`` places it, on a soft background."""
     if np.allclose(view.corners, geometry.filling(view.size).corners):
         return card.resize(view.size, Image.Resampling.BICUBIC)
-    # Shrunk first: the mapping itself takes single points and would leave jagged letters.
+    # Reduced first: the mapping samples single points and would leave jagged letters.
     if card.width > 1.3 * view.size[0]:
         card = card.resize((round(1.1 * view.size[0]), round(1.1 * view.size[1])), Image.Resampling.BICUBIC)
     base = (random.randint(20, 230), random.randint(20, 220), random.randint(20, 210))
@@ -87,9 +87,9 @@ def lay(random: Random, view: View, card: Image.Image) -> Image.Image:
 
 
 def spoil(random: Random, condition: str, picture: Image.Image, *, letters_of: int | None = None) -> Image.Image:
-    """The picture with what ``condition`` does to its pixels, and a little more that always happens. No geometry.
+    """The picture after the pixel effects of ``condition``, and small ones that every picture has. No geometry.
 
-    Blur is measured by a card's width in pixels: the picture's own, or ``letters_of`` for a part of a card.
+    The blur is relative to the card's width in pixels: the picture's own, or ``letters_of`` for a part of a card.
     """
     scale = (letters_of or picture.width) / 512
     if condition == "dim":
@@ -113,7 +113,7 @@ def spoil(random: Random, condition: str, picture: Image.Image, *, letters_of: i
 
 
 def _cover(random: Random, picture: Image.Image, boxes: np.ndarray) -> np.ndarray:
-    """A finger over a row or two; which characters it hides."""
+    """Draw a finger over one or two rows. Returns which characters it hides."""
     if not len(boxes):
         return np.zeros(0, dtype=bool)
     left, top, right, bottom = boxes[random.randrange(len(boxes))]

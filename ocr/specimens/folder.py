@@ -12,9 +12,9 @@ from typing import Any
 from ocr.specimens.specimen import DEFAULT_WIDTH, make_specimen
 
 LABELS = "labels.jsonl"
-#: high, so that the file adds no damage of its own to what the condition does
+#: JPEG quality; high, so that compression adds no damage to that of the condition
 JPEG_QUALITY = 95
-#: specimens handed to a process at once
+#: specimens per task of a process
 _CHUNK = 8
 
 
@@ -27,10 +27,10 @@ def write_specimens(
     width: int = DEFAULT_WIDTH,
     processes: int = 1,
 ) -> Iterator[int]:
-    """Write specimens 1 to ``count`` of ``seed`` into ``folder``, and yield how many there are after each.
+    """Write specimens 1 to ``count`` of ``seed`` into ``folder``, and yield the number written after each.
 
-    ``conditions`` take turns; without any each specimen draws its own. The bytes do not depend on ``processes``. The
-    labels appear when all is written, so that a folder with labels is complete. Raises OSError.
+    ``conditions`` take turns; without any, each specimen draws its own. The bytes do not depend on ``processes``. The
+    labels are written last, so a folder with labels is complete. Raises OSError.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / LABELS).unlink(missing_ok=True)
@@ -44,7 +44,7 @@ def write_specimens(
             labels.append(label)
             yield len(labels)
     else:
-        # Not fork: the threads of this process, and the locks that they hold, would be missing in the copy.
+        # Not fork: the copy would have the locks of this process, but not the threads that release them.
         context = multiprocessing.get_context("forkserver")
         with ProcessPoolExecutor(processes, mp_context=context) as pool:
             for label in pool.map(_write_one, jobs, chunksize=_CHUNK):

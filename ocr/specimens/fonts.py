@@ -1,7 +1,7 @@
-"""The faces that specimens are printed with: free fonts that come with pip, so that every machine draws the same card.
+"""The font faces of specimens. They are free fonts from pip packages, so that every machine draws the same card.
 
-Faces of the machine itself (OCR-A and the like, where a distribution's package has them) can be added for training; a
-specimen made with them differs from machine to machine.
+Faces that are installed on the machine (OCR-A and the like) can be added for training. Specimens made with them differ
+from machine to machine.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from PIL import ImageFont
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """One font file, and where in its design space to stand."""
+    """One font file, and the values of its axes."""
 
     path: str
     #: values of a variable font's axes in the file's order; empty for a static font
@@ -94,7 +94,7 @@ class Font:
 
     def __init__(self, face: Face, size: float) -> None:
         self._face, self._size = face, size
-        # Basic layout: one glyph a character and no pairs drawn together, so that every box is known.
+        # Basic layout: one glyph per character and no ligatures, so that every box is known.
         self.pillow = ImageFont.truetype(face.path, size, layout_engine=ImageFont.Layout.BASIC)
         if face.axes:
             self.pillow.set_variation_by_axes(list(face.axes))
@@ -120,5 +120,5 @@ class Font:
 
 @functools.lru_cache(maxsize=512)
 def font(face: Face, size: float) -> Font:
-    """``face`` at ``size`` pixels to the em, to the half pixel. Not for several threads: a Font draws for one."""
+    """``face`` at ``size`` pixels per em, to the half pixel. A Font must not be used by several threads."""
     return Font(face, round(size * 2) / 2)

@@ -1,4 +1,4 @@
-"""How the card lies in the picture: a plane mapping, applied to the pixels and to the characters' boxes alike."""
+"""The card's position in the picture: a plane mapping of the pixels and of the characters' boxes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class View:
         """``card`` laid upon ``ground``, which has the picture's size."""
         back = _mapping(self.corners, _rectangle(0, 0, *card.size))
         coefficients = (back / back[2, 2]).ravel()[:8].tolist()
-        # What lies beside the card mixes into its edge: let that have its colour.
+        # Pixels beside the card mix into its edge, so they get its colour.
         laid = card.transform(
             self.size,
             Image.Transform.PERSPECTIVE,

@@ -1,4 +1,4 @@
-"""Where things are printed on a card: fractions of its width and height, jittered, because print runs differ."""
+"""The layout of a card, as fractions of its width and height. It is jittered, because print runs differ."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Layout:
 
 
 def make_layout(random: Random, rows: int) -> Layout:
-    """Draw a layout for ``rows`` rows below the number; 13 or fewer leave the usual step, more close up a little."""
+    """Draw a layout for ``rows`` rows below the number. More than 13 rows are spaced more closely."""
 
     def around(middle: float, spread: float) -> float:
         return random.uniform(middle - spread, middle + spread)

@@ -1,4 +1,4 @@
-"""Invented words for people and places, from syllables: no list of real persons, and far more words than a list has."""
+"""Invent names of people and places from syllables. No list of real persons is used, and the variety is larger."""
 
 from __future__ import annotations
 

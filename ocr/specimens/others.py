@@ -1,4 +1,4 @@
-"""Pictures that are no KTP: the reader must answer with empty strings."""
+"""Pictures that show no KTP. The right answer to them is empty strings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes one specimen of a seed and an index."""
+"""Draw one specimen from a seed and an index."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DEFAULT_WIDTH = 1024
 
 @dataclass(frozen=True, slots=True)
 class Specimen:
-    """A picture and what is to be read in it."""
+    """A picture and its right answer."""
 
     #: RGB
     image: Image.Image
@@ -53,11 +53,10 @@ def make_specimen(
 ) -> Specimen:
     """Specimen ``index`` of ``seed`` in ``condition``, or in one drawn by the weights of ``CONDITIONS``.
 
-    The picture is ``width`` pixels wide (high, when it lies on its side) and has a card's proportions unless ``height``
-    is given. ``faces`` are what it is printed with, the packaged ones unless given. Raises KeyError for an unknown
-    condition.
+    The picture is ``width`` pixels wide (or high, if the card lies on its side) and has a card's proportions unless
+    ``height`` is given. ``faces`` defaults to the packaged fonts. Raises KeyError for an unknown condition.
     """
-    # Of a text, because Random of an int loses the sign, and of a tuple depends on the process.
+    # Seeded with a text: Random ignores the sign of an int, and the hash of a tuple depends on the process.
     random = Random(f"specimen/{seed}/{index}")  # noqa: S311
     drawn = random.choices(tuple(CONDITIONS), tuple(CONDITIONS.values()))[0]
     condition = condition or drawn

@@ -1,4 +1,4 @@
-"""What cameras, copiers and files do to a picture: light, blur, noise, compression."""
+"""Effects of cameras, copiers and files on a picture: light, blur, noise, compression."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _generator(random: Random) -> np.random.Generator:
 def grain(random: Random, picture: Image.Image, strength: float) -> Image.Image:
     """Noise of a standard deviation of ``strength`` of 255, the same for the three colours."""
     pixels = np.asarray(picture, dtype=np.int16)
-    # One long noise, entered anywhere: drawing half a million normal numbers takes longer than drawing the card.
+    # One long array, read from a random offset: half a million normal numbers take longer to draw than the card.
     noise = _noise()
     start = random.randrange(len(noise) - pixels.shape[0] * pixels.shape[1])
     layer = noise[start : start + pixels.shape[0] * pixels.shape[1]].reshape(pixels.shape[:2])
@@ -69,7 +69,7 @@ def jpeg(picture: Image.Image, quality: int) -> Image.Image:
 
 
 def small(random: Random, picture: Image.Image) -> Image.Image:
-    """Scaled down and back up again: the size stays, what was fine is gone."""
+    """Scale the picture down and up again: it keeps its size and loses its fine details."""
     share = random.uniform(0.47, 0.72)
     width, height = picture.size
     less = picture.resize((round(width * share), round(height * share)), Image.Resampling.BICUBIC)

@@ -1,4 +1,4 @@
-"""Prints text and records the position of every character of a value."""
+"""Print text, and record the position of every character of a value."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Page:
     def __init__(self, image: Image.Image) -> None:
         self.image = image
         self.draw = ImageDraw.Draw(image)
-        # Basic types in lists: a card has some 200 characters, and an object for each costs more than drawing them.
+        # Lists of basic types: one object for each of the card's 200 characters would take longer than drawing them.
         self._marks: list[tuple[str, int, str]] = []
         self._boxes: list[tuple[float, float, float, float]] = []
 
@@ -48,9 +48,9 @@ class Page:
         place: int = 0,
         centred: bool = False,
     ) -> float:
-        """Write ``text`` with its left (or its middle) at ``x`` and its capitals around ``y``; the x where it ends.
+        """Write ``text`` with its left (or its middle) at ``x`` and its capitals centred on ``y``. Returns its end.
 
-        Pixels all. With a ``path`` it is (a part of) that field's value, whose character ``place`` comes first.
+        All are in pixels. With a ``path`` the text is that field's value, or the part of it that begins at ``place``.
         """
         if centred:
             x -= (font.width(text) + spacing * len(text)) / 2
