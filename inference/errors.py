@@ -10,7 +10,7 @@ from sessions_app.errors import Unavailable as Unavailable
 
 
 class InvalidRequest(ApiError):
-    """The request cannot be honoured as it stands; sending it again will not help."""
+    """The request is invalid; sending it again unchanged will not help."""
 
     code = "invalid_request"
 
@@ -77,7 +77,7 @@ class RequestTooNew(Unavailable):
 
 
 class TimedOut(ApiError):
-    """The wait is over; what was waited for goes on."""
+    """The time limit of the wait is over; the work itself continues."""
 
     status = 504
     type = "server_error"

@@ -24,18 +24,20 @@ NO_ITEMS = models.Value([], models.JSONField())
 class Flagged(CardValues):
     """The columns and methods of ``KtpExtraction`` about flags and their confirmations."""
 
-    fields_read = EncryptedJSONField(default=dict, blank=True, editable=False, help_text="By the model; never changed.")
+    fields_read = EncryptedJSONField(
+        default=dict, blank=True, editable=False, help_text="As read by the model; never changed."
+    )
     problems_read = EncryptedJSONField(
         default=list,
         keep=LEGIBLE,
         db_default=NO_ITEMS,
         blank=True,
         editable=False,
-        help_text="Of the values as the model read them; never changed.",
+        help_text="Problems of the values as read; never changed.",
     )
     problems = EncryptedJSONField(default=list, keep=LEGIBLE, blank=True, editable=False)
     flagged = models.BooleanField(
-        _("flagged"), default=False, editable=False, help_text=_("Undecided, and a problem needs a person's eye.")
+        _("flagged"), default=False, editable=False, help_text=_("Undecided, and a person should check a value.")
     )
     confirmed = models.JSONField(
         default=list,

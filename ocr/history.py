@@ -57,7 +57,7 @@ class KtpChange(models.Model):
     DECISIONS = (Kind.APPROVED, Kind.APPROVED_OWN, Kind.REJECTED)
 
     extraction = models.ForeignKey("ocr.KtpExtraction", on_delete=models.CASCADE, related_name="history")
-    version = models.PositiveIntegerField(help_text="Of the reading, once this was done.")
+    version = models.PositiveIntegerField(help_text="Version of the reading after this change.")
     at = models.DateTimeField(default=timezone.now)
     actor = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
@@ -67,7 +67,7 @@ class KtpChange(models.Model):
     )
     kind = models.CharField(max_length=12, choices=Kind)
     field = models.CharField(max_length=PATH_MAX_CHARS, blank=True, help_text="Path of the field; empty for the card.")
-    code = models.CharField(max_length=40, blank=True, help_text="Of the flag that was confirmed, or of the failure.")
+    code = models.CharField(max_length=40, blank=True, help_text="Code of the confirmed flag, or of the failure.")
     old = EncryptedCharField(max_length=MAX_VALUE_CHARS, blank=True)
     new = EncryptedCharField(max_length=MAX_VALUE_CHARS, blank=True)
     reason = models.CharField(max_length=12, choices=RejectReason, blank=True)

@@ -156,20 +156,20 @@ class KtpExtraction(Holdable, Reviewable):
     completed_at = models.DateTimeField(_("completed at"), null=True, blank=True)
 
     raw_answer = EncryptedTextField(
-        _("answer of the model"), blank=True, editable=False, help_text=_("As it came, before it was parsed.")
+        _("answer of the model"), blank=True, editable=False, help_text=_("Before it was parsed.")
     )
     sandbox = models.BooleanField(
         default=False,
         db_default=False,
         editable=False,
-        help_text="Of a picture with a fixed outcome; no model read it.",
+        help_text="A picture of the sandbox, with a fixed outcome; no model read it.",
     )
     confidence = models.JSONField(
         default=dict,
         db_default=models.Value({}, models.JSONField()),
         blank=True,
         editable=False,
-        help_text="By path: the probability of the least likely token of the value that the model read.",
+        help_text="By path: the probability of the least likely token of the value as read.",
     )
     read_again_at = models.DateTimeField(
         null=True, blank=True, editable=False, help_text="When it was last sent to the model again."
@@ -345,7 +345,7 @@ class KtpImage(models.Model):
     sha256 = models.CharField(max_length=64, db_index=True, help_text="Keyed: see ocr.lookup.")
     width = models.PositiveIntegerField(help_text="Pixels.")
     height = models.PositiveIntegerField(help_text="Pixels.")
-    quality = models.JSONField(null=True, blank=True, help_text="As ocr.quality measures it; null if it never was.")
+    quality = models.JSONField(null=True, blank=True, help_text="Measured by ocr.quality; null if it was not measured.")
     data = EncryptedBinaryField()
 
     class Meta:

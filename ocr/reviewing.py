@@ -54,7 +54,7 @@ class Reviewable(Flagged, Versioned):
         null=True,
         blank=True,
         editable=False,
-        help_text=_("Since then it waits for a reviewer."),
+        help_text=_("It has waited for a reviewer since then."),
     )
     claimed_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, editable=False, related_name="+"

@@ -40,7 +40,7 @@ class Migration(migrations.Migration):
                 ('pekerjaan', models.CharField(blank=True, default='', max_length=200, verbose_name='Pekerjaan')),
                 ('kewarganegaraan', models.CharField(blank=True, default='', max_length=200, verbose_name='Kewarganegaraan')),
                 ('berlaku_hingga', models.CharField(blank=True, default='', max_length=200, verbose_name='Berlaku hingga')),
-                ('fields_read', models.JSONField(blank=True, default=dict, editable=False, help_text='By the model; never changed.')),
+                ('fields_read', models.JSONField(blank=True, default=dict, editable=False, help_text='As read by the model; never changed.')),
                 ('raw_answer', models.TextField(blank=True, editable=False, help_text="The model's answer, before it was parsed.")),
                 ('problems', models.JSONField(blank=True, default=list, editable=False)),
                 ('flagged', models.BooleanField(default=False, editable=False, help_text="A problem needs a person's eye.")),

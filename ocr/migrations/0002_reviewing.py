@@ -19,12 +19,12 @@ class Migration(migrations.Migration):
             name='KtpChange',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('version', models.PositiveIntegerField(help_text='Of the reading, once this was done.')),
+                ('version', models.PositiveIntegerField(help_text='Version of the reading after this change.')),
                 ('at', models.DateTimeField(default=django.utils.timezone.now)),
                 ('actor_name', models.CharField(blank=True, help_text='Kept when the account is deleted; empty for the server.', max_length=150)),
                 ('kind', models.CharField(choices=[('read', 'Read by the model'), ('failed', 'The reading failed'), ('read_again', 'Sent to the model again'), ('corrected', 'Corrected'), ('confirmed', 'Confirmed as printed'), ('sent', 'Sent for review'), ('opened', 'Opened for review'), ('unclear', 'Left to another reviewer'), ('approved', 'Approved'), ('approved_own', 'Approved by its clerk, without review'), ('rejected', 'Rejected'), ('undone', 'Decision undone'), ('reopened', 'Reopened')], max_length=12)),
                 ('field', models.CharField(blank=True, help_text='Path of the field; empty for the card.', max_length=17)),
-                ('code', models.CharField(blank=True, help_text='Of the flag that was confirmed, or of the failure.', max_length=40)),
+                ('code', models.CharField(blank=True, help_text='Code of the confirmed flag, or of the failure.', max_length=40)),
                 ('old', models.CharField(blank=True, max_length=200)),
                 ('new', models.CharField(blank=True, max_length=200)),
                 ('reason', models.CharField(blank=True, choices=[('blurred', 'Blurred or too small to read'), ('not_ktp', 'Not a KTP'), ('covered', 'A part is covered or cut off'), ('other_card', "Another person's card"), ('other', 'Another reason')], max_length=12)),
@@ -65,7 +65,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='ktpextraction',
             name='problems_read',
-            field=models.JSONField(blank=True, db_default=models.Value([], models.JSONField()), default=list, editable=False, help_text='Of the values as the model read them; never changed.'),
+            field=models.JSONField(blank=True, db_default=models.Value([], models.JSONField()), default=list, editable=False, help_text='Problems of the values as read; never changed.'),
         ),
         migrations.AddField(
             model_name='ktpextraction',
@@ -80,7 +80,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='ktpextraction',
             name='submitted_at',
-            field=models.DateTimeField(blank=True, editable=False, help_text='Since then it waits for a reviewer.', null=True, verbose_name='sent for review at'),
+            field=models.DateTimeField(blank=True, editable=False, help_text='It has waited for a reviewer since then.', null=True, verbose_name='sent for review at'),
         ),
         migrations.AddField(
             model_name='ktpextraction',
@@ -90,7 +90,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='ktpextraction',
             name='flagged',
-            field=models.BooleanField(default=False, editable=False, help_text="Undecided, and a problem needs a person's eye.", verbose_name='flagged'),
+            field=models.BooleanField(default=False, editable=False, help_text="Undecided, and a person should check a value.", verbose_name='flagged'),
         ),
         migrations.AlterField(
             model_name='ktpextraction',

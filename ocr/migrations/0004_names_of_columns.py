@@ -93,7 +93,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='ktpextraction',
             name='raw_answer',
-            field=models.TextField(blank=True, editable=False, help_text='As it came, before it was parsed.', verbose_name='answer of the model'),
+            field=models.TextField(blank=True, editable=False, help_text='Before it was parsed.', verbose_name='answer of the model'),
         ),
         migrations.AlterField(
             model_name='ktpextraction',

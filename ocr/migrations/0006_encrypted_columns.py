@@ -123,7 +123,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='ktpextraction',
             name='fields_read',
-            field=sessions_app.encryption.fields.EncryptedJSONField(blank=True, default=dict, editable=False, help_text='By the model; never changed.'),
+            field=sessions_app.encryption.fields.EncryptedJSONField(blank=True, default=dict, editable=False, help_text='As read by the model; never changed.'),
         ),
         migrations.AlterField(
             model_name='ktpextraction',
@@ -163,12 +163,12 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='ktpextraction',
             name='problems_read',
-            field=sessions_app.encryption.fields.EncryptedJSONField(blank=True, db_default=models.Value([], models.JSONField()), default=list, editable=False, help_text='Of the values as the model read them; never changed.', keep=('field', 'code', 'severity', 'message', 'pesan')),
+            field=sessions_app.encryption.fields.EncryptedJSONField(blank=True, db_default=models.Value([], models.JSONField()), default=list, editable=False, help_text='Problems of the values as read; never changed.', keep=('field', 'code', 'severity', 'message', 'pesan')),
         ),
         migrations.AlterField(
             model_name='ktpextraction',
             name='raw_answer',
-            field=sessions_app.encryption.fields.EncryptedTextField(blank=True, editable=False, help_text='As it came, before it was parsed.', verbose_name='answer of the model'),
+            field=sessions_app.encryption.fields.EncryptedTextField(blank=True, editable=False, help_text='Before it was parsed.', verbose_name='answer of the model'),
         ),
         migrations.AlterField(
             model_name='ktpextraction',

@@ -13,11 +13,11 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='ktpextraction',
             name='confidence',
-            field=models.JSONField(blank=True, db_default=models.Value({}, models.JSONField()), default=dict, editable=False, help_text='By path: the probability of the least likely token of the value that the model read.'),
+            field=models.JSONField(blank=True, db_default=models.Value({}, models.JSONField()), default=dict, editable=False, help_text='By path: the probability of the least likely token of the value as read.'),
         ),
         migrations.AddField(
             model_name='ktpimage',
             name='quality',
-            field=models.JSONField(blank=True, help_text='As ocr.quality measures it; null if it never was.', null=True),
+            field=models.JSONField(blank=True, help_text='Measured by ocr.quality; null if it was not measured.', null=True),
         ),
     ]

@@ -13,6 +13,6 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='ktpextraction',
             name='sandbox',
-            field=models.BooleanField(db_default=False, default=False, editable=False, help_text='Of a picture with a fixed outcome; no model read it.'),
+            field=models.BooleanField(db_default=False, default=False, editable=False, help_text='A picture of the sandbox, with a fixed outcome; no model read it.'),
         ),
     ]

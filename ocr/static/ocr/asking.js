@@ -1,9 +1,9 @@
-// What the clerk's pages ask the server, with the log-in session of the browser.
+// Requests of the clerk's pages to the server, with the browser's log-in session.
 
-/** The log-in has expired: nothing was done, and the person is to log in. */
+/** The log-in has expired: the server did nothing, and the user has to log in. */
 export class LoggedOut extends Error {}
 
-/** The server says no, in words for the person. */
+/** The server refused the request; the message is for the user. */
 export class Refused extends Error {
   constructor(message, mayRetry, status = 0) {
     super(message);
@@ -12,7 +12,7 @@ export class Refused extends Error {
   }
 }
 
-/** Django's token. It is read each time: a log-in in another tab changes it. */
+/** Django's CSRF token. It is read each time, because a log-in in another tab changes it. */
 export function csrfToken() {
   const cookie = document.cookie.split("; ").find((part) => part.startsWith("csrftoken="));
   const field = document.querySelector("input[name=csrfmiddlewaretoken]");
@@ -21,7 +21,7 @@ export function csrfToken() {
 
 const HEADERS = { Accept: "application/json, text/html" };
 
-/** The response, once it is a good one. */
+/** The response, if its status is good. */
 async function checked(response) {
   if (response.status === 401) throw new LoggedOut();
   if (!response.ok) {
@@ -41,9 +41,9 @@ export async function post(address, form) {
   );
 }
 
-/** Send a form with a file. `onProgress` gets the part that is sent, 0 to 1. `signal` gives it up. */
+/** Send a form with a file. `onProgress` gets the part that is sent, 0 to 1. `signal` aborts it. */
 export function send(address, form, onProgress, signal) {
-  // Not fetch, which does not tell how much of a request is sent.
+  // Not fetch, which does not report the progress of a request.
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
     request.open("POST", address);
@@ -74,7 +74,7 @@ export function filled(text, values) {
   return text.replace(/\{(\w+)\}/g, (whole, name) => String(values[name] ?? whole));
 }
 
-/** The HTML of the server as an element. */
+/** The server's HTML as an element. */
 export function element(html) {
   const holder = document.createElement("template");
   holder.innerHTML = html.trim();

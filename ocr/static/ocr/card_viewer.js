@@ -1,5 +1,5 @@
 // The picture of a card: zoom by wheel, pinch and keys, drag, turn, fit, and a loupe under the pointer.
-// Without it the whole picture is shown, as large as it fits.
+// Without this script the whole picture is shown, as large as fits.
 
 const LEAST = 0.5; // of the size at which the picture fits
 const MOST = 12;
@@ -46,7 +46,7 @@ if (image) {
     view.y = Math.min(highest, Math.max(-highest, view.y));
   };
 
-  // What is under the point stays under it.
+  // The same part of the picture stays under the pointer.
   const zoom = (factor, at = { x: 0, y: 0 }) => {
     const size = Math.min(MOST, Math.max(LEAST, view.size * factor));
     const grown = size / view.size;

@@ -1,4 +1,4 @@
-// The keyboard of the review desk. Every rule is the server's: this moves the focus and presses buttons.
+// The keyboard of the review desk. All rules are on the server: this script moves the focus and presses buttons.
 // Without it the page is a form whose Enter key does nothing.
 
 import { csrfToken } from "./asking.js";
@@ -10,8 +10,8 @@ const revealer = form.querySelector("[data-key=reveal]");
 const stage = form.querySelector(".desk-stage");
 const FOCUSABLE = "input:not([type=hidden]):not(:disabled), .desk-value[tabindex]";
 
-// A row is a field with its flags, or a flag of the whole reading. The flagged ones come first, as they were at first:
-// the order must not move under the fingers.
+// A row is a field with its flags, or a flag of the whole reading. Rows that were flagged when the page was loaded come
+// first; the order must not change while the user types.
 const rows = [...fields.querySelectorAll(":scope > .desk-row, :scope > .desk-flag")];
 const isFlagged = (row) => row.matches(".desk-open, .desk-clash, .desk-flag:not(.desk-confirmed)");
 const ordered = [...rows.filter(isFlagged), ...rows.filter((row) => !isFlagged(row))];
@@ -20,7 +20,7 @@ const rowOf = (element) => rows.find((row) => row.contains(element));
 const boxes = (row) => [...row.querySelectorAll("input[name=confirm]")];
 const isEdited = (row) => [...row.querySelectorAll("input[type=text]")].some((input) => input.value !== input.defaultValue);
 
-// What the server would ask for.
+// What the server would require.
 const isUnanswered = (row) => {
   const radios = [...row.querySelectorAll("input[type=radio]")];
   if (radios.length) return !radios.some((radio) => radio.checked);
@@ -49,7 +49,7 @@ const show = (name) => {
   if (!panel) return;
   returnTo ??= document.activeElement;
   panel.open = true;
-  // At once: the next key may be the number of a reason, and must not be typed into a field.
+  // At once, because the next key may be the number of a reason and must not be typed into a field.
   enterPanel(panel);
 };
 const close = () => {
@@ -85,8 +85,8 @@ const tell = (answer) => {
   if (!expired.hidden) expired.querySelector("a").focus();
 };
 
-// NIK and date of birth come into the page without a new one: picture, zoom and what was typed stay as they are. False
-// when the server has something else to say, for which the form itself is sent.
+// Puts NIK and date of birth into the page without loading a new one, so that picture, zoom and typed values stay. False
+// if the server answers something else; the form itself is then sent.
 const reveal = async () => {
   let page;
   try {
@@ -114,7 +114,7 @@ const reveal = async () => {
 const isMasked = () => Boolean(revealer) && !revealer.closest(".desk-reveal").hidden;
 const askReveal = () => isMasked() && form.requestSubmit(revealer);
 
-// What was typed leaves the page only when the server will take it. A second press meanwhile does nothing.
+// Sends the form only if the server will accept it, so that nothing typed is lost. A second press meanwhile does nothing.
 let state = "typing";
 form.addEventListener("submit", async (event) => {
   if (state === "checked") {
@@ -153,7 +153,7 @@ const decide = () => {
     return;
   }
   if (!approve) return;
-  // They are compared with the picture before anything is approved.
+  // A person must compare them with the picture before approving.
   if (isMasked()) {
     askReveal();
     return;
@@ -170,7 +170,7 @@ const decide = () => {
 const confirmRow = () => {
   const row = rowOf(document.activeElement) ?? ordered.find(isUnanswered);
   if (!row) return;
-  // Nobody can confirm what is not shown.
+  // A value that is not shown cannot be confirmed.
   if (row.matches("[data-masked]")) {
     askReveal();
     return;
@@ -251,7 +251,7 @@ fields.addEventListener("input", (event) => {
   const edited = isEdited(row);
   row.classList.toggle("desk-edited", edited);
   for (const box of boxes(row)) {
-    // It was about the value that stood here; the server judges the new one.
+    // The flag was about the earlier value; the server checks the new one.
     box.disabled = edited;
     if (edited) box.checked = false;
   }

@@ -1,4 +1,4 @@
-// The offer to undo the last decision: F4 takes it, and it goes when it is too late.
+// The offer to undo the last decision: F4 accepts it, and it disappears when it is too late.
 
 const offer = document.querySelector(".desk-undo");
 

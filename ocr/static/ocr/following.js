@@ -1,4 +1,4 @@
-// Readings that are not finished: their text as the model writes it, their place in the queue, and their end.
+// Follows unfinished readings: their text as the model writes it, their place in the queue, and their end.
 import { get, LoggedOut } from "./asking.js";
 
 const POLL_MILLISECONDS = 1500;
@@ -60,7 +60,7 @@ export class Follower {
     this.timer = null;
     const asked = [...this.readings.keys()];
     if (!asked.length) return;
-    // Before the answer, so that two calls do not make two chains.
+    // Set before the answer arrives, so that two calls do not start two polling chains.
     this.timer = setTimeout(() => this.poll(), POLL_MILLISECONDS);
     try {
       const query = asked.map((id) => `reading=${encodeURIComponent(id)}`).join("&");
@@ -79,7 +79,7 @@ export class Follower {
       this.openStreams();
     } catch (problem) {
       if (problem instanceof LoggedOut) this.told.onLoggedOut();
-      // Whatever else it is: the next time will tell.
+      // Any other error: the next poll will show.
     }
   }
 }

@@ -1,4 +1,4 @@
-// The page of one reading: it follows the reading to its end, checks values as they are typed, and loses none of them.
+// The page of one reading: it follows the reading to its end, checks values as they are typed, and never loses one.
 import { csrfToken, filled, get, LoggedOut, post } from "./asking.js";
 import { Follower, written } from "./following.js";
 
@@ -43,7 +43,7 @@ if (form) {
       }
     } catch (problem) {
       if (problem instanceof LoggedOut) banner.hidden = false;
-      // Else the values are judged when they are saved.
+      // Otherwise the values are checked when they are saved.
     }
   };
 
@@ -53,7 +53,7 @@ if (form) {
     timer = setTimeout(check, TYPING_MILLISECONDS);
   });
 
-  // In the whole page: what others have changed stands above the form.
+  // In the whole page, because other users' changes are shown above the form.
   document.addEventListener("click", (event) => {
     const button = event.target.closest("button.suggestion");
     if (!button) return;

@@ -58,7 +58,7 @@ class Item {
     return this.element.querySelector(selector);
   }
 
-  /** Browsers show no HEIC, TIFF or PDF: then the ending stands there, and later the server's picture. */
+  /** Browsers do not show HEIC, TIFF or PDF: the file extension is shown instead, and later the server's picture. */
   showPicture(address) {
     const image = this.find(".thumb img");
     image.onload = () => {
@@ -117,7 +117,7 @@ class Item {
         this.find(".status").textContent = texts.expired;
         askToLogIn();
       } else if (problem.status === 429) {
-        // Too many of one's own wait already: there is room when some are read.
+        // Too many of the user's cards are waiting; there is room once some are read.
         this.state = "delayed";
         this.find("progress").value = 0;
         this.find(".status").textContent = texts.waiting;
@@ -172,7 +172,7 @@ function watch(reading, holder) {
   for (const own of reading.querySelectorAll("form[data-replaces-row]")) own.onsubmit = (event) => act(event, own, holder);
 }
 
-/** Cancel, turn, read again: as the form would, without leaving the page. */
+/** Cancel, turn, read again: like the form, but without leaving the page. */
 async function act(event, own, holder) {
   event.preventDefault();
   const body = new FormData(own, event.submitter);
@@ -236,7 +236,7 @@ function askToLogIn() {
 async function goOn() {
   if (banner.hidden) return;
   try {
-    // Before files are sent whole, only to be refused again.
+    // First, so that whole files are not sent only to be refused again.
     await get(form.dataset.progress);
   } catch {
     return;
@@ -254,7 +254,7 @@ input.onchange = () => {
   input.value = "";
 };
 banner.querySelector("[data-retry]").onclick = goOn;
-// A user who comes back from the log-in tab need not press anything.
+// A user who comes back from the log-in tab does not have to press anything.
 window.addEventListener("focus", goOn);
 document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && goOn());
 
