@@ -36,6 +36,7 @@ from ocr.reading.judging import judge_answer
 from ocr.reading.parsing import Reading, clean, storable
 from ocr.reading_sessions import KtpSession
 from ocr.refusals import Erased, NotOpen
+from ocr.submissions import INTERRUPTED_SECONDS
 from ocr.versioned import recorded_last
 from sessions_app.answer import UNREADABLE_CHUNK_ERRORS, Answer, read_answer
 from sessions_app.callers import caller_of_user
@@ -54,10 +55,6 @@ LIKELIEST = 3
 
 #: maximum extractions completed in one sweep, so that a sweep stays short
 COMPLETE_BATCH = 100
-
-#: An extraction normally gets its session within a second. After this many seconds without one, its web process is
-#: considered lost; so is that of a session without an extraction.
-ABANDONED_SECONDS = 300
 
 
 async def start_extraction(
@@ -321,7 +318,7 @@ def complete_finished() -> int:
         # An extraction whose data key is missing waits for the key. Its page shows the error.
         with contextlib.suppress(Erased, keyring.DataKeyMissing):
             completed += complete_extraction(pk).state != KtpExtraction.State.READING
-    for extraction in KtpExtraction.objects.abandoned(ABANDONED_SECONDS)[:COMPLETE_BATCH]:
+    for extraction in KtpExtraction.objects.abandoned(INTERRUPTED_SECONDS)[:COMPLETE_BATCH]:
         with contextlib.suppress(Erased):
             completed += extraction.mark_failed("session_lost")
     for session_id in _left_sessions().values_list("pk", flat=True)[:COMPLETE_BATCH]:
@@ -331,7 +328,7 @@ def complete_finished() -> int:
 
 def _left_sessions() -> ChatSessionQuerySet:
     """Finished sessions of cards whose text no reading needs any more."""
-    before = timezone.now() - datetime.timedelta(seconds=ABANDONED_SECONDS)
+    before = timezone.now() - datetime.timedelta(seconds=INTERRUPTED_SECONDS)
     is_stored = Q(ktp_extraction__state__in=(KtpExtraction.State.READ, KtpExtraction.State.FAILED))
     is_orphan = Q(ktp_extraction=None, created_at__lt=before)
     return ChatSession.objects.finished().filter(is_stored | is_orphan, origin="ocr", expired_at=None)

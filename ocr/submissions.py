@@ -21,7 +21,8 @@ from django.utils.translation import gettext_lazy as _
 from inference.api.idempotency import HEADER
 from inference.errors import ApiError, InvalidRequest
 
-#: A picture becomes a reading within seconds. After this many seconds its web process is considered lost.
+#: A picture becomes a reading, and a reading gets its session, within seconds. If that takes longer than this, the web
+#: process is considered lost.
 INTERRUPTED_SECONDS = 300
 #: maximum rows that one sweep deletes
 FORGET_BATCH = 500

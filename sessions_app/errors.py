@@ -11,6 +11,9 @@ from typing import Any
 
 from django.conf import settings
 
+#: seconds, for ``Retry-After``: when a client may try again after a refusal because the server is busy
+BUSY_RETRY_AFTER = "5"
+
 
 class ApiError(Exception):
     """A refusal or a failure. A class sets the defaults; an argument overrides them for one error."""
@@ -150,7 +153,7 @@ class QueueFull(Unavailable):
     def __init__(self) -> None:
         super().__init__(
             f"{settings.MAX_QUEUED_SESSIONS} requests are already waiting. Try again in a moment.",
-            headers={"Retry-After": "5"},
+            headers={"Retry-After": BUSY_RETRY_AFTER},
         )
 
 
@@ -161,7 +164,7 @@ class CallerQueueFull(OverShare):
         super().__init__(
             f"{queued} of your requests are already waiting, which is your share of the queue. "
             "Try again when some of them have ended.",
-            headers={"Retry-After": "5"},
+            headers={"Retry-After": BUSY_RETRY_AFTER},
         )
 
 

@@ -21,6 +21,7 @@ from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
 
 from inference.errors import ApiError, InvalidRequest, NotFound, TooLarge, Unavailable
+from sessions_app.errors import BUSY_RETRY_AFTER
 from sessions_app.forgetting import forget_values
 
 log = logging.getLogger(__name__)
@@ -74,7 +75,7 @@ def as_api_error(exc: Exception) -> ApiError | None:
             return Unavailable(
                 "The database is not responding. Try again in a moment.",
                 code="database_unavailable",
-                headers={"Retry-After": "5"},
+                headers={"Retry-After": BUSY_RETRY_AFTER},
             )
     return None
 

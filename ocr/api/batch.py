@@ -33,6 +33,7 @@ from ocr.models import KtpExtraction, KtpSubmission, KtpSubmittedImage
 from ocr.refusals import Erased
 from ocr.submissions import digest_of, open_submission
 from sessions_app.db import in_db
+from sessions_app.errors import BUSY_RETRY_AFTER
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +83,7 @@ class BatchesFull(Unavailable):
         super().__init__(
             f"The server is already processing {settings.OCR_BATCHES_AT_ONCE} requests with several pictures. Try "
             "again in a moment.",
-            headers={"Retry-After": "5"},
+            headers={"Retry-After": BUSY_RETRY_AFTER},
         )
 
 

@@ -24,12 +24,11 @@ from ocr.sandbox.outcomes import Outcome
 from ocr.sandbox.pictures import outcome_of
 from ocr.submissions import KtpSubmission, KtpSubmittedImage, digest_of, open_submission
 from sessions_app.db import in_db
+from sessions_app.errors import BUSY_RETRY_AFTER
 from sessions_app.request_id import current_request_id
 
 #: keeps the idempotency keys of this API apart from those of others
 PURPOSE = "ocr.submissions"
-#: seconds, as in the answer of a full queue
-SANDBOX_RETRY_AFTER = "5"
 
 
 async def submit(
@@ -58,7 +57,7 @@ async def take_in(
     if settings.OCR_SANDBOX and (outcome := await in_thread(outcome_of, image.data)) is not None:
         if outcome.error is not None:
             message = "The picture is one of the sandbox, and this is its outcome."
-            raise outcome.error(message, headers={"Retry-After": SANDBOX_RETRY_AFTER})
+            raise outcome.error(message, headers={"Retry-After": BUSY_RETRY_AFTER})
         return await in_db(_end_at_once, outcome, await make_ready(image.data), image.name, caller, and_store)
     await check_model_available()
     return await start_extraction(

@@ -6,9 +6,10 @@ import pytest
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from ocr.extraction import ABANDONED_SECONDS, complete_extraction, complete_finished, safe_name
+from ocr.extraction import complete_extraction, complete_finished, safe_name
 from ocr.models import KtpExtraction, KtpImage
 from ocr.reading.schema import empty_values
+from ocr.submissions import INTERRUPTED_SECONDS
 from sessions_app.models import ChatSession, Chunk
 from sessions_app.store import sweeper, transitions
 from tests.db.ktp_cards import CARD_JSON, FLAGGED_JSON, answer, read_extraction, reading_extraction
@@ -182,7 +183,9 @@ def test_a_session_that_expired_unread_fails_the_reading():
 
 def test_an_extraction_that_never_got_its_session_is_given_up_after_a_while():
     fresh = KtpExtraction.objects.create()
-    stale = KtpExtraction.objects.create(created_at=timezone.now() - datetime.timedelta(seconds=ABANDONED_SECONDS + 1))
+    stale = KtpExtraction.objects.create(
+        created_at=timezone.now() - datetime.timedelta(seconds=INTERRUPTED_SECONDS + 1)
+    )
 
     assert complete_finished() == 1
 

@@ -14,10 +14,11 @@ from django.test import Client
 from django.utils import timezone
 
 from ocr import extraction as extractions
-from ocr.extraction import ABANDONED_SECONDS, complete_extraction, complete_finished
+from ocr.extraction import complete_extraction, complete_finished
 from ocr.models import KtpExtraction
 from ocr.progress import END
 from ocr.reading_sessions import KtpSession
+from ocr.submissions import INTERRUPTED_SECONDS
 from sessions_app.callers import caller_with_key
 from sessions_app.db import in_db
 from sessions_app.hub import hub
@@ -147,7 +148,7 @@ def test_the_sweep_removes_the_text_of_a_session_that_no_card_has() -> None:
     sweeper.sweep()
     # It may be a session that its web process has not yet attached to its card.
     assert has_text(session)
-    before = timezone.now() - datetime.timedelta(seconds=ABANDONED_SECONDS + 1)
+    before = timezone.now() - datetime.timedelta(seconds=INTERRUPTED_SECONDS + 1)
     ChatSession.objects.filter(pk=session.pk).update(created_at=before)
     sweeper.sweep()
     assert not has_text(session)
@@ -156,7 +157,7 @@ def test_the_sweep_removes_the_text_of_a_session_that_no_card_has() -> None:
 def test_the_sweep_leaves_the_text_of_a_chat_and_of_a_card_that_is_being_read() -> None:
     chat, running = completed(), reading_extraction().session
     assert running is not None
-    before = timezone.now() - datetime.timedelta(seconds=ABANDONED_SECONDS + 1)
+    before = timezone.now() - datetime.timedelta(seconds=INTERRUPTED_SECONDS + 1)
     ChatSession.objects.update(created_at=before)
 
     sweeper.sweep()
