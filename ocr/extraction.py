@@ -101,7 +101,7 @@ async def _store_and_send(
         session_id = await in_db(announce_session, extraction.pk)
         session = await _start_session(image, caller, request_id, session_id)
     except Exception:
-        await in_db(_take_back, extraction)
+        await in_db(_remove_unsent, extraction)
         raise
     try:
         await in_db(_begin, extraction, session, Actor.of_user(user) if user else Actor.of_caller(caller))
@@ -113,7 +113,7 @@ async def _store_and_send(
 
 
 @transaction.atomic
-def _take_back(extraction: KtpExtraction) -> None:
+def _remove_unsent(extraction: KtpExtraction) -> None:
     """Remove a card that could not be sent. Its place in the caller's request stays and will hold the error."""
     KtpSubmittedImage.objects.filter(extraction=extraction).update(extraction=None)
     extraction.delete()
@@ -267,16 +267,16 @@ def complete_extraction(pk: uuid.UUID) -> KtpExtraction:
         return extraction
     answer = _answer_of(session)
     reading: Reading | None = None
-    sure: dict[str, float] = {}
+    confidences: dict[str, float] = {}
     if session.state == ChatSession.State.COMPLETED and answer.finish_reason:
         tokens = confidence.stored_tokens(answer.first.logprobs)
         reading = judge_answer(answer.text, finish_reason=answer.finish_reason, tokens=tokens)
-        sure = confidence.least_probabilities(tokens)
+        confidences = confidence.least_probabilities(tokens)
     with transaction.atomic():
         raw_answer = storable(answer.text)
         if reading is not None:
             is_stored = extraction.mark_read(
-                values=reading.values, raw_answer=raw_answer, found=reading.problems, confidence=sure
+                values=reading.values, raw_answer=raw_answer, found=reading.problems, confidence=confidences
             )
         else:
             is_stored = extraction.mark_failed(_why_not_read(session), raw_answer=raw_answer)

@@ -23,7 +23,7 @@ from inference.readiness import check_model_available
 from ocr.api.owning import ReadingGone
 from ocr.api.rendering import location_of, location_of_batch, render
 from ocr.api.strictness import check_strictly
-from ocr.api.submitting import PURPOSE, take_in
+from ocr.api.submitting import PURPOSE, accept
 from ocr.api.waiting import wait_for_reading
 from ocr.audit.recording import Action, Actor
 from ocr.audit.viewing import note_polls
@@ -61,7 +61,7 @@ class Interrupted(ApiError):
         super().__init__("The server stopped before it stored this picture. Send it again.")
 
 
-class NotTakenIn(ApiError):
+class NotAccepted(ApiError):
     """The server failed while it accepted the picture."""
 
     status = 500
@@ -129,7 +129,7 @@ async def _submit(
         digests = await in_thread(_digests_of, images, callback_url)
         submission, is_new = await in_db(_open, digests, caller, name, callback_url)
         if is_new:
-            await _take_in_all(images, submission)
+            await _accept_all(images, submission)
     return submission, is_new
 
 
@@ -145,7 +145,7 @@ def _open(digests: Sequence[str], caller: str, name: str | None, callback_url: s
     return submission, is_new
 
 
-async def _take_in_all(images: Sequence[Upload | ApiError], submission: KtpSubmission) -> None:
+async def _accept_all(images: Sequence[Upload | ApiError], submission: KtpSubmission) -> None:
     rows = await in_db(list, submission.images.order_by("position"))
     turns = asyncio.Semaphore(TOGETHER)
 
@@ -154,7 +154,7 @@ async def _take_in_all(images: Sequence[Upload | ApiError], submission: KtpSubmi
             try:
                 if isinstance(image, ApiError):
                     raise image
-                await take_in(image, caller=submission.caller, submitted=row)
+                await accept(image, caller=submission.caller, submitted=row)
             except Erased:
                 pass  # its caller found it in the list and erased it
             # No error of one picture may stop the others.
@@ -170,7 +170,7 @@ def _refusal(error: Exception, row: KtpSubmittedImage) -> ApiError:
     if (known := as_api_error(error)) is not None:
         return known
     log.error("%s could not be processed", row, exc_info=error)
-    return NotTakenIn()
+    return NotAccepted()
 
 
 async def wait_for_all(submission: KtpSubmission, seconds: float) -> None:

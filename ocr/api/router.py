@@ -136,7 +136,7 @@ async def read_ktp(
     extraction, is_new = await submit(
         sent.image, caller=caller, idempotency_key=idempotency_key, callback_url=sent.callback_url
     )
-    _let_go(sent)
+    _free_pictures(sent)
     response.headers["X-Session-ID"] = extraction.session_id or ""
     if not is_new:
         response.headers["Idempotent-Replayed"] = "true"
@@ -145,7 +145,7 @@ async def read_ktp(
     return await _answer(extraction, caller, preferences, response)
 
 
-def _let_go(sent: form.Form) -> None:
+def _free_pictures(sent: form.Form) -> None:
     """Free the memory of the pictures. They are stored by now, and the request may wait for minutes."""
     sent.images.clear()
 
@@ -159,7 +159,7 @@ async def _answer(extraction: KtpExtraction, caller: str, preferences: Preferenc
     except Erased:
         raise ReadingGone from None
     if ended is not None:
-        return await in_db(_given, extraction.pk, caller, preferences, response)
+        return await in_db(_ended_answer, extraction.pk, caller, preferences, response)
     if preferences.respond_async:
         response.headers["Preference-Applied"] = preferences.applied_async
         return Status(202, _pending(extraction, response))
@@ -177,7 +177,7 @@ async def _answer_batch(
     batch, is_new = await submit_batch(
         sent.images, caller=caller_of(request), idempotency_key=key, callback_url=sent.callback_url
     )
-    _let_go(sent)
+    _free_pictures(sent)
     if not is_new:
         response.headers["Idempotent-Replayed"] = "true"
     seconds = settings.OCR_TIMEOUT_SECONDS
@@ -240,12 +240,12 @@ def _read(request: HttpRequest, pk: uuid.UUID, preferences: Preferences, respons
     if extraction.state == KtpExtraction.State.READING:
         return Status(202, _pending(extraction, response))
     with transaction.atomic():
-        given = _given(pk, caller_of(request), preferences, response)
+        answer = _ended_answer(pk, caller_of(request), preferences, response)
         record(Action.API_READ, actor=Actor.of_request(request), card=extraction)
-    return given
+    return answer
 
 
-def _given(pk: uuid.UUID, caller: str, preferences: Preferences, response: HttpResponse) -> dict[str, Any]:
+def _ended_answer(pk: uuid.UUID, caller: str, preferences: Preferences, response: HttpResponse) -> dict[str, Any]:
     """The answer for a reading that has ended. Raises the errors of ``check_strictly`` for a strict caller."""
     extraction = find_reading(pk, caller)
     if preferences.strict:

@@ -41,15 +41,15 @@ async def submit(
     """
     name = name_of_key(idempotency_key, caller, PURPOSE)
     if name is None:
-        return await take_in(image, caller=caller, callback_url=callback_url), True
+        return await accept(image, caller=caller, callback_url=callback_url), True
     submission, is_new = await in_db(_open, image, caller, name, callback_url)
     if not is_new:
         return await in_db(_reading_of, submission), False
     # A disconnect must not stop this: the caller can send the same key again and find the reading.
-    return await asyncio.shield(_take_in_or_forget(image, submission, callback_url)), True
+    return await asyncio.shield(_accept_or_forget(image, submission, callback_url)), True
 
 
-async def take_in(
+async def accept(
     image: Upload, *, caller: str, submitted: KtpSubmittedImage | None = None, callback_url: str = ""
 ) -> KtpExtraction:
     """Start the reading of one picture, store it in ``submitted``, and queue the callback."""
@@ -90,11 +90,11 @@ def _reading_of(submission: KtpSubmission) -> KtpExtraction:
     return image.extraction
 
 
-async def _take_in_or_forget(image: Upload, submission: KtpSubmission, callback_url: str) -> KtpExtraction:
+async def _accept_or_forget(image: Upload, submission: KtpSubmission, callback_url: str) -> KtpExtraction:
     """Accept the picture. On an error the key becomes free again."""
     try:
         submitted = await in_db(submission.images.get)
-        return await take_in(image, caller=submission.caller, submitted=submitted, callback_url=callback_url)
+        return await accept(image, caller=submission.caller, submitted=submitted, callback_url=callback_url)
     except Exception:
         await in_db(submission.delete)
         raise

@@ -215,8 +215,8 @@ def _typed(form: CardForm) -> Conflict:
 
 def _form_errors(form: CardForm) -> list[str]:
     """The errors of the whole form and of its fields, each with the field's label."""
-    told = []
+    lines = []
     for name, errors in form.errors.items():
         label = form.fields[name].label if name in form.fields else None
-        told += [f"{label}: {error}" if label else str(error) for error in errors]
-    return told
+        lines += [f"{label}: {error}" if label else str(error) for error in errors]
+    return lines

@@ -14,14 +14,14 @@ STEPS = 4
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One column. ``label`` is printed under it; ``told`` is its figure as text."""
+    """One column. ``label`` is printed under it; ``text`` is its figure."""
 
     x: float
     y: float
     width: float
     height: float
     label: str
-    told: str
+    text: str
 
     @property
     def middle(self) -> float:
@@ -57,9 +57,9 @@ def columns(figures: Sequence[tuple[str, float | None]], *, unit: str, decimals:
     bars = []
     for number, (label, figure) in enumerate(figures):
         height = round(room * (figure or 0.0) / highest, 1)
-        told = "–" if figure is None else f"{figure:.{decimals}f}{unit}"
+        text = "–" if figure is None else f"{figure:.{decimals}f}{unit}"
         x = LEFT + slot * number + slot * 0.15
-        bars.append(Bar(round(x, 1), round(base - height, 1), round(slot * 0.7, 1), height, label, told))
+        bars.append(Bar(round(x, 1), round(base - height, 1), round(slot * 0.7, 1), height, label, text))
     lines = [
         Line(round(base - room * step / STEPS, 1), f"{highest * step / STEPS:g}{unit}") for step in range(1, STEPS + 1)
     ]

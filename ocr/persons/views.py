@@ -123,12 +123,12 @@ def hold(request: HttpRequest) -> HttpResponse:
             changed += change(card, reason, by=actor, user=user)
         except Erased:
             continue
-    told = (
+    text = (
         ngettext("%(count)d reading is frozen now.", "%(count)d readings are frozen now.", changed)
         if is_freezing
         else ngettext("%(count)d reading is unfrozen now.", "%(count)d readings are unfrozen now.", changed)
     )
-    messages.success(request, told % {"count": changed})
+    messages.success(request, text % {"count": changed})
     return _held_again(request, form)
 
 

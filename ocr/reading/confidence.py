@@ -131,15 +131,15 @@ def _place(raw: bytes, at: int, token: Token) -> UncertainPlace | None:
     ][:MAX_OTHERS]
     try:
         before, text = raw[:start].decode(), raw[start:end].decode()
-        told = [(other.decode(), probability) for other, probability in others]
+        alternatives = [(other.decode(), probability) for other, probability in others]
     except UnicodeDecodeError:
         return None
     # Their common prefix is certain.
-    common = _common([text, *(other for other, _ in told)]) if told else 0
-    if common == len(text) or any(common == len(other) for other, _ in told):
+    common = _common([text, *(other for other, _ in alternatives)]) if alternatives else 0
+    if common == len(text) or any(common == len(other) for other, _ in alternatives):
         # One token is a prefix of the other, and the characters after it are unknown.
-        told, common = [], 0
-    shown = tuple((other[common:], round(chance, 3)) for other, chance in told if other[common:].isprintable())
+        alternatives, common = [], 0
+    shown = tuple((other[common:], round(chance, 3)) for other, chance in alternatives if other[common:].isprintable())
     return UncertainPlace(len(before) + common, text[common:], round(math.exp(token.logprob), 3), shown)
 
 

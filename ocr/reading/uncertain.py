@@ -70,11 +70,11 @@ def _sentence(field: str | None, place: UncertainPlace) -> str:
     if field in DIGITS_ONLY and len(place.text) == 1 and place.others:
         texts = [place.text, *(text for text, _probability in place.others)]
         return _("Digit %(number)d may be %(texts)s.") % {"number": place.at + 1, "texts": or_.join(texts)}
-    told = {"number": place.at + 1, "text": _shown(place.text)}
+    words = {"number": place.at + 1, "text": _shown(place.text)}
     if not place.others:
-        return _("From character %(number)d, the model is not sure of %(text)s.") % told
+        return _("From character %(number)d, the model is not sure of %(text)s.") % words
     others = or_.join(_shown(text) for text, _probability in place.others)
-    return _("From character %(number)d, %(text)s may be %(others)s.") % {**told, "others": others}
+    return _("From character %(number)d, %(text)s may be %(others)s.") % {**words, "others": others}
 
 
 def _shown(text: str) -> str:

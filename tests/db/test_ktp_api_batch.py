@@ -11,7 +11,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
 
 from ocr.api import archive, batch, form, router, submitting
-from ocr.api.submitting import take_in
+from ocr.api.submitting import accept
 from ocr.audit.models import AuditEntry
 from ocr.card_image import make_ready
 from ocr.extraction import complete_extraction
@@ -99,9 +99,9 @@ def test_more_batches_than_the_server_holds_in_memory_are_refused(client, settin
         with pytest.raises(batch.BatchesFull) as error:
             await batch.submit_batch([], caller="", idempotency_key=None)
         refused.append(error.value)
-        return await take_in(*args, **how)
+        return await accept(*args, **how)
 
-    monkeypatch.setattr(batch, "take_in", send_another)
+    monkeypatch.setattr(batch, "accept", send_another)
     assert send(client, specimen()).status_code == 202
     assert [(error.status, error.headers) for error in refused] == [(503, {"Retry-After": "5"})]
     assert send(client, specimen("PNG")).status_code == 202
