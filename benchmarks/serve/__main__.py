@@ -52,8 +52,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     # A terminated run stops what it has started, like an interrupted one.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    if options.against:
-        return main_against(options)
+    try:
+        return main_against(options) if options.against else main_alone(options)
+    except KeyboardInterrupt:
+        print("interrupted; everything that was started is stopped", file=sys.stderr)
+        return 1
+
+
+def main_alone(options: argparse.Namespace) -> int:
+    """Beside the engine in this process."""
     deadline = time.monotonic() + 60 * options.minutes
     with contextlib.ExitStack() as running:
         folder = Path(running.enter_context(tempfile.TemporaryDirectory(prefix="sambung-serve-")))

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+#: among the processes, and no part of a server
+CLIENTS = "clients"
+
 
 class Cell(NamedTuple):
     """What was measured together."""
@@ -53,6 +56,7 @@ class Comparison:
             "rounds": len(runs),
             "tokens_per_second": statistics.median(run["rate"] for run in runs),
             "first_text_ms": {"p50": statistics.median(firsts), "p95": firsts[round(0.95 * (len(firsts) - 1))]},
+            "tokens_per_core_second": statistics.median(_per_core(run) for run in runs),
             "cores": {name: statistics.median(run["cores"][name] for run in runs) for name in runs[0]["cores"]},
         }
         theirs = {run["round"]: run for run in self.runs.get(cell._replace(contestant=self.peer), [])}
@@ -62,6 +66,7 @@ class Comparison:
         texts = [both for ours, other in pairs for both in zip(ours["texts"], other["texts"], strict=True)]
         return figures | {
             "rate_to_peer": _spread([ours["rate"] / other["rate"] for ours, other in pairs]),
+            "per_core_to_peer": _spread([_per_core(ours) / _per_core(other) for ours, other in pairs]),
             "first_text_to_peer": _spread([_first(ours) / _first(other) for ours, other in pairs]),
             "first_text_after_peer_ms": _spread([1000 * (_first(ours) - _first(other)) for ours, other in pairs]),
             "texts": {"compared": len(texts), "equal": sum(ours == other for ours, other in texts)},
@@ -70,6 +75,11 @@ class Comparison:
 
 def _first(run: dict[str, Any]) -> float:
     return statistics.median(run["first_seconds"])
+
+
+def _per_core(run: dict[str, Any]) -> float:
+    """Tokens for each second of processor time of the server, of which a busy machine takes nothing away."""
+    return run["rate"] / sum(share for name, share in run["cores"].items() if name != CLIENTS)
 
 
 def _spread(values: Sequence[float]) -> dict[str, float]:
@@ -85,7 +95,7 @@ def table(report: dict[str, Any]) -> str:
         f"  peer: {_settings(about['peer'])}",
         "",
         f"{'':>12}{'':20}{'tokens/s':>10}{'to peer':>9}{'least-most':>13}{'first p50':>11}{'p95':>8}{'to peer':>9}"
-        f"{'least-most':>13}{'after it':>10}{'same texts':>12}  cores",
+        f"{'least-most':>13}{'after it':>10}{'same texts':>12}{'a core-s':>10}{'to peer':>9}  cores",
     ]
     for cell in report["cells"]:
         first = cell["first_text_ms"]
@@ -95,11 +105,13 @@ def table(report: dict[str, Any]) -> str:
             rate, to_first, after = cell["rate_to_peer"], cell["first_text_to_peer"], cell["first_text_after_peer_ms"]
             texts = f"{cell['texts']['equal']} of {cell['texts']['compared']}"
             rates, firsts = _ratio(rate), f"{_ratio(to_first)}{after['median']:>7.0f} ms{texts:>12}"
+            per_core = f"{cell['per_core_to_peer']['median']:>9.2f}"
         else:
-            rates, firsts = f"{'':22}", f"{'':44}"
+            rates, firsts, per_core = f"{'':22}", f"{'':44}", f"{'':9}"
         lines.append(
             f"{asked:>12}  {cell['contestant']:18}{cell['tokens_per_second']:>10,.0f}{rates}"
-            f"{first['p50']:>8.0f} ms{first['p95']:>5.0f} ms{firsts}  {cores}"
+            f"{first['p50']:>8.0f} ms{first['p95']:>5.0f} ms{firsts}"
+            f"{cell['tokens_per_core_second']:>10,.0f}{per_core}  {cores}"
         )
     lines += [f"\n{failed['contestant']}, {failed['media']}: {failed['reason']}" for failed in report["failed"]]
     return "\n".join(lines)

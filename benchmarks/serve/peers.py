@@ -18,6 +18,7 @@ from benchmarks.engine.transformers_serve import GREEDY, start_transformers
 from benchmarks.peer_process import PeerProcess
 from benchmarks.serve import vllm_environment
 from benchmarks.serve.clients import run_clients
+from benchmarks.serve.comparison import CLIENTS
 from inference.engine.types import GenerationRequest
 
 SITE = Path(__file__).with_name("site")
@@ -70,7 +71,7 @@ class Peer:
             "first_seconds": found["first_text_seconds"],
             "texts": found["texts"],
             "events": found["events"],
-            "cores": {"all": cpu / found["seconds"], "clients": found["cpu_seconds"] / found["seconds"]},
+            "cores": {"all": cpu / found["seconds"], CLIENTS: found["cpu_seconds"] / found["seconds"]},
         }
 
 

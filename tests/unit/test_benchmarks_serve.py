@@ -74,7 +74,12 @@ def test_what_is_not_a_whole_answer_is_not_measured(came: bytes) -> None:
 
 
 def run(rate: float, first: float, *texts: str) -> dict[str, Any]:
-    return {"rate": rate, "first_seconds": [first], "texts": texts, "cores": {"all": 1.0}}
+    return {
+        "rate": rate,
+        "first_seconds": [first],
+        "texts": texts,
+        "cores": {"web": 0.5, "worker": 1.5, "clients": 1.0},
+    }
 
 
 def compared() -> Comparison:
@@ -98,6 +103,8 @@ def test_ratios_to_a_peer_are_taken_within_a_round() -> None:
     assert ours["first_text_to_peer"] == pytest.approx({"median": 1, "least": 0.5, "most": 3})
     assert ours["first_text_after_peer_ms"] == pytest.approx({"median": 0, "least": -100, "most": 200}, abs=1e-9)
     assert ours["texts"] == {"compared": 3, "equal": 2}
+    # What the clients use is not the server's.
+    assert (ours["tokens_per_core_second"], ours["per_core_to_peer"]["most"]) == (50, 4)
     assert "rate_to_peer" not in theirs
 
 
