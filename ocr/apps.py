@@ -7,6 +7,7 @@ from django.db.models.signals import post_migrate
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
+from inference.worker.side_threads import StoppableThread, add_to_workers
 from sessions_app.signals import keys_rotated, private_text_shown, swept
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ class OcrConfig(AppConfig):
         keys_rotated.connect(record_rotation, dispatch_uid="ocr.record_rotation")
         swept.connect(complete_finished, dispatch_uid="ocr.complete_finished")
         swept.connect(purge, dispatch_uid="ocr.purge")
-        swept.connect(send_callbacks, dispatch_uid="ocr.send_callbacks")
         swept.connect(forget_submissions, dispatch_uid="ocr.forget_submissions")
+        add_to_workers(new_courier)
         post_migrate.connect(make_missing_groups, sender=self, dispatch_uid="ocr.make_missing_groups")
 
 
@@ -73,11 +74,11 @@ def purge(**kwargs: Any) -> None:
     retention.sweep()
 
 
-def send_callbacks(**kwargs: Any) -> None:
-    """Send callbacks for readings that have ended. Runs after readings are completed."""
-    from ocr.callbacks import sending  # as above
+def new_courier() -> StoppableThread:
+    """The thread that sends callbacks for readings that have ended."""
+    from ocr.callbacks.courier import Courier  # as above
 
-    sending.send_due()
+    return Courier()
 
 
 def forget_submissions(**kwargs: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -17,21 +18,25 @@ class Got(NamedTuple):
 
 
 class Receiver:
-    """Answers with the statuses it is given, the last of them for ever."""
+    """Answers with the statuses it is given, the last for ever; with nothing while ``may_answer`` is cleared."""
 
     def __init__(self, *statuses: int) -> None:
         self.got: list[Got] = []
         self.statuses = list(statuses) or [204]
+        self.may_answer = threading.Event()
+        self.may_answer.set()
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 receiver.got.append(Got(self.path, dict(self.headers), body))
+                receiver.may_answer.wait()
                 left = receiver.statuses
                 self.send_response(left.pop(0) if len(left) > 1 else left[0])
                 self.send_header("Location", "/elsewhere")
-                self.end_headers()
+                with contextlib.suppress(ConnectionError):  # the server may have hung up
+                    self.end_headers()
 
             def log_message(self, *args: object) -> None:
                 pass
@@ -41,7 +46,11 @@ class Receiver:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}/hook?token=s3cret"
+        return self.url_at("127.0.0.1")
+
+    def url_at(self, host: str) -> str:
+        """Its address under another name of this machine."""
+        return f"http://{host}:{self._server.server_port}/hook?token=s3cret"
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -50,6 +59,7 @@ class Receiver:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.may_answer.set()
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()

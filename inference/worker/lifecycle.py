@@ -29,7 +29,7 @@ from inference.worker.chunk_writer import ChunkWriter
 from inference.worker.load import LoadReader
 from inference.worker.queue_watch import QueueWatch
 from inference.worker.refusals import refuse_queued
-from inference.worker.side_threads import SideThreads
+from inference.worker.side_threads import SideThreads, added_threads
 from sessions_app.db import release_connections
 from sessions_app.history import counting
 from sessions_app.history.writer import start_writing, stop_writing
@@ -78,6 +78,8 @@ class Worker:
         self._progress = ""
         self._load: dict[str, Any] = {}
         self._sweeper = Sweeper()
+        #: threads of other apps
+        self._added = added_threads()
         self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         self._changed = threading.Event()
 
@@ -113,7 +115,7 @@ class Worker:
         log.info(
             "worker %s of Sambung %s starts with the model %s", self.name, settings.VERSION, settings.SERVED_MODEL_NAME
         )
-        side_threads = (self.writer, self._heart, self._sweeper, self._queue_watch)
+        side_threads = (self.writer, self._heart, self._sweeper, self._queue_watch, *self._added)
         self._side_threads = SideThreads(side_threads, stopping=self.draining, on_end=self._fail)
         self._side_threads.start()
         self._side_threads.watch(start_writing())
@@ -146,6 +148,8 @@ class Worker:
             self._queue_watch.stop(self.seconds_left)
         self.writer.stop(self.seconds_left)
         self._sweeper.stop(self.seconds_left)
+        for thread in self._added:
+            thread.stop(self.seconds_left)
         self._heart.join(self.seconds_left)
         stop_writing(self.seconds_left)
         log.info("worker %s has stopped", self.name)

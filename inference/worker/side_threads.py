@@ -22,6 +22,27 @@ class Watched(Protocol):
     def is_alive(self) -> bool: ...
 
 
+class StoppableThread(threading.Thread):
+    """A thread that another app adds to the workers: started, watched and joined with their own."""
+
+    def stop(self, timeout_seconds: float) -> None:
+        """Have it end, and wait for that for ``timeout_seconds`` at most."""
+        raise NotImplementedError
+
+
+_added: list[Callable[[], StoppableThread]] = []
+
+
+def add_to_workers(make: Callable[[], StoppableThread]) -> None:
+    """Give every worker of this process, when it starts, the thread that ``make`` returns."""
+    _added.append(make)
+
+
+def added_threads() -> list[StoppableThread]:
+    """New threads, those that the other apps add."""
+    return [make() for make in _added]
+
+
 class SideThreads(threading.Thread):
     """Starts these threads, and checks until ``stopping`` is set that they are alive.
 

@@ -1,4 +1,4 @@
-"""Send the callbacks that are due, some at a time, in the thread of a worker's sweeper.
+"""One attempt of a callback: claimed, sent, noted. ``courier.py`` makes them, in a thread of every worker.
 
 An attempt is counted, and the next one planned, before it is made: a callback survives the process, and may come twice.
 """
@@ -6,9 +6,11 @@ An attempt is counted, and the next one planned, before it is made: a callback s
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import logging
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -31,8 +33,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: callbacks of one pass. All are sent at once, and the sweeper waits OCR_CALLBACK_TIMEOUT_SECONDS for them at most
-BATCH = 10
+#: callbacks of one host that a worker sends at once, so that a receiver that hangs leaves places to the others
+PLACES_OF_HOST = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,48 +49,52 @@ class Attempt:
         return self.status is not None and 200 <= self.status < 300
 
 
-def send_due(*, resolve: Resolver = resolve_host) -> int:
-    """One pass; how many were tried. None without ``OCR_CALLBACK_HOSTS`` and ``OCR_CALLBACK_SECRETS``: they wait."""
-    if not sends_callbacks():
-        return 0
-    claimed = _claim()
-    if claimed:
-        for callback, attempt in zip(claimed, asyncio.run(_send_all(claimed, resolve)), strict=True):
-            try:
-                _note(callback, attempt)
-            except Exception:
-                # Not the end of the others: this one is sent once more, as its row says.
-                log.exception("callback %s: its attempt was not noted", callback.pk, extra=_about(callback))
-    return len(claimed)
+def claim(places: int, under_way: Mapping[str, int]) -> list[KtpCallback]:
+    """At most ``places`` of those due, the longest due first, and no host with more than ``PLACES_OF_HOST``.
 
-
-def _claim() -> list[KtpCallback]:
-    """Those due, each claimed by planning its next attempt: another process that saw it too gets none.
-
-    One with all its attempts behind it, of which the last was never noted, is given up.
+    ``under_way`` counts those of each host that are being sent. Each is claimed by planning its next attempt: another
+    process that saw it too gets none. None without ``OCR_CALLBACK_HOSTS`` and ``OCR_CALLBACK_SECRETS``: they wait.
     """
-    claimed = []
-    for callback in (
-        KtpCallback.objects.due().select_related("extraction", "submission").order_by("next_try_at")[:BATCH]
-    ):
-        mine = KtpCallback.objects.filter(pk=callback.pk, state=KtpCallback.State.PENDING, attempts=callback.attempts)
-        if callback.is_last:
-            if mine.update(state=KtpCallback.State.FAILED):
-                _log_given_up(callback)
-            continue
-        next_try_at = timezone.now() + pause_after(callback.attempts + 1)
-        if mine.update(attempts=F("attempts") + 1, next_try_at=next_try_at):
-            callback.attempts += 1
-            claimed.append(callback)
+    of_host = Counter(under_way)
+    claimed: list[KtpCallback] = []
+    while sends_callbacks() and len(claimed) < places:
+        full = [host for host, count in of_host.items() if count >= PLACES_OF_HOST]
+        due = KtpCallback.objects.due().exclude(host__in=full).select_related("extraction", "submission")
+        found = list(due.order_by("next_try_at")[: places - len(claimed)])
+        if not found:
+            break
+        for callback in found:
+            if of_host[callback.host] < PLACES_OF_HOST and _claim_one(callback):
+                of_host[callback.host] += 1
+                claimed.append(callback)
     return claimed
 
 
-async def _send_all(callbacks: Sequence[KtpCallback], resolve: Resolver) -> list[Attempt]:
-    return await asyncio.gather(*(_send_safely(callback, resolve) for callback in callbacks))
+def _claim_one(callback: KtpCallback) -> bool:
+    """Whether it is to be sent. One with all its attempts behind it, of which the last was never noted, is given up."""
+    mine = KtpCallback.objects.filter(pk=callback.pk, state=KtpCallback.State.PENDING, attempts=callback.attempts)
+    if callback.is_last:
+        if mine.update(state=KtpCallback.State.FAILED):
+            _log_given_up(callback)
+        return False
+    next_try_at = timezone.now() + pause_after(callback.attempts + 1)
+    if not mine.update(attempts=F("attempts") + 1, next_try_at=next_try_at):
+        return False
+    callback.attempts += 1
+    return True
 
 
-async def _send_safely(callback: KtpCallback, resolve: Resolver) -> Attempt:
-    """``_send``, of which nothing that is wrong with one callback reaches the others."""
+def hand_back(callbacks: Sequence[KtpCallback]) -> None:
+    """Take back the attempts that a stop cut off, so that another worker makes them at once."""
+    for callback in callbacks:
+        mine = KtpCallback.objects.filter(pk=callback.pk, state=KtpCallback.State.PENDING, attempts=callback.attempts)
+        mine.update(attempts=F("attempts") - 1, next_try_at=timezone.now())
+
+
+async def send(callback: KtpCallback, resolve: Resolver | None = None) -> Attempt:
+    """Make one attempt. Nothing is raised, and nothing of the database is touched."""
+    # Names that never resolve hold up those of their own host alone.
+    resolve = resolve or functools.partial(resolve_host, caller=f"callback {callback.host}")
     try:
         return await _send(callback, resolve)
     except Exception:
@@ -141,7 +147,8 @@ def body_of(callback: KtpCallback) -> dict[str, Any]:
 
 
 @transaction.atomic
-def _note(callback: KtpCallback, attempt: Attempt) -> None:
+def note(callback: KtpCallback, attempt: Attempt) -> None:
+    """Store what came of the attempt, and in the audit log that it was delivered."""
     rows = KtpCallback.objects.filter(pk=callback.pk, state=KtpCallback.State.PENDING)
     columns: dict[str, Any] = {"status": attempt.status, "error": attempt.error[:MAX_ERROR_CHARS]}
     if attempt.is_delivered:

@@ -1,4 +1,4 @@
-"""A worker stops when a thread ends that it did not start itself: the history's, or the one that loads the model."""
+"""A worker stops when a thread ends that is not its own: the history's, the one that loads the model, another app's."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 from inference.backends.local import LocalSource
 from inference.worker import side_threads
 from inference.worker.lifecycle import Worker
+from ocr.callbacks.courier import Courier
 from sessions_app.history.writer import HistoryWriter
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -29,17 +30,18 @@ def signalled(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
 
 @pytest.fixture
 def end(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
-    """Both threads do nothing until this ends the one with the given name."""
-    ends = {"history": threading.Event(), "model-loader": threading.Event()}
+    """The threads do nothing until this ends the one with the given name."""
+    ends = {name: threading.Event() for name in ("history", "model-loader", "callbacks")}
     monkeypatch.setattr("inference.backends.local.decoding_pool", lambda: threading.Thread(target=lambda: None))
     monkeypatch.setattr(HistoryWriter, "run", lambda thread: ends["history"].wait(DEADLINE_SECONDS))
+    monkeypatch.setattr(Courier, "run", lambda thread: ends["callbacks"].wait(DEADLINE_SECONDS))
     monkeypatch.setattr(LocalSource, "_run", lambda source: ends["model-loader"].wait(DEADLINE_SECONDS))
     yield lambda name: ends[name].set()
     for event in ends.values():
         event.set()
 
 
-@pytest.mark.parametrize("name", ["history", "model-loader"])
+@pytest.mark.parametrize("name", ["history", "model-loader", "callbacks"])
 def test_a_worker_stops_when_this_thread_ends(
     name: str, end: Callable[[str], None], signalled: threading.Event, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -52,6 +54,7 @@ def test_a_worker_stops_when_this_thread_ends(
     finally:
         worker.drain()
         end("history")
+        end("callbacks")
         worker.stop()
     assert worker.has_failed
     assert f"this worker stops, because these threads have ended: {name}" in caplog.text
