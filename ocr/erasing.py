@@ -93,7 +93,7 @@ def erase(
         raise Frozen(held)
     for batch in batches:
         rows = KtpExtraction.objects.filter(pk__in=batch).order_by("pk")
-        erase_batch(rows, erasure)
+        erase_batch(rows, erasure, readings=BATCH_READINGS)
         erasure.frozen += _frozen().filter(pk__in=batch).values_list("pk", flat=True)
         if on_batch is not None:
             on_batch(erasure)
@@ -105,12 +105,14 @@ def erase(
 
 
 @transaction.atomic
-def erase_batch(rows: models.QuerySet[KtpExtraction], erasure: Erasure, *, skip_locked: bool = False) -> int:
-    """Erase the first ``BATCH_READINGS`` of ``rows`` in one transaction, and add them to ``erasure``; how many.
+def erase_batch(
+    rows: models.QuerySet[KtpExtraction], erasure: Erasure, *, readings: int, skip_locked: bool = False
+) -> int:
+    """Erase the first of ``rows``, as many as ``readings``, in one transaction, and add them to ``erasure``; how many.
 
     Frozen ones are left alone, and with ``skip_locked`` those that another transaction is changing.
     """
-    locked = rows.filter(frozen_at=None).select_for_update(skip_locked=skip_locked)[:BATCH_READINGS]
+    locked = rows.filter(frozen_at=None).select_for_update(skip_locked=skip_locked)[:readings]
     found = list(locked.values_list("pk", "session_id", "caller"))
     if not found:
         return 0

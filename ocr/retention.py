@@ -16,7 +16,7 @@ from django.utils import timezone
 from ocr import free_space
 from ocr.audit.recording import Action, Actor, record_each
 from ocr.desk.figures import WEEKS
-from ocr.erasing import BATCH_READINGS, Erasure, erase_batch
+from ocr.erasing import Erasure, erase_batch
 from ocr.history import KtpChange
 from ocr.models import KtpExtraction, KtpImage
 from ocr.reading_sessions import KtpSession, session_ids_of
@@ -26,8 +26,10 @@ from sessions_app.store.erasing import erase_sessions
 
 #: seconds that the purge may take of one sweep: the sweeper has other work, and the streams need the database
 SWEEP_PURGE_SECONDS = 0.5
-#: pause after a batch
-MAX_PAUSE_SECONDS = 1.0
+#: readings of one transaction: the streams beside it wait for the database no longer than for one of these
+BATCH_READINGS = 25
+#: the pause after a batch, as a multiple of the time that the batch took, and at most
+PAUSE_TIMES, MAX_PAUSE_SECONDS = 3.0, 1.0
 #: a session of a card whose reading is gone is older than this, and was opened in the last hour
 ORPHAN_AGE = datetime.timedelta(minutes=5), datetime.timedelta(hours=1)
 #: for so long after an erasure the sweep tries to cut the write-ahead log, which a reader may have held
@@ -105,8 +107,8 @@ def purge(
             done[step] += count
             if progress is not None:
                 progress(step, done[step])
-            # As long as the batch took: the streams beside it need the database and the processors too.
-            time.sleep(min(time.monotonic() - began, MAX_PAUSE_SECONDS))
+            # The streams beside it need the database and the processors too.
+            time.sleep(min(PAUSE_TIMES * (time.monotonic() - began), MAX_PAUSE_SECONDS))
 
     for rule in rules():
         erasure = Erasure(rule.why, actor)
@@ -128,7 +130,7 @@ def sweep() -> Counter[str]:
 def _erase_due(rule: Rule, erasure: Erasure) -> int:
     # Only the counts matter here: a purge of a hundred thousand readings must not collect their ids.
     erasure.readings.clear()
-    return erase_batch(due(rule), erasure, skip_locked=True)
+    return erase_batch(due(rule), erasure, readings=BATCH_READINGS, skip_locked=True)
 
 
 @transaction.atomic

@@ -11,6 +11,7 @@ from django.apps import apps
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
 from django.contrib.contenttypes.models import ContentType
+from django.db import connection
 
 from ocr import erasing, extraction
 from ocr.audit.models import AuditEntry
@@ -151,6 +152,15 @@ class TestErase:
         batches: list[int] = []
         erase(cards, why=Why.REQUEST, by=BY, on_batch=lambda erasure: batches.append(len(erasure.readings)))
         assert batches == [2, 4, 5]
+
+
+@pytest.mark.django_db(transaction=True)
+class TestTheAdminsLog:
+    def test_its_lines_about_a_card_are_found_by_an_index(self) -> None:
+        """Otherwise each erasure reads every line that was ever written about any card."""
+        with connection.cursor() as cursor:
+            found = connection.introspection.get_constraints(cursor, LogEntry._meta.db_table)
+        assert ["content_type_id", "object_id"] in [each["columns"] for each in found.values() if each["index"]]
 
 
 @pytest.mark.django_db(transaction=True)

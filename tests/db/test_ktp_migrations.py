@@ -29,6 +29,7 @@ NOT_ATOMIC = (
     "0011_callers",
     "0010_retention_of_old_readings",
     "0006_encrypted_columns",
+    "0019_index_of_the_admins_log",
 )
 
 pytestmark = pytest.mark.django_db(transaction=True)

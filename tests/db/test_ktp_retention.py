@@ -11,7 +11,7 @@ from django.db import connection, transaction
 from django.test import override_settings
 from django.utils import timezone
 
-from ocr import erasing, retention
+from ocr import retention
 from ocr.audit.models import AuditEntry
 from ocr.audit.recording import Actor
 from ocr.checks import check_retention
@@ -121,7 +121,7 @@ class TestPurge:
     def test_it_goes_in_small_batches_and_tells_how_far_it_is(
         self, sent: list[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(erasing, "BATCH_READINGS", 2)
+        monkeypatch.setattr(retention, "BATCH_READINGS", 2)
         for _ in range(5):
             aged(read_extraction(), 400)
         told: list[tuple[str, int]] = []
@@ -152,7 +152,7 @@ class TestPurge:
         assert left() == set()
 
     def test_two_at_once_erase_each_reading_once(self, sent: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(erasing, "BATCH_READINGS", 3)
+        monkeypatch.setattr(retention, "BATCH_READINGS", 3)
         for _ in range(20):
             aged(read_extraction(), 400)
         counts = at_once(*[lambda: retention.purge()["retention"]] * 3)
