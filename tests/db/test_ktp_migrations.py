@@ -30,6 +30,7 @@ NOT_ATOMIC = (
     "0010_retention_of_old_readings",
     "0006_encrypted_columns",
     "0019_index_of_the_admins_log",
+    "0020_cascades_in_the_database",
 )
 
 pytestmark = pytest.mark.django_db(transaction=True)
