@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from django.contrib.auth.models import Group, Permission
+from django.db import transaction
 from django.db.models import Q
+
+from ocr.given import GivenPermission
 
 #: group → permissions, as application.codename. All but clerks also need "staff status", which a group cannot give.
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -44,23 +47,59 @@ GROUPS: dict[str, tuple[str, ...]] = {
 }
 
 
-def make_groups(*, using: str = "default", restore: bool = False) -> list[str]:
-    """Create missing groups; with ``restore`` also reset the others to exactly these permissions.
+def make_groups(*, using: str = "default") -> dict[str, list[str]]:
+    """Create missing groups with their permissions. A group that exists is left as it is.
 
-    Without ``restore`` a changed group is left as it is. Returns the names of the groups created or restored.
+    Returns the permissions that were given, by group.
     """
-    done = []
-    for name, permissions in GROUPS.items():
+    given = {}
+    for name in GROUPS:
         group, is_new = Group.objects.using(using).get_or_create(name=name)
-        if is_new or restore:
-            group.permissions.set(_permissions(permissions, using))
-            done.append(name)
-    return done
+        if is_new:
+            given[name] = _give(group, using)
+    return given
 
 
-def _permissions(names: tuple[str, ...], using: str) -> list[Permission]:
+def add_new_permissions(*, using: str = "default") -> dict[str, list[str]]:
+    """Create missing groups, and give each group the permissions that no release has given it before.
+
+    Permissions that an operator removed or added stay so. For a group from before this was recorded, what was removed is
+    unknown: it gets everything that it lacks. Returns as ``make_groups``, without groups that got nothing.
+    """
+    made = make_groups(using=using)
+    groups = Group.objects.using(using).filter(name__in=GROUPS)
+    given = {group.name: _give(group, using) for group in groups}
+    return {name: permissions for name, permissions in (given | made).items() if permissions}
+
+
+def reset_groups(*, using: str = "default") -> None:
+    """Give every group exactly its permissions of ``GROUPS``, as on a fresh database."""
+    for name in GROUPS:
+        group, _ = Group.objects.using(using).get_or_create(name=name)
+        group.permissions.clear()
+        GivenPermission.objects.using(using).filter(group=group).delete()
+        _give(group, using)
+
+
+@transaction.atomic
+def _give(group: Group, using: str) -> list[str]:
+    """Give the group those of its permissions that it was never given, and record that; those that it lacked."""
+    before = set(GivenPermission.objects.using(using).filter(group=group).values_list("permission", flat=True))
+    new = {
+        name: permission for name, permission in _permissions(GROUPS[group.name], using).items() if name not in before
+    }
+    held = set(group.permissions.values_list("pk", flat=True))
+    group.permissions.add(*new.values())
+    GivenPermission.objects.using(using).bulk_create(
+        [GivenPermission(group=group, permission=name) for name in new], ignore_conflicts=True
+    )
+    return sorted(name for name, permission in new.items() if permission.pk not in held)
+
+
+def _permissions(names: tuple[str, ...], using: str) -> dict[str, Permission]:
     wanted = Q()
     for name in names:
         app, _, codename = name.partition(".")
         wanted |= Q(content_type__app_label=app, codename=codename)
-    return list(Permission.objects.using(using).filter(wanted))
+    found = Permission.objects.using(using).select_related("content_type").filter(wanted)
+    return {f"{permission.content_type.app_label}.{permission.codename}": permission for permission in found}

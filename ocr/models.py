@@ -18,6 +18,7 @@ from django.utils.translation import gettext_lazy as _
 from ocr.audit.models import AuditEntry, AuditHead
 from ocr.callbacks.models import KtpCallback
 from ocr.flagged import problem_columns
+from ocr.given import GivenPermission
 from ocr.history import KtpChange, RejectReason
 from ocr.holding import Holdable
 from ocr.lookup import NIK_DIGITS, name_lookups, nik_lookups, normalised_nik, picture_lookups, value_lookups
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = (
     "AuditEntry",
     "AuditHead",
+    "GivenPermission",
     "KeptDecision",
     "KtpCallback",
     "KtpChange",

@@ -16,8 +16,10 @@ from django.db import connection, transaction
 from django.db.models import Model
 from django.test import TransactionTestCase
 
+from ocr.given import GivenPermission
+
 #: made by ``migrate``, and needed by every test
-KEPT: tuple[type[Model], ...] = (ContentType, Permission, Group, Group.permissions.through)
+KEPT: tuple[type[Model], ...] = (ContentType, Permission, Group, Group.permissions.through, GivenPermission)
 
 
 def kept_rows() -> list[set[tuple[Any, ...]]]:

@@ -19,7 +19,7 @@ from ocr.callbacks.courier import Deliveries
 from ocr.callbacks.models import MAX_PAUSE_SECONDS, pause_after
 from ocr.callbacks.sending import claim
 from ocr.callbacks.signing import signature
-from ocr.groups import make_groups
+from ocr.groups import reset_groups
 from ocr.models import KtpCallback, KtpExtraction, KtpSubmittedImage
 from ocr.submissions import INTERRUPTED_SECONDS, KtpSubmission
 from sessions_app.models import ChatSession
@@ -292,7 +292,7 @@ def test_another_address_under_the_same_key_is_another_request(client):
 
 
 def test_operators_see_callbacks_without_their_addresses_and_send_them_again(client):
-    make_groups(restore=True)
+    reset_groups()
     operator = User.objects.create_user("operator", is_staff=True)
     from django.contrib.auth.models import Group
 

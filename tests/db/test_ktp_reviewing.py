@@ -8,7 +8,6 @@ import threading
 import pytest
 from django.contrib.auth.models import Group, Permission
 from django.core.exceptions import PermissionDenied
-from django.core.management import call_command
 from django.db import connection, transaction
 from django.utils import timezone
 
@@ -471,15 +470,3 @@ def test_the_four_roles_are_there_with_their_permissions():
         "ocr.resend_ktpcallback",
     }
     assert "ocr.view_ktpchange" in of("Auditor") and "ocr.view_ktp_image" not in of("Auditor")
-
-
-def test_a_role_that_somebody_changed_is_only_restored_when_asked(capsys):
-    clerk = Group.objects.get(name="Clerk")
-    clerk.permissions.clear()
-    Group.objects.get(name="Auditor").delete()
-
-    call_command("migrate", verbosity=0)
-    assert not clerk.permissions.exists()
-    assert Group.objects.get(name="Auditor").permissions.exists()
-    call_command("make_groups")
-    assert clerk.permissions.exists()

@@ -18,7 +18,7 @@ from django.http import HttpResponse
 from django.test import AsyncClient, Client
 
 from config import log_ins
-from ocr.groups import make_groups
+from ocr.groups import reset_groups
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -180,7 +180,7 @@ def test_an_operator_sees_who_is_locked_out_and_lets_them_in_again() -> None:
     ],
 )
 def test_each_role_lands_where_it_works(client: Client, group: str | None, columns: dict[str, Any], place: str) -> None:
-    make_groups(restore=True)
+    reset_groups()
     user = User.objects.create_user("somebody", password="correct-horse", **columns)
     if group:
         user.groups.add(Group.objects.get(name=group))
