@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from django import forms as django_forms
+from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ActionForm
 from django.contrib.admin.models import DELETION, LogEntry
@@ -204,6 +205,9 @@ class KtpExtractionAdmin(admin.ModelAdmin[KtpExtraction]):
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         """Decisions come first. Deletion comes last, because it cannot be undone."""
         actions = super().get_actions(request)
+        if settings.OCR_REVEAL_BEFORE_APPROVAL:
+            # Nobody has seen the values of cards that were ticked in a list.
+            actions.pop("approve_selected", None)
         return dict(sorted(actions.items(), key=lambda item: item[0] == "delete_selected"))
 
     @admin.action(description=gettext_lazy("Approve selected readings without problems"), permissions=["review"])
@@ -347,7 +351,7 @@ class KtpExtractionAdmin(admin.ModelAdmin[KtpExtraction]):
         if form.action == REVEAL:
             return desk_card.revealed_page(request, obj, rights, form, back=request.path)
         try:
-            is_changed = handle(obj, user_of(request), rights, form)
+            is_changed = handle(obj, user_of(request), rights.of_card(request, obj), form)
         except Refused as refused:
             return desk_card.refusal_page(request, obj, rights, form, refused)
         if is_changed:

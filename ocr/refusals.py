@@ -39,6 +39,10 @@ class FlagsOpen(Refused):
         self.flags = flags
 
 
+class NotRevealed(Refused):
+    """NIK and date of birth must be seen before an approval (``OCR_REVEAL_BEFORE_APPROVAL``), and were not."""
+
+
 class ReasonMissing(Refused):
     """The transition needs a reason in words, and none was given."""
 

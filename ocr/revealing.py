@@ -16,6 +16,7 @@ from ocr.audit.recording import Action, Actor, record
 from ocr.masking import DOT
 from ocr.models import KtpExtraction
 from ocr.reading.schema import FIELD_BY_PATH, HIDDEN_FIELDS
+from ocr.refusals import NotRevealed
 
 _KEY = "ktp_revealed"
 #: maximum revealed cards of one log-in; beyond it the oldest are masked again
@@ -41,6 +42,12 @@ def reveal(request: HttpRequest, card: KtpExtraction, *, where: str) -> None:
 def has_hidden(card: KtpExtraction) -> bool:
     """Whether there is anything to reveal."""
     return any(card.values[field.path] or card.fields_read.get(field.path) for field in HIDDEN_FIELDS)
+
+
+def check_revealed(card: KtpExtraction, *, revealed: bool) -> None:
+    """Raises ``NotRevealed`` if a reviewer may not approve the card yet. ``revealed``: as ``is_revealed`` says."""
+    if settings.OCR_REVEAL_BEFORE_APPROVAL and not revealed and has_hidden(card):
+        raise NotRevealed
 
 
 def is_mask(path: str, value: str) -> bool:

@@ -25,7 +25,7 @@ from ocr.desk.rights import Rights, may_see_image, user_of
 from ocr.extraction import complete_extraction
 from ocr.history import RejectReason
 from ocr.models import KtpExtraction
-from ocr.refusals import FlagsOpen, NotOpen, ReasonMissing, Refused, Stale
+from ocr.refusals import FlagsOpen, NotOpen, NotRevealed, ReasonMissing, Refused, Stale
 from ocr.revealing import has_hidden, names_hidden, reveal
 
 #: earlier readings of the same NIK that the page links to
@@ -55,7 +55,7 @@ def answer(request: HttpRequest, extraction: KtpExtraction, rights: Rights) -> H
     if form.action == forms.REVEAL:
         return revealed_page(request, extraction, rights, form)
     try:
-        is_changed = handle(extraction, user_of(request), rights, form)
+        is_changed = handle(extraction, user_of(request), rights.of_card(request, extraction), form)
     except Refused as refused:
         return refusal_page(request, extraction, rights, form, refused)
     log(request, extraction, form)
@@ -128,6 +128,7 @@ def refusal_page(
     errors = {
         NotOpen: _("This card cannot be changed or decided in its present state."),
         ReasonMissing: _("A reason is missing. Nothing was changed."),
+        NotRevealed: _("Show NIK and date of birth before you approve. Nothing was changed."),
     }
     return page(
         request,

@@ -9,18 +9,22 @@ from ocr.desk import forms
 from ocr.desk.forms import CardForm
 from ocr.desk.rights import Rights
 from ocr.models import KtpExtraction
+from ocr.revealing import check_revealed
 from ocr.versioned import recorded_last
 
 
 def handle(card: KtpExtraction, user: User, rights: Rights, form: CardForm) -> bool:
     """Apply a valid form. Returns whether anything has changed. Raises ``Refused``, ``PermissionDenied``.
 
-    If the decision is refused because flags are open, corrections and confirmations are stored nevertheless.
+    ``rights`` are those of the card. If the decision is refused because flags are open, corrections and confirmations are
+    stored nevertheless.
     """
     if not rights.review:
         raise PermissionDenied
     action, version, data = form.action, form.cleaned_data["version"], form.cleaned_data
     is_changed = False
+    if action == forms.APPROVE:
+        check_revealed(card, revealed=rights.revealed)
     if action in (forms.SAVE, forms.APPROVE, forms.UNCLEAR):
         values = form.values if rights.correct else {}
         is_changed = _store(card, user, values, form.confirmed, version)

@@ -11,6 +11,7 @@ from django.test import Client
 
 from ocr.audit.models import AuditEntry
 from ocr.masking import mask
+from ocr.models import KtpExtraction
 from tests.db.ktp_cards import FLAGGED_JSON, read_extraction
 from tests.ktp_card import CARD
 
@@ -219,3 +220,51 @@ def test_the_models_answer_is_masked_in_the_admin_until_then(client, reviewer):
     reveal(client, card, page)
     after = client.get(page).text
     assert "&quot;nik&quot;" not in before and "&quot;nik&quot;" in after
+
+
+@pytest.fixture(params=["desk", "admin"])
+def reviewed(request, clerk, reviewer, settings):
+    """A reviewer's browser, a card that waits, and the address of the card's page, where approvals need a reveal."""
+    settings.OCR_REVEAL_BEFORE_APPROVAL = True
+    client, card = Client(), read_extraction(clerk)
+    client.force_login(reviewer)
+    pages = {"desk": "/admin/ocr/review/{}/", "admin": "/admin/ocr/ktpextraction/{}/change/"}
+    return client, card, pages[request.param].format(card.pk)
+
+
+def approve(client, card, page, **changes):
+    return client.post(page, {"version": card.version, "action": "approve", "_approve": "1", **changes})
+
+
+def test_where_it_is_asked_for_nothing_is_approved_before_a_reveal(reviewed):
+    client, card, page = reviewed
+    refused = approve(client, card, page, nama="NAMA LAIN")
+    assert refused.status_code == 409
+    assert "Show NIK and date of birth before you approve" in refused.text
+    assert "NAMA LAIN" in refused.text  # what was typed stays
+    before = card.version
+    card.refresh_from_db()
+    assert (card.review, card.nama, card.version) == ("needs_review", CARD["nama"], before)
+    assert not revealed_lines()
+
+    reveal(client, card, page)
+    assert approve(client, card, page).status_code == 302
+    card.refresh_from_db()
+    assert card.review == "approved"
+
+
+def test_where_it_is_asked_for_nothing_is_approved_in_bulk(reviewed):
+    client, card, _ = reviewed
+    listing = "/admin/ocr/ktpextraction/"
+    assert "approve_selected" not in client.get(listing).text
+    client.post(listing, {"action": "approve_selected", "_selected_action": [str(card.pk)]})
+    card.refresh_from_db()
+    assert card.review == "needs_review"
+
+
+def test_a_card_with_nothing_to_reveal_is_approved_as_ever(reviewed):
+    client, card, page = reviewed
+    KtpExtraction.objects.filter(pk=card.pk).update(nik="", tgl_lahir="", fields_read={}, problems=[], flagged=False)
+    assert approve(client, card, page).status_code == 302
+    card.refresh_from_db()
+    assert card.review == "approved"
