@@ -22,7 +22,9 @@ MOMENT = forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT
 class LogForm(forms.Form):
     """The search criteria, from the query string. All are optional."""
 
-    card = forms.UUIDField(label=_("Card"), required=False)
+    card = forms.UUIDField(
+        label=_("Card"), required=False, error_messages={"invalid": _("The id of a reading has 32 digits and letters.")}
+    )
     who = forms.CharField(
         label=_("Who"),
         required=False,

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
+from django.apps import apps
 from django.conf import settings
 from django.core import signing
 from django.utils.dateparse import parse_datetime
@@ -17,7 +18,7 @@ from django.utils.translation import gettext as _
 
 from ocr.erasing import Erasure
 from ocr.models import KtpExtraction, KtpSession
-from ocr.tombstones import Tombstone
+from ocr.tombstones import Tombstone, Why
 
 #: maximum size of an uploaded receipt
 MAX_RECEIPT_BYTES = 2 * 1024 * 1024
@@ -51,18 +52,36 @@ def as_text(receipt: Mapping[str, Any]) -> str:
         f"{_('Number')}: {receipt['receipt']}",
         f"{_('Time')}: {receipt['at']}",
         f"{_('By')}: {receipt['by']}",
-        f"{_('Reason')}: {receipt['why']}",
+        f"{_('Reason')}: {reason_of(receipt)}",
         f"{_('Reference')}: {receipt['reference'] or '–'}",
         "",
         _("Erased readings:"),
         *(f"  {pk}" for pk in receipt["readings"]),
         "",
         _("Erased rows, by table:"),
-        *(f"  {label}: {count}" for label, count in receipt["rows"].items()),
+        *(f"  {name}: {count}" for name, count in rows_of(receipt)),
         "",
         f"{_('Signature')}: {receipt['signature']}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def reason_of(receipt: Mapping[str, Any]) -> str:
+    """In words, or as the receipt has it where this release does not know it."""
+    why = receipt["why"]
+    return str(Why(why).label) if why in Why else str(why)
+
+
+def rows_of(receipt: Mapping[str, Any]) -> list[tuple[str, int]]:
+    """How many rows of which table went, by its name in words where this release has it."""
+    found = []
+    for label, count in receipt["rows"].items():
+        try:
+            name = f"{apps.get_model(label)._meta.verbose_name} ({label})"
+        except (LookupError, ValueError):
+            name = str(label)
+        found.append((name, count))
+    return found
 
 
 def read_receipt(text: str | bytes) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
+from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -31,7 +32,6 @@ from ocr.persons import export, receipts
 from ocr.persons.finding import NotANik, find_by_ids, find_by_name, find_by_nik
 from ocr.persons.forms import MAX_READINGS, ChosenForm, EraseForm, ReceiptForm, SearchForm
 from ocr.refusals import Erased
-from ocr.tombstones import Why
 from sessions_app.encryption.keyring import DataKeyMissing
 
 MAY_FIND, MAY_EXPORT = "ocr.find_person_ktp", "ocr.export_person_ktp"
@@ -163,9 +163,8 @@ def erase_chosen(request: HttpRequest) -> HttpResponse:
         note_list(request, cards, where="erase")
         return _page(request, "erase", status=409, form=form, **context)
     receipt = receipts.receipt_of(erasure)
-    return _page(
-        request, "receipt", receipt=receipt, why=erasure.why.label, as_json=json.dumps(receipt), frozen=erasure.frozen
-    )
+    shown = _shown(receipt)
+    return _page(request, "receipt", **shown, as_json=json.dumps(receipt), frozen=erasure.frozen)
 
 
 def download_receipt(request: HttpRequest) -> HttpResponse:
@@ -193,16 +192,17 @@ def verify_receipt(request: HttpRequest) -> HttpResponse:
         receipt = receipts.read_receipt(form.cleaned_data["file"])
     except receipts.NotAReceipt as exc:
         return _page(request, "verify", status=400, form=ReceiptForm(), refused=str(exc))
-    return _page(
-        request, "verify", form=ReceiptForm(), receipt=receipt, wrong=receipts.verify(receipt), why=_reason(receipt)
-    )
+    return _page(request, "verify", form=ReceiptForm(), wrong=receipts.verify(receipt), **_shown(receipt))
 
 
-def _reason(receipt: Mapping[str, Any]) -> str:
-    try:
-        return str(Why(receipt["why"]).label)
-    except ValueError:
-        return str(receipt["why"])
+def _shown(receipt: Mapping[str, Any]) -> dict[str, Any]:
+    """What the page says of the receipt, in words."""
+    return {
+        "receipt": receipt,
+        "at": parse_datetime(receipt["at"]),
+        "why": receipts.reason_of(receipt),
+        "rows": receipts.rows_of(receipt),
+    }
 
 
 def _require(request: HttpRequest, *permissions: str) -> None:

@@ -23,7 +23,7 @@ from ocr.audit.recording import Actor
 from ocr.erasing import erase
 from ocr.freezing import freeze
 from ocr.models import KtpExtraction, Tombstone
-from ocr.persons import export, urls
+from ocr.persons import export, receipts, urls
 from ocr.tombstones import Why
 from tests.db.ktp_cards import FLAGGED_JSON, FrozenMeanwhile, read_extraction
 from tests.db.signing_in import signed_in
@@ -179,6 +179,19 @@ class TestWhatIsShownIsRecorded:
         auditor.post(f"{PERSON}hold/", of(card, freeze="1", reason="Case 12"))
         auditor.post(f"{PERSON}hold/", of(card, freeze="1", reason=" "))
         assert listed(card) == ["person"] * 2
+
+
+class TestReceiptInWords:
+    def test_a_text_names_the_reason_and_the_tables(self, card: KtpExtraction) -> None:
+        receipt = receipts.receipt_of(erase([card], why=Why.REQUEST, by=Actor.of_command()))
+        text = receipts.as_text(receipt)
+        assert "Reason: The holder asked for it" in text
+        assert "KTP image (ocr.KtpImage): 1" in text
+
+    def test_what_this_release_does_not_know_stays_as_it_is(self, card: KtpExtraction) -> None:
+        receipt = receipts.receipt_of(erase([card], why=Why.REQUEST, by=Actor.of_command()))
+        text = receipts.as_text({**receipt, "why": "later", "rows": {"ocr.Later": 2, "odd": 3}})
+        assert "Reason: later" in text and "ocr.Later: 2" in text and "odd: 3" in text
 
 
 class TestExport:
