@@ -63,8 +63,8 @@ def make_groups(*, using: str = "default") -> dict[str, list[str]]:
 def add_new_permissions(*, using: str = "default") -> dict[str, list[str]]:
     """Create missing groups, and give each group the permissions that no release has given it before.
 
-    Permissions that an operator removed or added stay so. For a group from before this was recorded, what was removed is
-    unknown: it gets everything that it lacks. Returns as ``make_groups``, without groups that got nothing.
+    Permissions that an operator removed or added stay so. For a group from before this was recorded, what was removed
+    is unknown: it gets everything that it lacks. Returns as ``make_groups``, without groups that got nothing.
     """
     made = make_groups(using=using)
     groups = Group.objects.using(using).filter(name__in=GROUPS)

@@ -16,8 +16,8 @@ from ocr.versioned import recorded_last
 def handle(card: KtpExtraction, user: User, rights: Rights, form: CardForm) -> bool:
     """Apply a valid form. Returns whether anything has changed. Raises ``Refused``, ``PermissionDenied``.
 
-    ``rights`` are those of the card. If the decision is refused because flags are open, corrections and confirmations are
-    stored nevertheless.
+    ``rights`` are those of the card. If the decision is refused because flags are open, corrections and confirmations
+    are stored nevertheless.
     """
     if not rights.review:
         raise PermissionDenied

@@ -96,7 +96,7 @@ def test_a_search_for_nonsense_finds_nothing_and_says_why(auditor, lines, query)
     response = auditor.get(LOG + query)
     assert response.status_code == 200 and response.context["lines"] == []
     assert 'role="alert"' in response.text
-    assert "No line matches." not in response.text
+    assert "No line of the log matches." not in response.text
 
 
 def test_the_log_is_read_in_pages(auditor, siti):
