@@ -334,3 +334,18 @@ def test_what_a_session_has_said_so_far_is_read_under_the_new_key(keys):
 
     assert Chunk.objects.token_ids_of(session_id) == [7, 7]
     assert read_answer(session_id).text == CARD_JSON
+
+
+def test_a_value_that_was_moved_to_another_row_is_counted_by_its_digest(keys):
+    first, second = read_extraction(), read_extraction()
+    second.correct(User.objects.create_user("reviewer"), {"nik": "3171990101900777"}, second.version)
+    assert rotate("--check")[0] == 0
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE ocr_ktpextraction SET nik = (SELECT nik FROM ocr_ktpextraction WHERE id = %s) WHERE id = %s",
+            [KtpExtraction._meta.pk.get_db_prep_value(pk, connection) for pk in (second.pk, first.pk)],
+        )
+    first.refresh_from_db()
+    assert first.nik == second.nik  # it opens there
+    status, said = rotate("--check")
+    assert status == 1 and "1 rows are not encrypted." in said
