@@ -27,7 +27,8 @@ class PeerProcess:
         self.log = log
         self.command = [part.replace("{port}", str(self.port)) for part in command]
         with log.open("ab") as stream:
-            # Its workers stay in the session that begins here: that is how they are counted, and ended.
+            # Its workers stay in the process group that begins here: that is how they are counted, and ended. A session
+            # of its own would not do: Linux shares the cores out to sessions first, and it would get more than ours.
             self._process = subprocess.Popen(
                 self.command,
                 cwd=cwd,
@@ -35,7 +36,7 @@ class PeerProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=stream,
-                start_new_session=True,
+                process_group=0,
             )
 
     def wait(self, seconds: float) -> None:
@@ -60,17 +61,17 @@ class PeerProcess:
         errors = re.findall(r"^\w+(?:\.\w+)*Error: .*", self.log.read_text(errors="replace"), re.MULTILINE)
         return errors[-1][:160] if errors else "nothing"
 
-    def cpu_seconds(self) -> float:
-        """Of all processes of its session that run."""
-        ticks = 0
+    def pids(self) -> list[int]:
+        """Of all processes of its group that run."""
+        found = []
         for stat in Path("/proc").glob("[0-9]*/stat"):
             try:
-                fields = stat.read_text().rpartition(") ")[2].split()
+                group = stat.read_text().rpartition(") ")[2].split()[2]
             except (FileNotFoundError, ProcessLookupError):
                 continue
-            if int(fields[3]) == self._process.pid:
-                ticks += int(fields[11]) + int(fields[12])
-        return ticks / os.sysconf("SC_CLK_TCK")
+            if int(group) == self._process.pid:
+                found.append(int(stat.parent.name))
+        return found
 
     def close(self) -> None:
         """End it and what it has started."""

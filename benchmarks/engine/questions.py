@@ -17,6 +17,9 @@ Media = Literal["text", "image"]
 TEXT = "Ceritakan dengan kalimat yang lengkap apa yang terjadi di kota itu pada pagi hari, siapa yang ada di sana, "
 IMAGE_TEXT = "Apa yang terlihat pada gambar ini?"
 
+#: of a request over HTTP to a server that takes vLLM's parameters, as ours does
+GREEDY_FIELDS: dict[str, Any] = {"temperature": 0, "ignore_eos": True, "stream_options": {"include_usage": True}}
+
 #: a list of records that no answer comes to the end of, with the kinds of values that schemas have
 SCHEMA: dict[str, Any] = {
     "type": "array",

@@ -1,6 +1,6 @@
 """The clients, in a process of their own: what each got, when its first text came and when its end.
 
-python -m benchmarks.serve.clients PORT SECONDS_BETWEEN_ARRIVALS AT_ONCE < bodies.json
+python -m benchmarks.serve.clients PORT SECONDS_BETWEEN_ARRIVALS AT_ONCE < {"bodies": […], "pids": […]}
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 
 from benchmarks.listeners import asking
 from benchmarks.serve.answers import Answer, read_answer
+from benchmarks.servers import cpu_seconds
 from tests.live.stack import ROOT
 
 #: for all answers of a run
@@ -24,16 +25,22 @@ RUN_SECONDS = 900.0
 
 
 def run_clients(
-    port: int, bodies: Sequence[dict[str, Any]], *, every_seconds: float = 0.0, at_once: int | None = None
+    port: int,
+    bodies: Sequence[dict[str, Any]],
+    *,
+    every_seconds: float = 0.0,
+    at_once: int | None = None,
+    pids: Sequence[int] = (),
 ) -> dict[str, Any]:
     """Stream the answers to ``bodies``: texts, tokens, and the seconds to the first text of each and to the last end.
 
-    With ``at_once``, at most that many requests run at the same time. Raises RuntimeError when an answer is not whole.
+    With ``at_once``, at most that many requests run at the same time. ``used`` is the processor time of each of
+    ``pids`` from the first request to the last end. Raises RuntimeError when an answer is not whole.
     """
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.serve.clients", str(port), str(every_seconds), str(at_once or len(bodies))],
         cwd=ROOT,
-        input=json.dumps(bodies),
+        input=json.dumps({"bodies": bodies, "pids": pids}),
         capture_output=True,
         text=True,
         timeout=RUN_SECONDS + 60,
@@ -71,14 +78,19 @@ class Connection(asyncio.Protocol):
         self.ended.set_result(None)
 
 
-async def stream(port: int, bodies: Sequence[dict[str, Any]], every_seconds: float, at_once: int) -> dict[str, Any]:
+async def stream(
+    port: int, every_seconds: float, at_once: int, bodies: Sequence[dict[str, Any]], pids: Sequence[int]
+) -> dict[str, Any]:
     places = asyncio.Semaphore(at_once)
     # Written out before the clock runs: images are long.
     requests = [asking(body) for body in bodies]
+    before = [cpu_seconds(pid) for pid in pids]
     async with asyncio.timeout(RUN_SECONDS):
         connections = await asyncio.gather(
             *(later(port, request, n * every_seconds, places) for n, request in enumerate(requests))
         )
+    # At once: a server may wait busily for a while when it has answered.
+    spent = [cpu_seconds(pid) - then for pid, then in zip(pids, before, strict=True)]
     used = resource.getrusage(resource.RUSAGE_SELF)
     streams = [Stream(each.asked, read_answer(each.pieces)) for each in connections]
     return {
@@ -87,6 +99,7 @@ async def stream(port: int, bodies: Sequence[dict[str, Any]], every_seconds: flo
         "texts": [each.answer.text for each in streams],
         "tokens": [each.answer.completion_tokens for each in streams],
         "events": sum(each.answer.events for each in streams),
+        "used": spent,
         "cpu_seconds": used.ru_utime + used.ru_stime,
     }
 
@@ -102,4 +115,7 @@ async def later(port: int, request: bytes, seconds: float, places: asyncio.Semap
 
 if __name__ == "__main__":
     _port, _every_seconds, _at_once = sys.argv[1:]
-    print(json.dumps(asyncio.run(stream(int(_port), json.load(sys.stdin), float(_every_seconds), int(_at_once)))))
+    try:
+        print(json.dumps(asyncio.run(stream(int(_port), float(_every_seconds), int(_at_once), **json.load(sys.stdin)))))
+    except ValueError as error:
+        sys.exit(f"an answer is not whole: {error}")

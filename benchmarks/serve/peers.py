@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.engine.questions import bodies
+from benchmarks.engine.questions import GREEDY_FIELDS, bodies
 from benchmarks.engine.runs import LeftOut
 from benchmarks.engine.transformers_serve import GREEDY, start_transformers
 from benchmarks.peer_process import PeerProcess
@@ -49,7 +49,7 @@ class Peer:
     name: str
     version: str
     process: PeerProcess
-    #: of the request, in which it differs from what ours is asked
+    #: of the request: greedy, without an end before all tokens, and with their number
     fields: Mapping[str, Any]
     #: what it was started with
     settings: Mapping[str, str] = field(default_factory=dict)
@@ -57,13 +57,11 @@ class Peer:
     def run(self, requests: Sequence[GenerationRequest], *, every_seconds: float = 0.0) -> dict[str, Any]:
         """Stream all answers; raises RuntimeError when one is not whole."""
         tokens = sum(request.sampling.max_tokens for request in requests)
-        before = self.process.cpu_seconds()
-        asked = bodies(requests, temperature=0, ignore_eos=True, stream_options={"include_usage": True}, **self.fields)
+        asked = bodies(requests, **self.fields)
         try:
-            found = run_clients(self.process.port, asked, every_seconds=every_seconds)
+            found = run_clients(self.process.port, asked, every_seconds=every_seconds, pids=self.process.pids())
         except RuntimeError as error:
             raise RuntimeError(f"{self.name}: {error}\nthe end of its log:\n{self.process.log_end()}") from error
-        cpu = self.process.cpu_seconds() - before
         if found["tokens"] != [request.sampling.max_tokens for request in requests]:
             raise RuntimeError(f"{self.name} generated {found['tokens']} tokens, which is not what was asked for")
         return {
@@ -71,7 +69,7 @@ class Peer:
             "first_seconds": found["first_text_seconds"],
             "texts": found["texts"],
             "events": found["events"],
-            "cores": {"all": cpu / found["seconds"], CLIENTS: found["cpu_seconds"] / found["seconds"]},
+            "cores": {"all": sum(found["used"]) / found["seconds"], CLIENTS: found["cpu_seconds"] / found["seconds"]},
         }
 
 
@@ -111,7 +109,7 @@ def start_vllm(load: Load, folder: Path) -> Iterator[Peer]:
         log=folder / "vllm.log",
     )
     with _running(process):
-        yield Peer("vllm", vllm_environment.version(), process, {"model": name}, settings | options)
+        yield Peer("vllm", vllm_environment.version(), process, GREEDY_FIELDS | {"model": name}, settings | options)
 
 
 @contextlib.contextmanager

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.engine.questions import bodies
+from benchmarks.engine.questions import GREEDY_FIELDS, bodies
 from benchmarks.serve.clients import run_clients
-from benchmarks.servers import cpu_seconds, own_redis
+from benchmarks.servers import own_redis
 from inference.engine.types import GenerationRequest
 from tests import services
 from tests.live.stack import EmbeddedStack, ScaledStack, Stack
@@ -25,10 +25,10 @@ class Server:
     def run(self, requests: Sequence[GenerationRequest], *, every_seconds: float = 0.0) -> dict[str, Any]:
         """Stream all answers; raises RuntimeError when one is not whole."""
         tokens = sum(request.sampling.max_tokens for request in requests)
-        before, cpu_before = self._generated(), self._cpu()
-        asked = bodies(requests, temperature=0, ignore_eos=True, stream_options={"include_usage": True})
-        found = run_clients(self._stack.port, asked, every_seconds=every_seconds)
-        cpu = {name: seconds - cpu_before[name] for name, seconds in self._cpu().items()}
+        before = self._generated()
+        pids = {name: process.pid for name, process in self._stack.processes.items()}
+        asked = bodies(requests, **GREEDY_FIELDS)
+        found = run_clients(self._stack.port, asked, every_seconds=every_seconds, pids=list(pids.values()))
         if self._generated() - before != tokens:
             raise RuntimeError(f"{self.name}: not all answers are whole:\n{self._stack.logs()[-3000:]}")
         return {
@@ -36,16 +36,12 @@ class Server:
             "first_seconds": found["first_text_seconds"],
             "texts": found["texts"],
             "events": found["events"],
-            # The clients' CPU time is that of their whole process, including its start.
-            "cores": {name: seconds / found["seconds"] for name, seconds in cpu.items()},
+            "cores": {name: used / found["seconds"] for name, used in zip(pids, found["used"], strict=True)},
         }
 
     def _generated(self) -> int:
         sql = "SELECT COALESCE(SUM(completion_tokens), 0) FROM sessions_app_chatsession WHERE state = 'completed'"
         return int(self._stack.query(sql)[0][0])
-
-    def _cpu(self) -> dict[str, float]:
-        return {name: cpu_seconds(process.pid) for name, process in self._stack.processes.items()}
 
 
 @contextlib.contextmanager

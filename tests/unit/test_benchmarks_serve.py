@@ -108,6 +108,18 @@ def test_ratios_to_a_peer_are_taken_within_a_round() -> None:
     assert "rate_to_peer" not in theirs
 
 
+@pytest.mark.parametrize(
+    ("ours", "theirs", "equal"),
+    [("Sea\ufffd", "Sea", 1), ("a\ufffdb", "a\0b", 1), ("a\ufffdb", "ab", 0), ("Sea", "Se", 0)],
+    ids=["half a character at the end", "NUL", "a character that is missing", "a letter that is missing"],
+)
+def test_texts_are_equal_where_their_tokens_must_be(ours: str, theirs: str, equal: int) -> None:
+    found = Comparison(about={}, contestants=["scaled", "vllm"], peer="vllm")
+    found.add(1, Cell("scaled", "text", 1), run(1, 1, ours))
+    found.add(1, Cell("vllm", "text", 1), run(1, 1, theirs))
+    assert found.figures()["cells"][0]["texts"] == {"compared": 1, "equal": equal}
+
+
 def test_a_round_that_the_peer_has_missed_has_no_ratio() -> None:
     found = compared()
     found.runs[Cell("vllm", "text", 1)] = found.runs[Cell("vllm", "text", 1)][2:]
