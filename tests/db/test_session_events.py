@@ -60,6 +60,13 @@ def test_a_session_that_is_handed_back_notes_by_whom() -> None:
     assert history(session) == [(Kind.CLAIMED, 1, WORKER), (Kind.RELEASED, 1, WORKER)]
 
 
+def test_a_released_session_waits_since_its_release() -> None:
+    session = claimed(open_session())
+    assert transitions.release(session.pk, session.attempt)
+    session.refresh_from_db()
+    assert session.enqueued_at == SessionEvent.objects.get(session=session, kind=Kind.RELEASED).at
+
+
 def test_a_lease_that_expired_is_noted_when_the_sweeper_takes_the_session_back() -> None:
     session = claimed(open_session())
     expire_lease(session)
