@@ -1,4 +1,4 @@
-"""The Celery application: one queue, early acknowledgement, a prefetch of one task per thread.
+"""The Celery application: one queue, early acknowledgement, one task thread and a prefetch of one message.
 
 Redelivery is not left to the broker (with a short visibility timeout one task ran four times). A row claim makes a
 second delivery harmless, and workers find lost sessions in the database.

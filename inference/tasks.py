@@ -12,12 +12,12 @@ from django.conf import settings
 
 @shared_task(name="inference.tasks.run_session", ignore_result=True)
 def run_session(session_id: str) -> None:
-    """Run one session: this one, or another whose turn comes first. A second delivery finds none and does nothing."""
+    """Have this worker claim what waits: this session, or others whose turn comes first. May be delivered twice."""
     # The web processes import this module too, and must not import torch.
     from inference.worker import runner
     from inference.worker.lifecycle import this_worker
 
-    runner.run_session(session_id, this_worker())
+    runner.take_message(session_id, this_worker())
 
 
 @setup_logging.connect
@@ -28,10 +28,10 @@ def keep_logging(**kwargs: Any) -> None:
 @worker_init.connect
 def start_worker(sender: Any, **kwargs: Any) -> None:
     from inference.worker.lifecycle import this_worker
-    from inference.worker.runner import run_next
+    from inference.worker.runner import claim_next, run_claimed
 
     worker = this_worker()
-    worker.start(sender, functools.partial(run_next, worker))
+    worker.start(sender, functools.partial(claim_next, worker), functools.partial(run_claimed, worker))
 
 
 @worker_shutting_down.connect

@@ -31,7 +31,8 @@ state IN ('queued', 'running')
     AND (state = 'queued' OR (state = 'running' AND lease_expires_at < %(now)s))
     AND workers_lost + CASE WHEN state = 'running' THEN 1 ELSE 0 END < %(max_attempts)s
 """
-#: number of sessions at the head of the queue that are considered; more than the claims that run at the same moment
+#: number of sessions at the head of the queue that are considered in addition to those that are claimed; more than
+#: other claims take at the same moment
 HEAD = 100
 #: ``held`` counts the caller's running sessions and those of its waiting sessions that come first. So concurrent
 #: claims, which see the same rows and skip those that another has locked, take sessions of different callers. Sessions
@@ -70,12 +71,12 @@ head AS (
 
 
 IN_ORDER = f"{NEXT} SELECT id FROM head ORDER BY turn"  # noqa: S608  (put together from constants)
-ON_SQLITE = f"{IN_ORDER} LIMIT 1"
+ON_SQLITE = f"{IN_ORDER} LIMIT {{limit}}"
 #: Locked rows are skipped, so that a worker that froze in a transaction does not block the others. NO KEY: writing a
 #: listener's row, which refers to the session, does not make the claim skip the session.
 ON_POSTGRESQL = f"""{NEXT}
 SELECT locked.id FROM head JOIN sessions_app_chatsession AS locked ON locked.id = head.id
-ORDER BY turn LIMIT 1 FOR NO KEY UPDATE OF locked SKIP LOCKED
+ORDER BY turn LIMIT {{limit}} FOR NO KEY UPDATE OF locked SKIP LOCKED
 """  # noqa: S608  (as above)
 
 
@@ -91,10 +92,10 @@ FROM sessions_app_chatsession WHERE state IN ('queued', 'running') GROUP BY call
 """
 
 
-def next_session(slot: Slot) -> str:
-    """The query for the id of the session whose turn it is; its parameters are those of the claim."""
+def next_sessions(slot: Slot, limit: int) -> str:
+    """The query for the ids of up to ``limit`` sessions whose turn it is; its parameters are those of the claim."""
     query = ON_POSTGRESQL if connection.vendor == "postgresql" else ON_SQLITE
-    return query.format(claimable=CLAIMABLE, is_for=slot.value, head=HEAD)
+    return query.format(claimable=CLAIMABLE, is_for=slot.value, head=HEAD + limit, limit=limit)
 
 
 def in_order() -> list[str]:

@@ -27,7 +27,7 @@ from inference.metrics import EngineReader, generation_tokens
 from inference.models import ModelWorker
 from inference.worker.chunk_writer import ChunkWriter
 from inference.worker.load import LoadReader
-from inference.worker.queue_watch import QueueWatch
+from inference.worker.queue_watch import Claim, QueueWatch, Run
 from inference.worker.refusals import refuse_queued
 from inference.worker.side_threads import SideThreads, added_threads
 from sessions_app.db import release_connections
@@ -103,14 +103,14 @@ class Worker:
         """Whether sessions may be claimed here: there is an engine, and no operator has asked for a drain."""
         return self.state == ModelWorker.State.READY and not self._is_closed
 
-    def start(self, controller: Any, run: Callable[[Slot], None]) -> None:
+    def start(self, controller: Any, claim: Claim, run: Run) -> None:
         """Start the side threads and get an engine.
 
-        ``controller`` is Celery's: its consumer leaves the queue while there is no engine. ``run`` runs the session
-        whose turn it is, in a slot that is already taken.
+        ``controller`` is Celery's: its consumer leaves the queue while there is no engine. ``claim`` claims sessions
+        for slots that are already taken, and ``run`` runs one of them to its end.
         """
         self._controller = controller
-        self._queue_watch = QueueWatch(self, run)
+        self._queue_watch = QueueWatch(self, claim, run)
         name_worker(self.name)
         log.info(
             "worker %s of Sambung %s starts with the model %s", self.name, settings.VERSION, settings.SERVED_MODEL_NAME
@@ -121,6 +121,11 @@ class Worker:
         self._side_threads.watch(start_writing())
         self._source.start(self)
         self._side_threads.watch(self._source)
+
+    def look_for_sessions(self) -> None:
+        """Sessions are waiting: claim as many as there are free slots. Returns at once."""
+        if self._queue_watch is not None:
+            self._queue_watch.wake()
 
     def reload(self) -> None:
         """Load the model again, if it could not be loaded. Safe in a signal handler."""

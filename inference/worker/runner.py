@@ -1,4 +1,4 @@
-"""Run one session: claim it, submit it to the engine, pass its deltas to the writer, close it. Does not need Celery."""
+"""Run a session: claim it, submit it to the engine, pass its deltas to the writer, close it. Does not need Celery."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ PASS_ON_SECONDS = 0.25
 CLOSE_SECONDS = 600.0
 
 
-def run_session(session_id: str, worker: Worker) -> None:
-    """Wait for the model and for a slot, and run the session whose turn it is.
+def take_message(session_id: str, worker: Worker) -> None:
+    """Wait for the model and for a free slot, and have the worker claim the sessions whose turn it is.
 
-    A message only means that some session is waiting, not that ``session_id`` must run next. If each message ran its
-    own session, callers would not take turns, and a session whose message was lost would wait for all later ones. A
-    session that cannot run here is claimed later, by this worker once its model is loaded, or by another.
+    A message only means that sessions are waiting, not that ``session_id`` must run next. If each message ran its own
+    session, callers would not take turns, and a session whose message was lost would wait for all later ones. While no
+    slot is free the message is held, so that later ones are left to other workers.
     """
     worker.settled.wait(LOAD_WAIT_SECONDS)
     if worker.load_error is not None:
@@ -67,28 +67,25 @@ def run_session(session_id: str, worker: Worker) -> None:
         return
     while worker.has_engine:
         if worker.slots.acquire(timeout=SLOT_POLL_SECONDS):
-            try:
-                run_next(worker)
-            finally:
-                worker.slots.release()
+            worker.slots.release()
+            worker.look_for_sessions()
             return
 
 
-def run_next(worker: Worker, slot: Slot = Slot.COMMON) -> None:
-    """Claim the session whose turn it is and run it to its end. The caller holds a slot of this kind."""
+def claim_next(worker: Worker, slot: Slot, limit: int) -> list[ChatSession]:
+    """Claim up to ``limit`` sessions whose turn it is. The caller holds as many slots of this kind."""
     if not worker.has_engine:
-        return
-    try:
-        session = transitions.claim_next(worker=worker.name, fingerprint=worker.engine.fingerprint, slot=slot)
-    except (InterfaceError, OperationalError) as exc:
-        log.warning("no session could be claimed: %s", exc)
-        return
-    if session is not None:
-        with request_id_scope(session.request_id), attempt_scope(session.pk, session.attempt):
-            _run_claimed(session, worker)
+        return []
+    return transitions.claim_next(worker=worker.name, fingerprint=worker.engine.fingerprint, slot=slot, limit=limit)
 
 
-def _run_claimed(session: ChatSession, worker: Worker) -> None:
+def run_claimed(worker: Worker, session: ChatSession) -> None:
+    """Run a session that this worker has claimed, to its end."""
+    with request_id_scope(session.request_id), attempt_scope(session.pk, session.attempt):
+        _run(session, worker)
+
+
+def _run(session: ChatSession, worker: Worker) -> None:
     log.info("session %s: attempt %d begins at chunk %d", short_id(session.pk), session.attempt, session.next_index)
     handles: list[Handle] = []
 

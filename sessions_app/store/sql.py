@@ -1,8 +1,8 @@
-"""The statements that the ORM cannot write, one function each: claim a session, append to many, insert a new one.
+"""The statements that the ORM cannot write, one function each: claim sessions, append to many, insert new ones.
 
 They are written out for speed. One UPDATE for each session took more CPU time than the rest of the chunk writer, and an
 append runs at every commit, in the interpreter that also drives the model. A claim and an insert delay the first token
-of a request. The query that chooses the next session is in ``sessions_app.turns``.
+of a request. The query that chooses the next sessions is in ``sessions_app.turns``.
 """
 
 from __future__ import annotations
@@ -19,8 +19,11 @@ from django.utils import timezone
 
 from sessions_app.deltas import StoredDelta
 from sessions_app.models import ChatSession, SessionEvent
-from sessions_app.turns import CLAIMABLE, Slot, next_session
+from sessions_app.turns import CLAIMABLE, Slot, next_sessions
 
+#: The choice is materialized, because PostgreSQL might run it once for each row: rows that it has locked in one run
+#: would be skipped in the next, and others taken in their place.
+_CHOSEN = "chosen AS MATERIALIZED ({chosen})"
 _CLAIM = """
 UPDATE sessions_app_chatsession
 SET state = 'running',
@@ -30,19 +33,21 @@ SET state = 'running',
     lease_expires_at = %(lease_end)s,
     started_at = COALESCE(started_at, %(now)s),
     fingerprint = CASE WHEN next_index <= 1 THEN %(fingerprint)s ELSE fingerprint END
-WHERE id = {chosen} AND {claimable}
+WHERE id IN (SELECT id FROM chosen) AND {claimable}
 RETURNING *
 """
 
 #: SQLite allows no INSERT inside a query.
 _CLAIM_AND_NOTE_ON_POSTGRESQL = f"""
-WITH claimed AS ({_CLAIM}),
+WITH {_CHOSEN},
+claimed AS ({_CLAIM}),
 noted AS (
     INSERT INTO sessions_app_sessionevent (session_id, kind, at, attempt, worker)
     SELECT id, 'claimed', %(now)s, attempt, worker FROM claimed
 )
 SELECT * FROM claimed
 """  # noqa: S608  (put together from constants)
+_CLAIM_ON_SQLITE = f"WITH {_CHOSEN} {_CLAIM}"
 
 #: ``ChatSessionQuerySet.held_by`` and the update, for all sessions of ``item`` at once
 _ADVANCE = """
@@ -104,11 +109,12 @@ def claim(
     fingerprint: dict[str, Any],
     now: datetime.datetime,
     lease_end: datetime.datetime,
-) -> ChatSession | None:
-    """Claim the session of this id, or the one whose turn it is for this slot; None when it is not claimable.
+    limit: int = 1,
+) -> list[ChatSession]:
+    """Claim the session of this id, or up to ``limit`` whose turn it is for slots of this kind; those that it got.
 
-    One statement: the request waits for it, and the row could change between a SELECT and an UPDATE. The session's
-    event is written with it, on SQLite in the same transaction.
+    One statement: the requests wait for it, and the rows could change between a SELECT and an UPDATE. The sessions'
+    events are written with it, on SQLite in the same transaction.
     """
     adapt = connection.ops.adapt_datetimefield_value
     values = {
@@ -119,19 +125,21 @@ def claim(
         "max_attempts": settings.SESSION_MAX_ATTEMPTS,
     }
     if isinstance(chosen, Slot):
-        expression = f"({next_session(chosen)})"
+        expression = next_sessions(chosen, limit)
     else:
-        expression, values["session_id"] = "%(session_id)s", chosen
+        expression, values["session_id"] = "SELECT %(session_id)s AS id", chosen
     places = {"chosen": expression, "claimable": CLAIMABLE}
     if connection.vendor == "postgresql":
-        return next(iter(ChatSession.objects.raw(_CLAIM_AND_NOTE_ON_POSTGRESQL.format(**places), values)), None)
+        return list(ChatSession.objects.raw(_CLAIM_AND_NOTE_ON_POSTGRESQL.format(**places), values))
     with transaction.atomic():
-        session = next(iter(ChatSession.objects.raw(_CLAIM.format(**places), values)), None)
-        if session is not None:
-            SessionEvent.objects.create(
+        sessions = list(ChatSession.objects.raw(_CLAIM_ON_SQLITE.format(**places), values))
+        SessionEvent.objects.bulk_create(
+            SessionEvent(
                 session=session, kind=SessionEvent.Kind.CLAIMED, at=now, attempt=session.attempt, worker=worker
             )
-    return session
+            for session in sessions
+        )
+    return sessions
 
 
 def advance(

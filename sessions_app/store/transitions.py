@@ -26,19 +26,24 @@ def claim(session_id: str, *, worker: str, fingerprint: dict[str, Any] | None = 
     one succeeds. A session that has lost ``SESSION_MAX_ATTEMPTS`` workers is left to the sweeper, which fails it.
     ``fingerprint`` is stored as long as only chunk 0 is committed: later attempts must have the same one.
     """
-    return _claim(session_id, worker, fingerprint)
+    return next(iter(_claim(session_id, worker, fingerprint)), None)
 
 
 def claim_next(
-    *, worker: str, fingerprint: dict[str, Any] | None = None, slot: Slot = Slot.COMMON
-) -> ChatSession | None:
-    """Claim the session whose turn it is, as ``claim`` does; None when no session waits for such a ``slot``."""
-    return _claim(slot, worker, fingerprint)
+    *, worker: str, fingerprint: dict[str, Any] | None = None, slot: Slot = Slot.COMMON, limit: int = 1
+) -> list[ChatSession]:
+    """Claim up to ``limit`` sessions whose turn it is for such a ``slot``, each as ``claim`` does.
+
+    They come in the order in which they were opened.
+    """
+    return sorted(_claim(slot, worker, fingerprint, limit), key=lambda session: session.created_at)
 
 
-def _claim(chosen: str | Slot, worker: str, fingerprint: dict[str, Any] | None) -> ChatSession | None:
+def _claim(chosen: str | Slot, worker: str, fingerprint: dict[str, Any] | None, limit: int = 1) -> list[ChatSession]:
     now = timezone.now()
-    return sql.claim(chosen, worker=worker, fingerprint=fingerprint or {}, now=now, lease_end=lease_end(now))
+    return sql.claim(
+        chosen, worker=worker, fingerprint=fingerprint or {}, now=now, lease_end=lease_end(now), limit=limit
+    )
 
 
 def cancel_requested_among(session_ids: Iterable[str]) -> set[str]:

@@ -13,6 +13,7 @@ from sessions_app.models import ChatSession, Chunk
 from sessions_app.store import appending, opening, transitions
 from sessions_app.store.appending import Append, Closing, Piece
 from sessions_app.store.opening import NewMedia
+from sessions_app.turns import Slot
 
 WORKER = "gpu-host:4711:abc"
 #: one white pixel
@@ -40,6 +41,11 @@ def claimed(session: ChatSession, **noted: Any) -> ChatSession:
     running = transitions.claim(session.pk, worker=WORKER, fingerprint=noted)
     assert running is not None
     return running
+
+
+def claimed_next(worker: str = "w", slot: Slot = Slot.COMMON) -> ChatSession | None:
+    """The session whose turn it is, claimed; None when none waits."""
+    return next(iter(transitions.claim_next(worker=worker, slot=slot)), None)
 
 
 def say(session: ChatSession, *deltas: TextDelta, closing: Closing | None = None) -> None:

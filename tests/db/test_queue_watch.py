@@ -5,8 +5,10 @@ from __future__ import annotations
 import datetime
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from django.db import OperationalError
 from django.utils import timezone
 
 from inference.worker.queue_watch import QueueWatch
@@ -14,6 +16,7 @@ from sessions_app.models import ChatSession
 from sessions_app.store import transitions
 from sessions_app.turns import Slot
 from tests.db.session_states import claimed, completed, open_session
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -30,13 +33,23 @@ class FakeWorker:
         self.reserved: dict[Slot, threading.BoundedSemaphore] = {}
         self.began_in: list[Slot] = []
         self.has_engine = True
+        self.is_database_away = False
+        #: how many sessions each claim has got
+        self.claims: list[int] = []
         self.runs = 0
         self.begun = threading.Semaphore(0)
         self.may_end = threading.Event()
 
-    def run(self, slot: Slot) -> None:
+    def claim(self, slot: Slot, limit: int) -> list[ChatSession]:
+        if self.is_database_away:
+            raise OperationalError("server closed the connection")
+        sessions = transitions.claim_next(worker=self.name, slot=slot, limit=limit)
+        self.claims.append(len(sessions))
+        self.began_in += [slot] * len(sessions)
+        return sessions
+
+    def run(self, session: ChatSession) -> None:
         self.runs += 1
-        self.began_in.append(slot)
         self.begun.release()
         self.may_end.wait(DEADLINE_SECONDS)
 
@@ -62,7 +75,7 @@ def worker() -> Iterator[FakeWorker]:
 
 @pytest.fixture
 def watch(worker: FakeWorker) -> QueueWatch:
-    return QueueWatch(worker, worker.run)
+    return QueueWatch(worker, worker.claim, worker.run)
 
 
 def test_as_many_of_those_that_wait_are_run_as_there_is_room_for(worker: FakeWorker, watch: QueueWatch) -> None:
@@ -73,6 +86,7 @@ def test_as_many_of_those_that_wait_are_run_as_there_is_room_for(worker: FakeWor
     assert worker.free_slots() == 0
     watch.poll()
     assert worker.runs == 2
+    assert worker.claims == [2], "one statement claims them all"
 
 
 def test_the_slots_of_what_has_ended_are_free_again(worker: FakeWorker, watch: QueueWatch) -> None:
@@ -120,6 +134,65 @@ def test_it_polls_by_itself_until_it_is_stopped(worker: FakeWorker, watch: Queue
     worker.may_end.set()
     watch.stop(DEADLINE_SECONDS)
     assert not watch.is_alive()
+
+
+def test_a_database_that_fails_at_the_claim_leaves_the_sessions_and_the_slots_to_the_next_poll(
+    worker: FakeWorker, watch: QueueWatch
+) -> None:
+    open_session()
+    worker.is_database_away = True
+    with pytest.raises(OperationalError):
+        watch.poll(is_woken=True)
+    assert worker.free_slots() == 2
+    worker.is_database_away = False
+    watch.poll()
+    worker.wait_for(1)
+
+
+# --- Messages ---
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The messages that the watch has sent."""
+    messages: list[str] = []
+    monkeypatch.setattr("inference.worker.queue_watch.send", messages.append)
+    return messages
+
+
+@pytest.fixture
+def patient(settings: Any) -> None:
+    """Polls that no test waits for."""
+    settings.QUEUE_POLL_SECONDS = 3600
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_message_has_it_claim_at_once(worker: FakeWorker, watch: QueueWatch, sent: list[str]) -> None:
+    watch.start()
+    open_session()
+    watch.wake()
+    worker.wait_for(1)
+    worker.may_end.set()
+    watch.stop(DEADLINE_SECONDS)
+    assert sent == [], "one slot is free: nothing else was waiting"
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_message_about_more_sessions_than_fit_is_passed_on_once(
+    worker: FakeWorker, watch: QueueWatch, sent: list[str]
+) -> None:
+    for _ in range(5):
+        open_session()
+    watch.wake()
+    watch.start()
+    worker.wait_for(2)
+    wait_for(lambda: sent)
+    # The slots of these two are for two others, without a further message.
+    worker.may_end.set()
+    worker.wait_for(3)
+    watch.stop(DEADLINE_SECONDS)
+    assert worker.runs == 5
+    assert len(sent) == 1
 
 
 # --- While all slots are taken ---

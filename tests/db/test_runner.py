@@ -26,6 +26,7 @@ from inference.worker.lifecycle import Worker
 from sessions_app.models import ChatSession, Chunk
 from sessions_app.store import appending, transitions
 from sessions_app.store.opening import NewMedia
+from sessions_app.turns import Slot
 from tests.db.session_states import claimed, open_session, png, say, text
 from tests.media_samples import image_bytes
 
@@ -79,8 +80,9 @@ def worker() -> Iterator[Worker]:
 
 
 def run(session: ChatSession, worker: Worker) -> str:
-    """Run it; its state then."""
-    runner.run_session(session.pk, worker)
+    """Run it, if it can be claimed; its state then."""
+    for taken in runner.claim_next(worker, Slot.COMMON, 1):
+        runner.run_claimed(worker, taken)
     session.refresh_from_db()
     return session.state
 
@@ -108,10 +110,17 @@ def test_a_request_of_a_newer_version_fails_with_an_error_that_says_so(worker: W
     assert Chunk.objects.get(session=session, index=1).delta["status"] == 503
 
 
+def receive(session: ChatSession, worker: Worker) -> str:
+    """Have the worker take the message about it; its state then."""
+    runner.take_message(session.pk, worker)
+    session.refresh_from_db()
+    return session.state
+
+
 def test_without_any_model_a_session_fails_with_the_load_error(worker: Worker) -> None:
     worker.engine_failed("out of memory")
     session = open_session()
-    assert run(session, worker) == State.FAILED
+    assert receive(session, worker) == State.FAILED
     assert session.error is not None
     assert "out of memory" in session.error["message"]
     assert Chunk.objects.get(session=session, index=1).delta["status"] == 503
@@ -123,7 +132,7 @@ def test_while_another_worker_has_or_gets_the_model_a_session_waits_for_it(
 ) -> None:
     ModelWorker.objects.create(name="other", model="tiny", state=state)
     worker.engine_failed("out of memory")
-    assert run(open_session(), worker) == State.QUEUED
+    assert receive(open_session(), worker) == State.QUEUED
 
 
 def test_a_model_that_is_loaded_again_meanwhile_is_waited_for(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,15 +140,16 @@ def test_a_model_that_is_loaded_again_meanwhile_is_waited_for(worker: Worker, mo
     worker.engine_failed("out of memory")
     worker.engine_pending("loading the weights: 1 of 2 (50%)")
     session = open_session()
+    assert receive(session, worker) == State.QUEUED
     assert run(session, worker) == State.QUEUED
     assert session.attempt == 0
 
 
-def test_a_worker_without_a_free_slot_claims_nothing_until_one_is_free(
+def test_a_worker_without_a_free_slot_holds_the_message_until_one_is_free(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried = threading.Event()
-    claims: list[Worker] = []
+    looks: list[str] = []
 
     class Slots(threading.BoundedSemaphore):
         def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
@@ -149,16 +159,16 @@ def test_a_worker_without_a_free_slot_claims_nothing_until_one_is_free(
             return taken
 
     monkeypatch.setattr(runner, "SLOT_POLL_SECONDS", 0.01)
-    monkeypatch.setattr(runner, "run_next", claims.append)
+    monkeypatch.setattr(worker, "look_for_sessions", lambda: looks.append("now"))
     worker.slots = Slots(1)
     assert worker.slots.acquire()
-    waiting = threading.Thread(target=runner.run_session, args=("later", worker))
+    waiting = threading.Thread(target=runner.take_message, args=("later", worker))
     waiting.start()
     assert tried.wait(DEADLINE_SECONDS)
-    assert claims == []
+    assert looks == []
     worker.slots.release()
     waiting.join(DEADLINE_SECONDS)
-    assert claims == [worker]
+    assert looks == ["now"]
     assert worker.slots.acquire(blocking=False)
 
 
@@ -167,26 +177,13 @@ def test_a_worker_that_stops_lets_go_of_what_waits_for_a_slot(worker: Worker, mo
     worker.slots = threading.BoundedSemaphore(1)
     assert worker.slots.acquire()
     session = open_session()
-    waiting = threading.Thread(target=runner.run_session, args=(session.pk, worker))
+    waiting = threading.Thread(target=runner.take_message, args=(session.pk, worker))
     waiting.start()
     worker.drain()
     waiting.join(DEADLINE_SECONDS)
     assert not waiting.is_alive()
     session.refresh_from_db()
     assert session.attempt == 0
-
-
-def test_a_database_that_fails_at_the_claim_leaves_the_session_to_the_next_look(
-    worker: Worker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def away(*args: object, **kwargs: object) -> None:
-        raise OperationalError("server closed the connection")
-
-    session = open_session()
-    with monkeypatch.context() as broken:
-        broken.setattr(transitions, "claim_next", away)
-        assert run(session, worker) == State.QUEUED
-    assert worker.slots.acquire(blocking=False)
 
 
 def test_what_was_cancelled_before_it_ran_is_not_claimed(worker: Worker) -> None:

@@ -22,6 +22,7 @@ from tests.db.session_states import (
     append,
     check_log,
     claimed,
+    claimed_next,
     completed,
     expire_lease,
     log_of,
@@ -101,7 +102,7 @@ def test_of_one_caller_what_a_lost_worker_began_comes_next_and_then_the_oldest()
             expire_lease(claimed(session))
     claimed(open_session())
     completed()
-    taken = [transitions.claim_next(worker="w") for _ in range(4)]
+    taken = [claimed_next() for _ in range(4)]
     assert [session and session.pk for session in taken] == ["silent", "old", "young", None]
     assert [session and session.attempt for session in taken] == [2, 1, 1, None]
 
@@ -110,19 +111,19 @@ def test_a_worker_leaves_its_own_session_with_an_expired_lease_to_its_writer_and
     session = transitions.claim(open_session().pk, worker="w")
     assert session is not None
     expire_lease(session)
-    assert transitions.claim_next(worker="w") is None
-    again = transitions.claim_next(worker="other")
+    assert claimed_next() is None
+    again = claimed_next("other")
     assert again is not None
     assert again.pk == session.pk
 
 
 def test_of_many_that_take_the_next_at_once_each_gets_another() -> None:
     names = {open_session().pk for _ in range(6)}
-    taken = at_once(*times(lambda: transitions.claim_next(worker="w"), 8))
+    taken = at_once(*times(claimed_next, 8))
     found = [session.pk for session in taken if session is not None]
     # On PostgreSQL one may pass over a row that another has just locked, and find it gone.
     assert len(found) == len(set(found))
-    while (session := transitions.claim_next(worker="w")) is not None:
+    while (session := claimed_next()) is not None:
         found.append(session.pk)
     assert sorted(found) == sorted(names)
 
@@ -141,7 +142,7 @@ def test_a_row_that_somebody_frozen_holds_locked_holds_up_nobody() -> None:
     def take() -> ChatSession | None:
         assert locked.wait(DEADLINE_SECONDS)
         try:
-            return transitions.claim_next(worker="w")
+            return claimed_next()
         finally:
             may_end.set()
 

@@ -17,7 +17,7 @@ from sessions_app.hub import hub
 from sessions_app.models import ChatSession, SessionEvent
 from sessions_app.store import listening, sweeper, transitions
 from sessions_app.store.listening import Resume, write_resumes
-from tests.db.session_states import WORKER, claimed, completed, expire_lease, open_session
+from tests.db.session_states import WORKER, claimed, claimed_next, completed, expire_lease, open_session
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -40,10 +40,10 @@ def test_a_claim_notes_its_attempt_and_its_worker() -> None:
 
 
 def test_a_claim_in_turn_does_so_too_and_one_that_finds_nothing_notes_nothing() -> None:
-    assert transitions.claim_next(worker="w1") is None
+    assert claimed_next("w1") is None
     assert not SessionEvent.objects.exists()
     session = open_session()
-    assert transitions.claim_next(worker="w1") is not None
+    assert claimed_next("w1") is not None
     assert history(session) == [(Kind.CLAIMED, 1, "w1")]
 
 

@@ -15,7 +15,7 @@ from sessions_app.models import ChatSession
 from sessions_app.store import transitions
 from sessions_app.store.appending import Closing
 from sessions_app.turns import Slot
-from tests.db.session_states import claimed, completed, expire_lease, open_session, say
+from tests.db.session_states import claimed, claimed_next, completed, expire_lease, open_session, say
 from tests.db.session_states import text as said
 from tests.db.threads import at_once, times
 
@@ -37,7 +37,7 @@ def wait_many(caller: str, count: int, origin: str = "chat") -> None:
 
 
 def next_caller(slot: Slot = Slot.COMMON) -> str | None:
-    session = transitions.claim_next(worker="w", slot=slot)
+    session = claimed_next(slot=slot)
     return None if session is None else session.caller
 
 
@@ -103,7 +103,7 @@ def test_the_cards_and_the_chats_of_a_caller_are_two_queues() -> None:
     for _ in range(2):
         next_caller()
     open_session(caller="a", origin="ocr")
-    session = transitions.claim_next(worker="w")
+    session = claimed_next()
     assert session is not None
     assert session.origin == "ocr"
 
@@ -120,7 +120,7 @@ def test_what_a_lost_worker_began_comes_first_whoever_has_asked() -> None:
     for _ in range(2):
         claimed(open_session(caller="a"))
     expire_lease(lost)
-    taken = transitions.claim_next(worker="w")
+    taken = claimed_next()
     assert taken is not None
     assert (taken.pk, taken.workers_lost) == (lost.pk, 1)
 
@@ -150,7 +150,7 @@ def test_claims_of_one_moment_take_a_session_of_every_caller() -> None:
     wait_many("a", 8)
     wait_many("b", 2)
     wait_many("c", 1)
-    taken = at_once(*times(lambda: transitions.claim_next(worker="w"), 3))
+    taken = at_once(*times(claimed_next, 3))
     found = [session.caller for session in taken if session is not None]
     # On PostgreSQL one may pass over a row that another has just locked, and find it gone.
     while len(found) < 3:
@@ -172,8 +172,73 @@ def test_the_order_that_is_shown_is_the_order_of_the_claims() -> None:
     wait_many("b", 2)
     wait_many("a", 1, origin="ocr")
     shown = turns.in_order()
-    claimed_ids = [session.pk for _ in range(6) if (session := transitions.claim_next(worker="w")) is not None]
+    claimed_ids = [session.pk for _ in range(6) if (session := claimed_next()) is not None]
     assert shown == claimed_ids
+
+
+# --- Several at once ---
+
+
+def test_one_claim_takes_what_as_many_claims_of_one_would_have_taken() -> None:
+    wait_many("a", 6)
+    next_caller()
+    wait_many("b", 3)
+    wait_many("a", 1, origin="ocr")
+    shown = turns.in_order()
+    taken = transitions.claim_next(worker="w", limit=5)
+    assert {session.pk for session in taken} == set(shown[:5])
+    assert turns.in_order() == shown[5:]
+
+
+def test_each_of_several_has_a_fencing_token_a_lease_and_an_event_of_its_own() -> None:
+    lost = claimed(open_session(caller="a"))
+    expire_lease(lost)
+    wait_many("b", 2)
+    taken = transitions.claim_next(worker="w", fingerprint={"revision": "r"}, limit=10)
+    assert [(session.caller, session.attempt, session.workers_lost) for session in taken] == [
+        ("a", 2, 1),
+        ("b", 1, 0),
+        ("b", 1, 0),
+    ]
+    for session in taken:
+        assert session.lease_expires_at is not None
+        assert session.fingerprint == {"revision": "r"}
+        event = session.events.filter(kind="claimed").latest("at")
+        assert (event.attempt, event.worker) == (session.attempt, "w")
+    assert transitions.claim_next(worker="w", limit=10) == []
+
+
+def test_a_claim_takes_no_more_than_it_has_slots_for_and_more_than_the_head_of_a_long_queue() -> None:
+    now = timezone.now()
+    ChatSession.objects.bulk_create(
+        ChatSession(id=f"a{n}", caller="a", request={}, model="tiny", next_index=1, created_at=now) for n in range(300)
+    )
+    assert len(transitions.claim_next(worker="w", limit=7)) == 7
+    assert len(transitions.claim_next(worker="w", limit=200)) == 200
+    assert ChatSession.objects.running().count() == 207
+
+
+def test_of_claims_of_several_at_one_moment_each_gets_others() -> None:
+    wait_many("a", 12)
+    together = at_once(*times(lambda: transitions.claim_next(worker="w", limit=4), 3))
+    found = [session.pk for taken in together for session in taken]
+    while taken := transitions.claim_next(worker="w", limit=4):
+        found += [session.pk for session in taken]
+    assert len(found) == len(set(found)) == 12
+
+
+def test_a_cancelled_session_is_not_among_them() -> None:
+    sessions = [open_session(caller="a") for _ in range(3)]
+    transitions.request_cancel(sessions[1].pk)
+    taken = transitions.claim_next(worker="w", limit=3)
+    assert [session.pk for session in taken] == [sessions[0].pk, sessions[2].pk]
+
+
+def test_several_slots_for_newcomers_go_to_several_callers() -> None:
+    for caller in ("a", "b", "c"):
+        wait_many(caller, 2)
+    taken = transitions.claim_next(worker="w", slot=Slot.NEWCOMER, limit=2)
+    assert sorted(session.caller for session in taken) == ["a", "b"]
 
 
 # --- Reserved slots ---
@@ -213,7 +278,7 @@ def test_nobody_waits_for_more_than_its_turn_however_long_others_take(seed: int)
             if caller not in asked_at and not any(session.caller == caller for session in running):
                 open_session(caller=caller)
                 asked_at[caller] = step
-        session = transitions.claim_next(worker="w")
+        session = claimed_next()
         assert session is not None
         running.append(session)
         if session.caller in asked_at:

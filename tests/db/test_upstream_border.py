@@ -18,6 +18,7 @@ from sessions_app.answer import Answer, Choice, read_answer
 from sessions_app.deltas import StoredTokenLogprob
 from sessions_app.models import ChatSession, Chunk
 from sessions_app.store import appending, opening
+from sessions_app.turns import Slot
 from sessions_app.wakeups import StreamChunk
 from tests.db.scripted_upstream import DEADLINE_SECONDS, DONE, KEY, SAMPLING, Scripted, chunk, collected, text_of
 from tests.db.session_states import claimed
@@ -112,7 +113,8 @@ def ask(upstream: Scripted, start_engine: Callable[..., UpstreamEngine], worker:
             request_digest="d",
             model="front",
         )
-        runner.run_session(session.pk, worker)
+        [taken] = runner.claim_next(worker, Slot.COMMON, 1)
+        runner.run_claimed(worker, taken)
         return Asked(session)
 
     return ask

@@ -46,7 +46,7 @@ def test_a_worker_stops_when_this_thread_ends(
     name: str, end: Callable[[str], None], signalled: threading.Event, caplog: pytest.LogCaptureFixture
 ) -> None:
     worker = Worker()
-    worker.start(None, lambda slot: None)
+    worker.start(None, lambda slot, limit: [], lambda session: None)
     try:
         assert not signalled.is_set()
         end(name)
