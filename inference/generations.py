@@ -7,8 +7,9 @@ import contextlib
 import logging
 import secrets
 import time
+import weakref
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from django.conf import settings
 
@@ -17,11 +18,12 @@ from inference.errors import AnswerUnreadable
 from inference.stored_request import StoredRequest
 from sessions_app import tracing
 from sessions_app.answer import UNREADABLE_CHUNK_ERRORS, Answer
-from sessions_app.db import in_db
+from sessions_app.errors import ApiError
 from sessions_app.hub import hub
 from sessions_app.log_lines import short_id
 from sessions_app.models import ChatSession
 from sessions_app.store import opening
+from sessions_app.together import Together
 from sessions_app.wakeups import StreamChunk
 
 log = logging.getLogger(__name__)
@@ -62,8 +64,7 @@ async def start_generation(
     ``opening.open_session``, and ``Unavailable`` when no worker could load the model.
     """
     asked_at = time.time()
-    session = await in_db(
-        _open_session,
+    asked = opening.NewSession(
         session_id=session_id,
         request=request.to_dict(),
         request_digest=request_digest,
@@ -74,15 +75,28 @@ async def start_generation(
         media=[opening.NewMedia(item.kind, item.content_type, item.sha256, item.data) for item in media],
         needs_listener=needs_listener,
     )
+    session, _ = await _opener()(asked)
     if session.created_at.timestamp() >= asked_at:
         tracing.record(session.pk, "open", start=asked_at, end=time.time(), attributes={"request_id": request_id})
     return session
 
 
-def _open_session(**columns: Any) -> ChatSession:
+_openers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Together[opening.NewSession, opening.Opened]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def _opener() -> Together[opening.NewSession, opening.Opened]:
+    """Opens the sessions of the running event loop's requests."""
+    loop = asyncio.get_running_loop()
+    if loop not in _openers:
+        _openers[loop] = Together(_open_sessions, size=lambda asked: asked.media_bytes)
+    return _openers[loop]
+
+
+def _open_sessions(asked: Sequence[opening.NewSession]) -> list[opening.Opened | ApiError]:
     readiness.refuse_if_failed(readiness.read_model_health())
-    session, _ = opening.open_session(**columns)
-    return session
+    return opening.open_sessions(asked)
 
 
 async def wait_for_answer(session: ChatSession, *, timeout_seconds: float) -> Answer | None:

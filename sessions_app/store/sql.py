@@ -167,25 +167,30 @@ def insert_together(rows: Sequence[models.Model]) -> None:
     the request waits for its first token. Foreign keys are checked at the end of the statement, so rows may refer to
     each other.
     """
+    if not rows:
+        return
     if connection.vendor != "postgresql":
         with transaction.atomic():
             for row in rows:
                 row.save(force_insert=True)
         return
+    alike: dict[tuple[type[models.Model], bool], list[models.Model]] = {}
+    for row in rows:
+        alike.setdefault((type(row), row.pk is not None), []).append(row)
     inserts: list[str] = []
     values: list[Any] = []
-    for row in rows:
+    for (model, has_key), group in alike.items():
         # The database draws a key that is not set.
-        fields = [field for field in row._meta.local_concrete_fields if not field.primary_key or row.pk is not None]
-        query = InsertQuery(type(row))
-        query.insert_values(fields, [row])
-        [(insert, row_values)] = query.get_compiler(connection=connection).as_sql()
+        fields = [field for field in model._meta.local_concrete_fields if has_key or not field.primary_key]
+        query = InsertQuery(model)
+        query.insert_values(fields, group)
+        [(insert, group_values)] = query.get_compiler(connection=connection).as_sql()
         inserts.append(insert)
-        values += row_values
+        values += group_values
     *first, last = inserts
-    together = ", ".join(f"row_{number} AS ({insert})" for number, insert in enumerate(first))
+    together = ", ".join(f"rows_{number} AS ({insert})" for number, insert in enumerate(first))
     with connection.cursor() as cursor:
-        cursor.execute(f"WITH {together} {last}", values)
+        cursor.execute(f"WITH {together} {last}" if together else last, values)
 
 
 def _in_utc(column: datetime.datetime) -> datetime.datetime:

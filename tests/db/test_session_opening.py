@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 
 from config.celery_app import app as celery_app
-from sessions_app.errors import QueueFull, SessionConflict
+from sessions_app.errors import ApiError, CallerQueueFull, QueueFull, SessionConflict
 from sessions_app.models import ChatSession, Chunk, Presence, SessionMedia
 from sessions_app.store import opening
+from sessions_app.store.opening import NewSession
 from tests.db.session_states import (
     claimed,
     log_of,
@@ -114,3 +117,69 @@ def test_a_broker_that_is_down_does_not_undo_a_session(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(celery_app, "send_task", down)
     assert open_session(session_id="a").state == State.QUEUED
+
+
+# --- Many at once ---
+
+
+def asked(session_id: str | None = None, *, digest: str = "d", caller: str = "", **columns: Any) -> NewSession:
+    return NewSession(
+        session_id=session_id, request={"x": 1}, request_digest=digest, model="tiny", caller=caller, **columns
+    )
+
+
+def ids_of(results: list[opening.Opened | ApiError]) -> list[str | type[ApiError]]:
+    return [type(result) if isinstance(result, ApiError) else result[0].pk for result in results]
+
+
+def test_many_are_opened_together_each_with_its_rows_and_one_message_is_sent(sent: list[str]) -> None:
+    results = opening.open_sessions([asked("a", media=[png()]), asked("b", needs_listener=False), asked("c")])
+    assert ids_of(results) == ["a", "b", "c"]
+    assert all(is_new for result in results if not isinstance(result, ApiError) for is_new in [result[1]])
+    for session in ChatSession.objects.all():
+        assert log_of(session) == [(0, "start")]
+        assert session.request == {"x": 1}
+    assert list(SessionMedia.objects.values_list("session", flat=True)) == ["a"]
+    assert sorted(Presence.objects.values_list("session", flat=True)) == ["a", "c"]
+    assert sent == ["a"]
+
+
+def test_the_statements_do_not_grow_with_the_sessions(sent: list[str], django_assert_max_num_queries: Any) -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite has no INSERT inside a query")
+    with django_assert_max_num_queries(2):
+        opening.open_sessions([asked() for _ in range(20)])
+    assert ChatSession.objects.count() == 20
+
+
+def test_the_refusal_of_one_leaves_the_others(sent: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    open_session(session_id="taken", request_digest="other")
+    monkeypatch.setattr(settings, "MAX_QUEUED_SESSIONS", 3)
+    results = opening.open_sessions([asked("a"), asked("taken"), asked("b"), asked("c")])
+    assert ids_of(results) == ["a", SessionConflict, "b", QueueFull]
+    assert ChatSession.objects.count() == 3
+
+
+def test_the_share_of_a_caller_counts_those_that_come_with_it(sent: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "MAX_QUEUED_SESSIONS_PER_CALLER", 2)
+    results = opening.open_sessions([asked(caller=caller) for caller in ("k1", "k1", "k1", "k2")])
+    assert [isinstance(result, CallerQueueFull) for result in results] == [False, False, True, False]
+
+
+def test_one_id_twice_among_many_is_opened_once(sent: list[str]) -> None:
+    results = opening.open_sessions([asked("a"), asked("b"), asked("a"), asked("b", digest="other")])
+    assert ids_of(results) == ["a", "b", "a", SessionConflict]
+    assert [result[1] for result in results if not isinstance(result, ApiError)] == [True, True, False]
+    assert ChatSession.objects.count() == Chunk.objects.count() == 2
+    assert set(sent) == {"a", "b"}
+
+
+def test_private_sessions_are_sealed_among_others(sent: list[str]) -> None:
+    results = opening.open_sessions([asked("a"), asked("card", origin="ocr", media=[png()], needs_listener=False)])
+    assert ids_of(results) == ["a", "card"]
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT id, request FROM sessions_app_chatsession")
+        stored = {session_id: str(request) for session_id, request in cursor.fetchall()}
+    assert '"x"' in stored["a"] or "'x'" in stored["a"]
+    assert '"x"' not in stored["card"] and "'x'" not in stored["card"]
+    assert ChatSession.objects.get(pk="card").request == {"x": 1}

@@ -1,0 +1,124 @@
+"""Requests that wait for the database at the same time are served in one call, each with its own result or error."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from sessions_app import together
+from sessions_app.errors import ApiError, SessionNotFound
+from sessions_app.together import Together
+
+DEADLINE_SECONDS = 20.0
+
+
+@pytest.fixture(autouse=True)
+def one_call_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(together, "MAX_CALLS", 1)
+
+
+class Calls:
+    """Answers each number with its double; the first call waits for ``may_end``."""
+
+    def __init__(self) -> None:
+        self.items: list[list[int]] = []
+        self.begun = threading.Event()
+        self.may_end = threading.Event()
+        self.raises: Exception | None = None
+
+    def serve(self, items: Sequence[int]) -> list[int | ApiError]:
+        self.items.append(list(items))
+        if len(self.items) == 1:
+            self.begun.set()
+            assert self.may_end.wait(DEADLINE_SECONDS)
+        if self.raises is not None:
+            raise self.raises
+        return [2 * item if item >= 0 else SessionNotFound(str(item)) for item in items]
+
+
+async def all_of(calls: Calls, items: Sequence[int], size: Callable[[int], int] = lambda item: 1) -> list[object]:
+    """The results for ``items``, of which the first is in its call when the others come."""
+    ask = Together[int, int](calls.serve, size=size)
+    tasks = [asyncio.ensure_future(ask(items[0]))]
+    await asyncio.to_thread(calls.begun.wait, DEADLINE_SECONDS)
+    tasks += [asyncio.ensure_future(ask(item)) for item in items[1:]]
+    await asyncio.sleep(0)
+    calls.may_end.set()
+    return await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def test_those_that_wait_are_served_in_one_call_in_their_order() -> None:
+    calls = Calls()
+    assert asyncio.run(all_of(calls, [1, 2, 3, 4])) == [2, 4, 6, 8]
+    assert calls.items == [[1], [2, 3, 4]]
+
+
+def test_the_error_of_one_is_not_the_error_of_the_others() -> None:
+    calls = Calls()
+    first, second, third = asyncio.run(all_of(calls, [1, -2, 3]))
+    assert (first, third) == (2, 6)
+    assert isinstance(second, SessionNotFound)
+
+
+def test_a_call_that_fails_fails_for_all_that_it_served_and_not_for_those_after_it() -> None:
+    calls = Calls()
+    failure = RuntimeError("the database is away")
+
+    async def run() -> tuple[Sequence[object], int]:
+        ask = Together[int, int](calls.serve, size=lambda item: 1)
+        calls.may_end.set()
+        calls.raises = failure
+        failed = await asyncio.gather(ask(1), ask(2), return_exceptions=True)
+        calls.raises = None
+        return failed, await ask(3)
+
+    assert asyncio.run(run()) == ([failure, failure], 6)
+
+
+def test_what_is_large_is_not_held_in_memory_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(together, "MAX_BYTES", 10)
+    calls = Calls()
+    asyncio.run(all_of(calls, [1, 20, 4, 6, 1], size=lambda item: item))
+    assert calls.items == [[1], [20], [4, 6], [1]]
+
+
+def test_a_call_serves_a_limited_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(together, "MAX_ITEMS", 2)
+    calls = Calls()
+    asyncio.run(all_of(calls, [1, 2, 3, 4]))
+    assert calls.items == [[1], [2, 3], [4]]
+
+
+def test_a_request_that_was_cancelled_while_it_waited_disturbs_no_other() -> None:
+    calls = Calls()
+
+    async def run() -> Sequence[object]:
+        ask = Together[int, int](calls.serve, size=lambda item: 1)
+        first, second, third = (asyncio.ensure_future(ask(item)) for item in (1, 2, 3))
+        await asyncio.to_thread(calls.begun.wait, DEADLINE_SECONDS)
+        second.cancel()
+        calls.may_end.set()
+        return await asyncio.gather(first, second, third, return_exceptions=True)
+
+    first, second, third = asyncio.run(run())
+    assert (first, third) == (2, 6)
+    assert isinstance(second, asyncio.CancelledError)
+
+
+def test_a_second_call_may_begin_while_the_first_is_in_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(together, "MAX_CALLS", 2)
+    calls = Calls()
+
+    async def run() -> None:
+        ask = Together[int, int](calls.serve, size=lambda item: 1)
+        first = asyncio.ensure_future(ask(1))
+        await asyncio.to_thread(calls.begun.wait, DEADLINE_SECONDS)
+        assert await ask(2) == 4
+        assert not first.done()
+        calls.may_end.set()
+        assert await first == 2
+
+    asyncio.run(run())
