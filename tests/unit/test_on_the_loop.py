@@ -56,3 +56,19 @@ def test_a_query_that_strays_in_is_refused() -> None:
 
     with pytest.raises(SynchronousOnlyOperation):
         thread_of_request("/v1/models", work=async_unsafe(lambda: None))
+
+
+def test_what_runs_on_the_loop_suspends_nobody() -> None:
+    """A dozen such calls a request would otherwise each wait for an iteration of the loop."""
+    between: list[str] = []
+
+    async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        asyncio.get_running_loop().call_soon(between.append, "an iteration")
+        for _ in range(12):
+            await sync_to_async(threading.get_ident, thread_sensitive=True)()
+        assert between == []
+        await asyncio.sleep(0)
+        assert between == ["an iteration"]
+
+    asyncio.run(without_threads(application, for_path=is_served_on_the_loop)({"path": "/v1/models"}, None, None))
+    assert between == ["an iteration"]
