@@ -22,6 +22,11 @@ class SessionEngine(Protocol):
         """The sizes at which the model sees media; None when they are unknown."""
         ...
 
+    @property
+    def max_sessions(self) -> int:
+        """How many sessions may run at once, without the reserved slots: ``MAX_BATCH_SIZE``, or its default here."""
+        ...
+
     def submit(self, session: ChatSession) -> list[Handle]:
         """Start the session, or continue after its committed tokens. Returns a handle for each requested answer.
 

@@ -8,6 +8,7 @@ from django.conf import settings
 
 from inference.engine.engine import Engine
 from inference.engine.loading import LoadedModel, load_model
+from inference.engine.memory import default_rows
 from inference.engine.progress import Progress
 
 #: beside the SQLite file, or where it would be
@@ -30,12 +31,16 @@ def start_engine(on_progress: Callable[[Progress], None]) -> tuple[LoadedModel, 
         choices_folder=(settings.BASE_DIR / settings.SESSIONS_DB_PATH).parent / CHOICES_FOLDER,
         on_progress=on_progress,
     )
+    kv_cache_bytes = settings.KV_CACHE_MB * 2**20 or None
+    rows = settings.MAX_BATCH_SIZE or default_rows(
+        loaded, max_bytes=kv_cache_bytes, reuse_prefixes=settings.PREFIX_CACHE
+    )
     engine = Engine(
         loaded,
-        max_batch_size=settings.MAX_BATCH_SIZE + settings.RESERVED_SLOTS,
+        max_batch_size=rows + settings.RESERVED_SLOTS,
         reserved_rows=settings.RESERVED_SLOTS,
         max_context_tokens=settings.MAX_CONTEXT_TOKENS or None,
-        kv_cache_bytes=settings.KV_CACHE_MB * 2**20 or None,
+        kv_cache_bytes=kv_cache_bytes,
         reuse_prefixes=settings.PREFIX_CACHE,
         media_cache_bytes=settings.MEDIA_CACHE_MB * 2**20,
         prefill_chunk_tokens=settings.PREFILL_CHUNK_TOKENS,

@@ -90,9 +90,11 @@ class LocalSource:
             self._listener.engine_failed("an unexpected error; the log of the worker has the details")
             return False
         log.info(
-            "the model %s is ready on %s, with room for %d tokens in the running batch",
+            "the model %s is ready on %s, with room for %d sessions at once (%s) and %d tokens in the running batch",
             settings.SERVED_MODEL_NAME,
             loaded.device,
+            engine.stats().max_batch_size - settings.RESERVED_SLOTS,
+            "MAX_BATCH_SIZE" if settings.MAX_BATCH_SIZE else "by its memory; MAX_BATCH_SIZE sets another number",
             engine.stats().max_running_tokens,
         )
         self._listener.engine_ready(LocalEngine(engine, loaded))
@@ -129,6 +131,10 @@ class LocalEngine:
     @property
     def fingerprint(self) -> dict[str, Any]:
         return self._fingerprint
+
+    @property
+    def max_sessions(self) -> int:
+        return self._engine.stats().max_batch_size - settings.RESERVED_SLOTS
 
     def submit(self, session: ChatSession) -> list[Handle]:
         return [self._engine.submit(request) for request in generation_requests(session, self._vision)]

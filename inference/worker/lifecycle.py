@@ -60,8 +60,9 @@ class Worker:
         self.load_error: str | None = None
         #: set when a side thread has ended unexpectedly; the process then stops
         self.has_failed = False
-        #: one slot for each session that may run here, held from before the claim until the run ends
-        self.slots = threading.BoundedSemaphore(settings.MAX_BATCH_SIZE)
+        #: one slot for each session that may run here, held from before the claim until the run ends; the engine
+        #: knows how many, and nothing is claimed without it
+        self.slots = threading.BoundedSemaphore(settings.MAX_BATCH_SIZE or 1)
         #: extra slots, used only when all common slots are taken
         self.reserved = reserved_slots()
         self._stop_by: float | None = None
@@ -179,6 +180,8 @@ class Worker:
         self._changed.set()
 
     def engine_ready(self, engine: SessionEngine) -> None:
+        if self._engine is None:
+            self.slots = threading.BoundedSemaphore(engine.max_sessions)
         self._engine = engine
         if self._side_threads is not None:
             self._side_threads.watch(engine)

@@ -61,7 +61,7 @@ class LoadReader:
         found: dict[str, Any] = {} if stats is None else dataclasses.asdict(stats)
         load = WorkerLoad(
             rows=found.get("running"),
-            max_rows=found.get("max_batch_size", settings.MAX_BATCH_SIZE),
+            max_rows=found.get("max_batch_size", settings.MAX_BATCH_SIZE or None),
             kv_tokens=found.get("running_tokens"),
             max_kv_tokens=found.get("max_running_tokens"),
             device=str(found.get("device", "")),

@@ -138,7 +138,7 @@ class QueueWatch(threading.Thread):
     @staticmethod
     def _take(free: threading.BoundedSemaphore) -> int:
         taken = 0
-        while taken < settings.MAX_BATCH_SIZE and free.acquire(blocking=False):
+        while free.acquire(blocking=False):
             taken += 1
         return taken
 

@@ -42,6 +42,7 @@ class NoEngine:
     name = "no engine"
     vision = None
     fingerprint: dict[str, Any] = {"revision": "this"}
+    max_sessions = 3
 
     def __init__(self) -> None:
         self.unreadable: list[Exception] = []

@@ -107,7 +107,7 @@ WRONG: list[tuple[str, str]] = [
     ("TRUST_REMOTE_CODE", "ja"),
     ("MAX_TOKENS", "0"),
     ("MAX_TOKENS", "1e3"),
-    ("MAX_BATCH_SIZE", "0"),
+    ("MAX_BATCH_SIZE", "-1"),
     ("TEMPERATURE", "warm"),
     ("TEMPERATURE", "-0.1"),
     ("SESSION_LEASE_SECONDS", "0"),

@@ -74,6 +74,10 @@ class UpstreamEngine:
         """Unknown: the upstream itself counts the tokens of media."""
         return None
 
+    @property
+    def max_sessions(self) -> int:
+        return int(settings.MAX_BATCH_SIZE)
+
     def start(self) -> None:
         self._thread.start()
 
