@@ -30,7 +30,7 @@ class Answer:
 def read_answer(pieces: Sequence[tuple[float, bytes]]) -> Answer:
     """The answer that these pieces of one HTTP connection make up, each with the time when it came.
 
-    Raises ValueError when it is an error, has no text or does not end with ``[DONE]``.
+    Raises ValueError when it is an error, has no text or no end.
     """
     ends = list(itertools.accumulate(len(data) for _, data in pieces))
     head, separator, _ = (whole := b"".join(data for _, data in pieces)).partition(b"\r\n\r\n")
@@ -55,11 +55,14 @@ def read_answer(pieces: Sequence[tuple[float, bytes]]) -> Answer:
     for data, end in _events(body):
         events += 1
         ended_at = when(end)
-        if is_done := data == b"[DONE]":
+        if data == b"[DONE]":
+            is_done = True
             break
         event: dict[str, Any] = json.loads(data)
         if "error" in event:
             raise ValueError(str(event["error"])[:2000])
+        # Not every server sends [DONE].
+        is_done = is_done or any(choice.get("finish_reason") for choice in event.get("choices") or [])
         if usage := event.get("usage"):
             tokens = usage["completion_tokens"]
         if text := "".join(_texts(event)):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+REASONING_TOKENS = ("<think>", "</think>")
 #: among the processes, and no part of a server
 CLIENTS = "clients"
 
@@ -78,9 +79,18 @@ def _first(run: dict[str, Any]) -> float:
 
 
 def _alike(ours: str, other: str) -> bool:
-    """Whether the tokens were the same: servers differ in what they make of NUL and of half a character at the end."""
-    ours, other = (text.replace("\0", "\ufffd").rstrip("\ufffd") for text in (ours, other))
-    return ours == other
+    """Whether the tokens were the same, as far as the texts show.
+
+    Servers differ in what they make of NUL, of half a character at the end, and of the tokens around reasoning, which a
+    model with random weights writes anywhere.
+    """
+    return _comparable(ours) == _comparable(other)
+
+
+def _comparable(text: str) -> str:
+    for token in REASONING_TOKENS:
+        text = text.replace(token, "")
+    return text.replace("\0", "\ufffd").rstrip("\ufffd")
 
 
 def _per_core(run: dict[str, Any]) -> float:

@@ -57,6 +57,12 @@ def test_an_answer_without_http_chunks_is_read_too() -> None:
     assert (answer.text, answer.completion_tokens) == ("x", 2)
 
 
+def test_an_answer_may_end_with_its_reason_alone() -> None:
+    finish = b'data: {"choices": [{"index": 0, "delta": {}, "finish_reason": "length"}]}\n\n'
+    pieces = [(1.0, CHUNKED + chunk(event({"content": "x"}))), (2.0, chunk(finish)), (3.0, chunk(USAGE) + b"0\r\n\r\n")]
+    assert read_answer(pieces).ended_at == 3.0
+
+
 @pytest.mark.parametrize(
     "came",
     [
@@ -110,8 +116,20 @@ def test_ratios_to_a_peer_are_taken_within_a_round() -> None:
 
 @pytest.mark.parametrize(
     ("ours", "theirs", "equal"),
-    [("Sea\ufffd", "Sea", 1), ("a\ufffdb", "a\0b", 1), ("a\ufffdb", "ab", 0), ("Sea", "Se", 0)],
-    ids=["half a character at the end", "NUL", "a character that is missing", "a letter that is missing"],
+    [
+        ("Sea\ufffd", "Sea", 1),
+        ("a\ufffdb", "a\0b", 1),
+        ("ab", "a</think>b", 1),
+        ("a\ufffdb", "ab", 0),
+        ("Sea", "Se", 0),
+    ],
+    ids=[
+        "half a character at the end",
+        "NUL",
+        "the end of reasoning",
+        "a character that is missing",
+        "a letter that is missing",
+    ],
 )
 def test_texts_are_equal_where_their_tokens_must_be(ours: str, theirs: str, equal: int) -> None:
     found = Comparison(about={}, contestants=["scaled", "vllm"], peer="vllm")
