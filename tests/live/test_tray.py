@@ -320,6 +320,8 @@ def test_on_a_phone_nothing_is_cut_off_and_the_card_stays_in_view(
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.locator("#tray").get_by_role("link", name="Check").click()
     page.get_by_role("button", name="Show NIK and date of birth").click()
+    # The page is loaded anew, and only then has an input for the NIK.
+    expect(page.locator("#id_nik")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     for column in ("nik", "agama", "berlaku_hingga"):
         page.focus(f"#id_{column}")
