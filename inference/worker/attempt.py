@@ -1,17 +1,19 @@
 """One attempt at a session, as its worker writes it: the pieces that wait for a commit, and how the session ends.
 
-Three threads use an attempt. The engine's adds deltas, the task's closes it and waits, the chunk writer's commits. All
-of them hold the writer's lock, ``changed``, while they change it.
+Three threads use an attempt. The engine's adds deltas, the session's closes it and waits, the chunk writer's commits.
+All of them hold the writer's lock, ``changed``, while they change it.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 
 from django.conf import settings
 
+from inference.engine.errors import EngineStopped
+from inference.engine.handle import Handle
 from inference.engine.types import Delta
 from inference.errors import GenerationFailed
 from inference.metrics import AttemptTimes
@@ -33,12 +35,11 @@ class Attempt:
         session_id: str,
         number: int,
         index: int,
-        stop: Callable[[], None],
         times: AttemptTimes | None = None,
         *,
         is_sealed: bool = False,
     ) -> None:
-        """``index`` is the index of its next chunk. ``stop`` stops the engine early and may be called from any thread.
+        """``index`` is the index of its next chunk.
 
         ``times`` is notified of each commit. ``is_sealed`` encrypts what is written: see ``sessions_app.privacy``.
         """
@@ -52,7 +53,7 @@ class Attempt:
         self.is_cancelled = False
         self._changed = changed
         self._is_sealed = is_sealed
-        self._stop = stop
+        self._generations: Sequence[Handle] = ()
         self._times = times
         self._index = index
         #: choice → its PieceMaker
@@ -63,7 +64,7 @@ class Attempt:
         self._is_in_flight = False
         self._renew_at = _renewal(time.monotonic())
 
-    # --- For the engine's thread and the task's ---
+    # --- For the engine's thread and the session's ---
 
     def add(self, delta: Delta, choice: int = 0) -> None:
         """Take a delta of the engine; it is committed soon."""
@@ -149,11 +150,22 @@ class Attempt:
         self._is_in_flight = False
         self.done.set()
 
-    # --- For the chunk writer, without its lock ---
+    # --- For any thread, without the writer's lock, for which the engine may wait in ``add`` ---
+
+    def generates(self, generations: Sequence[Handle]) -> None:
+        """Have these generations stopped with the attempt: at once, if it has been cancelled or fenced."""
+        self._generations = generations
+        if self.is_cancelled or self.is_fenced:
+            self.stop()
 
     def stop(self) -> None:
-        """Stop the engine. It may wait in ``add`` for the writer's lock, so the caller must not hold it."""
-        self._stop()
+        """Stop its generations. The engine removes their rows before its next step (``Handle.cancel``)."""
+        for generation in self._generations:
+            if self.is_fenced:
+                # Not a user's cancel: another worker continues the session.
+                generation.finish(EngineStopped())
+            else:
+                generation.cancel()
 
     def cancel(self) -> None:
         if not self.is_cancelled:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from django.conf import settings
 from django.db import Error as DatabaseError
@@ -53,13 +53,12 @@ class ChunkWriter(threading.Thread):
         session_id: str,
         number: int,
         index: int,
-        stop: Callable[[], None],
         times: AttemptTimes | None = None,
         *,
         is_sealed: bool = False,
     ) -> Attempt:
         """Begin to write the session from ``index``. The arguments are those of ``Attempt``."""
-        attempt = Attempt(self.changed, session_id, number, index, stop, times, is_sealed=is_sealed)
+        attempt = Attempt(self.changed, session_id, number, index, times, is_sealed=is_sealed)
         with self.changed:
             before = self._attempts.get(session_id)
             if before is not None:

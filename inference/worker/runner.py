@@ -87,29 +87,18 @@ def run_claimed(worker: Worker, session: ChatSession) -> None:
 
 def _run(session: ChatSession, worker: Worker) -> None:
     log.info("session %s: attempt %d begins at chunk %d", short_id(session.pk), session.attempt, session.next_index)
-    handles: list[Handle] = []
-
-    def stop() -> None:
-        for handle in list(handles):
-            if attempt.is_fenced:
-                # Not a user cancel: another worker continues the session.
-                handle.finish(EngineStopped())
-            else:
-                handle.cancel()
-
     times = AttemptTimes(session)
     is_sealed = privacy.is_sealed(session.origin)
-    attempt = worker.writer.open(session.pk, session.attempt, session.next_index, stop, times, is_sealed=is_sealed)
+    attempt = worker.writer.open(session.pk, session.attempt, session.next_index, times, is_sealed=is_sealed)
     try:
         if session.cancel_requested_at is not None:
             attempt.cancel()
         check_readable(session.request)
         _check_fingerprint(session, worker)
-        handles += worker.engine.submit(session)
+        handles = worker.engine.submit(session)
+        attempt.generates(handles)
         # From here on this thread needs no connection: the writer has its own.
         release_connections()
-        if attempt.is_cancelled or attempt.is_fenced:
-            stop()
         _finish(attempt, _ends_of(handles, attempt), worker)
     except EngineStopped:
         _release(attempt, worker)
@@ -128,7 +117,7 @@ def _run(session: ChatSession, worker: Worker) -> None:
         failure = GenerationFailed("The generation failed. The log of the worker has the details.")
         _close(attempt, Closing.failed(failure))
     finally:
-        stop()  # cancels the other choices when one has failed
+        attempt.stop()  # cancels the other choices when one has failed
         worker.writer.forget(attempt)
         times.ended("fenced" if attempt.is_fenced else "released")
         release_connections()

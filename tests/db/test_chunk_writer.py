@@ -10,6 +10,7 @@ import pytest
 from django.conf import settings
 from django.db import DataError, InterfaceError, OperationalError
 
+from inference.engine.handle import Handle
 from inference.engine.types import Delta, Likelihood, TokenLogprobs
 from inference.worker import chunk_writer
 from inference.worker.attempt import Attempt
@@ -30,7 +31,7 @@ NEVER = 1000.0
 
 
 class Worker:
-    """A writer with its sessions, and the ids of those whose engine it has stopped."""
+    """A writer with its sessions, and the ids of those whose generation it has stopped."""
 
     def __init__(self) -> None:
         self.writer = ChunkWriter()
@@ -41,9 +42,9 @@ class Worker:
         return self.go_on(session)
 
     def go_on(self, session: ChatSession) -> Attempt:
-        return self.writer.open(
-            session.pk, session.attempt, session.next_index, lambda: self.stopped.append(session.pk)
-        )
+        attempt = self.writer.open(session.pk, session.attempt, session.next_index)
+        attempt.generates([Handle(lambda _: self.stopped.append(session.pk))])
+        return attempt
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ def writer(monkeypatch: pytest.MonkeyPatch) -> Iterator[ChunkWriter]:
 
 
 def begin(writer: ChunkWriter, session: ChatSession) -> Attempt:
-    return writer.open(session.pk, session.attempt, session.next_index, lambda: None, AttemptTimes(session))
+    return writer.open(session.pk, session.attempt, session.next_index, AttemptTimes(session))
 
 
 def commit(writer: ChunkWriter, attempt: Attempt, *token_ids: int) -> None:

@@ -166,7 +166,7 @@ def stored(items: Sequence[Delta | Finish | UpstreamError]) -> ChatSession:
     *deltas, end = items
     session = ChatSession.objects.create(model="m", request={}, state="running", attempt=1, next_index=1)
     Chunk.objects.create(session=session, index=0, delta=START)
-    run = ChunkWriter().open(session.pk, 1, 1, lambda: None)
+    run = ChunkWriter().open(session.pk, 1, 1)
     for delta in deltas:
         assert isinstance(delta, Delta)
         run.add(delta)
