@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
+from django.db import InterfaceError, OperationalError
+
 from sessions_app.db import in_db
 from sessions_app.errors import ApiError
 
@@ -36,7 +38,7 @@ class Together(Generic[T, R]):
         self._calls: set[asyncio.Task[None]] = set()
 
     async def __call__(self, item: T) -> R:
-        """The result for this item. Raises its error, or what the call raised."""
+        """The result for this item. Raises its error, or what a call with it raised."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[R] = loop.create_future()
         self._waiting.append((item, future))
@@ -53,10 +55,15 @@ class Together(Generic[T, R]):
 
     async def _serve_some(self) -> None:
         items, futures = zip(*self._next(), strict=True)
+        results: Sequence[R | Exception]
         try:
-            results: Sequence[R | Exception] = await in_db(self._serve, items)
-        except Exception as exc:
+            results = await in_db(self._serve, items)
+        except (InterfaceError, OperationalError) as exc:
+            # The database's own, so that each would meet it.
             results = [exc] * len(items)
+        except Exception as exc:
+            # One item may be the reason, and must not be the others' error.
+            results = [exc] if len(items) == 1 else [await self._serve_alone(item) for item in items]
         for future, result in zip(futures, results, strict=True):
             if future.done():
                 continue  # its request was cancelled
@@ -64,6 +71,13 @@ class Together(Generic[T, R]):
                 future.set_exception(result)
             else:
                 future.set_result(result)
+
+    async def _serve_alone(self, item: T) -> R | Exception:
+        try:
+            [result] = await in_db(self._serve, [item])
+        except Exception as exc:
+            return exc
+        return result
 
     def _next(self) -> list[tuple[T, asyncio.Future[R]]]:
         taken = [self._waiting.popleft()]

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 import pytest
+from django.db import DataError, OperationalError
 
 from sessions_app import together
 from sessions_app.errors import ApiError, SessionNotFound
@@ -28,6 +29,7 @@ class Calls:
         self.begun = threading.Event()
         self.may_end = threading.Event()
         self.raises: Exception | None = None
+        self.unstorable: int | None = None
 
     def serve(self, items: Sequence[int]) -> list[int | ApiError]:
         self.items.append(list(items))
@@ -36,6 +38,8 @@ class Calls:
             assert self.may_end.wait(DEADLINE_SECONDS)
         if self.raises is not None:
             raise self.raises
+        if self.unstorable in items:
+            raise DataError("invalid byte sequence")
         return [2 * item if item >= 0 else SessionNotFound(str(item)) for item in items]
 
 
@@ -63,19 +67,28 @@ def test_the_error_of_one_is_not_the_error_of_the_others() -> None:
     assert isinstance(second, SessionNotFound)
 
 
-def test_a_call_that_fails_fails_for_all_that_it_served_and_not_for_those_after_it() -> None:
+def test_a_database_that_is_away_fails_all_of_a_call_and_none_after_it() -> None:
     calls = Calls()
-    failure = RuntimeError("the database is away")
+    failure = OperationalError("the database is away")
 
     async def run() -> tuple[Sequence[object], int]:
         ask = Together[int, int](calls.serve, size=lambda item: 1)
         calls.may_end.set()
         calls.raises = failure
-        failed = await asyncio.gather(ask(1), ask(2), return_exceptions=True)
+        failed = await asyncio.gather(ask(1), ask(2), ask(3), return_exceptions=True)
         calls.raises = None
-        return failed, await ask(3)
+        return failed, await ask(4)
 
-    assert asyncio.run(run()) == ([failure, failure], 6)
+    assert asyncio.run(run()) == ([failure] * 3, 8)
+    assert calls.items == [[1, 2, 3], [4]]
+
+
+def test_an_item_that_the_database_cannot_store_fails_alone() -> None:
+    calls = Calls()
+    calls.unstorable = 3
+    first, second, third, fourth = asyncio.run(all_of(calls, [1, 2, 3, 4]))
+    assert (first, second, fourth) == (2, 4, 8)
+    assert isinstance(third, DataError)
 
 
 def test_what_is_large_is_not_held_in_memory_together(monkeypatch: pytest.MonkeyPatch) -> None:
