@@ -82,9 +82,7 @@ class Deliveries:
                 note(callback, task.result())
             except Exception:
                 # Not the end of the others: this one is sent once more, as its row says.
-                log.exception(
-                    "callback %s: its attempt was not noted", callback.pk, extra={"callback": str(callback.pk)}
-                )
+                log.exception("callback %s: its attempt was not noted", callback.pk)
 
 
 class Courier(StoppableThread):

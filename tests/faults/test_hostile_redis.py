@@ -311,11 +311,13 @@ def test_a_worker_that_starts_beside_a_broken_queue_waits_for_it(
 ) -> None:
     put(intruder, "hash", QUEUE)
     late = stack.start_worker("late")
-    wait_for(lambda: "WRONGTYPE" in late.log.read_text(), seconds=60)
-    assert late.is_running()
-    intruder.delete(QUEUE)
-    answer(stack)
-    assert stack.processes.pop("late").stop() == 0
+    try:
+        wait_for(lambda: "WRONGTYPE" in late.log.read_text(), seconds=60)
+        assert late.is_running()
+        intruder.delete(QUEUE)
+        answer(stack)
+    finally:
+        assert stack.processes.pop("late").stop() == 0
 
 
 # --- Wake-ups ---

@@ -87,6 +87,7 @@ class Preloaded:
 
     def start(self, arguments: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: Path) -> Fork:
         """As ``python ARGUMENTS`` would, with output appended to ``log``."""
+        log.touch()  # It can be read at once.
         pid = self.ask({"arguments": list(arguments), "env": dict(env), "cwd": str(cwd), "log": str(log)})
         return Fork(self, pid, " ".join(arguments))
 
