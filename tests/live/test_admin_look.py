@@ -79,8 +79,7 @@ def test_a_finger_hits_what_is_pressed_on_a_phone(
     assert {address: targets for address, targets in small.items() if targets} == {}
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("window", [DESK, PHONE], ids=lambda window: window["width"])
+@pytest.mark.parametrize(("window", "scheme"), [(DESK, "light"), (PHONE, "dark")], ids=["desk-light", "phone-dark"])
 def test_no_page_has_barriers(
     open_page: OpenPage, server: EmbeddedStack, addresses: list[str], window: Any, scheme: Any
 ) -> None:

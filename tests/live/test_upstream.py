@@ -34,6 +34,9 @@ SAMPLED: dict[str, Any] = {"temperature": 1, "seed": 11, "max_tokens": 900}
 class Front(EmbeddedStack):
     """Forwards to ``upstream``, and has no model."""
 
+    #: it must not have PyTorch
+    preloaded = None
+
     def __init__(self, folder: Path, upstream: Stack, **settings: object) -> None:
         super().__init__(
             folder,
