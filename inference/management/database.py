@@ -9,6 +9,7 @@ from django.core.management.base import CommandError
 from django.db import DatabaseError, connection
 
 from sessions_app.encryption.keyring import make_key_file
+from sessions_app.sqlite_file import create_file
 
 #: maximum time for the database server to answer
 ANSWER_SECONDS = 5
@@ -23,9 +24,9 @@ def open_database() -> None:
 
 
 def _open_file(path: Path) -> None:
-    """Create the file readable by its owner only, and beside it the key of the cards in it. WAL files get its mode."""
+    """Create the file, and beside it the key of the cards in it."""
     try:
-        path.touch(mode=0o600)
+        create_file(path)
         connection.ensure_connection()
         make_key_file()
     except (OSError, DatabaseError) as exc:

@@ -25,7 +25,6 @@ def create_sqlite(file: Path, root: Path, env: Mapping[str, str]) -> None:
     if (root, "") not in _templates:
         folder = tempfile.mkdtemp(prefix="sambung-migrated-")
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        Path(folder, "empty.db").touch(mode=0o600)  # as a server creates it
         _migrate(root, {**env, "SESSIONS_DB_PATH": f"{folder}/empty.db"})
         _templates[root, ""] = f"{folder}/empty.db"
     shutil.copy(_templates[root, ""], file)

@@ -119,6 +119,12 @@ def test_a_device_that_is_none_stops_the_start() -> None:
     assert "DEVICE_MAP is 'gpu'" in done.stderr
 
 
+def test_a_database_file_that_migrate_creates_is_its_owners_alone(tmp_path: Path) -> None:
+    done = manage("migrate", SESSIONS_DB_PATH=str(tmp_path / "new.db"))
+    assert done.returncode == 0, done.stderr
+    assert stat.S_IMODE((tmp_path / "new.db").stat().st_mode) == 0o600
+
+
 def test_the_database_file_is_its_owners_alone(embedded_server: EmbeddedStack) -> None:
     files = list(embedded_server.folder.glob("sessions.db*"))
     assert {file.name for file in files} == {"sessions.db", "sessions.db-wal", "sessions.db-shm"}
