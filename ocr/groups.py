@@ -74,25 +74,24 @@ def add_new_permissions(*, using: str = "default") -> dict[str, list[str]]:
 
 def reset_groups(*, using: str = "default") -> None:
     """Give every group exactly its permissions of ``GROUPS``, as on a fresh database."""
-    for name in GROUPS:
-        group, _ = Group.objects.using(using).get_or_create(name=name)
-        group.permissions.clear()
-        GivenPermission.objects.using(using).filter(group=group).delete()
-        _give(group, using)
+    with transaction.atomic(using=using):
+        for name in GROUPS:
+            group, _ = Group.objects.using(using).get_or_create(name=name)
+            group.permissions.clear()
+            GivenPermission.objects.using(using).filter(group=group).delete()
+            _give(group, using)
 
 
-@transaction.atomic
 def _give(group: Group, using: str) -> list[str]:
     """Give the group those of its permissions that it was never given, and record that; those that it lacked."""
-    before = set(GivenPermission.objects.using(using).filter(group=group).values_list("permission", flat=True))
-    new = {
-        name: permission for name, permission in _permissions(GROUPS[group.name], using).items() if name not in before
-    }
+    records = GivenPermission.objects.using(using)
+    before = set(records.filter(group=group).values_list("permission", flat=True))
+    wanted = _permissions(GROUPS[group.name], using)
+    new = {name: permission for name, permission in wanted.items() if name not in before}
     held = set(group.permissions.values_list("pk", flat=True))
-    group.permissions.add(*new.values())
-    GivenPermission.objects.using(using).bulk_create(
-        [GivenPermission(group=group, permission=name) for name in new], ignore_conflicts=True
-    )
+    with transaction.atomic(using=using):
+        group.permissions.add(*new.values())
+        records.bulk_create([GivenPermission(group=group, permission=name) for name in new], ignore_conflicts=True)
     return sorted(name for name, permission in new.items() if permission.pk not in held)
 
 

@@ -70,9 +70,13 @@ class CascadeInDatabase(migrations.RunPython):
     """Let PostgreSQL itself delete the rows of ``label`` with what their foreign key points to.
 
     Django deletes them first. But a process of a release that has no such table deletes only what it knows, and the
-    constraint refuses that. The table stays readable and writable while its rows are checked. Nothing on SQLite, whose
-    one process is of one release. A migration that alters the field makes its constraint anew, without this.
+    constraint refuses that. Both tables are locked for a moment, and stay readable and writable while the rows are
+    checked. If a long transaction reads one of them, the lock is not waited for, since every other request would wait
+    behind it: the migration fails after ``LOCK_SECONDS`` and can be run again. Nothing on SQLite, whose one process is
+    of one release. A migration that alters the field makes its constraint anew, without this.
     """
+
+    LOCK_SECONDS = 5
 
     def __init__(self, label: str, field: str) -> None:
         self.label, self.field = label, field
@@ -97,12 +101,14 @@ class CascadeInDatabase(migrations.RunPython):
         table = quote(model._meta.db_table)
         names = schema_editor._constraint_names(model, [field.column], foreign_key=True)  # type: ignore[attr-defined]
         name = quote(names[0])
-        # The lock of this statement is short: NOT VALID reads no row.
+        schema_editor.execute(f"SET lock_timeout = '{self.LOCK_SECONDS}s'")
+        # NOT VALID reads no row.
         schema_editor.execute(
             f"ALTER TABLE {table} DROP CONSTRAINT {name}, ADD CONSTRAINT {name} FOREIGN KEY ({quote(field.column)}) "
             f"REFERENCES {quote(target._meta.db_table)} ({quote(target._meta.pk.column)}) {on_delete} "
             "DEFERRABLE INITIALLY DEFERRED NOT VALID"
         )
+        schema_editor.execute("RESET lock_timeout")
         schema_editor.execute(f"ALTER TABLE {table} VALIDATE CONSTRAINT {name}")
 
 

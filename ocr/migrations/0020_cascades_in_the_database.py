@@ -1,4 +1,4 @@
-"""Processes of an older release delete readings without knowing these tables."""
+"""Processes of an older release delete readings and submissions without knowing these tables."""
 
 from django.db import migrations
 
@@ -16,4 +16,5 @@ class Migration(migrations.Migration):
         CascadeInDatabase("ocr.KtpSession", "extraction"),
         CascadeInDatabase("ocr.KtpSubmittedImage", "extraction"),
         CascadeInDatabase("ocr.KtpCallback", "extraction"),
+        CascadeInDatabase("ocr.KtpCallback", "submission"),
     ]

@@ -31,6 +31,7 @@ NOT_ATOMIC = (
     "0006_encrypted_columns",
     "0019_index_of_the_admins_log",
     "0020_cascades_in_the_database",
+    "0022_groups_are_deleted_by_older_releases",
 )
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -27,4 +27,4 @@ class Command(BaseCommand):
         for name, permissions in added.items():
             self.stdout.write(f"{name}: {', '.join(permissions)}")
         if not added:
-            self.stdout.write("The groups have had all permissions of this release.")
+            self.stdout.write("There is nothing to give: the groups were given all permissions of this release before.")
