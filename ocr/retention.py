@@ -108,7 +108,8 @@ def purge(
             if progress is not None:
                 progress(step, done[step])
             # The streams beside it need the database and the processors too.
-            time.sleep(min(PAUSE_TIMES * (time.monotonic() - began), MAX_PAUSE_SECONDS))
+            now = time.monotonic()
+            time.sleep(max(0.0, min(PAUSE_TIMES * (now - began), MAX_PAUSE_SECONDS, ends - now)))
 
     for rule in rules():
         erasure = Erasure(rule.why, actor)

@@ -150,6 +150,8 @@ class Worker:
     def stop(self) -> None:
         """Drain, commit what is pending, and record that this worker has stopped. Celery's consumer must have ended."""
         self.drain()
+        for thread in self._added:
+            thread.stop(0)  # They end while sessions are released, and begin nothing more.
         if self._queue_watch is not None:
             self._queue_watch.stop(self.seconds_left)
         self.writer.stop(self.seconds_left)

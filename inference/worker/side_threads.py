@@ -26,7 +26,7 @@ class StoppableThread(threading.Thread):
     """A thread that another app adds to the workers: started, watched and joined with their own."""
 
     def stop(self, timeout_seconds: float) -> None:
-        """Have it end, and wait for that for ``timeout_seconds`` at most."""
+        """Have it end, and wait for that for ``timeout_seconds`` at most. May be called again, to wait longer."""
         raise NotImplementedError
 
 

@@ -23,7 +23,9 @@ class LogForm(forms.Form):
     """The search criteria, from the query string. All are optional."""
 
     card = forms.UUIDField(
-        label=_("Card"), required=False, error_messages={"invalid": _("The id of a reading has 32 digits and letters.")}
+        label=_("Card"),
+        required=False,
+        error_messages={"invalid": _("The id of a reading has 32 digits and letters; hyphens may be left out.")},
     )
     who = forms.CharField(
         label=_("Who"),

@@ -9,12 +9,12 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections import Counter
+from collections import Counter, deque
 from types import TracebackType
 from typing import Any, Self
 
 from django.conf import settings
-from django.db import Error
+from django.db import Error, InterfaceError, OperationalError
 
 from inference.worker.side_threads import StoppableThread
 from ocr.callbacks.models import KtpCallback
@@ -34,6 +34,8 @@ class Deliveries:
     def __init__(self) -> None:
         self._runner = asyncio.Runner()
         self._under_way: dict[asyncio.Task[Attempt], KtpCallback] = {}
+        #: what came of those that have ended, until it is stored
+        self._ended: deque[tuple[KtpCallback, Attempt]] = deque()
         self._woken = asyncio.Event()
 
     def __enter__(self) -> Self:
@@ -44,8 +46,10 @@ class Deliveries:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Break off what is being sent, and hand it back."""
-        self.note_ended()
-        self._runner.close()
+        try:
+            self.note_ended()
+        finally:
+            self._runner.close()
         hand_back(list(self._under_way.values()))
 
     def __len__(self) -> int:
@@ -53,11 +57,11 @@ class Deliveries:
 
     def start_due(self) -> int:
         """Begin to send what is due and has a place; how many."""
+        before = len(self)
         hosts = Counter(callback.host for callback in self._under_way.values())
-        claimed = claim(PLACES - len(self), hosts)
-        for callback in claimed:
+        for callback in claim(PLACES - before, hosts):
             self._under_way[self._loop.create_task(send(callback))] = callback
-        return len(claimed)
+        return len(self) - before
 
     def wait(self, seconds: float) -> None:
         """Until one of them has ended, until ``wake``, or for so long."""
@@ -75,14 +79,19 @@ class Deliveries:
             self._loop.call_soon_threadsafe(self._woken.set)
 
     def note_ended(self) -> None:
-        """Store what came of those that have ended."""
+        """Store what came of those that have ended. While the database is away it is kept, and the error raised."""
         for task in [task for task in self._under_way if task.done()]:
-            callback = self._under_way.pop(task)
+            self._ended.append((self._under_way.pop(task), task.result()))
+        while self._ended:
+            callback, attempt = self._ended[0]
             try:
-                note(callback, task.result())
+                note(callback, attempt)
+            except (InterfaceError, OperationalError):
+                raise
             except Exception:
                 # Not the end of the others: this one is sent once more, as its row says.
                 log.exception("callback %s: its attempt was not noted", callback.pk)
+            self._ended.popleft()
 
 
 class Courier(StoppableThread):

@@ -6,11 +6,12 @@ An attempt is counted, and the next one planned, before it is made: a callback s
 from __future__ import annotations
 
 import asyncio
+import datetime
 import functools
 import json
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -49,25 +50,25 @@ class Attempt:
         return self.status is not None and 200 <= self.status < 300
 
 
-def claim(places: int, under_way: Mapping[str, int]) -> list[KtpCallback]:
+def claim(places: int, under_way: Mapping[str, int]) -> Iterator[KtpCallback]:
     """At most ``places`` of those due, the longest due first, and no host with more than ``PLACES_OF_HOST``.
 
     ``under_way`` counts those of each host that are being sent. Each is claimed by planning its next attempt: another
-    process that saw it too gets none. None without ``OCR_CALLBACK_HOSTS`` and ``OCR_CALLBACK_SECRETS``: they wait.
+    process that saw it too gets none. It is yielded at once, so that an error of the database at a later one loses
+    none. None without ``OCR_CALLBACK_HOSTS`` and ``OCR_CALLBACK_SECRETS``: they wait.
     """
     of_host = Counter(under_way)
-    claimed: list[KtpCallback] = []
-    while sends_callbacks() and len(claimed) < places:
+    while sends_callbacks() and places > 0:
         full = [host for host, count in of_host.items() if count >= PLACES_OF_HOST]
         due = KtpCallback.objects.due().exclude(host__in=full).select_related("extraction", "submission")
-        found = list(due.order_by("next_try_at")[: places - len(claimed)])
+        found = list(due.order_by("next_try_at")[:places])
         if not found:
             break
         for callback in found:
             if of_host[callback.host] < PLACES_OF_HOST and _claim_one(callback):
                 of_host[callback.host] += 1
-                claimed.append(callback)
-    return claimed
+                places -= 1
+                yield callback
 
 
 def _claim_one(callback: KtpCallback) -> bool:
@@ -77,7 +78,9 @@ def _claim_one(callback: KtpCallback) -> bool:
         if mine.update(state=KtpCallback.State.FAILED):
             _log_given_up(callback)
         return False
-    next_try_at = timezone.now() + pause_after(callback.attempts + 1)
+    # Not before this attempt has ended, however long it may take.
+    timeout = datetime.timedelta(seconds=settings.OCR_CALLBACK_TIMEOUT_SECONDS)
+    next_try_at = timezone.now() + timeout + pause_after(callback.attempts + 1)
     if not mine.update(attempts=F("attempts") + 1, next_try_at=next_try_at):
         return False
     callback.attempts += 1
@@ -156,6 +159,9 @@ def note(callback: KtpCallback, attempt: Attempt) -> None:
     elif callback.is_last:
         columns |= {"state": KtpCallback.State.FAILED}
         _log_given_up(callback)
+    else:
+        # Noted late, it says nothing of an attempt that has begun since.
+        rows = rows.filter(attempts=callback.attempts)
     is_noted = rows.update(**columns)
     if is_noted and attempt.is_delivered:
         # Without the host: the caller chose its name, under a wildcard with any digits.

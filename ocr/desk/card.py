@@ -125,16 +125,19 @@ def refusal_page(
     if isinstance(refused, FlagsOpen):
         # The corrections are stored, and may have raised new flags.
         return page(request, extraction, rights, is_asking=True, status=409)
+    typed = _typed(form)
     errors = {
         NotOpen: _("This card cannot be changed or decided in its present state."),
         ReasonMissing: _("A reason is missing. Nothing was changed."),
-        NotRevealed: _("Show NIK and date of birth before you approve. Nothing was changed."),
+        NotRevealed: _("NIK and date of birth are shown again. Compare them, then approve. Nothing was changed.")
+        if names_hidden(typed.kept)  # The page reveals what it shows.
+        else _("Show NIK and date of birth before you approve. Nothing was changed."),
     }
     return page(
         request,
         extraction,
         rights,
-        conflict=_typed(form),
+        conflict=typed,
         errors=[errors[type(refused)]],
         open_panel=form.action.removeprefix("_") if isinstance(refused, ReasonMissing) else "",
         status=409,

@@ -96,7 +96,9 @@ def read_receipt(text: str | bytes) -> dict[str, Any]:
     try:
         _signer.unsign(f"{_canonical(said)}{_signer.sep}{receipt['signature']}")
     except (signing.BadSignature, KeyError, TypeError) as exc:
-        raise NotAReceipt(_("The receipt was changed after this server signed it.")) from exc
+        raise NotAReceipt(
+            _("The signature does not match: the receipt was changed, or another server signed it.")
+        ) from exc
     return dict(receipt)
 
 

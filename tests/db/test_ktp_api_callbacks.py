@@ -162,7 +162,7 @@ def test_an_attempt_is_counted_before_it_is_made(client):
     send(client, "http://127.0.0.1:1/")
     complete()
     client.get(f"/ktp-ocr/{KtpExtraction.objects.get().pk}")
-    assert len(claim(1, {})) == 1  # and the process is killed
+    assert len(list(claim(1, {}))) == 1  # and the process is killed
     callback = KtpCallback.objects.get()
     assert (callback.state, callback.attempts) == ("pending", 1)
     assert callback.next_try_at > timezone.now()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import threading
 from collections.abc import Iterator
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
-from django.db import OperationalError, connection, connections
+from django.db import InterfaceError, OperationalError, connection, connections
 from django.utils import timezone
 
 from ocr.callbacks import courier as courier_module
@@ -159,3 +160,67 @@ def test_the_courier_goes_on_when_the_database_was_away(client, monkeypatch, set
         with running_courier():
             wait_for(lambda: receiver.got)
     assert "away" in caplog.text and "odd" in caplog.text
+
+
+def test_an_error_at_a_later_callback_loses_none_that_was_claimed_before(client, monkeypatch, settings):
+    settings.SWEEP_SECONDS = 0.01
+    failures = [OperationalError("away")]
+
+    def failing(places, under_way):
+        for callback in sending.claim(places, under_way):
+            yield callback
+            if failures:
+                raise failures.pop()
+
+    monkeypatch.setattr(courier_module, "claim", failing)
+    with Receiver() as receiver:
+        owe(client, receiver.url, receiver.url)
+        with running_courier():
+            wait_for(lambda: KtpCallback.objects.filter(state="delivered", attempts=1).count() == 2)
+    assert len(receiver.got) == 2
+
+
+def test_an_attempt_that_lasts_longer_than_the_pause_is_not_made_a_second_time_meanwhile(client, hanging, settings):
+    settings.SWEEP_SECONDS = 0.01
+    owe(client, hanging.url)
+    with running_courier():
+        wait_for(lambda: hanging.got)
+        callback = KtpCallback.objects.get()
+        assert callback.next_try_at - timezone.now() > datetime.timedelta(seconds=3600)
+
+
+def test_what_came_of_an_attempt_is_stored_once_the_database_is_back(client, monkeypatch, settings):
+    settings.SWEEP_SECONDS = 0.01
+    failures = [OperationalError("away"), InterfaceError("away")]
+
+    def failing(callback, attempt):
+        if failures:
+            raise failures.pop()
+        sending.note(callback, attempt)
+
+    monkeypatch.setattr(courier_module, "note", failing)
+    with Receiver() as receiver:
+        owe(client, receiver.url)
+        with running_courier():
+            wait_for(lambda: KtpCallback.objects.filter(state="delivered").exists())
+    assert len(receiver.got) == 1
+
+
+def test_a_late_failure_says_nothing_of_an_attempt_that_has_begun_since(client):
+    owe(client, "http://127.0.0.1:9/")
+    [first] = sending.claim(1, {})
+    KtpCallback.objects.update(next_try_at=timezone.now())
+    [second] = sending.claim(1, {})
+    sending.note(first, sending.Attempt(error="too late"))
+    assert KtpCallback.objects.get().error == ""
+    sending.note(second, sending.Attempt(error="in time"))
+    assert KtpCallback.objects.get().error == "in time"
+
+
+def test_a_late_success_counts_all_the_same(client):
+    owe(client, "http://127.0.0.1:9/")
+    [first] = sending.claim(1, {})
+    KtpCallback.objects.update(next_try_at=timezone.now())
+    [_] = sending.claim(1, {})
+    sending.note(first, sending.Attempt(status=204))
+    assert KtpCallback.objects.get().state == "delivered"

@@ -201,3 +201,27 @@ class TestPurge:
         retention.sweep()
         assert ChatSession.objects.filter(origin="ocr").count() == 2
         assert ChatSession.objects.filter(pk__in=(chat.pk, own.session_id)).count() == 2
+
+
+class Clock:
+    def __init__(self):
+        self.now = 0.0
+
+    def monotonic(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.now += seconds
+
+
+def test_a_sweep_pauses_no_longer_than_it_may_purge(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(retention, "time", clock)
+
+    def erase_slowly(*args):
+        clock.now += 0.4
+        return 25
+
+    monkeypatch.setattr(retention, "_erase_due", erase_slowly)
+    assert sum(retention.purge(seconds=0.5).values()) == 25
+    assert clock.now == pytest.approx(0.5)

@@ -253,6 +253,16 @@ def test_where_it_is_asked_for_nothing_is_approved_before_a_reveal(reviewed):
     assert card.review == "approved"
 
 
+def test_an_approval_after_the_reveal_has_ended_shows_the_values_again_and_says_so(reviewed):
+    client, card, page = reviewed
+    # The form was opened while they were revealed, so it has them.
+    refused = approve(client, card, page, nik="1111111111111111")
+    assert refused.status_code == 409
+    assert "shown again" in refused.text
+    assert "1111111111111111" in refused.text
+    assert approve(client, card, page).status_code == 302
+
+
 def test_where_it_is_asked_for_nothing_is_approved_in_bulk(reviewed):
     client, card, _ = reviewed
     listing = "/admin/ocr/ktpextraction/"
