@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 
@@ -10,4 +11,5 @@ def create_file(path: str | Path) -> None:
 
     Raises OSError.
     """
-    Path(path).touch(mode=0o600)
+    with contextlib.suppress(FileExistsError):
+        Path(path).touch(mode=0o600, exist_ok=False)

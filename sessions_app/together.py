@@ -31,7 +31,10 @@ class Together(Generic[T, R]):
     """Calls ``serve`` on a database thread with the items of all that wait. For one event loop."""
 
     def __init__(self, serve: Callable[[Sequence[T]], Sequence[R | ApiError]], *, size: Callable[[T], int]) -> None:
-        """``serve`` returns each item's result or error. ``size`` is the memory that an item takes, in bytes."""
+        """``serve`` returns each item's result or error. What it raises must leave nothing done.
+
+        ``size`` is the memory of an item's media in bytes; the rest of a request is small beside them.
+        """
         self._serve = serve
         self._size = size
         self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
@@ -46,20 +49,23 @@ class Together(Generic[T, R]):
             # In a context of its own: the call is not part of the request that happens to come first.
             task = loop.create_task(self._run(), context=contextvars.Context())
             self._calls.add(task)
-            task.add_done_callback(self._calls.discard)
         return await future
 
     async def _run(self) -> None:
-        while self._waiting:
-            await self._serve_some()
+        try:
+            while taken := self._next():
+                await self._serve_some(taken)
+        finally:
+            # Not in a callback: until it ran, those that come would wait for a call that looks no more.
+            self._calls.discard(asyncio.current_task())
 
-    async def _serve_some(self) -> None:
-        items, futures = zip(*self._next(), strict=True)
+    async def _serve_some(self, taken: Sequence[tuple[T, asyncio.Future[R]]]) -> None:
+        items, futures = zip(*taken, strict=True)
         results: Sequence[R | Exception]
         try:
             results = await in_db(self._serve, items)
-        except (InterfaceError, OperationalError) as exc:
-            # The database's own, so that each would meet it.
+        except (ApiError, InterfaceError, OperationalError) as exc:
+            # It is about no item: each would meet it.
             results = [exc] * len(items)
         except Exception as exc:
             # One item may be the reason, and must not be the others' error.
@@ -80,8 +86,15 @@ class Together(Generic[T, R]):
         return result
 
     def _next(self) -> list[tuple[T, asyncio.Future[R]]]:
-        taken = [self._waiting.popleft()]
-        left = MAX_BYTES - self._size(taken[0][0])
-        while self._waiting and len(taken) < MAX_ITEMS and (left := left - self._size(self._waiting[0][0])) >= 0:
-            taken.append(self._waiting.popleft())
+        """What the next call serves, without requests that were cancelled while they waited; empty when none waits."""
+        taken: list[tuple[T, asyncio.Future[R]]] = []
+        left = MAX_BYTES
+        while self._waiting and len(taken) < MAX_ITEMS:
+            item, future = self._waiting[0]
+            if not future.done():
+                left -= self._size(item)
+                if left < 0 and taken:
+                    break
+                taken.append((item, future))
+            self._waiting.popleft()
         return taken

@@ -31,9 +31,8 @@ state IN ('queued', 'running')
     AND (state = 'queued' OR (state = 'running' AND lease_expires_at < %(now)s))
     AND workers_lost + CASE WHEN state = 'running' THEN 1 ELSE 0 END < %(max_attempts)s
 """
-#: number of sessions at the head of the queue that are considered in addition to those that are claimed; more than
-#: other claims take at the same moment
-HEAD = 100
+#: how many claims of the same size find sessions at the head of the queue at the same moment, and a margin
+CLAIMS_AT_ONCE, HEAD_MARGIN = 8, 100
 #: ``held`` counts the caller's running sessions and those of its waiting sessions that come first. So concurrent
 #: claims, which see the same rows and skip those that another has locked, take sessions of different callers. Sessions
 #: of this worker itself whose lease has expired are left out: its writer may renew them, and the sweeper requeues them.
@@ -72,10 +71,12 @@ head AS (
 
 IN_ORDER = f"{NEXT} SELECT id FROM head ORDER BY turn"  # noqa: S608  (put together from constants)
 ON_SQLITE = f"{IN_ORDER} LIMIT {{limit}}"
-#: Locked rows are skipped, so that a worker that froze in a transaction does not block the others. NO KEY: writing a
-#: listener's row, which refers to the session, does not make the claim skip the session.
+#: Locked rows are skipped, so that a worker that froze in a transaction does not block the others. Rows that another
+#: claim has just committed are left out before they count towards the limit. NO KEY: writing a listener's row, which
+#: refers to the session, does not make the claim skip the session.
 ON_POSTGRESQL = f"""{NEXT}
 SELECT locked.id FROM head JOIN sessions_app_chatsession AS locked ON locked.id = head.id
+WHERE {{claimable}}
 ORDER BY turn LIMIT {{limit}} FOR NO KEY UPDATE OF locked SKIP LOCKED
 """  # noqa: S608  (as above)
 
@@ -95,7 +96,7 @@ FROM sessions_app_chatsession WHERE state IN ('queued', 'running') GROUP BY call
 def next_sessions(slot: Slot, limit: int) -> str:
     """The query for the ids of up to ``limit`` sessions whose turn it is; its parameters are those of the claim."""
     query = ON_POSTGRESQL if connection.vendor == "postgresql" else ON_SQLITE
-    return query.format(claimable=CLAIMABLE, is_for=slot.value, head=HEAD + limit, limit=limit)
+    return query.format(claimable=CLAIMABLE, is_for=slot.value, head=HEAD_MARGIN + CLAIMS_AT_ONCE * limit, limit=limit)
 
 
 def in_order() -> list[str]:

@@ -42,7 +42,8 @@ def run_worker(name: str) -> int:
         app=app,
         hostname=f"{name}@{gethostname()}",
         pool_cls="threads",
-        # Tasks only wake the worker. One that waits for a free slot holds one message; later ones are left to others.
+        # Tasks only wake the worker. While one waits for a free slot, Celery prefetches one more, and leaves later ones
+        # to others.
         concurrency=1,
         queues=settings.CELERY_TASK_DEFAULT_QUEUE,
         without_heartbeat=True,

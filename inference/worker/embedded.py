@@ -51,7 +51,8 @@ def _celery_thread() -> Iterator[None]:
     controller = WorkController(
         app=app,
         pool_cls="threads",
-        # Tasks only wake the worker. One that waits for a free slot holds one message; later ones are left to others.
+        # Tasks only wake the worker. While one waits for a free slot, Celery prefetches one more, and leaves later ones
+        # to others.
         concurrency=1,
         without_heartbeat=True,
         without_gossip=True,

@@ -62,7 +62,7 @@ class Worker:
         self.has_failed = False
         #: one slot for each session that may run here, held from before the claim until the run ends; the engine
         #: knows how many, and nothing is claimed without it
-        self.slots = threading.BoundedSemaphore(settings.MAX_BATCH_SIZE or 1)
+        self.slots = threading.BoundedSemaphore(0)
         #: extra slots, used only when all common slots are taken
         self.reserved = reserved_slots()
         self._stop_by: float | None = None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -18,6 +19,7 @@ from django.db import Error as DatabaseError
 
 from sessions_app.db import release_connections
 from sessions_app.models import ChatSession
+from sessions_app.store import transitions
 from sessions_app.store.queue import send
 from sessions_app.turns import Slot
 
@@ -69,22 +71,23 @@ class QueueWatch(threading.Thread):
     def run(self) -> None:
         while True:
             is_woken = self._woken.wait(self._pause_seconds)
+            self._woken.clear()
             if self._stopping:
                 return
-            self._woken.clear()
-            is_notified, self._is_notified = self._is_notified, False
+            if is_notified := self._is_notified:
+                self._is_notified = False
             try:
                 self.poll(is_woken=is_woken)
-                if is_notified and self._has_backlog:
-                    # The message may be about more sessions than fit here. Another worker looks for them, or this one
-                    # when a slot is free again.
-                    send(NO_SESSION)
             except DatabaseError as exc:
                 log.warning("the queue could not be read: %s", exc)
             except Exception:
                 log.exception("the queue could not be read")
             finally:
                 release_connections()
+            if is_notified and self._has_backlog:
+                # The message may be about more sessions than fit here. Another worker looks for them, or this one when
+                # a slot is free again.
+                send(NO_SESSION)
 
     @property
     def _pause_seconds(self) -> float:
@@ -111,18 +114,24 @@ class QueueWatch(threading.Thread):
     def _begin(self, slot: Slot, free: threading.BoundedSemaphore, *, is_known: bool) -> int | None:
         """Start waiting sessions in these slots. Returns how many slots are still free, None when none was."""
         taken = left = self._take(free)
+        claimed: deque[ChatSession] = deque()
         try:
             if taken and (is_known or ChatSession.objects.waiting_for(self._worker.name).for_slot(slot).exists()):
-                for session in self._claim(slot, taken):
-                    thread = threading.Thread(
-                        target=self._run_and_give_back, args=(session, free), name="session", daemon=True
-                    )
-                    thread.start()
-                    self._running.add(thread)
-                    left -= 1
+                claimed.extend(self._claim(slot, taken))
+            while claimed:
+                thread = threading.Thread(
+                    target=self._run_and_give_back, args=(claimed[0], free), name="session", daemon=True
+                )
+                thread.start()
+                self._running.add(thread)
+                claimed.popleft()
+                left -= 1
         finally:
             for _ in range(left):
                 free.release()
+            # No thread could be started for these, and their leases would only expire.
+            for session in claimed:
+                transitions.release(session.pk, session.attempt)
         return left if taken else None
 
     def stop(self, timeout_seconds: float) -> None:

@@ -56,7 +56,7 @@ def take_message(session_id: str, worker: Worker) -> None:
 
     A message only means that sessions are waiting, not that ``session_id`` must run next. If each message ran its own
     session, callers would not take turns, and a session whose message was lost would wait for all later ones. While no
-    slot is free the message is held, so that later ones are left to other workers.
+    slot is free the message is held, so that later ones, but for one that Celery prefetches, are left to other workers.
     """
     worker.settled.wait(LOAD_WAIT_SECONDS)
     if worker.load_error is not None:

@@ -75,11 +75,12 @@ def open_session(**columns: Any) -> Opened:
 
 
 def open_sessions(asked: Sequence[NewSession]) -> list[Opened | ApiError]:
-    """Open the sessions of many requests with the statements of one. For each, what ``open_session`` returns or raises.
+    """Open the sessions of many requests together. For each, what ``open_session`` returns or raises.
 
-    One message is sent to the workers after the commit: the worker that gets it claims as many as it has room for.
+    They are counted and inserted with the statements of one; each id that a client has named is looked up alone. When
+    this raises, none is opened: one of them may be the reason, so ask again for each alone. One message is sent to the
+    workers after the commit: the worker that gets it claims as many as it has room for.
     """
-    now = timezone.now()
     results: dict[int, Opened | ApiError] = {}
     new: dict[int, tuple[ChatSession, list[models.Model]]] = {}
     waiting = Counter(turns.queued_by_caller())
@@ -90,7 +91,8 @@ def open_sessions(asked: Sequence[NewSession]) -> list[Opened | ApiError]:
                 results[number] = known, False
                 continue
             _check_queue(waiting, item)
-            new[number] = _rows_of(item, now)
+            # Each with a time of its own: a caller's sessions are run in the order of these times.
+            new[number] = _rows_of(item, timezone.now())
         except ApiError as exc:
             results[number] = exc
         else:
@@ -99,12 +101,14 @@ def open_sessions(asked: Sequence[NewSession]) -> list[Opened | ApiError]:
         sql.insert_together([row for _, rows in new.values() for row in rows])
     except IntegrityError:
         if len(new) > 1:
-            # One of them has an id that was taken meanwhile. The others have nothing to do with it.
-            results |= {number: open_sessions([asked[number]])[0] for number in new}
-        else:
-            # Another process may have opened it at the same time. Any other violation is raised again.
-            [(number, (session, _))] = new.items()
+            raise
+        # Another process may have opened it at the same time. Any other violation is raised again.
+        [(number, (session, _))] = new.items()
+        try:
             known = finding.find_same(session.pk, asked[number].request_digest)
+        except ApiError as exc:
+            results[number] = exc
+        else:
             if known is None:
                 raise
             results[number] = known, False

@@ -6,6 +6,7 @@ Half of the fencing rule is here: a claim raises ``attempt``. The other half is 
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -34,9 +35,16 @@ def claim_next(
 ) -> list[ChatSession]:
     """Claim up to ``limit`` sessions whose turn it is for such a ``slot``, each as ``claim`` does.
 
-    They come in the order in which they were opened.
+    They come in turns: the first of each caller, then the second of each.
     """
-    return sorted(_claim(slot, worker, fingerprint, limit), key=lambda session: session.created_at)
+    turns = Counter[tuple[str, str]]()
+
+    def turn_of(session: ChatSession) -> int:
+        turns[session.caller, session.origin] += 1
+        return turns[session.caller, session.origin]
+
+    opened = sorted(_claim(slot, worker, fingerprint, limit), key=lambda session: session.created_at)
+    return sorted(opened, key=turn_of)
 
 
 def _claim(chosen: str | Slot, worker: str, fingerprint: dict[str, Any] | None, limit: int = 1) -> list[ChatSession]:

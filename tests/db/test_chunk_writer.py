@@ -432,6 +432,16 @@ def test_leases_are_renewed_while_the_engine_makes_nothing(worker: Worker, monke
     assert log_of(attempt) == []
 
 
+@pytest.mark.parametrize("end", ["cancel", "fence"])
+def test_what_is_generated_after_a_cancel_or_a_fence_is_stopped_at_once(worker: Worker, end: str) -> None:
+    session = claimed(open_session())
+    attempt = worker.writer.open(session.pk, session.attempt, session.next_index)
+    getattr(attempt, end)()
+    generation = Handle(lambda _: None)
+    attempt.generates([generation])
+    assert generation.closed
+
+
 def test_a_fenced_session_stops_its_engine_and_nothing_more_is_written(worker: Worker) -> None:
     attempt, other = worker.begin(), worker.begin()
     say(attempt, "a")

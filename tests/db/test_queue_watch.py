@@ -34,6 +34,7 @@ class FakeWorker:
         self.began_in: list[Slot] = []
         self.has_engine = True
         self.is_database_away = False
+        self.failed_claims = 0
         #: how many sessions each claim has got
         self.claims: list[int] = []
         self.runs = 0
@@ -42,6 +43,7 @@ class FakeWorker:
 
     def claim(self, slot: Slot, limit: int) -> list[ChatSession]:
         if self.is_database_away:
+            self.failed_claims += 1
             raise OperationalError("server closed the connection")
         sessions = transitions.claim_next(worker=self.name, slot=slot, limit=limit)
         self.claims.append(len(sessions))
@@ -147,6 +149,43 @@ def test_a_database_that_fails_at_the_claim_leaves_the_sessions_and_the_slots_to
     worker.is_database_away = False
     watch.poll()
     worker.wait_for(1)
+
+
+def test_it_goes_on_after_the_database_was_away(worker: FakeWorker, watch: QueueWatch) -> None:
+    open_session()
+    worker.is_database_away = True
+    watch.start()
+    try:
+        watch.wake()
+        wait_for(lambda: worker.failed_claims > 0)
+        worker.is_database_away = False
+        watch.wake()
+        worker.wait_for(1)
+    finally:
+        worker.may_end.set()
+        watch.stop(DEADLINE_SECONDS)
+
+
+def test_sessions_for_which_no_thread_can_be_started_are_released_at_once(
+    worker: FakeWorker, watch: QueueWatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[threading.Thread] = []
+
+    class Thread(threading.Thread):
+        def start(self) -> None:
+            if started:
+                raise RuntimeError("can't start new thread")
+            started.append(self)
+            super().start()
+
+    for _ in range(2):
+        open_session()
+    monkeypatch.setattr("inference.worker.queue_watch.threading.Thread", Thread)
+    with pytest.raises(RuntimeError):
+        watch.poll()
+    states = ChatSession.objects.order_by("state").values_list("state", "workers_lost")
+    assert list(states) == [("queued", 0), ("running", 0)]
+    assert worker.free_slots() == 1
 
 
 # --- Messages ---

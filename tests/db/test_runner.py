@@ -80,6 +80,13 @@ def worker() -> Iterator[Worker]:
     worker.writer.stop(DEADLINE_SECONDS)
 
 
+def test_a_worker_has_as_many_slots_as_its_engine_runs_sessions() -> None:
+    worker = Worker()
+    assert not worker.slots.acquire(blocking=False), "nothing is claimed without an engine"
+    worker.engine_ready(NoEngine())
+    assert [worker.slots.acquire(blocking=False) for _ in range(4)] == [True, True, True, False]
+
+
 def run(session: ChatSession, worker: Worker) -> str:
     """Run it, if it can be claimed; its state then."""
     for taken in runner.claim_next(worker, Slot.COMMON, 1):

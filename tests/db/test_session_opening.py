@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -11,8 +13,9 @@ from django.db import IntegrityError, connection, transaction
 from config.celery_app import app as celery_app
 from sessions_app.errors import ApiError, CallerQueueFull, QueueFull, SessionConflict
 from sessions_app.models import ChatSession, Chunk, Presence, SessionMedia
-from sessions_app.store import opening
+from sessions_app.store import finding, opening
 from sessions_app.store.opening import NewSession
+from sessions_app.together import Together
 from tests.db.session_states import (
     claimed,
     log_of,
@@ -166,12 +169,62 @@ def test_the_share_of_a_caller_counts_those_that_come_with_it(sent: list[str], m
     assert [isinstance(result, CallerQueueFull) for result in results] == [False, False, True, False]
 
 
+def test_a_violation_opens_none_of_many(sent: list[str]) -> None:
+    with pytest.raises(IntegrityError):
+        opening.open_sessions([asked(), asked("a"), asked("a")])
+    assert not ChatSession.objects.exists()
+    assert sent == []
+
+
+def opened_together(*items: NewSession) -> list[Any]:
+    """The results and errors of requests that come at the same time."""
+
+    async def open_all() -> list[Any]:
+        ask = Together[NewSession, opening.Opened](opening.open_sessions, size=lambda item: item.media_bytes)
+        return await asyncio.gather(*map(ask, items), return_exceptions=True)
+
+    return asyncio.run(open_all())
+
+
 def test_one_id_twice_among_many_is_opened_once(sent: list[str]) -> None:
-    results = opening.open_sessions([asked("a"), asked("b"), asked("a"), asked("b", digest="other")])
-    assert ids_of(results) == ["a", "b", "a", SessionConflict]
-    assert [result[1] for result in results if not isinstance(result, ApiError)] == [True, True, False]
+    first, other, again, conflict = opened_together(asked("a"), asked("b"), asked("a"), asked("b", digest="other"))
+    assert [(session.pk, is_new) for session, is_new in (first, other, again)] == [
+        ("a", True),
+        ("b", True),
+        ("a", False),
+    ]
+    assert isinstance(conflict, SessionConflict)
     assert ChatSession.objects.count() == Chunk.objects.count() == 2
     assert set(sent) == {"a", "b"}
+
+
+def test_a_row_that_the_database_refuses_leaves_the_others_opened_once(sent: list[str]) -> None:
+    results = opened_together(asked(), asked("bad", request_id=None), asked())
+    assert isinstance(results[1], IntegrityError)
+    assert {result[0].pk for number, result in enumerate(results) if number != 1} == {
+        session.pk for session in ChatSession.objects.all()
+    }
+    assert ChatSession.objects.count() == 2
+
+
+def test_an_id_that_another_request_takes_meanwhile_is_returned_as_a_conflict(
+    sent: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find_same, looks = finding.find_same, Counter[str]()
+
+    def find_nothing_at_first(session_id: str, request_digest: str) -> ChatSession | None:
+        looks[session_id] += 1
+        return find_same(session_id, request_digest) if looks[session_id] > 1 else None
+
+    monkeypatch.setattr(finding, "find_same", find_nothing_at_first)
+    open_session(session_id="taken", request_digest="other")
+    assert ids_of(opening.open_sessions([asked("taken")])) == [SessionConflict]
+
+
+def test_sessions_of_a_call_have_the_order_of_their_requests(sent: list[str]) -> None:
+    opening.open_sessions([asked(str(number)) for number in range(5)])
+    assert list(ChatSession.objects.order_by("created_at").values_list("pk", flat=True)) == list("01234")
+    assert len(set(ChatSession.objects.values_list("created_at"))) == 5
 
 
 def test_private_sessions_are_sealed_among_others(sent: list[str]) -> None:

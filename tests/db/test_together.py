@@ -119,6 +119,64 @@ def test_a_request_that_was_cancelled_while_it_waited_disturbs_no_other() -> Non
     first, second, third = asyncio.run(run())
     assert (first, third) == (2, 6)
     assert isinstance(second, asyncio.CancelledError)
+    assert calls.items in ([[1], [3]], [[1, 2, 3]])  # not served unless it was already in the call
+
+
+def test_a_request_that_was_cancelled_while_it_waited_is_not_served() -> None:
+    calls = Calls()
+
+    async def run() -> None:
+        ask = Together[int, int](calls.serve, size=lambda item: 1)
+        first = asyncio.ensure_future(ask(1))
+        await asyncio.to_thread(calls.begun.wait, DEADLINE_SECONDS)
+        second, third = asyncio.ensure_future(ask(2)), asyncio.ensure_future(ask(3))
+        await asyncio.sleep(0)
+        second.cancel()
+        calls.may_end.set()
+        assert (await first, await third) == (2, 6)
+
+    asyncio.run(run())
+    assert calls.items == [[1], [3]]
+
+
+def test_a_refusal_that_is_about_no_item_is_asked_for_once() -> None:
+    calls = Calls()
+    calls.raises = SessionNotFound("x")
+    results = asyncio.run(all_of(calls, [1, 2, 3, 4]))
+    assert results == [calls.raises] * 4
+    assert calls.items == [[1], [2, 3, 4]]
+
+
+def test_a_request_that_comes_when_all_calls_have_just_ended_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(together, "MAX_CALLS", 2)
+
+    async def run() -> int:
+        may_end = asyncio.Event()
+
+        async def in_db(serve: Callable[[Sequence[int]], list[int]], items: Sequence[int]) -> list[int]:
+            await may_end.wait()
+            return serve(items)
+
+        monkeypatch.setattr(together, "in_db", in_db)
+        ask = Together[int, int](lambda items: list(items), size=lambda item: 1)
+        both = []
+        for item in (1, 2):
+            both.append(asyncio.ensure_future(ask(item)))
+            await asyncio.sleep(0)  # asked
+            await asyncio.sleep(0)  # its call has begun
+
+        async def come_late() -> int:
+            # Woken in the same iteration of the loop as the two calls, and after them.
+            await may_end.wait()
+            return await ask(3)
+
+        late = asyncio.ensure_future(come_late())
+        await asyncio.sleep(0)
+        may_end.set()
+        assert await asyncio.gather(*both) == [1, 2]
+        return await asyncio.wait_for(late, DEADLINE_SECONDS)
+
+    assert asyncio.run(run()) == 3
 
 
 def test_a_second_call_may_begin_while_the_first_is_in_the_database(monkeypatch: pytest.MonkeyPatch) -> None:

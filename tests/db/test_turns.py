@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import datetime
 import random
+import threading
 from collections import Counter
 from collections.abc import Iterator
 
 import pytest
+from django.db import connection, transaction
 from django.utils import timezone
 
 from sessions_app import turns
@@ -18,8 +20,11 @@ from sessions_app.turns import Slot
 from tests.db.session_states import claimed, claimed_next, completed, expire_lease, open_session, say
 from tests.db.session_states import text as said
 from tests.db.threads import at_once, times
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+DEADLINE_SECONDS = 20.0
 
 
 @pytest.fixture(autouse=True)
@@ -225,6 +230,81 @@ def test_of_claims_of_several_at_one_moment_each_gets_others() -> None:
     while taken := transitions.claim_next(worker="w", limit=4):
         found += [session.pk for session in taken]
     assert len(found) == len(set(found)) == 12
+
+
+def test_they_come_in_turns() -> None:
+    wait_many("a", 2)
+    wait_many("b", 1)
+    assert [session.caller for session in transitions.claim_next(worker="w", limit=3)] == ["a", "b", "a"]
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has one writer at a time")
+def test_sessions_that_others_have_locked_leave_enough_for_several_claims(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "HEAD_MARGIN", 0)
+    wait_many("a", 40)
+    claims = [OpenClaim(10) for _ in range(4)]
+    try:
+        assert [claim.count for claim in claims] == [10] * 4
+    finally:
+        for claim in claims:
+            claim.commit()
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has one writer at a time")
+def test_sessions_that_another_claim_commits_meanwhile_cost_no_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    wait_many("a", 6)
+    slow = turns.ON_POSTGRESQL.replace(
+        "FROM head JOIN",
+        "FROM (SELECT *, CASE WHEN turn = 1 THEN pg_sleep(2) END FROM head ORDER BY turn OFFSET 0) AS head JOIN",
+    )
+    assert slow != turns.ON_POSTGRESQL
+    taken: list[ChatSession] = []
+
+    def claim() -> None:
+        taken.extend(transitions.claim_next(worker="w", limit=3))
+        connection.close()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(turns, "ON_POSTGRESQL", slow)
+        claiming = threading.Thread(target=claim)
+        claiming.start()
+        wait_for(is_sleeping)
+    first = transitions.claim_next(worker="v", limit=3)
+    claiming.join(DEADLINE_SECONDS)
+    assert len(first) == len(taken) == 3
+    assert not {session.pk for session in first} & {session.pk for session in taken}
+
+
+def is_sleeping() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'")
+        return bool(cursor.fetchone()[0])
+
+
+class OpenClaim:
+    """A claim in a thread of its own, whose transaction stays open until ``commit``."""
+
+    def __init__(self, limit: int) -> None:
+        self._may_commit = threading.Event()
+        self._claimed = threading.Event()
+        self.count = 0
+        self._thread = threading.Thread(target=self._run, args=[limit])
+        self._thread.start()
+        assert self._claimed.wait(DEADLINE_SECONDS)
+
+    def _run(self, limit: int) -> None:
+        try:
+            with transaction.atomic():
+                self.count = len(transitions.claim_next(worker="w", limit=limit))
+                self._claimed.set()
+                self._may_commit.wait(DEADLINE_SECONDS)
+        finally:
+            self._claimed.set()
+            connection.close()
+
+    def commit(self) -> None:
+        self._may_commit.set()
+        self._thread.join(DEADLINE_SECONDS)
 
 
 def test_a_cancelled_session_is_not_among_them() -> None:

@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 class Command(BaseCommand):
     help = (
-        "Run one model worker: one process, one model, as many sessions at once as MAX_BATCH_SIZE. "
+        "Run one model worker: one process, one model, as many sessions at once as fit (see MAX_BATCH_SIZE). "
         "Start one for each GPU (choose it with CUDA_VISIBLE_DEVICES)."
     )
 

@@ -13,8 +13,8 @@ from sessions_app.sqlite_file import create_file
 
 class Command(migrate.Command):
     def execute(self, *args: Any, **options: Any) -> str | None:
-        database = connections[options["database"]]
-        if database.vendor == "sqlite":
+        database: Any = connections[options["database"]]
+        if database.vendor == "sqlite" and not database.is_in_memory_db():
             path = database.settings_dict["NAME"]
             try:
                 create_file(path)
