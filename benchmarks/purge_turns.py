@@ -1,8 +1,8 @@
 """What streams notice of a purge, compared in short turns, for machines on which other work runs too.
 
 Beside fifty streams there is, for two seconds each and in random order, no purge, or one with the given batch and
-pause; in between its process is stopped. So what else runs on the machine meets all of them alike. Servers as in
-``benchmarks.purge``:
+pause; outside its turns it waits between two batches, and holds no lock. So what else runs on the machine meets all
+of them alike. Servers as in ``benchmarks.purge``:
 
     python -m benchmarks.purge_turns --purge 100 1 --purge 25 3
     python -m benchmarks.purge_turns --turns 10 --purge 25 3
@@ -16,7 +16,6 @@ import bisect
 import json
 import os
 import random
-import signal
 import statistics
 import subprocess
 import sys
@@ -38,12 +37,23 @@ TURN_SECONDS = 2.0
 SETTLING_SECONDS = 0.2
 #: before the first turn: the feeder starts
 START_SECONDS = 3.0
-#: a command, with its batch and its pause, that purges until it is killed or nothing is due
+#: a command, with its batch and its pause, that purges while there is a file, until it is killed or nothing is due
 PURGE = """
+import pathlib, time, types
+gate, paused = pathlib.Path({gate!r}), pathlib.Path({paused!r})
 import django
 django.setup()
 from django.core.management import call_command
 from ocr import retention
+
+def pause(seconds):
+    time.sleep(seconds)
+    while not gate.exists():
+        paused.touch()
+        time.sleep(0.005)
+    paused.unlink(missing_ok=True)
+
+retention.time = types.SimpleNamespace(monotonic=time.monotonic, sleep=pause)
 retention.BATCH_READINGS, retention.PAUSE_TIMES = {batch}, {pause}
 call_command("ktp", "purge", "--no-vacuum")
 """
@@ -54,6 +64,21 @@ class Kind(NamedTuple):
 
     batch: int
     pause: float
+
+
+class Purge(NamedTuple):
+    """A running purge, which goes on while there is the file ``gate``, and shows by ``paused`` that it waits."""
+
+    process: subprocess.Popen[bytes]
+    gate: Path
+    paused: Path
+
+    def has_stopped(self) -> bool:
+        return self.paused.exists() or self.process.poll() is not None
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
 
 
 class Turn(NamedTuple):
@@ -82,14 +107,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with scaled(folder / "stack", build_tiny_model(folder / "model"), with_worker=False) as stack:
-            asyncio.run(measure(stack, kinds, options.readings, options.turns))
+            asyncio.run(measure(stack, kinds, options.readings, options.turns, folder))
     return 0
 
 
-async def measure(stack: ScaledStack, kinds: Sequence[Kind], readings: int, turns: int) -> None:
+async def measure(stack: ScaledStack, kinds: Sequence[Kind], readings: int, turns: int, folder: Path) -> None:
     await asyncio.to_thread(fill, stack, readings)
-    purges = {kind: await stopped_purge(stack, kind) for kind in kinds}
+    purges: dict[Kind, Purge] = {}
     try:
+        for number, kind in enumerate(kinds):
+            purges[kind] = start_purge(stack, kind, folder / f"gate-{number}", folder / f"paused-{number}")
+            await until(purges[kind].has_stopped)
         await asyncio.to_thread(feeder, stack, "open", "turns", STREAMS)
         listeners = await listen(stack.port, [attaching(f"turns-{number}") for number in range(STREAMS)])
         seconds = START_SECONDS + (turns + 1) * TURN_SECONDS * (len(kinds) + 1)
@@ -98,17 +126,18 @@ async def measure(stack: ScaledStack, kinds: Sequence[Kind], readings: int, turn
         taken: list[Turn] = []
         erased = dict.fromkeys(kinds, 0)
         for _ in range(turns):
-            for kind in random.sample([None, *kinds], len(kinds) + 1):
+            for drawn in random.sample([None, *kinds], len(kinds) + 1):
                 before = left(stack)
-                taken.append(await turn(kind, purges))
-                if kind is not None:
-                    erased[kind] += before - left(stack)
+                taken.append(await turn(drawn, purges))
+                if drawn is not None:
+                    erased[drawn] += (count := before - left(stack))
+                    if not count:
+                        raise RuntimeError(f"the purge of {drawn.batch} readings erased nothing in its turn")
         committed = await feeding
         await all_ended(listeners)
     finally:
         for purge in purges.values():
-            purge.kill()
-            purge.wait()
+            purge.end()
     events = sorted(
         (commit, 1000 * (listener.received[index] - commit))
         for listener in listeners
@@ -117,32 +146,32 @@ async def measure(stack: ScaledStack, kinds: Sequence[Kind], readings: int, turn
     report(taken, events, kinds, {kind: count / (turns * TURN_SECONDS) for kind, count in erased.items()})
 
 
-async def stopped_purge(stack: ScaledStack, kind: Kind) -> subprocess.Popen[bytes]:
-    """A process that has begun to purge, and is stopped."""
-    before = left(stack)
-    code = PURGE.format(batch=kind.batch, pause=kind.pause)
-    purge = subprocess.Popen(  # noqa: ASYNC220  (nothing else runs yet)
+def start_purge(stack: ScaledStack, kind: Kind, gate: Path, paused: Path) -> Purge:
+    """A process that erases one batch, and waits for its first turn."""
+    code = PURGE.format(gate=str(gate), paused=str(paused), batch=kind.batch, pause=kind.pause)
+    process = subprocess.Popen(
         [sys.executable, "-c", code],
         cwd=ROOT,
         env=stack.env,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    await until(lambda: left(stack) < before)
-    purge.send_signal(signal.SIGSTOP)
-    return purge
+    return Purge(process, gate, paused)
 
 
-async def turn(kind: Kind | None, purges: dict[Kind, subprocess.Popen[bytes]]) -> Turn:
+async def turn(kind: Kind | None, purges: dict[Kind, Purge]) -> Turn:
+    """Raises RuntimeError when nothing is due any more."""
     if kind is not None:
-        if purges[kind].poll() is not None:
-            raise RuntimeError("nothing is due any more: take more --readings")
-        purges[kind].send_signal(signal.SIGCONT)
+        purges[kind].gate.touch()
     begin = time.time()
     await asyncio.sleep(TURN_SECONDS)
     end = time.time()
     if kind is not None:
-        purges[kind].send_signal(signal.SIGSTOP)
+        purges[kind].gate.unlink()
+        # Its last batch belongs to no other turn.
+        await until(purges[kind].has_stopped)
+        if purges[kind].process.poll() is not None:
+            raise RuntimeError("nothing is due any more: take more --readings")
     return Turn(kind, begin + SETTLING_SECONDS, end)
 
 

@@ -15,8 +15,8 @@ from django.http.response import HttpResponseBase
 from django.utils.datastructures import MultiValueDict
 from django.views.debug import ExceptionReporter, SafeExceptionReporterFilter
 
-from sessions_app.forgetting import forget_values
 from sessions_app.middleware import Middleware, Steps
+from sessions_app.traceback_scrubbing import forget_values
 
 HIDDEN = "********"
 #: a NIK, and whatever else is as long

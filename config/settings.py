@@ -447,7 +447,7 @@ LOGGING = {
     "filters": {
         "request_id": {"()": "sessions_app.log_context.LogContextFilter"},
         "refusals": {"()": "sessions_app.log_lines.RefusalFilter"},
-        "forgetting": {"()": "sessions_app.forgetting.ForgettingFilter"},
+        "forgetting": {"()": "sessions_app.traceback_scrubbing.ForgettingFilter"},
     },
     "formatters": {
         "line": {
@@ -475,3 +475,6 @@ LOGGING = {
         "celery.app.trace": {"level": "ERROR"},
     },
 }
+
+#: the environment variables that were read here; those that are secret are among them
+OWN_VARIABLES = tuple(sorted(env.names_read))

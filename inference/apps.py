@@ -13,9 +13,9 @@ class InferenceConfig(AppConfig):
     def ready(self) -> None:
         from inference import checks  # noqa: F401  (registers the system checks)
         from inference.readiness import why_sessions_wait
-        from sessions_app import signals, thumbnails, waiting
+        from sessions_app import queue_reasons, signals, thumbnails
 
-        waiting.explained_by(why_sessions_wait)
+        queue_reasons.explained_by(why_sessions_wait)
         thumbnails.made_by(_make_thumbnail)
         signals.web_server_starts.connect(_begin_decoding)
         signals.web_server_ended.connect(_end_decoding)

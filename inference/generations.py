@@ -18,12 +18,12 @@ from inference.errors import AnswerUnreadable
 from inference.stored_request import StoredRequest
 from sessions_app import tracing
 from sessions_app.answer import UNREADABLE_CHUNK_ERRORS, Answer
+from sessions_app.call_batching import CallBatcher
 from sessions_app.errors import ApiError
 from sessions_app.hub import hub
 from sessions_app.log_lines import short_id
 from sessions_app.models import ChatSession
 from sessions_app.store import opening
-from sessions_app.together import Together
 from sessions_app.wakeups import StreamChunk
 
 log = logging.getLogger(__name__)
@@ -81,16 +81,16 @@ async def start_generation(
     return session
 
 
-_openers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Together[opening.NewSession, opening.Opened]] = (
+_openers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, CallBatcher[opening.NewSession, opening.Opened]] = (
     weakref.WeakKeyDictionary()
 )
 
 
-def _opener() -> Together[opening.NewSession, opening.Opened]:
+def _opener() -> CallBatcher[opening.NewSession, opening.Opened]:
     """Opens the sessions of the running event loop's requests."""
     loop = asyncio.get_running_loop()
     if loop not in _openers:
-        _openers[loop] = Together(_open_sessions, size=lambda asked: asked.media_bytes)
+        _openers[loop] = CallBatcher(_open_sessions, size=lambda asked: asked.media_bytes)
     return _openers[loop]
 
 

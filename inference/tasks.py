@@ -13,7 +13,7 @@ from django.conf import settings
 @shared_task(name="inference.tasks.run_session", ignore_result=True)
 def run_session(session_id: str) -> None:
     """Have this worker claim what waits: this session, or others whose turn comes first. May be delivered twice."""
-    # The web processes import this module too, and must not import torch.
+    # The web processes import this module too, and need nothing of a worker.
     from inference.worker import runner
     from inference.worker.lifecycle import this_worker
 

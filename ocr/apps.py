@@ -92,7 +92,7 @@ def forget_submissions(**kwargs: Any) -> None:
 def make_missing_groups(*, using: str, **kwargs: Any) -> None:
     """Create the roles in a new database. Not in a migration, because permissions are created after migrations."""
     from ocr import groups  # as above
-    from ocr.given import GivenPermission
+    from ocr.given_permissions import GivenPermission
 
     # A migration to an earlier state, or of another app alone, ends without the table that the groups need.
     if GivenPermission._meta.db_table in connections[using].introspection.table_names():

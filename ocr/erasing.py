@@ -1,6 +1,6 @@
-"""Erase readings: each goes with everything that was stored about it, and leaves a tombstone.
+"""Erase readings, with everything that was stored about them. Each erased reading leaves a tombstone.
 
-This is the only place that does it: the admin, the commands, the API and the purge all call ``erase``.
+No other module erases readings: the admin, the commands, the API and the purge all use this one.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from ocr.tombstones import REFERENCE_MAX_CHARS, KeptDecision, Tombstone, Why
 from sessions_app.models import ChatSession
 from sessions_app.store.erasing import erase_sessions
 
-#: readings of one transaction, so that none is long
+#: maximum readings of one transaction, so that no transaction is long
 BATCH_READINGS = 100
-#: a number of a case or letter, and never a NIK or a name of several words
+#: matches the number of a case or a letter, but no NIK and no name of several words
 REFERENCE = re.compile(rf"(?!.*\d{{10}})[\w./-]{{0,{REFERENCE_MAX_CHARS}}}", re.ASCII)
-#: what the page about accuracy counts of a decision's facts; they are legible without the keys of cards
+#: the facts of a decision that the accuracy page counts; they are not encrypted
 COUNTED = ("corrected", "missed", "flagged", "seconds")
-#: reasons for which the server erases without being asked
+#: reasons for which the server erases without a request
 BY_ITSELF = (Why.RETENTION, Why.REJECTED, Why.ABANDONED)
 
 
 class NotAReference(ValueError):
-    """The reference of a request is kept for ever, so it is a short number or code."""
+    """The reference of a request is kept for ever, so it must be a short number or code."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -50,7 +50,7 @@ class NotAReference(ValueError):
 
 @dataclass(slots=True)
 class Erasure:
-    """What was erased. It holds ids and counts, and nothing of any card."""
+    """What was erased. Contains ids and counts, and no data of a card."""
 
     why: Why
     by: Actor
@@ -58,9 +58,9 @@ class Erasure:
     receipt: uuid.UUID = field(default_factory=uuid.uuid4)
     at: datetime.datetime = field(default_factory=timezone.now)
     readings: list[uuid.UUID] = field(default_factory=list)
-    #: rows that went, by the model's label
+    #: number of erased rows, by the model's label
     counts: Counter[str] = field(default_factory=Counter)
-    #: left alone, because they were frozen meanwhile
+    #: readings that were not erased, because they were frozen meanwhile
     frozen: list[uuid.UUID] = field(default_factory=list)
 
     @property
@@ -78,10 +78,11 @@ def erase(
 ) -> Erasure:
     """Erase these readings everywhere, in one transaction for each ``BATCH_READINGS``.
 
-    A card that is being read is cancelled first, and its worker can write nothing more. Readings that are gone already
-    are ignored. Raises ``Frozen``, and erases nothing, when one of them is under legal hold, or when all that are left
-    came under it meanwhile. Where some did, they are ``Erasure.frozen``, and callers say so. ``reference`` names the
-    request that asked for it (``NotAReference``). ``on_batch`` is called after each transaction.
+    The session of a card that is being read is cancelled first, and its worker is fenced. Readings that no longer exist
+    are ignored. If a reading is under legal hold at the start, raises ``Frozen`` and erases nothing. Readings that are
+    frozen while this runs are not erased: they are in ``Erasure.frozen``, and callers must report them. If there are
+    such readings and none was erased, raises ``Frozen`` too. ``reference`` is the number of the request for erasure;
+    raises ``NotAReference`` if it is not one. ``on_batch`` is called after each transaction.
     """
     if not REFERENCE.fullmatch(reference):
         raise NotAReference
@@ -108,9 +109,9 @@ def erase(
 def erase_batch(
     rows: models.QuerySet[KtpExtraction], erasure: Erasure, *, readings: int, skip_locked: bool = False
 ) -> int:
-    """Erase the first of ``rows``, as many as ``readings``, in one transaction, and add them to ``erasure``; how many.
+    """Erase up to ``readings`` of ``rows``, the first ones, in one transaction. Returns how many were erased.
 
-    Frozen ones are left alone, and with ``skip_locked`` those that another transaction is changing.
+    Adds them to ``erasure``. Skips frozen readings, and with ``skip_locked`` those that another transaction has locked.
     """
     locked = rows.filter(frozen_at=None).select_for_update(skip_locked=skip_locked)[:readings]
     found = list(locked.values_list("pk", "session_id", "caller"))
@@ -137,7 +138,7 @@ def erase_batch(
             )
             for pk, _, caller in found
         ],
-        # A reading that came back from a backup keeps the tombstone of its first erasure, which its receipt names.
+        # A reading that was restored from a backup keeps the tombstone of its first erasure, which its receipt names.
         ignore_conflicts=True,
     )
     action = Action.PURGED if erasure.why in BY_ITSELF else Action.ERASED
@@ -155,7 +156,7 @@ def _frozen() -> models.QuerySet[KtpExtraction]:
 
 
 def _keep_decisions(pks: Sequence[uuid.UUID]) -> None:
-    """Keep what the page about accuracy counts: of each decided reading its last decision, without the reading."""
+    """Keep what the accuracy page counts: the last decision about each decided reading, without the reading."""
     decided = KtpChange.objects.filter(extraction__in=pks, kind__in=KtpChange.DECISIONS)
     standing = decided.exclude(extraction__review=KtpExtraction.Review.NEEDS_REVIEW).order_by("pk")
     last = {pk: (at, kind, facts) for pk, at, kind, facts in standing.values_list("extraction", "at", "kind", "facts")}
@@ -170,6 +171,6 @@ def _keep_decisions(pks: Sequence[uuid.UUID]) -> None:
 
 
 def _clear_log(model: type[models.Model], object_ids: Iterable[str]) -> None:
-    """The rows of the admin's own log stay, with who and when. Their texts may name what was on the card."""
+    """Clear the texts in the admin's log, which may contain data of a card. The rows remain, with user and time."""
     about = Q(content_type=ContentType.objects.get_for_model(model), object_id__in=list(object_ids))
     LogEntry.objects.filter(about).update(object_repr="", change_message="")

@@ -1,7 +1,7 @@
 """The life of one extraction: an upload starts a session, and the session's answer becomes a reading.
 
-No process has to wait for the end. The row is completed by whichever of these runs first: the API call that waits, the
-clerk's page when it refreshes, or the sweep if no web process is left. The others find it completed.
+No process has to wait for the end. The row is completed by whoever looks first after the end: an API call, a
+page of the clerk or of the desk, or the sweep if no web process is left. The others find it completed.
 
 The transaction that stores the reading removes the session's text. Listeners of the session are notified that the text
 is gone, and find the reading stored.
@@ -188,7 +188,7 @@ async def _start_session(image: card_image.CardImage, caller: str, request_id: s
         origin="ocr",
         request_id=request_id,
         caller=caller,
-        # Clerks' pages do not listen to the session; the reading continues without them and is completed later.
+        # A reading is completed later, so it continues when nobody has ever listened.
         needs_listener=False,
     )
 

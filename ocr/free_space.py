@@ -1,10 +1,11 @@
-"""What databases keep of deleted rows, and how it goes.
+"""Remove what a database keeps of deleted rows.
 
 SQLite: connections have ``secure_delete`` (``config/settings.py``), so freed pages are overwritten with zeros. The
-write-ahead log still has older versions of pages, until it is written back and cut.
+write-ahead log contains older versions of pages until it is checkpointed and truncated.
 
 PostgreSQL: a deleted row stays in its page until a vacuum, and in the write-ahead log until that is recycled. The
-tables of readings have storage parameters that start autovacuum early (``ocr/migrations/0009_retention.py``).
+tables of readings have storage parameters that start autovacuum early
+(``ocr/migrations/0010_retention_of_old_readings.py``).
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from django.db import OperationalError, connection
 
 log = logging.getLogger(__name__)
 
-#: how long cutting the log may wait for a reader; the database's own time limit would hold up the request
+#: how long truncating the log may wait for a reader; the usual time limit would delay the request too much
 MAX_WAIT_MS = 200
-#: what an erasure deletes from
+#: models whose rows an erasure deletes
 LABELS = (
     *("ocr.KtpExtraction", "ocr.KtpImage", "ocr.KtpChange", "ocr.KtpSession"),
     *("sessions_app.ChatSession", "sessions_app.Chunk", "sessions_app.SessionMedia"),
@@ -27,7 +28,7 @@ LABELS = (
 
 
 def overwrite() -> bool:
-    """SQLite: write the log back into the database, and cut it to nothing. False if a reader holds it: try later.
+    """SQLite: checkpoint the write-ahead log and truncate it. Returns False if a reader blocks that: try later.
 
     Does nothing inside a transaction, and nothing on PostgreSQL.
     """
@@ -47,9 +48,9 @@ def overwrite() -> bool:
 
 
 def vacuum() -> Iterator[str]:
-    """PostgreSQL: vacuum what readings are deleted from; SQLite: as ``overwrite``. Yields each table once it is done.
+    """PostgreSQL: vacuum the tables of ``LABELS``, and yield each when it is done. SQLite: the same as ``overwrite``.
 
-    Must not run inside a transaction. It takes no lock that stops readers or writers.
+    Must not run inside a transaction. It takes no lock that blocks readers or writers.
     """
     if connection.vendor != "postgresql":
         overwrite()

@@ -6,7 +6,7 @@ from django.contrib.auth.models import Group, Permission
 from django.db import transaction
 from django.db.models import Q
 
-from ocr.given import GivenPermission
+from ocr.given_permissions import GivenPermission
 
 #: group → permissions, as application.codename. All but clerks also need "staff status", which a group cannot give.
 GROUPS: dict[str, tuple[str, ...]] = {

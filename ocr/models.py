@@ -18,9 +18,9 @@ from django.utils.translation import gettext_lazy as _
 from ocr.audit.models import AuditEntry, AuditHead
 from ocr.callbacks.models import KtpCallback
 from ocr.flagged import problem_columns
-from ocr.given import GivenPermission
+from ocr.given_permissions import GivenPermission
 from ocr.history import KtpChange, RejectReason
-from ocr.holding import Holdable
+from ocr.legal_hold import Holdable
 from ocr.lookup import NIK_DIGITS, name_lookups, nik_lookups, normalised_nik, picture_lookups, value_lookups
 from ocr.reading.problems import Problem
 from ocr.reading.schema import FIELDS
@@ -125,10 +125,10 @@ def sees_everything(user: AbstractBaseUser | AnonymousUser, permission: str) -> 
 
 
 class KtpExtraction(Holdable, Reviewable):
-    """The reading of one card. The row is a state machine; only the methods here and of ``Reviewable`` change it.
+    """The reading of one card. The row is a state machine: the methods here and of ``Reviewable`` change its state.
 
     The editable columns begin with the model's values and take people's corrections. ``fields_read`` keeps the model's
-    values and is never changed.
+    values until the card is read again.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)

@@ -13,8 +13,8 @@ from sessions_app.models import SESSION_ID_MAX_LENGTH
 class KtpSession(models.Model):
     """Links a card to a session that reads or has read it.
 
-    The row is written before the session is opened, so that every session of a card has one. It has no foreign key for
-    that reason, and because it is kept when the session's row is deleted.
+    The row is written before the session is opened, so that every session of a card has one, and is kept when the
+    session's row is deleted. For both reasons it has no foreign key to the session.
     """
 
     session_id = models.CharField(primary_key=True, max_length=SESSION_ID_MAX_LENGTH)

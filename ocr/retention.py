@@ -1,4 +1,4 @@
-"""How long readings are kept, and the purge that ends it. The times are counted from the upload."""
+"""Retention: how long readings are kept, and the purge that erases them. Most retention times count from the upload."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from ocr.tombstones import KeptDecision, Tombstone, Why
 from sessions_app.models import ChatSession, SessionMedia
 from sessions_app.store.erasing import erase_sessions
 
-#: seconds that the purge may take of one sweep: the sweeper has other work, and the streams need the database
+#: maximum time of a purge within one sweep: the sweeper has other work, and the streams need the database
 SWEEP_PURGE_SECONDS = 0.5
-#: readings of one transaction: the streams beside it wait for the database no longer than for one of these
+#: maximum readings of one transaction, which bounds how long streams wait for the database
 BATCH_READINGS = 25
-#: the pause after a batch, as a multiple of the time that the batch took, and at most
+#: the pause after a batch: a multiple of the time that the batch took, and an upper bound in seconds
 PAUSE_TIMES, MAX_PAUSE_SECONDS = 3.0, 1.0
-#: a session of a card whose reading is gone is older than this, and was opened in the last hour
+#: minimum and maximum age of the sessions that the sweep examines for a missing reading
 ORPHAN_AGE = datetime.timedelta(minutes=5), datetime.timedelta(hours=1)
-#: for so long after an erasure the sweep tries to cut the write-ahead log, which a reader may have held
+#: after an erasure each sweep tries to truncate the write-ahead log for this time, because a reader may block it
 OVERWRITE_AFTER = datetime.timedelta(minutes=2)
 #: step of the purge that removes pictures and keeps the readings
 IMAGES = "images"
@@ -42,7 +42,7 @@ Progress = Callable[[str, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Readings whose time is over, and for which reason."""
+    """Which readings have reached the end of a retention time, and the reason that their tombstones get."""
 
     why: Why
     rows: Q
@@ -75,7 +75,7 @@ def due(rule: Rule) -> models.QuerySet[KtpExtraction]:
 
 
 def images_due(now: datetime.datetime | None = None) -> models.QuerySet[KtpExtraction]:
-    """The readings whose picture's time is over. A card that is being read keeps it until then."""
+    """The readings whose picture has reached the end of its retention time. A card keeps it while it is being read."""
     if not settings.OCR_IMAGE_RETENTION_DAYS:
         return KtpExtraction.objects.none()
     before = (now or timezone.now()) - datetime.timedelta(days=settings.OCR_IMAGE_RETENTION_DAYS)
@@ -84,7 +84,7 @@ def images_due(now: datetime.datetime | None = None) -> models.QuerySet[KtpExtra
 
 
 def counts_due() -> Counter[str]:
-    """How many readings each step of a purge would erase, without erasing any. One reading may be in several."""
+    """How many readings each step of a purge would erase, without erasing any. Several steps may count one reading."""
     counts = Counter({str(rule.why): due(rule).count() for rule in rules()})
     counts[IMAGES] = images_due().count()
     return +counts
@@ -93,10 +93,10 @@ def counts_due() -> Counter[str]:
 def purge(
     *, seconds: float | None = None, actor: Actor | None = None, progress: Progress | None = None
 ) -> Counter[str]:
-    """Erase what is due in small batches, for at most about ``seconds``. Returns how many readings by step.
+    """Erase what is due in small batches, for about ``seconds`` at most. Returns the number of readings of each step.
 
-    Any number of processes may purge at once: each takes what no other has locked. A reading that a reviewer changes
-    at that moment is left to the next purge.
+    Any number of processes may purge at the same time: each skips the rows that another has locked. So a reading that a
+    reviewer is changing is left to the next purge.
     """
     actor = actor or Actor.of_server()
     ends = time.monotonic() + seconds if seconds is not None else float("inf")
@@ -107,7 +107,7 @@ def purge(
             done[step] += count
             if progress is not None:
                 progress(step, done[step])
-            # The streams beside it need the database and the processors too.
+            # Concurrent streams need the database and CPU time too.
             now = time.monotonic()
             time.sleep(max(0.0, min(PAUSE_TIMES * (now - began), MAX_PAUSE_SECONDS, ends - now)))
 
@@ -119,7 +119,7 @@ def purge(
 
 
 def sweep() -> Counter[str]:
-    """What every sweep does: purge for a moment, and remove what is left of readings that were erased lately."""
+    """What every sweep does: purge for a short time, and remove what recently erased readings have left."""
     done = purge(seconds=SWEEP_PURGE_SECONDS)
     _erase_orphans()
     _forget_decisions()
@@ -129,7 +129,7 @@ def sweep() -> Counter[str]:
 
 
 def _erase_due(rule: Rule, erasure: Erasure) -> int:
-    # Only the counts matter here: a purge of a hundred thousand readings must not collect their ids.
+    # Only the counts are needed here: a purge of a hundred thousand readings must not collect their ids.
     erasure.readings.clear()
     return erase_batch(due(rule), erasure, readings=BATCH_READINGS, skip_locked=True)
 
@@ -141,7 +141,7 @@ def _remove_images(actor: Actor) -> int:
     if not versions:
         return 0
     KtpImage.objects.filter(pk__in=versions).delete()
-    # The same picture, where sessions are kept for longer than pictures.
+    # Sessions contain the same picture, and may be kept longer than pictures.
     SessionMedia.objects.filter(session_id__in=session_ids_of(versions)).delete()
     KtpExtraction.objects.filter(pk__in=versions).update(image_removed_at=timezone.now())
     kind = KtpChange.Kind.IMAGE_REMOVED
@@ -153,12 +153,12 @@ def _remove_images(actor: Actor) -> int:
 
 
 def _erase_orphans() -> None:
-    """Sessions of a card that was erased while its session was being opened, by a process that is gone."""
+    """Erase sessions whose card was erased while a process was opening them, if that process has died since."""
     now = timezone.now()
     youngest, oldest = (now - age for age in ORPHAN_AGE)
     orphans = ChatSession.objects.filter(
         ~Exists(KtpSession.objects.filter(pk=OuterRef("pk"))),
-        # A process of an older version writes no ``KtpSession``.
+        # Processes of an older version write no ``KtpSession``.
         ~Exists(KtpExtraction.objects.filter(session=OuterRef("pk"))),
         origin="ocr",
         created_at__gt=oldest,

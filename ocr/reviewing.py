@@ -1,6 +1,6 @@
 """The transitions of a reading by people: correct, confirm, send, claim, decide, reopen.
 
-Every transition takes the version of the reading that its caller has seen: see ``ocr.versioned``.
+Every transition but the claim takes the version of the reading that its caller has seen: see ``ocr.versioned``.
 """
 
 from __future__ import annotations

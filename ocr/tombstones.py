@@ -1,4 +1,4 @@
-"""What remains of an erased reading: that it existed, and figures. It contains no data of a card or its holder."""
+"""What remains of an erased reading: the record that it existed, and figures. No data of the card or its holder."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 WHY_MAX_CHARS = 12
-#: length of a user's name with the kind of actor before it
+#: length of the kind of actor and a user's name
 BY_MAX_CHARS = 170
 REFERENCE_MAX_CHARS = 40
 
@@ -57,7 +57,7 @@ class Tombstone(models.Model):
 
 
 class KeptDecision(models.Model):
-    """The figures that the accuracy page needs of a decision whose reading was erased, without reading and user."""
+    """The figures of a decision that the accuracy page needs after its reading was erased. Names no reading or user."""
 
     day = models.DateField(help_text="In local time.")
     kind = models.CharField(max_length=12)

@@ -33,8 +33,3 @@ def caller_of_user(user: User) -> str:
 def is_of_a_key(caller: str) -> bool:
     """Whether ``caller_with_key`` wrote it."""
     return caller.startswith("key:")
-
-
-def is_of_a_user(caller: str) -> bool:
-    """Whether ``caller_of_user`` wrote it."""
-    return caller.startswith("user:")

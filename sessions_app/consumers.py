@@ -28,7 +28,7 @@ from sessions_app.privacy import permission_for, tell_shown
 from sessions_app.sse import MAX_INDEX
 from sessions_app.transcript import shown
 from sessions_app.wakeups import StreamChunk
-from sessions_app.watchers import LogIn, log_in_of, still_permitted, watchers
+from sessions_app.watch_permissions import LogIn, log_in_of, still_permitted, watchers
 
 log = logging.getLogger(__name__)
 

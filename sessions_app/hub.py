@@ -21,13 +21,13 @@ from sessions_app.db import in_db
 from sessions_app.deltas import START, is_terminal
 from sessions_app.errors import SessionExpired
 from sessions_app.listener import Listener
+from sessions_app.listener_wakeups import Waker
 from sessions_app.log_lines import short_id
 from sessions_app.models import ChatSession
 from sessions_app.recent_wakeups import RecentWakeups
 from sessions_app.store import listening
 from sessions_app.store.listening import PAGE_CHUNKS, Resume
 from sessions_app.wakeups import StreamChunk, Wakeup
-from sessions_app.waking import Waker
 
 log = logging.getLogger(__name__)
 

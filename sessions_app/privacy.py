@@ -12,7 +12,7 @@ from typing import Any
 
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, PermissionsMixin
 
-from sessions_app.callers import is_of_a_key, is_of_a_user
+from sessions_app.callers import is_of_a_key
 from sessions_app.models import ChatSession
 from sessions_app.signals import private_text_shown
 
@@ -26,9 +26,9 @@ VIEW_MEDIA = "sessions_app.view_sessionmedia"
 def keep_private(
     origin: str, permission: str, *, media_permission: str, result_url: Callable[[ChatSession], str]
 ) -> None:
-    """What sessions of ``origin`` are asked and say is only for those with ``permission``.
+    """Requests and answers of sessions of ``origin`` may be read only with ``permission``.
 
-    Their pictures take ``media_permission`` besides. ``result_url`` gives the page of what a session has read, "" when
+    Their pictures need ``media_permission`` too. ``result_url`` returns the page of what a session has read, "" when
     there is none.
     """
     _permissions[origin] = permission
@@ -55,11 +55,6 @@ def is_private(session: ChatSession) -> bool:
     return bool(permission_for(session.origin))
 
 
-def is_private_of_user(session: ChatSession) -> bool:
-    """Whether it is private and a logged-in user opened it. The API, which has no log-ins, knows no such session."""
-    return is_private(session) and is_of_a_user(session.caller)
-
-
 def may_stream(session: ChatSession, caller: str) -> bool:
     """Whether the API serves its events to this caller: a private session's only to the key that opened it.
 
@@ -69,7 +64,7 @@ def may_stream(session: ChatSession, caller: str) -> bool:
 
 
 def error_without_text(error: Any) -> dict[str, Any] | None:
-    """Of the error that ended a session its code and type, for the history. Its message may quote what was said."""
+    """Only code and type of the error that ended a session, for the history. Its message may quote the answer."""
     if error is None:
         return None
     members = error if isinstance(error, dict) else {}

@@ -1,7 +1,7 @@
 """Empty the database after a test with real transactions.
 
 Django's ``flush`` truncates every table and then makes content types, permissions and groups anew: on PostgreSQL that
-takes longer than most tests. This deletes the rows that there are, and leaves those three as they were.
+takes longer than most tests. This deletes the rows that there are, and leaves the tables of ``KEPT`` as they were.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from django.db import connection, transaction
 from django.db.models import Model
 from django.test import TransactionTestCase
 
-from ocr.given import GivenPermission
+from ocr.given_permissions import GivenPermission
 
 #: made by ``migrate``, and needed by every test
 KEPT: tuple[type[Model], ...] = (ContentType, Permission, Group, Group.permissions.through, GivenPermission)

@@ -18,10 +18,10 @@ from sessions_app.client_address import client_block
 class ApiKey(HttpBearer):
     """For ninja's ``auth``: the Authorize button of ``/docs``, and the check. It returns the caller: ``request.auth``.
 
-    Raises ``Unauthorized``, and ``TooManyRequests`` for wrong keys without end. A right key is always taken.
+    Raises ``Unauthorized``, and ``TooManyRequests`` for too many wrong keys. A right key is always accepted.
     """
 
-    openapi_description = "One of the server's `API_KEYS`. Where none is set, every key, and no key, is taken."
+    openapi_description = "One of the server's `API_KEYS`. If none is set, any key is accepted, and none is needed."
 
     async def __call__(self, request: HttpRequest) -> str:
         if not settings.API_KEYS:

@@ -30,7 +30,7 @@ from sessions_app.db import in_db
 from sessions_app.log_lines import short_id
 from sessions_app.models import ChatSession
 from sessions_app.privacy import tell_shown
-from sessions_app.store.finding import check_exists, expired_error, find_session
+from sessions_app.store.finding import check_may_cancel, expired_error, find_session
 from sessions_app.store.transitions import request_cancel
 from sessions_app.views import TooManyStreams, check_room_for_stream, stream_session
 
@@ -136,12 +136,12 @@ async def read_events(
 @router.post("/v1/cancel/{session_id}", response={200: Cancelled, **REFUSALS}, url_name="cancel")
 async def cancel(request: HttpRequest, session_id: str) -> HttpResponseBase:
     """Stop a run, wherever it runs. Cancelling again, or a finished run, changes nothing."""
-    session = await in_db(_cancel, session_id)
+    session = await in_db(_cancel, session_id, caller_of(request))
     return JsonResponse({"ok": True, "session_id": session.pk}, headers={"X-Session-ID": session.pk})
 
 
-def _cancel(session_id: str) -> ChatSession:
-    check_exists(session_id)
+def _cancel(session_id: str, caller: str) -> ChatSession:
+    check_may_cancel(session_id, caller=caller)
     return request_cancel(session_id)
 
 

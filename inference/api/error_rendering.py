@@ -22,7 +22,7 @@ from ninja.errors import HttpError, ValidationError
 
 from inference.errors import ApiError, InvalidRequest, NotFound, TooLarge, Unavailable
 from sessions_app.errors import BUSY_RETRY_AFTER
-from sessions_app.forgetting import forget_values
+from sessions_app.traceback_scrubbing import forget_values
 
 log = logging.getLogger(__name__)
 

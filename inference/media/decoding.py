@@ -138,7 +138,7 @@ class DecodingPool:
         if broken is not None:
             broken.stop()
             broken.join()
-        # Not fork: this process has threads, and may have a model. The forkserver process imports only the decoders.
+        # Not fork: this process has threads. The forkserver process imports only the decoders.
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([sandbox.__name__])
         pool = ProcessPool(

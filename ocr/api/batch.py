@@ -27,7 +27,7 @@ from ocr.api.submitting import PURPOSE, accept
 from ocr.api.waiting import wait_for_reading
 from ocr.audit.recording import Action, Actor
 from ocr.audit.viewing import note_polls
-from ocr.callbacks.owing import owe_callback
+from ocr.callbacks.storing import owe_callback
 from ocr.extraction import complete_extraction
 from ocr.models import KtpExtraction, KtpSubmission, KtpSubmittedImage
 from ocr.refusals import Erased

@@ -15,7 +15,7 @@ from inference.api.idempotency import name_of_key
 from inference.media.threads import in_thread
 from inference.readiness import check_model_available
 from ocr.api.owning import ReadingGone
-from ocr.callbacks.owing import owe_callback
+from ocr.callbacks.storing import owe_callback
 from ocr.card_image import CardImage, make_ready
 from ocr.extraction import start_extraction, store_in_sandbox
 from ocr.models import KtpExtraction

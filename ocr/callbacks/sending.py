@@ -51,11 +51,11 @@ class Attempt:
 
 
 def claim(places: int, under_way: Mapping[str, int]) -> Iterator[KtpCallback]:
-    """At most ``places`` of those due, the longest due first, and no host with more than ``PLACES_OF_HOST``.
+    """Claim at most ``places`` of those due, the longest due first, and at most ``PLACES_OF_HOST`` of a host.
 
-    ``under_way`` counts those of each host that are being sent. Each is claimed by planning its next attempt: another
-    process that saw it too gets none. It is yielded at once, so that an error of the database at a later one loses
-    none. None without ``OCR_CALLBACK_HOSTS`` and ``OCR_CALLBACK_SECRETS``: they wait.
+    ``under_way`` counts those of each host that are being sent. A claim plans the next attempt, so another process that
+    saw the same row claims nothing. Each claim is yielded at once, so that a later error of the database does not lose
+    it. Without ``OCR_CALLBACK_HOSTS`` or ``OCR_CALLBACK_SECRETS`` nothing is claimed, and all wait.
     """
     of_host = Counter(under_way)
     while sends_callbacks() and places > 0:
@@ -72,7 +72,7 @@ def claim(places: int, under_way: Mapping[str, int]) -> Iterator[KtpCallback]:
 
 
 def _claim_one(callback: KtpCallback) -> bool:
-    """Whether it is to be sent. One with all its attempts behind it, of which the last was never noted, is given up."""
+    """Returns whether to send it. One whose last attempt has begun, but was never noted, is given up instead."""
     mine = KtpCallback.objects.filter(pk=callback.pk, state=KtpCallback.State.PENDING, attempts=callback.attempts)
     if callback.is_last:
         if mine.update(state=KtpCallback.State.FAILED):
@@ -160,7 +160,7 @@ def note(callback: KtpCallback, attempt: Attempt) -> None:
         columns |= {"state": KtpCallback.State.FAILED}
         _log_given_up(callback)
     else:
-        # Noted late, it says nothing of an attempt that has begun since.
+        # If a newer attempt has begun, this result is out of date.
         rows = rows.filter(attempts=callback.attempts)
     is_noted = rows.update(**columns)
     if is_noted and attempt.is_delivered:
@@ -178,7 +178,7 @@ def _log_given_up(callback: KtpCallback) -> None:
 
 
 def send_again(callbacks: Sequence[KtpCallback]) -> int:
-    """Back to pending, with all attempts, whatever they have ended as; how many."""
+    """Set them back to pending, with all attempts, however they ended. Returns how many."""
     return KtpCallback.objects.filter(pk__in=[callback.pk for callback in callbacks]).update(
         state=KtpCallback.State.PENDING, attempts=0, next_try_at=timezone.now(), delivered_at=None
     )

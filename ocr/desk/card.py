@@ -110,14 +110,18 @@ def undo(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
 
 
 def invalid_page(request: HttpRequest, extraction: KtpExtraction, rights: Rights, form: CardForm) -> HttpResponse:
-    """The page with the errors of an invalid form."""
-    return page(request, extraction, rights, conflict=_typed(form), errors=_form_errors(form), status=400)
+    """The page with the errors of an invalid form, and what was typed and ticked in it."""
+    errors = _form_errors(form)
+    return page(request, extraction, rights, conflict=_typed(form), ticked=form.ticked, errors=errors, status=400)
 
 
 def refusal_page(
     request: HttpRequest, extraction: KtpExtraction, rights: Rights, form: CardForm, refused: Refused
 ) -> HttpResponse:
-    """The page after a refusal: the card as it is now, the reason, and what the reviewer had typed."""
+    """The page after a refusal: the card as it is now, the reason, and what the reviewer had typed.
+
+    Ticks stay where nothing was changed. Where another has changed the card, they were for the values before.
+    """
     if isinstance(refused, Stale):
         sent = form.values if rights.correct and form.action != forms.REJECT else {}
         conflict = find_conflict(extraction, refused.changes, sent)
@@ -138,6 +142,7 @@ def refusal_page(
         extraction,
         rights,
         conflict=typed,
+        ticked=form.ticked,
         errors=[errors[type(refused)]],
         open_panel=form.action.removeprefix("_") if isinstance(refused, ReasonMissing) else "",
         status=409,

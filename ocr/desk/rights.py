@@ -1,4 +1,4 @@
-"""What one user may do with readings. All pages and POSTs check their rights here."""
+"""What one user may do with readings. The desk's pages and POSTs check it here, those of clerks in ``ocr.access``."""
 
 from __future__ import annotations
 

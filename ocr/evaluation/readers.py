@@ -1,16 +1,18 @@
-"""Readers of pictures: the model in this process, or a server through ``POST /ktp-ocr/``. Both are thread-safe."""
+"""Readers of pictures: a model of our own, or a server through ``POST /ktp-ocr/``. Both are thread-safe."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import httpx
 from django.conf import settings
 
-from inference.engine.errors import EngineError, EngineStopped
+from inference.backends.engine_config import engine_config
+from inference.engine.errors import EngineError, EngineLost, EngineStopped
 from inference.engine.types import Delta, GenerationRequest
+from inference.engine_process.client import EngineProcess
 from inference.errors import ApiError
 from inference.media.images import decode_image
 from inference.media.limits import media_limits
@@ -21,9 +23,6 @@ from ocr.reading import confidence
 from ocr.reading.judging import judge_answer
 from ocr.reading.problems import from_dict
 from ocr.reading.schema import from_contract
-
-if TYPE_CHECKING:
-    from inference.engine.engine import Engine
 
 #: seconds between two requests to a server whose model is still loading
 POLL_SECONDS = 1.0
@@ -48,24 +47,24 @@ class Reader(Protocol):
 
 
 class EngineReader:
-    """The configured model in this process, with the requests of ``POST /ktp-ocr/`` but without a database."""
+    """The configured model, loaded for this run, with the requests of ``POST /ktp-ocr/`` but without a database."""
 
     def __init__(self, on_progress: Callable[[str], None]) -> None:
         """Load the model, which takes seconds to minutes. Raises ``ReaderUnusable``."""
-        # Imported here because it imports torch, which a reader over HTTP does not need.
-        from inference.backends.engine_start import start_engine
-
         try:
-            loaded, self._engine = start_engine(lambda progress: on_progress(str(progress)))
+            self._engine = EngineProcess(
+                engine_config(), lambda progress: on_progress(str(progress)), hidden=settings.OWN_VARIABLES
+            )
+            facts = self._engine.load()
         except EngineError as exc:
             raise ReaderUnusable(str(exc)) from exc
-        self.name = f"{settings.SERVED_MODEL_NAME} in this process ({loaded.device}, {loaded.dtype})"
+        self.name = f"{settings.SERVED_MODEL_NAME}, loaded for this run ({facts.device}, {facts.dtype})"
 
     def read(self, data: bytes, file_name: str) -> ReaderAnswer:
         started = time.perf_counter()
         try:
             text, finish_reason, tokens = ask(self._engine, data)
-        except EngineStopped as exc:
+        except (EngineStopped, EngineLost) as exc:
             raise ReaderUnusable(str(exc)) from exc
         except (ApiError, EngineError) as exc:
             return failed_answer(str(exc), seconds=time.perf_counter() - started)
@@ -76,7 +75,7 @@ class EngineReader:
         self._engine.stop()
 
 
-def ask(engine: Engine, data: bytes) -> tuple[str, str, list[confidence.Token]]:
+def ask(engine: EngineProcess, data: bytes) -> tuple[str, str, list[confidence.Token]]:
     """The model's answer for one picture without its reasoning, its finish reason, and all its tokens.
 
     Raises ``ApiError``, ``EngineError``.

@@ -1,4 +1,4 @@
-"""The indexes of the purge, the sessions of readings that are stored already, and an early autovacuum."""
+"""Add the indexes of the purge, the links of stored readings to their sessions, and an early autovacuum."""
 
 from django.db import migrations, models, transaction
 from django.db.models import Q
@@ -8,14 +8,14 @@ from sessions_app.migration_operations import AddIndexWithoutLock
 BATCH = 1000
 
 TABLES = ('ocr_ktpextraction', 'ocr_ktpimage', 'ocr_ktpchange', 'sessions_app_chunk', 'sessions_app_sessionmedia')
-#: one dead row in a hundred, where PostgreSQL's default is one in five: what was erased goes within minutes
+#: One dead row in a hundred; PostgreSQL's default is one in five. So erased rows are vacuumed within minutes.
 SCALE = 0.01
 
 
 def link(apps, schema_editor):
-    """In batches of their own transactions, by primary key: the table is in use meanwhile.
+    """Each batch has a transaction of its own, in the order of the primary key, because the table is in use meanwhile.
 
-    Processes of the last release go on without links: ``ocr.erasing`` looks at ``KtpExtraction.session`` too.
+    Processes of the last release still store no links, so ``ocr.erasing`` uses ``KtpExtraction.session`` too.
     """
     using = schema_editor.connection.alias
     readings = apps.get_model('ocr', 'KtpExtraction').objects.using(using).exclude(session=None).order_by('pk')
@@ -24,7 +24,7 @@ def link(apps, schema_editor):
     while True:
         left = readings.filter(pk__gt=last) if last else readings
         with transaction.atomic(using):
-            # The lock: none of them is deleted before its link is stored.
+            # Locked, so that no reading is deleted before its link is stored.
             batch = left.select_for_update(no_key=True).values_list('pk', 'session_id')[:BATCH]
             made = [links.model(session_id=session_id, extraction_id=pk) for pk, session_id in batch]
             links.bulk_create(made, ignore_conflicts=True)
@@ -45,7 +45,7 @@ def set_parameters(schema_editor, change):
     if schema_editor.connection.vendor != 'postgresql':
         return
     for table in TABLES:
-        # Pictures lie in TOAST tables, which take the parameter of their table where they have none.
+        # Pictures are in TOAST tables, which use the parameter of their table unless they have their own.
         schema_editor.execute(f'ALTER TABLE {table} {change}')
 
 

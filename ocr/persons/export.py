@@ -13,7 +13,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from ocr.models import KtpExtraction
-from ocr.persons.holdings import held_about, picture_of
+from ocr.persons.stored_data import held_about, picture_of
 from ocr.reading.schema import FIELDS
 from ocr.spreadsheet import as_csv
 

@@ -12,7 +12,8 @@ from ocr.specimens import names, word_lists
 #: district code of a specimen's NIK: real codes end at 68, so no person can have the number
 IMPOSSIBLE_DISTRICT = 99
 
-#: some genuine cards disagree with their own NIK, so a reader must not infer one from the other
+#: share of specimens whose NIK disagrees with the rest, as on some genuine cards: a reader must not infer one from the
+#: other
 DISAGREES = 0.08
 FOREIGNERS = 0.05
 

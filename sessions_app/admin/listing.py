@@ -19,7 +19,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from sessions_app import privacy, token_rates, turns, waiting
+from sessions_app import privacy, queue_reasons, token_rates, turns
 from sessions_app.admin.formatting import NONE, count
 from sessions_app.models import ChatSession
 from sessions_app.states import CANCELLING, SHOWN_STATES
@@ -63,7 +63,7 @@ def read_row_context(sessions: Sequence[ChatSession]) -> dict[str, RowContext]:
             context[pk].tokens_per_second = rate
     if queued := [session.pk for session in sessions if session.state == ChatSession.State.QUEUED]:
         places = {pk: place for place, pk in enumerate(turns.in_order(), 1)}
-        reason = waiting.reason()
+        reason = queue_reasons.reason()
         for pk in queued:
             context[pk].place, context[pk].waits_for = places.get(pk), reason
     return context

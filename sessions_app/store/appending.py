@@ -196,7 +196,7 @@ def _rows(item: Append) -> Iterable[tuple[Any, Sequence[int]]]:
 
 
 def _private_end(delta: StoredDelta) -> Any:
-    """A session must end without a key too: its error then says so, and the rest is legible in any case."""
+    """A session must be able to end without a data key. Its error then says so; other closing chunks hold no text."""
     if delta["type"] == "error" and not has_keys():
         return {**delta, "error": DataKeyMissing().as_dict()}
     return _DELTA.seal(delta)

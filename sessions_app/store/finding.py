@@ -5,7 +5,7 @@ from __future__ import annotations
 from sessions_app import sse
 from sessions_app.errors import SessionConflict, SessionExpired, SessionNotFound, TextRemoved
 from sessions_app.models import SESSION_ID_MAX_LENGTH, ChatSession
-from sessions_app.privacy import is_private, is_private_of_user, may_stream
+from sessions_app.privacy import is_private, may_stream
 
 
 def find_session(session_id: str, *, caller: str, param: str = "session_id") -> ChatSession:
@@ -26,10 +26,14 @@ def expired_error(session: ChatSession, *, param: str | None = "session_id") -> 
     return (TextRemoved if is_private(session) else SessionExpired)(session.pk, param=param)
 
 
-def check_exists(session_id: str) -> None:
-    """As ``find_session``, for operations that do not read the stream: expired sessions count as existing."""
+def check_may_cancel(session_id: str, *, caller: str) -> None:
+    """Raises ``SessionNotFound`` where this caller may not cancel the session. Expired sessions may be cancelled.
+
+    The id is enough for a chat. A private session may be cancelled only by the caller that opened it: an API key, or an
+    address where no keys are set.
+    """
     session = ChatSession.objects.only("origin", "caller").filter(pk=_checked(session_id, "session_id")).first()
-    if session is None or is_private_of_user(session):
+    if session is None or (is_private(session) and caller != session.caller):
         raise SessionNotFound(session_id)
 
 

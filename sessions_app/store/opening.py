@@ -77,9 +77,9 @@ def open_session(**columns: Any) -> Opened:
 def open_sessions(asked: Sequence[NewSession]) -> list[Opened | ApiError]:
     """Open the sessions of many requests together. For each, what ``open_session`` returns or raises.
 
-    They are counted and inserted with the statements of one; each id that a client has named is looked up alone. When
-    this raises, none is opened: one of them may be the reason, so ask again for each alone. One message is sent to the
-    workers after the commit: the worker that gets it claims as many as it has room for.
+    Counting and inserting take as many statements as for one session; each id that a client has named is looked up
+    alone. When this raises, none is opened: one of them may be the reason, so ask again for each alone. One message is
+    sent to the workers after the commit: the worker that gets it claims as many as it has room for.
     """
     results: dict[int, Opened | ApiError] = {}
     new: dict[int, tuple[ChatSession, list[models.Model]]] = {}

@@ -111,7 +111,7 @@ def claim(
     lease_end: datetime.datetime,
     limit: int = 1,
 ) -> list[ChatSession]:
-    """Claim the session of this id, or up to ``limit`` whose turn it is for slots of this kind; those that it got.
+    """Claim the session of this id, or up to ``limit`` whose turn it is for slots of this kind. Returns them.
 
     One statement: the requests wait for it, and the rows could change between a SELECT and an UPDATE. The sessions'
     events are written with it, on SQLite in the same transaction.

@@ -90,7 +90,7 @@ def expire_finished() -> int:
 
 
 def expire(session_id: str) -> bool:
-    """Remove what a finished session was asked and has said; False if it has not finished, or has none any more.
+    """Remove request, chunks and media of a finished session. Returns False if it is unfinished or already expired.
 
     It is one transaction: a resume gets the whole stream or a 410, and a crash never leaves a part. No worker can write
     chunks afterwards: an append to a finished session is refused.

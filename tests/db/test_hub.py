@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db import OperationalError
 from django.utils import timezone
 
-from sessions_app import hub, wakeups, waking
+from sessions_app import hub, listener_wakeups, wakeups
 from sessions_app.db import in_db
 from sessions_app.deltas import StoredDelta
 from sessions_app.errors import SessionExpired
@@ -622,7 +622,7 @@ def test_everybody_in_a_crowd_gets_every_chunk_once(use_transport: Callable[[wak
 
     async def main() -> None:
         shared = Hub()
-        count = 4 * waking.CROWD_WAKES
+        count = 4 * listener_wakeups.CROWD_WAKES
         readers = [asyncio.create_task(collect(follow(session, at=shared))) for _ in range(count)]
         await until(lambda: shared.open_streams == count)
         last = await in_db(write_all, session, 20)
@@ -635,12 +635,12 @@ def test_everybody_in_a_crowd_gets_every_chunk_once(use_transport: Callable[[wak
 def test_a_crowd_is_woken_a_few_at_a_time_and_others_at_once(
     use_transport: Callable[[wakeups.Transport], None], no_polls: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waking, "CROWD_PAUSE_SECONDS", 1000.0)
+    monkeypatch.setattr(listener_wakeups, "CROWD_PAUSE_SECONDS", 1000.0)
     crowded, alone = claimed(open_session()), claimed(open_session())
 
     async def main() -> None:
         shared = await subscribed()
-        crowd = [follow(crowded, at=shared) for _ in range(2 * waking.CROWD_WAKES)]
+        crowd = [follow(crowded, at=shared) for _ in range(2 * listener_wakeups.CROWD_WAKES)]
         other = follow(alone, at=shared)
         for stream in [*crowd, other]:
             await anext(stream)
@@ -649,13 +649,16 @@ def test_a_crowd_is_woken_a_few_at_a_time_and_others_at_once(
         for session in (crowded, alone):
             await in_db(say, session, text("a"))
         await until(lambda: reading[-1].done())
-        await until(lambda: sum(task.done() for task in reading[:-1]) == waking.CROWD_WAKES)
+        await until(lambda: sum(task.done() for task in reading[:-1]) == listener_wakeups.CROWD_WAKES)
         # Those who wait get all that was said meanwhile in one piece.
         await in_db(say, crowded, text("b"))
-        monkeypatch.setattr(waking, "CROWD_PAUSE_SECONDS", 0.0)
+        monkeypatch.setattr(listener_wakeups, "CROWD_PAUSE_SECONDS", 0.0)
         shared._waker._wake_some()
         batches = [await task for task in reading[:-1]]
-        assert sorted(len(batch) for batch in batches) == [1] * waking.CROWD_WAKES + [2] * waking.CROWD_WAKES
+        assert (
+            sorted(len(batch) for batch in batches)
+            == [1] * listener_wakeups.CROWD_WAKES + [2] * listener_wakeups.CROWD_WAKES
+        )
         for stream in [*crowd, other]:
             await stream.aclose()  # type: ignore[attr-defined]
 
@@ -664,8 +667,8 @@ def test_a_crowd_is_woken_a_few_at_a_time_and_others_at_once(
 
 def test_one_of_a_crowd_that_leaves_before_its_turn_is_not_woken() -> None:
     async def main() -> None:
-        waker = waking.Waker()
-        listeners = [Listener("s", timezone.now(), 0) for _ in range(waking.CROWD_WAKES + 2)]
+        waker = listener_wakeups.Waker()
+        listeners = [Listener("s", timezone.now(), 0) for _ in range(listener_wakeups.CROWD_WAKES + 2)]
         for listener in listeners:
             waker.wake(listener, among=len(listeners))
         waker._wake_some()

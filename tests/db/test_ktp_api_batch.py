@@ -17,7 +17,7 @@ from ocr.card_image import make_ready
 from ocr.extraction import complete_extraction
 from ocr.models import KtpExtraction, KtpSubmission, KtpSubmittedImage
 from ocr.submissions import digest_of
-from sessions_app import together
+from sessions_app import call_batching
 from sessions_app.encryption.keyring import new_item
 from sessions_app.models import ChatSession
 from tests.db.ktp_calls import ASYNC, KEYS, error_of
@@ -70,7 +70,7 @@ def test_each_picture_is_a_reading_and_the_list_keeps_the_order(client):
 
 def test_a_full_queue_refuses_the_picture_that_it_has_no_place_for(client, settings, monkeypatch):
     # Two calls that count the queue at the same moment may both find a place.
-    monkeypatch.setattr(together, "MAX_CALLS", 1)
+    monkeypatch.setattr(call_batching, "MAX_CALLS", 1)
     settings.MAX_QUEUED_SESSIONS = 1
     items = send(client, specimen(), specimen("PNG"), specimen("WEBP")).json()["items"]
     assert sorted(item["status"] for item in items) == [202, 503, 503]

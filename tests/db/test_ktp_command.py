@@ -20,7 +20,7 @@ from ocr.audit.models import AuditEntry
 from ocr.audit.recording import Actor
 from ocr.erasing import erase
 from ocr.models import KtpCallback, KtpExtraction, KtpImage, KtpSubmission, KtpSubmittedImage, Tombstone
-from ocr.persons import holdings, receipts
+from ocr.persons import receipts, stored_data
 from ocr.tombstones import Why
 from tests.db.ktp_cards import FLAGGED_JSON, FrozenMeanwhile, read_extraction
 from tests.db.test_ktp_retention import aged
@@ -113,7 +113,7 @@ class TestExport:
 
     def test_every_column_of_a_reading_with_its_holders_data_is_in_it(self, card: KtpExtraction) -> None:
         """A column that is added to the model is exported, or is named here with the reason."""
-        held = json.dumps(holdings.held_about(card), default=str)
+        held = json.dumps(stored_data.held_about(card), default=str)
         not_the_holders = {
             *("claimed_by", "claimed_at", "claimed_until", "version", "flagged", "read_again_at", "frozen_by"),
             *("problems_read", "caller", "nik_lookup", "name_lookup", "session"),
@@ -142,7 +142,7 @@ class TestExport:
 
     def test_every_table_about_a_reading_is_in_it(self) -> None:
         relations = {relation.get_accessor_name() for relation in KtpExtraction._meta.related_objects}
-        assert relations == {*holdings.NAMED, *holdings.OTHERS}
+        assert relations == {*stored_data.NAMED, *stored_data.OTHERS}
 
     def test_csv_has_tables_and_pictures_that_spreadsheets_run_nothing_of(
         self, ktp: Ktp, card: KtpExtraction, tmp_path: Path

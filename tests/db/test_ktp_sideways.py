@@ -79,7 +79,7 @@ def report() -> Iterator[Report]:
     got_request_exception.connect(on_request)
     logging.Logger.callHandlers = on_record  # type: ignore[method-assign]
     # The handler of the settings, which pytest does not install.
-    from sessions_app.forgetting import ForgettingFilter
+    from sessions_app.traceback_scrubbing import ForgettingFilter
 
     handler = logging.NullHandler()
     handler.handle = lambda record: ForgettingFilter().filter(record)  # type: ignore[method-assign]
@@ -192,7 +192,7 @@ def test_the_debug_page_hides_long_numbers_forms_and_files(
 def test_a_traceback_keeps_its_lines() -> None:
     import traceback
 
-    from sessions_app.forgetting import forget_values
+    from sessions_app.traceback_scrubbing import forget_values
 
     try:
         try:

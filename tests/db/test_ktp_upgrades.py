@@ -7,7 +7,7 @@ from django.contrib.auth.models import Group
 from django.core.management import call_command
 from django.db import connection, transaction
 
-from ocr.callbacks.owing import owe_callback
+from ocr.callbacks.storing import owe_callback
 from ocr.models import GivenPermission, KtpCallback, KtpExtraction, KtpSession
 from ocr.submissions import KtpSubmittedImage, open_submission
 from tests.db.ktp_cards import read_extraction

@@ -13,7 +13,7 @@ from django.utils import timezone
 from prometheus_client.exposition import generate_latest
 
 from inference import fleet
-from inference.engine.engine import EngineStats
+from inference.engine.stats import EngineStats
 from inference.engine.types import Delta
 from inference.metrics import AttemptTimes, EngineReader
 from inference.models import ModelWorker
@@ -225,12 +225,23 @@ def test_the_engines_counts_are_carried_over_as_they_grow() -> None:
     with moved() as change:
         reader.read(stats(running=3, running_tokens=250, decode_steps=5, prompt_tokens=100, reused_tokens=32))
         reader.read(
-            stats(running=2, running_tokens=500, decode_steps=9, prompt_tokens=150, reused_tokens=64, evictions=1)
+            stats(
+                running=2,
+                running_tokens=500,
+                decode_steps=9,
+                prompt_tokens=150,
+                reused_tokens=64,
+                evictions=1,
+                process_bytes=2**30,
+                process_cpu_seconds=7,
+            )
         )
     assert change["sambung:decode_steps_total"] == 9
     assert change["sambung:prefix_cache_queries_total"] == 150
     assert change["sambung:prefix_cache_hits_total"] == 64
     assert change["sambung:num_preemptions_total"] == 1
+    assert change["sambung:engine_cpu_seconds_total"] == 7
+    assert scrape()["sambung:engine_resident_bytes"] == 2**30
     assert scrape()["sambung:batch_rows"] == 2
     assert scrape()["sambung:batch_rows_max"] == 16
     assert scrape()["sambung:kv_cache_usage_perc"] == 0.5

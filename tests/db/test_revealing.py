@@ -263,6 +263,20 @@ def test_an_approval_after_the_reveal_has_ended_shows_the_values_again_and_says_
     assert approve(client, card, page).status_code == 302
 
 
+@pytest.mark.parametrize(
+    ("button", "status"), [({"_approve": "1"}, 409), ({"_reject": "1"}, 409), ({"_approve": "1", "version": "?"}, 400)]
+)
+def test_ticks_stay_when_nothing_was_changed(reviewed, clerk, button, status):
+    client, card, page = reviewed
+    flagged = read_extraction(clerk, FLAGGED_JSON)
+    page = page.replace(str(card.pk), str(flagged.pk))
+    [tick, *_] = re.findall(r'name="confirm" value="([^"]+)"', client.get(page).text)
+    # An approval before the values were shown, a rejection without a reason, a form that is not valid.
+    refused = client.post(page, {"version": flagged.version, "confirm": [tick], **button})
+    assert refused.status_code == status
+    assert f'value="{tick}" checked' in refused.text
+
+
 def test_where_it_is_asked_for_nothing_is_approved_in_bulk(reviewed):
     client, card, _ = reviewed
     listing = "/admin/ocr/ktpextraction/"

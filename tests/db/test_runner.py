@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connection
+from django.utils import timezone
 
 from inference.backends.local import generation_requests
 from inference.engine.errors import (
     EngineError,
+    EngineLost,
     InvalidConstraint,
     InvalidPrompt,
     InvalidSampling,
@@ -20,12 +22,14 @@ from inference.engine.errors import (
     ToolsUnknown,
 )
 from inference.engine.vision import ModelVision, VisionSizes
+from inference.media import decode
 from inference.models import ModelWorker
 from inference.worker import runner
 from inference.worker.lifecycle import Worker
 from sessions_app.models import ChatSession, Chunk
 from sessions_app.store import appending, transitions
 from sessions_app.store.opening import NewMedia
+from sessions_app.store.sweeper import release_expired_leases
 from sessions_app.turns import Slot
 from tests.db.session_states import claimed, open_session, png, say, text
 from tests.media_samples import image_bytes
@@ -39,7 +43,6 @@ DEADLINE_SECONDS = 20.0
 class NoEngine:
     """Reads the session as the real one does, and has no model."""
 
-    name = "no engine"
     vision = None
     fingerprint: dict[str, Any] = {"revision": "this"}
     max_sessions = 3
@@ -57,9 +60,6 @@ class NoEngine:
             raise
         self.read.append(session.pk)
         raise EngineError("there is no model")
-
-    def is_alive(self) -> bool:
-        return True
 
     def stats(self) -> Any:
         raise AssertionError("nobody looks at it")
@@ -123,6 +123,22 @@ def receive(session: ChatSession, worker: Worker) -> str:
     runner.take_message(session.pk, worker)
     session.refresh_from_db()
     return session.state
+
+
+def test_a_session_whose_engine_is_lost_is_left_to_its_lease_which_counts_the_loss(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lose(engine: NoEngine, session: ChatSession) -> Any:
+        raise EngineLost
+
+    monkeypatch.setattr(NoEngine, "submit", lose)
+    session = open_session()
+    assert run(session, worker) == State.RUNNING
+    assert session.worker == worker.name
+    ChatSession.objects.filter(pk=session.pk).update(lease_expires_at=timezone.now())
+    assert release_expired_leases() == 1
+    session.refresh_from_db()
+    assert (session.state, session.workers_lost) == (State.QUEUED, 1)
 
 
 def test_without_any_model_a_session_fails_with_the_load_error(worker: Worker) -> None:
@@ -258,6 +274,22 @@ def with_pictures(size: tuple[int, int], count: int) -> ChatSession:
 
 
 VISION = ModelVision(VisionSizes(32, 2, (4 * 1024, 64 * 1024), (8 * 1024, 256 * 1024)), context_tokens=4096)
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="a connection to SQLite is kept")
+def test_no_connection_is_held_while_pictures_are_decoded_and_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[bool] = []
+    decode_image = decode.decode_image
+
+    def note(*arguments: Any) -> Any:
+        held.append(connection.connection is not None)
+        return decode_image(*arguments)
+
+    monkeypatch.setattr("inference.backends.local.decode.decode_image", note)
+    session = with_pictures((40, 40), 1)
+    assert connection.connection is not None
+    generation_requests(session, None)
+    assert [*held, connection.connection is not None] == [False, False]
 
 
 def test_many_pixels_are_decoded_at_the_size_at_which_the_model_sees_them_and_few_as_they_are() -> None:

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from sessions_app import privacy
 from sessions_app.callers import caller_of_user
 from sessions_app.errors import SessionConflict, SessionExpired, SessionNotFound
 from sessions_app.models import ChatSession
@@ -20,9 +19,7 @@ pytestmark = pytest.mark.django_db
 def of_a_clerk(django_user_model: Any) -> ChatSession:
     """A reading that a logged-in person has started. The API does not serve it."""
     user = django_user_model.objects.create_user("siti")
-    session = open_session(session_id="card", origin="ocr", caller=caller_of_user(user), request_digest="")
-    assert privacy.is_private_of_user(session)
-    return session
+    return open_session(session_id="card", origin="ocr", caller=caller_of_user(user), request_digest="")
 
 
 def expired() -> ChatSession:
@@ -42,14 +39,14 @@ def test_an_id_that_no_session_has_is_not_found(session_id: str) -> None:
         finding.find_session(session_id, caller="", param="Last-Event-ID")
     assert refusal.value.param == "Last-Event-ID"
     with pytest.raises(SessionNotFound):
-        finding.check_exists(session_id)
+        finding.check_may_cancel(session_id, caller="")
 
 
 def test_an_expired_stream_is_gone_but_its_session_exists() -> None:
     session = expired()
     with pytest.raises(SessionExpired):
         finding.find_session(session.pk, caller="")
-    finding.check_exists(session.pk)
+    finding.check_may_cancel(session.pk, caller="anyone")
 
 
 def test_the_same_request_finds_its_session_and_another_conflicts() -> None:
@@ -72,6 +69,17 @@ def test_a_clerks_session_is_not_found_and_its_id_is_taken(of_a_clerk: ChatSessi
     with pytest.raises(SessionNotFound):
         finding.find_session(of_a_clerk.pk, caller=of_a_clerk.caller)
     with pytest.raises(SessionNotFound):
-        finding.check_exists(of_a_clerk.pk)
+        finding.check_may_cancel(of_a_clerk.pk, caller="key:other")
     with pytest.raises(SessionConflict):
         finding.find_same(of_a_clerk.pk, "chat")
+
+
+def test_a_card_is_cancelled_by_the_key_that_sent_it_alone() -> None:
+    session = open_session(session_id="card", origin="ocr", caller="key:mine")
+    finding.check_may_cancel(session.pk, caller="key:mine")
+    with pytest.raises(SessionNotFound):
+        finding.check_may_cancel(session.pk, caller="key:other")
+
+
+def test_a_chat_is_cancelled_by_anyone_who_has_its_id() -> None:
+    finding.check_may_cancel(open_session(caller="key:mine").pk, caller="key:other")

@@ -11,11 +11,11 @@ from django.conf import settings
 from django.db import IntegrityError, connection, transaction
 
 from config.celery_app import app as celery_app
+from sessions_app.call_batching import CallBatcher
 from sessions_app.errors import ApiError, CallerQueueFull, QueueFull, SessionConflict
 from sessions_app.models import ChatSession, Chunk, Presence, SessionMedia
 from sessions_app.store import finding, opening
 from sessions_app.store.opening import NewSession
-from sessions_app.together import Together
 from tests.db.session_states import (
     claimed,
     log_of,
@@ -180,7 +180,7 @@ def opened_together(*items: NewSession) -> list[Any]:
     """The results and errors of requests that come at the same time."""
 
     async def open_all() -> list[Any]:
-        ask = Together[NewSession, opening.Opened](opening.open_sessions, size=lambda item: item.media_bytes)
+        ask = CallBatcher[NewSession, opening.Opened](opening.open_sessions, size=lambda item: item.media_bytes)
         return await asyncio.gather(*map(ask, items), return_exceptions=True)
 
     return asyncio.run(open_all())

@@ -12,10 +12,10 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 
 from ocr.extraction import complete_extraction
-from sessions_app import watchers
+from sessions_app import watch_permissions
 from sessions_app.callers import caller_of_user, caller_with_key
 from sessions_app.models import ChatSession
-from sessions_app.watchers import LogIn, still_permitted
+from sessions_app.watch_permissions import LogIn, still_permitted
 from tests.db.ktp_cards import CARD_JSON, answer, read_extraction, reading_extraction
 from tests.db.session_states import completed, open_session
 from tests.ktp_card import CARD
@@ -118,7 +118,7 @@ def test_a_live_view_needs_the_further_permission_for_as_long_as_it_lasts() -> N
     assert still_permitted([watching, of_a_card]) == {watching}
     user.user_permissions.add(Permission.objects.get(codename="review_ktp"))
     assert still_permitted([watching, of_a_card]) == {watching, of_a_card}
-    assert watchers.PERMISSION == "sessions_app.view_chatsession"
+    assert watch_permissions.PERMISSION == "sessions_app.view_chatsession"
 
 
 def test_no_log_line_of_a_reading_is_a_key_to_its_stream(caplog: pytest.LogCaptureFixture) -> None:

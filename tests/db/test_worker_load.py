@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from inference.backends.upstream.engine import UpstreamStats
-from inference.engine.engine import EngineStats
+from inference.engine.stats import EngineStats
 from inference.models import ModelWorker
 from inference.worker import load
 from inference.worker.lifecycle import Worker
@@ -33,6 +33,8 @@ STATS = EngineStats(
     device="NVIDIA H100",
     device_bytes=20 * GIB,
     max_device_bytes=80 * GIB,
+    process_bytes=GIB,
+    process_cpu_seconds=3.5,
 )
 
 

@@ -19,6 +19,14 @@ pytestmark = pytest.mark.django_db(transaction=True)
 DEADLINE_SECONDS = 20.0
 
 
+class NoProcesses:
+    """In place of those that decode pictures."""
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
 @pytest.fixture
 def signalled(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """Set when the worker sends its process the signal to stop."""
@@ -32,7 +40,7 @@ def signalled(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
 def end(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
     """The threads do nothing until this ends the one with the given name."""
     ends = {name: threading.Event() for name in ("history", "model-loader", "callbacks")}
-    monkeypatch.setattr("inference.backends.local.decoding_pool", lambda: threading.Thread(target=lambda: None))
+    monkeypatch.setattr("inference.backends.local.decoding_pool", NoProcesses)
     monkeypatch.setattr(HistoryWriter, "run", lambda thread: ends["history"].wait(DEADLINE_SECONDS))
     monkeypatch.setattr(Courier, "run", lambda thread: ends["callbacks"].wait(DEADLINE_SECONDS))
     monkeypatch.setattr(LocalSource, "_run", lambda source: ends["model-loader"].wait(DEADLINE_SECONDS))

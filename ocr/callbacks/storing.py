@@ -1,4 +1,4 @@
-"""Note that a caller is to be told."""
+"""Store a callback, to be sent when its reading or batch has ended."""
 
 from __future__ import annotations
 

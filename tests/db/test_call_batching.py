@@ -9,16 +9,16 @@ from collections.abc import Callable, Sequence
 import pytest
 from django.db import DataError, OperationalError
 
-from sessions_app import together
+from sessions_app import call_batching
+from sessions_app.call_batching import CallBatcher
 from sessions_app.errors import ApiError, SessionNotFound
-from sessions_app.together import Together
 
 DEADLINE_SECONDS = 20.0
 
 
 @pytest.fixture(autouse=True)
 def one_call_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(together, "MAX_CALLS", 1)
+    monkeypatch.setattr(call_batching, "MAX_CALLS", 1)
 
 
 class Calls:
@@ -45,7 +45,7 @@ class Calls:
 
 async def all_of(calls: Calls, items: Sequence[int], size: Callable[[int], int] = lambda item: 1) -> list[object]:
     """The results for ``items``, of which the first is in its call when the others come."""
-    ask = Together[int, int](calls.serve, size=size)
+    ask = CallBatcher[int, int](calls.serve, size=size)
     tasks = [asyncio.ensure_future(ask(items[0]))]
     await asyncio.to_thread(calls.begun.wait, DEADLINE_SECONDS)
     tasks += [asyncio.ensure_future(ask(item)) for item in items[1:]]
@@ -72,7 +72,7 @@ def test_a_database_that_is_away_fails_all_of_a_call_and_none_after_it() -> None
     failure = OperationalError("the database is away")
 
     async def run() -> tuple[Sequence[object], int]:
-        ask = Together[int, int](calls.serve, size=lambda item: 1)
+        ask = CallBatcher[int, int](calls.serve, size=lambda item: 1)
         calls.may_end.set()
         calls.raises = failure
         failed = await asyncio.gather(ask(1), ask(2), ask(3), return_exceptions=True)
@@ -92,14 +92,14 @@ def test_an_item_that_the_database_cannot_store_fails_alone() -> None:
 
 
 def test_what_is_large_is_not_held_in_memory_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(together, "MAX_BYTES", 10)
+    monkeypatch.setattr(call_batching, "MAX_BYTES", 10)
     calls = Calls()
     asyncio.run(all_of(calls, [1, 20, 4, 6, 1], size=lambda item: item))
     assert calls.items == [[1], [20], [4, 6], [1]]
 
 
 def test_a_call_serves_a_limited_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(together, "MAX_ITEMS", 2)
+    monkeypatch.setattr(call_batching, "MAX_ITEMS", 2)
     calls = Calls()
     asyncio.run(all_of(calls, [1, 2, 3, 4]))
     assert calls.items == [[1], [2, 3], [4]]
@@ -109,7 +109,7 @@ def test_a_request_that_was_cancelled_while_it_waited_disturbs_no_other() -> Non
     calls = Calls()
 
     async def run() -> Sequence[object]:
-        ask = Together[int, int](calls.serve, size=lambda item: 1)
+        ask = CallBatcher[int, int](calls.serve, size=lambda item: 1)
         first, second, third = (asyncio.ensure_future(ask(item)) for item in (1, 2, 3))
         await asyncio.to_thread(calls.begun.wait, DEADLINE_SECONDS)
         second.cancel()
@@ -126,7 +126,7 @@ def test_a_request_that_was_cancelled_while_it_waited_is_not_served() -> None:
     calls = Calls()
 
     async def run() -> None:
-        ask = Together[int, int](calls.serve, size=lambda item: 1)
+        ask = CallBatcher[int, int](calls.serve, size=lambda item: 1)
         first = asyncio.ensure_future(ask(1))
         await asyncio.to_thread(calls.begun.wait, DEADLINE_SECONDS)
         second, third = asyncio.ensure_future(ask(2)), asyncio.ensure_future(ask(3))
@@ -148,7 +148,7 @@ def test_a_refusal_that_is_about_no_item_is_asked_for_once() -> None:
 
 
 def test_a_request_that_comes_when_all_calls_have_just_ended_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(together, "MAX_CALLS", 2)
+    monkeypatch.setattr(call_batching, "MAX_CALLS", 2)
 
     async def run() -> int:
         may_end = asyncio.Event()
@@ -157,8 +157,8 @@ def test_a_request_that_comes_when_all_calls_have_just_ended_is_served(monkeypat
             await may_end.wait()
             return serve(items)
 
-        monkeypatch.setattr(together, "in_db", in_db)
-        ask = Together[int, int](lambda items: list(items), size=lambda item: 1)
+        monkeypatch.setattr(call_batching, "in_db", in_db)
+        ask = CallBatcher[int, int](lambda items: list(items), size=lambda item: 1)
         both = []
         for item in (1, 2):
             both.append(asyncio.ensure_future(ask(item)))
@@ -180,11 +180,11 @@ def test_a_request_that_comes_when_all_calls_have_just_ended_is_served(monkeypat
 
 
 def test_a_second_call_may_begin_while_the_first_is_in_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(together, "MAX_CALLS", 2)
+    monkeypatch.setattr(call_batching, "MAX_CALLS", 2)
     calls = Calls()
 
     async def run() -> None:
-        ask = Together[int, int](calls.serve, size=lambda item: 1)
+        ask = CallBatcher[int, int](calls.serve, size=lambda item: 1)
         first = asyncio.ensure_future(ask(1))
         await asyncio.to_thread(calls.begun.wait, DEADLINE_SECONDS)
         assert await ask(2) == 4

@@ -1,4 +1,4 @@
-"""Collect everything that is held about one reading, as plain objects."""
+"""Collect everything that is stored about one reading, as plain objects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Do for many requests at once what costs the database as much for one: those that wait are served in one call.
+"""Batch database work: requests that wait are served by one call, which costs little more than one request.
 
 A request that comes alone is served at once. Those that come while ``MAX_CALLS`` are in the database wait for the end
 of one, and the next call serves them together. So in a burst the statements are far fewer than the requests.
@@ -27,11 +27,11 @@ MAX_ITEMS = 32
 MAX_BYTES = 8 * 2**20
 
 
-class Together(Generic[T, R]):
+class CallBatcher(Generic[T, R]):
     """Calls ``serve`` on a database thread with the items of all that wait. For one event loop."""
 
     def __init__(self, serve: Callable[[Sequence[T]], Sequence[R | ApiError]], *, size: Callable[[T], int]) -> None:
-        """``serve`` returns each item's result or error. What it raises must leave nothing done.
+        """``serve`` returns each item's result or error. If it raises, it has rolled back.
 
         ``size`` is the memory of an item's media in bytes; the rest of a request is small beside them.
         """
@@ -56,7 +56,7 @@ class Together(Generic[T, R]):
             while taken := self._next():
                 await self._serve_some(taken)
         finally:
-            # Not in a callback: until it ran, those that come would wait for a call that looks no more.
+            # Not in a done-callback: a request in between would wait for a call that has already ended.
             self._calls.discard(asyncio.current_task())
 
     async def _serve_some(self, taken: Sequence[tuple[T, asyncio.Future[R]]]) -> None:
@@ -65,7 +65,7 @@ class Together(Generic[T, R]):
         try:
             results = await in_db(self._serve, items)
         except (ApiError, InterfaceError, OperationalError) as exc:
-            # It is about no item: each would meet it.
+            # Not the fault of a single item: all of them get it.
             results = [exc] * len(items)
         except Exception as exc:
             # One item may be the reason, and must not be the others' error.
