@@ -39,7 +39,7 @@ $(DEMO)/.env: | $(VENV)/base
 	@umask 077; sed "s|^SECRET_KEY=.*|SECRET_KEY=$$($(PY) -c 'import secrets; print(secrets.token_urlsafe(50))')|" .env.example > $@
 	@echo 'Made .env from .env.example. Look at it: the model, the device and the limits are set there.'
 
-demo: $(VENV)/base $(DEMO)/.env  ## Try it: a small reader of specimens, SQLite, one process, nothing downloaded from a model hub
+demo: $(VENV)/base $(DEMO)/.env  ## Try it: a small reader of specimens, SQLite, no other services, nothing downloaded from a model hub
 	@ENV_FILE=$(DEMO)/.env exec $(PY) manage.py demo
 
 demo-password:  ## Set another password for the demo's admin

@@ -27,7 +27,7 @@ class PeerProcess:
         self.log = log
         self.command = [part.replace("{port}", str(self.port)) for part in command]
         with log.open("ab") as stream:
-            # Its workers stay in the process group that begins here: that is how they are counted, and ended. A session
+            # Its workers stay in the process group that begins here: that is how they are ended. A session
             # of its own would not do: Linux shares the cores out to sessions first, and it would get more than ours.
             self._process = subprocess.Popen(
                 self.command,
@@ -61,17 +61,9 @@ class PeerProcess:
         errors = re.findall(r"^\w+(?:\.\w+)*Error: .*", self.log.read_text(errors="replace"), re.MULTILINE)
         return errors[-1][:160] if errors else "nothing"
 
-    def pids(self) -> list[int]:
-        """Of all processes of its group that run."""
-        found = []
-        for stat in Path("/proc").glob("[0-9]*/stat"):
-            try:
-                group = stat.read_text().rpartition(") ")[2].split()[2]
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            if int(group) == self._process.pid:
-                found.append(int(stat.parent.name))
-        return found
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def close(self) -> None:
         """End it and what it has started."""

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
+import psutil
 import redis
 
 from tests import services
@@ -136,6 +137,18 @@ def threads(pid: int) -> int:
 def cpu_seconds(pid: int) -> float:
     user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[11:13]
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+def tree_cpu_seconds(pid: int) -> float:
+    """Of the process and of all below it, those that have ended included, but none whose parent has ended before it."""
+    process = psutil.Process(pid)
+    seconds = 0.0
+    for each in [process, *process.children(recursive=True)]:
+        # One that has just ended counts in its parent.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = each.cpu_times()
+            seconds += times.user + times.system + times.children_user + times.children_system
+    return seconds
 
 
 def allow_sockets(count: int) -> None:

@@ -50,7 +50,7 @@ class AttemptSpans:
             )
 
     def ended(self, *, now: float, outcome: str) -> None:
-        """The attempt is over: closed, released to another worker, or fenced."""
+        """The attempt is over: closed, released to another worker, fenced, or lost with its engine."""
         if not self._is_traced:
             return
         self._is_traced = False

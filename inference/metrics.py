@@ -101,12 +101,25 @@ prefix_hits = Counter(
 preemptions = Counter(
     "sambung:num_preemptions", "Rows preempted and requeued because the KV cache was full.", registry=REGISTRY
 )
+engine_bytes = Gauge(
+    "sambung:engine_resident_bytes",
+    "Memory of the engine's process.",
+    registry=REGISTRY,
+    multiprocess_mode="livesum",
+)
+engine_cpu_seconds = Counter(
+    "sambung:engine_cpu_seconds", "Processor time of the engine's process, in seconds.", registry=REGISTRY
+)
+engine_losses = Counter(
+    "sambung:engine_losses", "Engines whose process ended unexpectedly; the model is loaded again.", registry=REGISTRY
+)
 #: field of ``EngineStats`` → metric
 ENGINE_COUNTS = {
     "decode_steps": decode_steps,
     "prompt_tokens": prefix_queries,
     "reused_tokens": prefix_hits,
     "evictions": preemptions,
+    "process_cpu_seconds": engine_cpu_seconds,
 }
 
 
@@ -166,10 +179,10 @@ class AttemptTimes:
 
 
 class EngineReader:
-    """Adds an engine's own counts to the metrics. One for each engine, whose counts start at 0."""
+    """Adds the counts of a worker's engine to the metrics. A new engine's counts start at 0."""
 
     def __init__(self) -> None:
-        self._before: dict[str, int] = {}
+        self._before: dict[str, float] = {}
 
     def read(self, stats: Any) -> None:
         """Add the increase since the last call. ``stats`` is the result of the engine's ``stats``, of either kind."""
@@ -179,6 +192,8 @@ class EngineReader:
         if "max_running_tokens" not in now:
             return  # an upstream's batch is not visible here
         kv_cache_usage.set(now["running_tokens"] / now["max_running_tokens"])
+        engine_bytes.set(now["process_bytes"])
         for name, counter in ENGINE_COUNTS.items():
-            counter.inc(max(0, now[name] - self._before.get(name, 0)))
+            before = self._before.get(name, 0)
+            counter.inc(now[name] - before if now[name] >= before else now[name])
             self._before[name] = now[name]

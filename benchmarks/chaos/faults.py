@@ -20,7 +20,7 @@ from tests.live.stack import Process
 #: one round of the schedule: what a fault does, and between how many seconds it lasts
 DECK: tuple[tuple[str, tuple[float, float]], ...] = (
     ("worker killed", (0.0, 2.0)),
-    ("worker killed", (0.0, 2.0)),
+    ("engine killed", (0.0, 0.0)),
     ("worker frozen", (LEASE_SECONDS + 0.5, LEASE_SECONDS + 3.0)),
     ("worker stopped", (0.0, 2.0)),
     ("web killed", (0.0, 2.0)),
@@ -48,7 +48,7 @@ def draw_faults(rng: random.Random, count: int, *, streams: int, stack: ChaosSta
     while len(cards) < count:
         cards += rng.sample(DECK, len(DECK))
     points = sorted(rng.uniform(1, 0.9 * streams) for _ in range(count))
-    targets = {"worker": stack.workers, "web": list(stack.ports), "messages": ["redis"]}
+    targets = {"worker": stack.workers, "engine": stack.workers, "web": list(stack.ports), "messages": ["redis"]}
     return deque(
         Fault(kind, rng.choice(targets.get(kind.split()[0], [kind.split()[0]])), rng.uniform(*seconds), int(point))
         for (kind, seconds), point in zip(cards, points, strict=False)
@@ -115,6 +115,10 @@ class Injector:
                 os.kill(process.pid, signal.SIGSTOP)
                 self._stopping.wait(fault.seconds)
                 os.kill(process.pid, signal.SIGCONT)
+            case ["engine", "killed"]:
+                if not stack.kill_engine(fault.target):
+                    self.troubles.append(f"{fault.target} has no engine that could be killed")
+                self._wait_until_loaded(fault.target)
             case [_, how]:
                 process = stack.processes[fault.target]
                 if how == "killed":
@@ -141,6 +145,17 @@ class Injector:
             if self._stack.is_ready(name):
                 return
             self._stopping.wait(0.3)
+
+    def _wait_until_loaded(self, name: str) -> None:
+        """Until the worker has loaded its model again: it is not ready, and then it is."""
+        deadline = time.monotonic() + READY_SECONDS
+        for is_ready in (False, True):
+            while self._stack.is_ready(name) != is_ready:
+                if self._stopping.wait(0.1):
+                    return
+                if time.monotonic() > deadline:
+                    self.troubles.append(f"{name} has not loaded its model again")
+                    return
 
     def _repeat_messages(self) -> None:
         """Send every unfinished session to the workers twice more."""

@@ -6,6 +6,7 @@ import contextlib
 from pathlib import Path
 
 import httpx
+import psutil
 
 from inference.tiny_models.vision import build_tiny_model, make_model, make_tokenizer
 from tests.faults.faulty_stack import FaultyStack
@@ -58,6 +59,15 @@ class ChaosStack(FaultyStack):
             return False
         pid = f"%:{self.processes[name].pid}:%"
         return bool(self.query("SELECT 1 FROM inference_modelworker WHERE state = 'ready' AND name LIKE ?", pid))
+
+    def kill_engine(self, worker: str) -> bool:
+        """-9 to the process of this worker's engine. Returns whether there was one."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for child in psutil.Process(self.processes[worker].pid).children():
+                if "inference.engine_process" in child.cmdline():
+                    child.kill()
+                    return True
+        return False
 
     def stop_all(self) -> None:
         """-9, whatever state they are in: what is left of them is a database, and that is dropped."""

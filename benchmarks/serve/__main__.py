@@ -67,11 +67,12 @@ def main_alone(options: argparse.Namespace) -> int:
         model = running.enter_context(
             model_folder(options.model, device="cpu", dtype=getattr(torch, options.dtype))
         ).absolute()
-        torch.set_num_threads(options.torch_threads)
+        if options.torch_threads:
+            torch.set_num_threads(options.torch_threads)
         engine = Engine(
-            load_model(str(model), dtype=options.dtype, device_map="cpu"),
+            load_model(str(model), dtype=options.dtype, device_map="cpu", quantization=options.quantization),
             max_batch_size=max(options.streams),
-            torch_threads=options.torch_threads,
+            torch_threads=options.torch_threads or None,
         )
         running.callback(engine.stop)
         engine.start()
@@ -113,7 +114,9 @@ def settings_of(options: argparse.Namespace) -> dict[str, object]:
     return SETTINGS | {
         "MAX_BATCH_SIZE": max(options.streams),
         "TORCH_THREADS": options.torch_threads,
-        "TORCH_DTYPE": options.dtype,
+        # Beside eight bits our own choice.
+        "TORCH_DTYPE": options.dtype if options.quantization == "none" else "auto",
+        "QUANTIZATION": options.quantization,
     }
 
 
@@ -129,7 +132,15 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         " 8.5 GB a server in float32), or a model's folder",
     )
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="default float32")
-    parser.add_argument("--torch-threads", type=int, default=1, help="of each server, theirs too (default 1)")
+    parser.add_argument(
+        "--quantization", choices=("none", "8bit"), default="none", help="of our weights, not theirs (default none)"
+    )
+    parser.add_argument(
+        "--torch-threads",
+        type=int,
+        default=1,
+        help="of each server, theirs too (default 1); 0 leaves it to each, which for theirs means all cores",
+    )
     parser.add_argument(
         "--shapes", type=listed(SHAPES), default=list(SHAPES), help="ours: embedded, scaled or both (default both)"
     )

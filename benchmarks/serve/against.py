@@ -19,10 +19,14 @@ from benchmarks.engine.runs import LeftOut
 from benchmarks.serve.comparison import Cell, Comparison
 from benchmarks.serve.peers import PEERS, Load
 from benchmarks.serve.servers import start_embedded, start_scaled
+from benchmarks.servers import tree_cpu_seconds
 from inference.engine.types import GenerationRequest
 
 SHAPES = {"embedded": start_embedded, "scaled": start_scaled}
 WARM_UP_TOKENS = 32
+#: servers that use no more than this of one core in all, over a sample, are idle
+IDLE_CORES, IDLE_SAMPLE_SECONDS = 0.1, 0.5
+IDLE_WITHIN_SECONDS = 30.0
 #: what a server takes beside the weights
 SERVER_BYTES = 1_500_000_000
 
@@ -32,6 +36,9 @@ class Asked(Protocol):
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def pids(self) -> Sequence[int]: ...
 
     def run(self, requests: Sequence[GenerationRequest], *, every_seconds: float = 0.0) -> dict[str, Any]: ...
 
@@ -61,7 +68,7 @@ def compare(plan: Plan, image_size: tuple[int, int], settings: Mapping[str, obje
         model = running.enter_context(model_folder(plan.model, device="cpu", dtype=getattr(torch, plan.dtype)))
         check_memory(model, servers=1 + len(plan.shapes))
         folder = Path(running.enter_context(tempfile.TemporaryDirectory(prefix="sambung-serve-")))
-        load = Load(model.absolute(), plan.dtype, plan.torch_threads, max(plan.streams))
+        load = Load(model.absolute(), plan.dtype, plan.torch_threads, max(plan.streams), plan.tokens)
         tell(f"starting {plan.against}: some minutes the first time, when it is installed or compiles the model")
         peer = running.enter_context(PEERS[plan.against](load, folder))
         tell(f"starting Sambung, {' and '.join(plan.shapes)}")
@@ -99,12 +106,33 @@ def measure(contestants: Sequence[Asked], plan: Plan, image_size: tuple[int, int
                 if (contestant.name, media) in found.failed:
                     continue
                 try:
+                    wait_until_idle([pid for each in contestants for pid in each.pids])
+                except RuntimeError as error:
+                    tell(f"{error}; no more rounds")
+                    return
+                try:
                     run = contestant.run(requests)
                 except RuntimeError as error:
                     found.failed[contestant.name, media] = str(error)
                     continue
                 if number:
                     found.add(number, Cell(contestant.name, media, streams), run)
+
+
+def wait_until_idle(pids: Sequence[int]) -> None:
+    """Until these processes and those that they started hardly compute.
+
+    A server that waits busily goes on for about a second after its last answer, and would take a core from the next.
+    Raises RuntimeError when they do not come to rest.
+    """
+    deadline = time.monotonic() + IDLE_WITHIN_SECONDS
+    while pids:
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"a server still computes {IDLE_WITHIN_SECONDS:.0f} s after its last answer")
+        before = sum(map(tree_cpu_seconds, pids))
+        time.sleep(IDLE_SAMPLE_SECONDS)
+        if sum(map(tree_cpu_seconds, pids)) - before <= IDLE_CORES * IDLE_SAMPLE_SECONDS:
+            return
 
 
 def check_memory(model: Path, *, servers: int) -> None:

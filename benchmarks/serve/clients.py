@@ -17,9 +17,11 @@ from typing import Any
 
 from benchmarks.listeners import asking
 from benchmarks.serve.answers import Answer, read_answer
-from benchmarks.servers import cpu_seconds
+from benchmarks.servers import tree_cpu_seconds
 from tests.live.stack import ROOT
 
+#: among the shares of the processors: that of the clients, which are no part of a server
+CLIENTS = "clients"
 #: for all answers of a run
 RUN_SECONDS = 900.0
 
@@ -35,7 +37,8 @@ def run_clients(
     """Stream the answers to ``bodies``: texts, tokens, and the seconds to the first text of each and to the last end.
 
     With ``at_once``, at most that many requests run at the same time. ``used`` is the processor time of each of
-    ``pids`` from the first request to the last end. Raises RuntimeError when an answer is not whole.
+    ``pids``, with the processes that it has started, from the first request to the last end. Raises RuntimeError when
+    an answer is not whole.
     """
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.serve.clients", str(port), str(every_seconds), str(at_once or len(bodies))],
@@ -49,6 +52,19 @@ def run_clients(
         raise RuntimeError(done.stderr[-4000:])
     found: dict[str, Any] = json.loads(done.stdout)
     return found
+
+
+def as_run(found: dict[str, Any], tokens: int, processes: Sequence[str]) -> dict[str, Any]:
+    """What a comparison keeps of what the clients found. ``processes`` names their ``pids``, in their order."""
+    seconds = found["seconds"]
+    return {
+        "rate": tokens / seconds,
+        "first_seconds": found["first_text_seconds"],
+        "texts": found["texts"],
+        "events": found["events"],
+        "cores": {name: used / seconds for name, used in zip(processes, found["used"], strict=True)}
+        | {CLIENTS: found["cpu_seconds"] / seconds},
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +100,13 @@ async def stream(
     places = asyncio.Semaphore(at_once)
     # Written out before the clock runs: images are long.
     requests = [asking(body) for body in bodies]
-    before = [cpu_seconds(pid) for pid in pids]
+    before = [tree_cpu_seconds(pid) for pid in pids]
     async with asyncio.timeout(RUN_SECONDS):
         connections = await asyncio.gather(
             *(later(port, request, n * every_seconds, places) for n, request in enumerate(requests))
         )
     # At once: a server may wait busily for a while when it has answered.
-    spent = [cpu_seconds(pid) - then for pid, then in zip(pids, before, strict=True)]
+    spent = [tree_cpu_seconds(pid) - then for pid, then in zip(pids, before, strict=True)]
     used = resource.getrusage(resource.RUSAGE_SELF)
     streams = [Stream(each.asked, read_answer(each.pieces)) for each in connections]
     return {

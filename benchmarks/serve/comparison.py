@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from benchmarks.serve.clients import CLIENTS
+
 REASONING_TOKENS = ("<think>", "</think>")
-#: among the processes, and no part of a server
-CLIENTS = "clients"
 
 
 class Cell(NamedTuple):

@@ -17,17 +17,15 @@ from benchmarks.engine.runs import LeftOut
 from benchmarks.engine.transformers_serve import GREEDY, start_transformers
 from benchmarks.peer_process import PeerProcess
 from benchmarks.serve import vllm_environment
-from benchmarks.serve.clients import run_clients
-from benchmarks.serve.comparison import CLIENTS
+from benchmarks.serve.clients import as_run, run_clients
 from inference.engine.types import GenerationRequest
 
 SITE = Path(__file__).with_name("site")
 #: vLLM compiles the model the first time
 START_SECONDS = 900.0
 CONTEXT_LENGTH = 4096
-MAX_SEQUENCES = 64
-#: of a stream in vLLM's cache: prompt and answer, rounded up to its blocks
-STREAM_TOKENS = 1024
+#: of a stream in vLLM's cache beside its answer: the prompt, with an image of 640×480, rounded up to blocks
+PROMPT_TOKENS = 512
 GIB = 2**30
 
 
@@ -40,6 +38,8 @@ class Load:
     torch_threads: int
     #: at once, at most
     streams: int
+    #: of an answer
+    tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,23 +54,21 @@ class Peer:
     #: what it was started with
     settings: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def pids(self) -> list[int]:
+        return [self.process.pid]
+
     def run(self, requests: Sequence[GenerationRequest], *, every_seconds: float = 0.0) -> dict[str, Any]:
         """Stream all answers; raises RuntimeError when one is not whole."""
         tokens = sum(request.sampling.max_tokens for request in requests)
         asked = bodies(requests, **self.fields)
         try:
-            found = run_clients(self.process.port, asked, every_seconds=every_seconds, pids=self.process.pids())
+            found = run_clients(self.process.port, asked, every_seconds=every_seconds, pids=self.pids)
         except RuntimeError as error:
             raise RuntimeError(f"{self.name}: {error}\nthe end of its log:\n{self.process.log_end()}") from error
         if found["tokens"] != [request.sampling.max_tokens for request in requests]:
             raise RuntimeError(f"{self.name} generated {found['tokens']} tokens, which is not what was asked for")
-        return {
-            "rate": tokens / found["seconds"],
-            "first_seconds": found["first_text_seconds"],
-            "texts": found["texts"],
-            "events": found["events"],
-            "cores": {"all": sum(found["used"]) / found["seconds"], CLIENTS: found["cpu_seconds"] / found["seconds"]},
-        }
+        return as_run(found, tokens, ["all"])
 
 
 @contextlib.contextmanager
@@ -81,7 +79,7 @@ def start_vllm(load: Load, folder: Path) -> Iterator[Peer]:
     settings = {
         "VLLM_CPU_KVCACHE_SPACE": str(cache_gib(load)),
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-        "OMP_NUM_THREADS": str(load.torch_threads),
+        "OMP_NUM_THREADS": str(load.torch_threads or os.cpu_count()),
     }
     settings |= {name: os.environ[name] for name in settings if name in os.environ}
     env = os.environ | {
@@ -97,7 +95,7 @@ def start_vllm(load: Load, folder: Path) -> Iterator[Peer]:
     name = load.model.name
     options = {
         "--dtype": load.dtype,
-        "--max-num-seqs": str(MAX_SEQUENCES),
+        "--max-num-seqs": str(load.streams),
         "--max-model-len": str(CONTEXT_LENGTH),
         "--limit-mm-per-prompt": json.dumps({"image": 1, "video": 0}),
     }
@@ -119,11 +117,11 @@ def start_transformers_serve(load: Load, folder: Path) -> Iterator[Peer]:
         load.model,
         device="cpu",
         dtype=load.dtype,
-        torch_threads=load.torch_threads,
+        torch_threads=load.torch_threads or os.cpu_count() or 1,
         log=folder / "transformers.log",
     )
     fields = {"model": str(load.model), "generation_config": GREEDY}
-    settings = {"--dtype": load.dtype, "OMP_NUM_THREADS": str(load.torch_threads)}
+    settings = {"--dtype": load.dtype, "OMP_NUM_THREADS": str(load.torch_threads or os.cpu_count())}
     with _running(process):
         yield Peer("transformers serve", version("transformers"), process, fields, settings)
 
@@ -145,7 +143,7 @@ def cache_gib(load: Load) -> int:
     text = json.loads((load.model / "config.json").read_text())["text_config"]
     numbers = 2 * text["num_hidden_layers"] * text["num_key_value_heads"] * text["head_dim"]
     size = 4 if load.dtype == "float32" else 2
-    return max(1, math.ceil(numbers * size * STREAM_TOKENS * load.streams / GIB))
+    return max(1, math.ceil(numbers * size * (PROMPT_TOKENS + load.tokens) * load.streams / GIB))
 
 
 PEERS: dict[str, Callable[[Load, Path], contextlib.AbstractContextManager[Peer]]] = {

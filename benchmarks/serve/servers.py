@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.engine.questions import GREEDY_FIELDS, bodies
-from benchmarks.serve.clients import run_clients
+from benchmarks.serve.clients import as_run, run_clients
 from benchmarks.servers import own_redis
 from inference.engine.types import GenerationRequest
 from tests import services
@@ -22,22 +22,19 @@ class Server:
         self.name = name
         self._stack = stack
 
+    @property
+    def pids(self) -> list[int]:
+        return [process.pid for process in self._stack.processes.values()]
+
     def run(self, requests: Sequence[GenerationRequest], *, every_seconds: float = 0.0) -> dict[str, Any]:
         """Stream all answers; raises RuntimeError when one is not whole."""
         tokens = sum(request.sampling.max_tokens for request in requests)
         before = self._generated()
-        pids = {name: process.pid for name, process in self._stack.processes.items()}
         asked = bodies(requests, **GREEDY_FIELDS)
-        found = run_clients(self._stack.port, asked, every_seconds=every_seconds, pids=list(pids.values()))
+        found = run_clients(self._stack.port, asked, every_seconds=every_seconds, pids=self.pids)
         if self._generated() - before != tokens:
             raise RuntimeError(f"{self.name}: not all answers are whole:\n{self._stack.logs()[-3000:]}")
-        return {
-            "rate": tokens / found["seconds"],
-            "first_seconds": found["first_text_seconds"],
-            "texts": found["texts"],
-            "events": found["events"],
-            "cores": {name: used / found["seconds"] for name, used in zip(pids, found["used"], strict=True)},
-        }
+        return as_run(found, tokens, list(self._stack.processes))
 
     def _generated(self) -> int:
         sql = "SELECT COALESCE(SUM(completion_tokens), 0) FROM sessions_app_chatsession WHERE state = 'completed'"

@@ -1,4 +1,4 @@
-"""The interfaces between a worker and its engine, which is the model of this process or an upstream server."""
+"""The interfaces between a worker and its engine, which is a local model or an upstream server."""
 
 from __future__ import annotations
 
@@ -34,21 +34,8 @@ class SessionEngine(Protocol):
         """
         ...
 
-    @property
-    def name(self) -> str:
-        """The name of its thread."""
-        ...
-
-    def is_alive(self) -> bool:
-        """Whether its thread runs. Without it, sessions of the worker would be released and claimed again endlessly."""
-        ...
-
     def stats(self) -> Any:
         """The engine's counters, as a dataclass: ``EngineStats`` or ``UpstreamStats``."""
-        ...
-
-    def stop(self, timeout_seconds: float) -> bool:
-        """End all handles with ``EngineStopped``, and return whether that was done in time. May be called again."""
         ...
 
 
@@ -56,7 +43,10 @@ class SourceListener(Protocol):
     """The worker, as a source sees it. Its methods may be called from any thread."""
 
     def engine_pending(self, progress: str) -> None:
-        """There is no engine yet, or it is unavailable at the moment. Sessions wait."""
+        """There is no engine yet, or it is unavailable at the moment. Sessions wait.
+
+        ``progress`` is shown to callers and operators: how far loading is, or why the model is loaded again.
+        """
         ...
 
     def engine_ready(self, engine: SessionEngine) -> None: ...
@@ -77,9 +67,16 @@ class EngineSource(Protocol):
         ...
 
     def is_alive(self) -> bool:
-        """Whether its thread runs, once started. Without it a reload request would be ignored."""
+        """Whether its thread runs, once started. Without it a lost engine is never replaced, and nobody is told."""
         ...
 
     def reload(self) -> None:
         """Try at once to get an engine, if there is none. Safe in a signal handler: takes no lock and logs nothing."""
+        ...
+
+    def stop(self, timeout_seconds: float) -> bool:
+        """End all handles of the engine with ``EngineStopped``, and get no other engine.
+
+        Returns whether that was done in time. May be called again.
+        """
         ...

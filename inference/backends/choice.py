@@ -9,7 +9,7 @@ from inference.backends.base import EngineSource
 
 def engine_source() -> EngineSource:
     """The source that ``INFERENCE_ENGINE`` names."""
-    # Imported here, because the local source needs torch and the other is for processes that do not have it.
+    # Imported here, because a worker needs only one of them.
     if settings.INFERENCE_ENGINE == "openai":
         from inference.backends.upstream.source import UpstreamSource
 

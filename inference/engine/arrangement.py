@@ -12,8 +12,9 @@ from typing import Any
 import torch
 
 from inference.engine.errors import LoadError
-from inference.engine.fused_decoder import check_architecture
-from inference.engine.int8 import Int8Product, check_int8
+from inference.engine.fused_layers import check_architecture
+from inference.engine.int8 import Int8Product, fastest_states
+from inference.engine.patch_embedding import replace_patch_embedding
 from inference.engine.product_choice import DECODE_ROWS, PREFILL_ROWS, Shape, Timings, fastest, measure
 from inference.engine.products import (
     DTYPES,
@@ -41,6 +42,8 @@ _Maker = Callable[[torch.Tensor, torch.Tensor | None], Product]
 def arrange(model: Any, *, max_rows: int, threads: int | None) -> str:
     """Measure the forms of every shape of weight in ``model``, and hold each weight in the best one only.
 
+    The vision tower's first layer becomes a product, see ``PatchEmbedding``.
+
     Nothing is done on a GPU, for a quantized model, for one of another architecture (its layers may use their weights
     in ways of their own), and for one that is arranged already. ``threads`` is the number that torch will have. Returns
     what was chosen, for display: "products: 48 transposed, 9 packed".
@@ -48,12 +51,20 @@ def arrange(model: Any, *, max_rows: int, threads: int | None) -> str:
     done: str | None = getattr(model, "_sambung_products", None)
     if done is not None:
         return done
-    groups = _by_shape(model) if _is_known(model) else {}
+    groups = {}
+    if _is_known(model):
+        groups = _by_shape(model)
+        if model.device.type == "cpu":
+            replace_patch_embedding(model)
     _return_freed_memory()
     counts: dict[str, int] = dict.fromkeys(Form, 0)
+    model_bytes = sum(len(members) * shape.nbytes for (shape, _), members in groups.items())
     for (shape, decodes), members in groups.items():
         steps = tuple(rows for rows in DECODE_ROWS if decodes and rows <= max_rows)
-        form = _choose(shape, len(members), (*steps, PREFILL_ROWS), threads or torch.get_num_threads())
+        rows = (*steps, PREFILL_ROWS)
+        timings = measure(shape, model_bytes, rows, usable_forms(shape.dtype), threads or torch.get_num_threads())
+        form = fastest(timings)
+        logger.info("%d products %s in %s are %s: %s", len(members), shape, shape.dtype, form, _table(timings))
         _replace_all(members, functools.partial(_counted_product, counts, form))
     counts = {**counts, "int8": getattr(model, "_sambung_int8", 0)}
     chosen = ", ".join(f"{count} {form}" for form, count in counts.items() if count)
@@ -62,20 +73,15 @@ def arrange(model: Any, *, max_rows: int, threads: int | None) -> str:
 
 
 def quantize(model: Any) -> None:
-    """Hold the weights of ``model``, which is on a CPU, as bytes. The output layer is left as it is.
+    """Hold the weights of ``model``, which is on a CPU, as bytes.
 
+    An output layer that shares its weight with the embedding gets bytes of its own: the embedding reads single rows.
     Raises LoadError for another architecture, and where torch cannot do it.
     """
-    check_int8()
+    fastest_states()
     if not _is_known(model):
         raise LoadError("quantization is '8bit', which on a CPU is for dense Qwen3-VL, Qwen and Llama models only.")
-    head = model.get_output_embeddings()
-    members = [
-        (owner, names)
-        for group in _by_shape(model).values()
-        for owner, names in group
-        if getattr(owner, names[0]) is not head
-    ]
+    members = [member for group in _by_shape(model, with_shared=True).values() for member in group]
     _replace_all(members, Int8Product)
     model._sambung_int8 = len(members)
 
@@ -86,13 +92,6 @@ def _is_known(model: Any) -> bool:
     except (ValueError, AttributeError):
         return False
     return True
-
-
-def _choose(shape: Shape, count: int, rows: tuple[int, ...], threads: int) -> Form:
-    timings = measure(shape, count, rows, usable_forms(shape.dtype), threads)
-    form = fastest(timings)
-    logger.info("%d products %s in %s are %s: %s", count, shape, shape.dtype, form, _table(timings))
-    return form
 
 
 def _counted_product(
@@ -121,16 +120,21 @@ def _table(timings: Timings) -> str:
     )
 
 
-def _by_shape(model: Any) -> dict[tuple[Shape, bool], list[_Group]]:
-    """The linear layers by shape, and by whether they take part in decode steps."""
+def _by_shape(model: Any, *, with_shared: bool = False) -> dict[tuple[Shape, bool], list[_Group]]:
+    """The linear layers by shape, and by whether they take part in decode steps.
+
+    An output layer that shares its weight with the embedding is left out, unless ``with_shared``.
+    """
     decoder = set(model.get_decoder().modules()) | {model.get_output_embeddings()}
     embedding = model.get_input_embeddings().weight
     found: dict[tuple[Shape, bool], list[_Group]] = {}
     for owner in list(model.modules()):
         for names in _groups(owner):
             linears = [getattr(owner, name) for name in names]
-            # The embedding reads single rows of its weight, so an output layer that shares it stays as it is.
-            if any(linear.weight is embedding or not _is_arrangeable(linear) for linear in linears):
+            # The embedding reads single rows of its weight, so a layer that shares it cannot have it in another form.
+            if any(linear.weight is embedding for linear in linears) and not with_shared:
+                continue
+            if not all(map(_is_arrangeable, linears)):
                 continue
             outputs = sum(linear.out_features for linear in linears)
             shape = Shape(outputs, linears[0].in_features, linears[0].weight.dtype)

@@ -9,14 +9,17 @@ from collections.abc import Sequence
 import torch
 
 from inference.engine.errors import caused_by
+from inference.engine.fused_layers import fused_layers
 from inference.engine.generation import Generation
 from inference.engine.loading import LoadedModel
 from inference.engine.media_encoder import MediaEncoder
 from inference.engine.memory import KvBudget
 from inference.engine.model_runner import ModelRunner
-from inference.engine.prefill import Prefill, Prefiller
+from inference.engine.prefill import Prefiller
+from inference.engine.prefill_unit import Prefill
 from inference.engine.prefix_cache import PrefixCache, block_digests
 from inference.engine.sampling import Sampler
+from inference.engine.thread_choice import ThreadChoice
 
 logger = logging.getLogger(__name__)
 
@@ -37,11 +40,15 @@ class Batch:
         media_cache_bytes: int,
         cuda_graphs: bool,
         compile_step: bool,
+        threads: ThreadChoice,
     ) -> None:
         self._loaded = loaded
+        self._threads = threads
         self._max_rows = max_rows
+        fused = fused_layers(loaded.model)
         self._runner = ModelRunner(
             loaded,
+            fused,
             max_rows=max_rows,
             max_tokens=budget.running_tokens,
             cuda_graphs=cuda_graphs,
@@ -49,9 +56,13 @@ class Batch:
         )
         self._prefixes = PrefixCache(max_tokens=budget.prefix_tokens)
         self._encoder = MediaEncoder(loaded.model, max_bytes=media_cache_bytes)
-        self._prefiller = Prefiller(loaded, prefixes=self._prefixes, encoder=self._encoder, chunk_tokens=chunk_tokens)
+        self._prefiller = Prefiller(
+            loaded, fused, prefixes=self._prefixes, encoder=self._encoder, chunk_tokens=chunk_tokens
+        )
         self._rows: list[Generation] = []
         self._reading: list[tuple[Generation, Prefill]] = []
+        #: A unit of several prompts has failed. The first one is prefilled alone next, and fails if it fails alone.
+        self._one_at_a_time = False
         self._sampler: Sampler | None = None
         #: preempted when the memory was full; admitted again before all waiting ones
         self.returned: collections.deque[Generation] = collections.deque()
@@ -108,26 +119,31 @@ class Batch:
         """Prefill one unit of the waiting prompts; prompts that are completely prefilled get their first token."""
         if not self._reading:
             return
+        queue = [prefill for _, prefill in self._reading][: 1 if self._one_at_a_time else None]
         try:
-            done = self._prefiller.work([prefill for _, prefill in self._reading])
+            self._threads.use_all()
+            done = self._prefiller.work(queue)
             if not done:
                 return
             read = [generation for generation, _ in self._reading[: len(done)]]
-            sampled = self._make_sampler(read).sample(torch.cat([logits for _, logits in done]))
+            sampled = self._make_sampler(read).sample(torch.cat([prefilled.logits for prefilled in done]))
         except Exception as error:
             logger.exception("prefill failed")
-            failed, _ = self._reading.pop(0)
-            failed.handle.finish(caused_by(error, "The model failed to read the prompt."))
+            self._one_at_a_time = len(queue) > 1
+            if not self._one_at_a_time:
+                failed, _ = self._reading.pop(0)
+                failed.handle.finish(caused_by(error, "The model failed to read the prompt."))
             return
+        self._one_at_a_time = False
         del self._reading[: len(done)]
         self.generated_tokens += len(read)
-        for generation, (states, _), token, logprobs in zip(read, done, sampled.tokens, sampled.logprobs, strict=True):
-            self._keep_prefix(generation, states)
+        for generation, prefilled, token, logprobs in zip(read, done, sampled.tokens, sampled.logprobs, strict=True):
+            self._keep_prefix(generation, prefilled.states)
             generation.accept(token, logprobs)
             if generation.handle.closed:
                 continue
             try:
-                self._join(generation, states)
+                self._join(generation, prefilled.states)
             except Exception as error:
                 logger.exception("no room for a row")
                 generation.handle.finish(caused_by(error, "The model failed to read the prompt."))
@@ -141,12 +157,13 @@ class Batch:
         self._make_room()
         rows = self._rows
         try:
-            logits = self._runner.decode(
-                [g.last_token for g in rows], [g.cached for g in rows], [g.rope_delta for g in rows]
-            )
             if self._sampler is None:
                 self._sampler = self._make_sampler(rows)
-            sampled = self._sampler.sample(logits)
+            with self._threads.step(len(rows)):
+                logits = self._runner.decode(
+                    [g.last_token for g in rows], [g.cached for g in rows], [g.rope_delta for g in rows]
+                )
+                sampled = self._sampler.sample(logits)
         except Exception as error:
             logger.exception("decode step failed")
             self._fail_rows(error)

@@ -27,6 +27,8 @@ _SHARE = 0.6
 #: float32 gives way only to a dtype that is clearly faster: workers on equal machines must choose the same one, because
 #: a session is continued only in the dtype in which it began
 _MARGIN = 1.25
+#: of the way of measuring: a choice that was made in another way is not kept
+_METHOD = 2
 #: more than a form needs: a wrong form is a little slower, another dtype ends sessions
 _ROUNDS = 3 * ROUNDS
 
@@ -55,7 +57,7 @@ def fastest_dtype(
         chosen = _measured(counts, stored, threads)
         return next(name for name, dtype in options.items() if dtype == chosen)
 
-    subject: dict[str, str | int] = {"revision": revision, "cpu": _cpu_model(), "threads": threads}
+    subject: dict[str, str | int] = {"method": _METHOD, "revision": revision, "cpu": _cpu_model(), "threads": threads}
     return options[kept_choice(kept_in, subject, tuple(options), decide)]
 
 
@@ -64,10 +66,12 @@ def dtype_beside_bytes(meta_model: Any, stored: torch.dtype) -> torch.dtype:
 
     Products of bytes begin and end in float32, so float32 saves conversions. It is taken where it fits.
     """
-    head = meta_model.get_output_embeddings()
-    linears = [module for module in meta_model.modules() if type(module) is torch.nn.Linear and module is not head]
-    in_bytes = sum(linear.weight.numel() for linear in linears)
-    wide = sum(weight.numel() for weight in meta_model.parameters()) - in_bytes
+    embedding = meta_model.get_input_embeddings().weight
+    weights = [module.weight for module in meta_model.modules() if type(module) is torch.nn.Linear]
+    in_bytes = sum(weight.numel() for weight in weights)
+    # An output layer that shares its weight with the embedding is there twice.
+    replaced = sum(weight.numel() for weight in weights if weight is not embedding)
+    wide = sum(weight.numel() for weight in meta_model.parameters()) - replaced
     return torch.float32 if _fits(in_bytes + wide * torch.float32.itemsize, stored) else stored
 
 
@@ -110,8 +114,18 @@ def _decoder_shapes(meta_model: Any) -> Iterator[tuple[int, int]]:
 def _seconds(counts: Counter[tuple[int, int]], dtype: torch.dtype, threads: int) -> Seconds:
     """Rows → seconds of all products of the decoder's layers."""
     total = dict.fromkeys(_ROWS, 0.0)
+    model_bytes = sum(count * Shape(*sizes, dtype).nbytes for sizes, count in counts.items())
     for (outputs, inputs), count in counts.items():
-        timings = measure(Shape(outputs, inputs, dtype), count, _ROWS, usable_forms(dtype), threads, _ROUNDS)
+        # Not on all threads together: what else runs at the start must not decide the dtype.
+        timings = measure(
+            Shape(outputs, inputs, dtype),
+            model_bytes,
+            _ROWS,
+            usable_forms(dtype),
+            threads,
+            rounds=_ROUNDS,
+            together=False,
+        )
         best = min(timings.values(), key=lambda seconds: mean_ratio(seconds, next(iter(timings.values()))))
         for rows in _ROWS:
             total[rows] += count * best[rows]

@@ -6,8 +6,9 @@ import collections
 import logging
 import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
 
+import psutil
 import torch
 
 from inference.engine.arrangement import arrange
@@ -16,47 +17,17 @@ from inference.engine.devices import Devices
 from inference.engine.errors import EngineError, EngineStopped, caused_by
 from inference.engine.generation import Generation
 from inference.engine.grammar import Grammars
-from inference.engine.handle import Handle
+from inference.engine.handle import Handle, HandleMaker
 from inference.engine.lanes import Lane, Lanes, Work
 from inference.engine.loading import LoadedModel
 from inference.engine.memory import kv_budget
+from inference.engine.openmp import compute_alone
 from inference.engine.prompts import Prompt, PromptMaker
+from inference.engine.stats import EngineStats
+from inference.engine.thread_choice import ThreadChoice
 from inference.engine.types import GenerationRequest
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class EngineStats:
-    """A snapshot of the engine's counters."""
-
-    #: rows of the batch in use, and their maximum
-    running: int
-    max_batch_size: int
-    #: requests that were submitted and are not in the batch yet
-    waiting: int
-    #: totals since the engine was created
-    generated_tokens: int
-    decode_steps: int
-    #: prompt tokens, and how many of them came from the prefix cache
-    prompt_tokens: int
-    reused_tokens: int
-    #: images and video frames whose encoding was cached
-    media_hits: int
-    #: generations preempted because the memory for keys and values was full
-    evictions: int
-    #: bytes of keys and values of the running rows now
-    cache_bytes: int
-    #: bytes kept for later requests now: cached prefixes and media
-    kept_bytes: int
-    #: rows times the length of the longest, now and at most
-    running_tokens: int
-    max_running_tokens: int
-    #: name of the device, and on a CPU the dtype and the forms of the weights, for display
-    device: str
-    #: bytes in use on the model's GPUs (by any process), and their total; 0 on a CPU
-    device_bytes: int
-    max_device_bytes: int
 
 
 class Engine:
@@ -82,6 +53,7 @@ class Engine:
         cuda_graphs: bool = True,
         compile_step: bool = False,
         torch_threads: int | None = None,
+        after_step: Callable[[], None] | None = None,
     ) -> None:
         """``max_context_tokens`` lowers the model's own limit of prompt and answer together.
 
@@ -89,8 +61,10 @@ class Engine:
         of the free memory. ``prefill_chunk_tokens`` limits the prompt tokens prefilled between two decode steps, and so
         how long the running rows wait. ``media_cache_bytes`` limits the cache of encoded images and frames.
         ``cuda_graphs`` replays decode steps on an NVIDIA GPU; ``compile_step`` has torch compile them.
-        ``torch_threads`` sets torch's number of threads for the whole process; None keeps torch's default. Raises
-        LoadError when the model cannot be batched or no memory is left for it.
+        ``torch_threads`` sets torch's number of threads for the whole process. With None the engine tries on a CPU
+        which number is fastest, up to torch's default (``ThreadChoice``), unless torch compiles the steps.
+        ``after_step`` is called on the model thread after each pass of the model, when its deltas have been delivered.
+        Raises LoadError when the model cannot be batched or no memory is left for it.
         """
         if max_batch_size - reserved_rows < 1:
             raise ValueError("max_batch_size must be at least 1, without the reserved rows")
@@ -110,9 +84,11 @@ class Engine:
         if self._products:
             self._device_name += f", {loaded.dtype}, {self._products}"
         self._torch_threads = torch_threads
+        self._after_step = after_step or (lambda: None)
         self._prompts = PromptMaker(loaded, max_context_tokens=self._limit)
         self._grammars = Grammars(loaded.tokenizer, loaded.vocabulary, loaded.eos_token_ids)
-        self._preparing = Lanes("engine-prepare")
+        computes_here = loaded.device.type == "cpu"
+        self._preparing = Lanes("engine-prepare", on_start=compute_alone if computes_here else None)
         self._thread = threading.Thread(target=self._run, name="engine-model", daemon=True)
 
         # Protects the five attributes below, and wakes the model thread.
@@ -124,6 +100,9 @@ class Engine:
         self._in_preparation = 0
         self._stopping = False
 
+        # torch compiles a step anew for each number of threads.
+        may_choose = torch_threads is None and computes_here and not compile_step
+        self._thread_choice = ThreadChoice(torch.get_num_threads() if may_choose else 1)
         # Used by the model thread only; other threads just read its counters.
         self._batch = Batch(
             loaded,
@@ -133,18 +112,19 @@ class Engine:
             media_cache_bytes=media_cache_bytes,
             cuda_graphs=cuda_graphs,
             compile_step=compile_step,
+            threads=self._thread_choice,
         )
 
     def start(self) -> None:
         """Start the model thread. Requests that are submitted before are prepared already."""
         self._thread.start()
 
-    def submit(self, request: GenerationRequest) -> Handle:
+    def submit(self, request: GenerationRequest, make_handle: HandleMaker = Handle) -> Handle:
         """Submit a request; returns at once. All errors of the request are raised by iterating the handle.
 
         Raises EngineStopped.
         """
-        handle = Handle(self._forget, resumed_tokens=len(request.resume_ids))
+        handle = make_handle(self._forget, resumed_tokens=len(request.resume_ids))
         with self._changed:
             if self._stopping:
                 raise EngineStopped
@@ -153,9 +133,9 @@ class Engine:
         self._preparing.submit(self._prepare(request, handle))
         return handle
 
-    def is_alive(self) -> bool:
-        """Whether the model thread runs. It ends at ``stop``, or when it has failed."""
-        return self._thread.is_alive()
+    def join(self) -> None:
+        """Wait until the model thread has ended, which is at ``stop``, or when it has failed."""
+        self._thread.join()
 
     def stop(self, timeout_seconds: float = 10.0) -> bool:
         """Accept no more requests, end all handles with EngineStopped, and wait for the threads.
@@ -181,6 +161,8 @@ class Engine:
         with self._changed:
             waiting = self._in_preparation + len(self._ready) + len(self._ready_further)
         batch = self._batch
+        process = psutil.Process()
+        cpu_times = process.cpu_times()
         return EngineStats(
             running=len(batch),
             max_batch_size=self._max_batch_size,
@@ -198,6 +180,8 @@ class Engine:
             device=self._device_name,
             device_bytes=self._devices.bytes_used(),
             max_device_bytes=self._devices.total_bytes,
+            process_bytes=process.memory_info().rss,
+            process_cpu_seconds=cpu_times.user + cpu_times.system,
         )
 
     # On the preparing threads
@@ -272,7 +256,9 @@ class Engine:
                     self._batch.drop_closed()
                     self._admit()
                     self._batch.prefill()
+                    self._after_step()
                     self._batch.decode()
+                    self._after_step()
         except Exception:
             logger.exception("model thread failed")
         finally:
@@ -280,6 +266,7 @@ class Engine:
                 self._stopping = True
             self._end_all_handles()
             self._batch.release()
+            self._thread_choice.use_all()
 
     def _wait_for_work(self) -> bool:
         with self._changed:

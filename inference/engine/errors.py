@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 
 class EngineError(Exception):
@@ -10,6 +11,16 @@ class EngineError(Exception):
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or (self.__doc__ or "").strip())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exceptions are pickled with their message as the only argument, which some of these do not take.
+        return _rebuilt, (type(self), self.args, self.__dict__)
+
+
+def _rebuilt(kind: type[EngineError], args: tuple[Any, ...], attributes: dict[str, Any]) -> EngineError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(attributes)
+    return error
 
 
 class LoadError(EngineError):
@@ -79,3 +90,7 @@ _CONSTRAINT_REASONS = (
 
 class EngineStopped(EngineError):
     """The engine stopped before the generation ended."""
+
+
+class EngineLost(EngineError):
+    """The process of the engine ended before the generation did."""

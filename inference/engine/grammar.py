@@ -59,7 +59,7 @@ def library_grammar(constraint: Constraint) -> str:
         case "grammar":
             return LLMatcher.grammar_from_lark(constraint.source)
         case "calls":
-            raise InvalidConstraint("Calls stand between tokens of a model's own.")
+            raise InvalidConstraint("A grammar of tool calls needs the model's own tokens for their start and end.")
 
 
 class Grammars:
@@ -126,7 +126,7 @@ class Grammars:
     def _calls(self, constraint: Constraint) -> str:
         begin, end = self._vocabulary.call_start, self._vocabulary.call_end
         if begin is None or end is None:
-            raise InvalidConstraint("This model has no tokens that a tool call stands between.")
+            raise InvalidConstraint("This model has no start and end tokens for tool calls.")
         return LLMatcher.grammar_from_lark(calls_grammar(constraint.source, JSON_OPTIONS, tags=(begin, end)))
 
 

@@ -1,4 +1,4 @@
-"""The caller's side of a generation: its deltas, its end, and the means to cancel it."""
+"""A generation as its caller sees it: its deltas, its end, and the means to cancel it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,14 @@ class Receiver(Protocol):
     """Receives the items of a generation."""
 
     def put(self, item: Delta | Finish | EngineError, /) -> None:
-        """Called with the handle's lock held, on the thread that generates: it must be quick, and not raise."""
+        """Called with the handle's lock held, on the thread that delivers: it must be quick, and not raise."""
         ...
+
+
+class HandleMaker(Protocol):
+    """``Handle``, or a function that makes one of a subclass."""
+
+    def __call__(self, on_close: Callable[[Handle], None], /, *, resumed_tokens: int) -> Handle: ...
 
 
 class Handle:

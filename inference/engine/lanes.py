@@ -8,7 +8,7 @@ import itertools
 import os
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
 
 class Lane(enum.Enum):
@@ -34,7 +34,9 @@ class Lanes:
     A job is a generator that must not raise. It yields the lane of its next step; the first step is in ``Lane.TEXT``.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, on_start: Callable[[], None] | None = None) -> None:
+        """Each thread first calls ``on_start``, if given."""
+        self._on_start = on_start
         self._threads = [
             threading.Thread(target=self._run, args=(lane,), name=f"{name}-{lane.value}-{number}", daemon=True)
             for lane, count in _THREADS.items()
@@ -76,6 +78,8 @@ class Lanes:
         return not any(thread.is_alive() for thread in self._threads)
 
     def _run(self, lane: Lane) -> None:
+        if self._on_start is not None:
+            self._on_start()
         while (entry := self._next(lane)) is not None:
             steps, number, work = entry
             onto = next(work, None)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from inference.engine.media_inputs import MediaPiece
+from inference.engine.patch_embedding import PatchEmbedding
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,7 +42,11 @@ class MediaEncoder:
     def encode(self, pieces: Sequence[MediaPiece]) -> list[EncodedPiece]:
         """The pieces' embeddings; those that are not cached go through the vision tower together, each one once."""
         new = {piece.digest: piece for piece in pieces if piece.digest not in self._known}
-        encoded = self._encode(list(new.values())) if new else {}
+        encoded: dict[bytes, EncodedPiece] = {}
+        # Separately, so that what an image becomes does not depend on a video beside it.
+        for kind in ("image", "video"):
+            if of_kind := [piece for piece in new.values() if piece.kind == kind]:
+                encoded |= self._encode(of_kind)
         found = []
         for piece in pieces:
             if piece.digest in encoded:
@@ -55,10 +60,15 @@ class MediaEncoder:
         return found
 
     def _encode(self, pieces: list[MediaPiece]) -> dict[bytes, EncodedPiece]:
+        """Pieces of one kind."""
         device = self._model.get_input_embeddings().weight.device
+        pixels = torch.cat([piece.pixels for piece in pieces])
+        embedding = self._model.model.visual.patch_embed
+        if isinstance(embedding, PatchEmbedding) and pieces[0].kind == "image":
+            pixels = embedding.one_frame(pixels)
         # The vision tower treats a frame of a video as an image.
         output = self._model.model.get_image_features(
-            torch.cat([piece.pixels for piece in pieces]).to(device),
+            pixels.to(device),
             torch.cat([piece.grid for piece in pieces]).to(device),
             return_dict=True,
         )

@@ -8,17 +8,15 @@ from typing import Any
 
 import torch
 
+from inference.engine.agreement import difference, tolerance
 from inference.engine.cuda_graphs import GraphedSteps
 from inference.engine.errors import LoadError
 from inference.engine.fused_decoder import FusedDecoder
+from inference.engine.fused_layers import FusedLayers
 from inference.engine.kv_cache import SlotCache
 from inference.engine.loading import LoadedModel
 
 logger = logging.getLogger(__name__)
-
-#: root mean square of the differences between the logits of the fused step and of the model's own layers, relative to
-#: their spread. In bfloat16 rounding gives 0.02, and 0.06 when training has made the distributions sharp
-_TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-3, torch.float16: 0.02, torch.bfloat16: 0.08}
 
 #: (ids, rotary positions, masked positions) → logits, as ``FusedDecoder.step``
 _StepFunction = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor]
@@ -44,6 +42,14 @@ def long_rows(lengths: Sequence[int]) -> list[int]:
     return order[:taken]
 
 
+def _attends_to_a_window(config: Any) -> bool:
+    """In some layers or all of them, and not to all tokens that the model can take."""
+    if kinds := getattr(config, "layer_types", None):
+        return set(kinds) != {"full_attention"}
+    window = getattr(config, "sliding_window", None)
+    return window is not None and window < config.max_position_embeddings
+
+
 class ModelRunner:
     """Runs decode steps over the shared cache. Not thread-safe: the cache supports one forward pass at a time.
 
@@ -54,13 +60,16 @@ class ModelRunner:
     def __init__(
         self,
         loaded: LoadedModel,
+        fused: FusedLayers | None,
         *,
         max_rows: int,
         max_tokens: int,
         cuda_graphs: bool = True,
         compile_step: bool = False,
     ) -> None:
-        """``max_tokens`` limits the cache, rows times length; ``cuda_graphs`` matters on an NVIDIA GPU only.
+        """``fused`` are used if they give what the model's own layers give, see ``FusedLayers``.
+
+        ``max_tokens`` limits the cache, rows times length; ``cuda_graphs`` matters on an NVIDIA GPU only.
 
         ``compile_step`` has torch compile the fused step, which takes a minute at the start and needs a C++ compiler.
         Raises LoadError for a model that cannot be batched.
@@ -71,8 +80,8 @@ class ModelRunner:
         self._axes = 3 if loaded.has_media else 1
         self.device = loaded.device
         config = self._decoder.config
-        if set(getattr(config, "layer_types", None) or ["full_attention"]) != {"full_attention"}:
-            raise LoadError("The model attends to a window in some layers; this engine serves full attention only.")
+        if _attends_to_a_window(config):
+            raise LoadError("The model attends to a window; this engine serves models with full attention only.")
         graphed = cuda_graphs and self.device.type == "cuda"
         self.cache = SlotCache(config.num_hidden_layers, max_rows=max_rows, max_tokens=max_tokens, steady=graphed)
         self._places = torch.arange(0, device=self.device)
@@ -80,17 +89,15 @@ class ModelRunner:
         self._graphs: GraphedSteps | None = None
         #: whether long rows of a step attend alone; torch would compile a step anew for each choice of rows
         self._takes_rows_alone = False
-        try:
-            fused = FusedDecoder(loaded.model, self.cache)
-        except (ValueError, AttributeError) as reason:
-            logger.info("the model decodes through its own layers: %s", reason)
+        if fused is None:
             return
+        decoder = FusedDecoder(fused, self.cache)
         # One compilation for all numbers of rows and spans; CUDA graphs record the compiled step.
-        steps = [torch.compile(fused.step, dynamic=True)] if compile_step else []
-        for step in (*steps, fused.step):
-            if self._agrees(step, loaded.model.dtype, fused.head_size, max_rows):
+        steps = [torch.compile(decoder.step, dynamic=True)] if compile_step else []
+        for step in (*steps, decoder.step):
+            if self._agrees(step, loaded, fused.heads[-1], max_rows):
                 self._step = step
-                self._takes_rows_alone = self.device.type == "cpu" and step == fused.step
+                self._takes_rows_alone = self.device.type == "cpu" and step == decoder.step
                 self._graphs = GraphedSteps(step, self.cache) if graphed else None
                 return
 
@@ -128,12 +135,12 @@ class ModelRunner:
         # A model split over devices outputs on a different device than its input.
         return self._head(output[:, -1]).to(self.device)
 
-    def _agrees(self, step: _StepFunction, dtype: torch.dtype, head_size: int, max_rows: int) -> bool:
+    def _agrees(self, step: _StepFunction, loaded: LoadedModel, head_size: int, max_rows: int) -> bool:
         """Compare one step with the model's own layers: a model may look supported and still compute differently.
 
         Also False when torch cannot compile the step here.
         """
-        config = self._decoder.config
+        config, dtype = self._decoder.config, loaded.model.dtype
         lengths, logits = (9, 5)[:max_rows], []
         try:
             with torch.inference_mode():
@@ -146,16 +153,16 @@ class ModelRunner:
                     ids, positions = torch.tensor([(3, 7)[:max_rows], lengths], device=self.device)
                     self.cache.enter_step(len(lengths), positions, max(lengths))
                     unseen = self._first_places(max(lengths) + 1) > positions[:, None]
-                    logits.append(taken(ids, positions, unseen).float())
+                    logits.append(taken(ids, positions, unseen))
                     self.cache.release()
         except RuntimeError as error:
             logger.warning("a decode step cannot be taken: %s", str(error).strip().splitlines()[0])
             self.cache.release()
             return False
-        difference = ((logits[0] - logits[1]).square().mean().sqrt() / logits[1].std()).item()
-        if difference <= _TOLERANCE.get(dtype, 0.08):
+        differs = difference(*logits)
+        if differs <= tolerance(loaded):
             return True
-        logger.warning("a decode step differs by %.2g from that of the model's own layers, and is not used", difference)
+        logger.warning("a decode step differs by %.2g from that of the model's own layers, and is not used", differs)
         return False
 
     def _first_places(self, count: int) -> torch.Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import torch
 from PIL import Image
@@ -40,6 +40,20 @@ class Prompt:
     opens_reasoning: bool
     #: whether the model may open it itself
     may_open_reasoning: bool
+
+    @classmethod
+    def of_tokens(cls, ids: torch.Tensor, *, axes: int) -> Self:
+        """Text that is no conversation, to compare ways of prefilling; ``ids`` are [tokens]."""
+        return cls(
+            ids=ids,
+            positions=torch.arange(len(ids)).expand(axes, -1),
+            rope_delta=0,
+            pieces=(),
+            keys=tuple(ids.tolist()),
+            prompt_tokens=len(ids),
+            opens_reasoning=False,
+            may_open_reasoning=False,
+        )
 
     def extended(self, tokens: Sequence[int]) -> Prompt:
         """The prompt followed by generated tokens."""

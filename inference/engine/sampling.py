@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import torch
 
-from inference.engine.bans import Bans
-from inference.engine.cuts import Cuts
+from inference.engine.banned_tokens import BannedTokens
 from inference.engine.masks import Masks
 from inference.engine.noise import Noise
 from inference.engine.penalties import Penalties, Row
+from inference.engine.truncation import Truncation
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Sampler:
         self._bias = torch.tensor([value for _, _, value in bias], dtype=torch.float32, device=device)
         self._penalties = Penalties(rows, device=device)
         self._masks = Masks(rows, device=device)
-        self._bans = Bans(rows, device=device)
+        self._banned = BannedTokens(rows, device=device)
         self._set_up_draws(rows)
         self._with_budget = [(i, row) for i, row in enumerate(rows) if row.sampling.thought_budget is not None]
         self._told = [(i, asked) for i, row in enumerate(rows) if (asked := row.sampling.logprobs) is not None]
@@ -77,7 +77,7 @@ class Sampler:
             logits[self._biased] += self._bias
         self._penalties.apply(logits)
         self._masks.apply(logits)
-        self._bans.apply(logits)
+        self._banned.apply(logits)
         tokens = self._choose(logits)
         for place, generation in self._with_budget:
             if (forced := generation.forced_token) is not None:
@@ -106,7 +106,7 @@ class Sampler:
         all later tokens too.
         """
         maxima = logits.amax(dim=-1, keepdim=True)
-        self._cuts.apply(logits, maxima)
+        self._truncation.apply(logits, maxima)
         chosen = []
         for part, numbers in self._noise.next(logits.shape[1]):
             # 1 / p up to a factor; inf for a token that was cut off, or so unlikely that it overflows.
@@ -143,7 +143,7 @@ class Sampler:
         samplings = [rows[i].sampling for i in drawn]
         temperatures = torch.tensor([s.temperature for s in samplings], dtype=torch.float64, device=self._device)
         self._temperatures = temperatures.unsqueeze(1)
-        self._cuts = Cuts(samplings, temperatures=self._temperatures)
+        self._truncation = Truncation(samplings, temperatures=self._temperatures)
         places = [len(rows[i].generated_ids) for i in drawn]
         self._noise = Noise([s.seed for s in samplings], places, device=self._device)
 

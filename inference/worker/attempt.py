@@ -1,7 +1,7 @@
 """One attempt at a session, as its worker writes it: the pieces that wait for a commit, and how the session ends.
 
-Three threads use an attempt. The engine's adds deltas, the session's closes it and waits, the chunk writer's commits.
-All of them hold the writer's lock, ``changed``, while they change it.
+Three threads use an attempt. The engine's reader adds deltas, the session's thread closes it and waits, and the chunk
+writer commits. All of them hold the writer's lock, ``changed``, while they change it.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Attempt:
         self._is_in_flight = False
         self._renew_at = _renewal(time.monotonic())
 
-    # --- For the engine's thread and the session's ---
+    # --- For the engine's reader and the session's thread ---
 
     def add(self, delta: Delta, choice: int = 0) -> None:
         """Take a delta of the engine; it is committed soon."""

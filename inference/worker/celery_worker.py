@@ -36,8 +36,7 @@ def run_worker(name: str) -> int:
     app.finalize()
     app.set_current()
     app.set_default()
-    # Threads, because CUDA cannot be used after a fork and because all tasks share one model. Celery's time limits do
-    # not work in this pool; the engine's loop keeps deadlines and cancels.
+    # Threads, because all tasks share one engine. Celery's time limits do not work in this pool, and no task needs one.
     worker = ModelProcess(
         app=app,
         hostname=f"{name}@{gethostname()}",

@@ -67,7 +67,6 @@ class Worker:
         self.reserved = reserved_slots()
         self._stop_by: float | None = None
         self._queue_watch: QueueWatch | None = None
-        self._side_threads: SideThreads | None = None
         self._controller: Any = None
         self._has_left_queue = False
         #: an operator has asked this worker to drain: it claims no more sessions, and the running ones continue
@@ -116,12 +115,12 @@ class Worker:
         log.info(
             "worker %s of Sambung %s starts with the model %s", self.name, settings.VERSION, settings.SERVED_MODEL_NAME
         )
-        side_threads = (self.writer, self._heart, self._sweeper, self._queue_watch, *self._added)
-        self._side_threads = SideThreads(side_threads, stopping=self.draining, on_end=self._fail)
-        self._side_threads.start()
-        self._side_threads.watch(start_writing())
+        threads = (self.writer, self._heart, self._sweeper, self._queue_watch, *self._added)
+        side_threads = SideThreads(threads, stopping=self.draining, on_end=self._fail)
+        side_threads.start()
+        side_threads.watch(start_writing())
         self._source.start(self)
-        self._side_threads.watch(self._source)
+        side_threads.watch(self._source)
 
     def look_for_sessions(self) -> None:
         """Sessions are waiting: claim as many as there are free slots. Returns at once."""
@@ -139,8 +138,7 @@ class Worker:
         self.draining.set()
         self._changed.set()
         self.settled.set()
-        if self._engine is not None:
-            self._engine.stop(self.seconds_left)
+        self._source.stop(self.seconds_left)
 
     @property
     def seconds_left(self) -> float:
@@ -185,20 +183,18 @@ class Worker:
         if self._engine is None:
             self.slots = threading.BoundedSemaphore(engine.max_sessions)
         self._engine = engine
-        if self._side_threads is not None:
-            self._side_threads.watch(engine)
-        # A full collection scans every object of torch and the model. It takes 250 ms, in which no thread runs, and a
-        # request with ten thousand values sets one off. None of these objects will ever be garbage.
+        # A full collection scans the objects of all modules and pauses all threads. A request with ten thousand values
+        # sets one off. Freeze these objects: they live as long as the process.
         gc.collect()
         gc.freeze()
         self._progress = ""
         self.load_error = None
-        if self.draining.is_set():
-            engine.stop(self.seconds_left)
         self.settled.set()
         self._changed.set()
 
     def engine_failed(self, reason: str) -> None:
+        if self.draining.is_set():
+            return  # Loading was stopped. Another worker, or the next start, takes the sessions that wait.
         self._progress = ""
         self.load_error = reason
         self.settled.set()

@@ -10,6 +10,7 @@ from django.db import InterfaceError, OperationalError
 
 from inference.engine.errors import (
     EngineError,
+    EngineLost,
     EngineStopped,
     InvalidConstraint,
     InvalidPrompt,
@@ -90,6 +91,7 @@ def _run(session: ChatSession, worker: Worker) -> None:
     times = AttemptTimes(session)
     is_sealed = privacy.is_sealed(session.origin)
     attempt = worker.writer.open(session.pk, session.attempt, session.next_index, times, is_sealed=is_sealed)
+    engine_is_lost = False
     try:
         if session.cancel_requested_at is not None:
             attempt.cancel()
@@ -102,6 +104,10 @@ def _run(session: ChatSession, worker: Worker) -> None:
         _finish(attempt, _ends_of(handles, attempt), worker)
     except EngineStopped:
         _release(attempt, worker)
+    except EngineLost:
+        # Not released: a session that makes the engine end must run out of attempts, which expired leases count.
+        engine_is_lost = True
+        log.warning("session %s: attempt %d has lost its engine", short_id(session.pk), session.attempt)
     except (PromptTooLong, InvalidPrompt, InvalidSampling, InvalidConstraint) as exc:
         _close(attempt, Closing.failed(_invalid_request(exc)))
     except ApiError as exc:
@@ -119,12 +125,12 @@ def _run(session: ChatSession, worker: Worker) -> None:
     finally:
         attempt.stop()  # cancels the other choices when one has failed
         worker.writer.forget(attempt)
-        times.ended("fenced" if attempt.is_fenced else "released")
+        times.ended("fenced" if attempt.is_fenced else "lost" if engine_is_lost else "released")
         release_connections()
 
 
 class _Feed:
-    """Passes an answer's deltas to the writer on the engine's thread, so that no other thread wakes for each token."""
+    """Passes an answer's deltas to the writer on the thread that reads them, so that no other wakes for each token."""
 
     def __init__(
         self, attempt: Attempt, choice: int, ends: queue.SimpleQueue[tuple[int, Finish | EngineError]]

@@ -37,8 +37,7 @@ def end_by_force(seconds: float) -> threading.Timer:
 def end_now(status: int) -> NoReturn:
     """Exit once the stop is complete, without finalizing the interpreter.
 
-    Everything is committed and released by then. Freeing what torch has loaded, object by object, took longer than the
-    stop itself: 20 seconds on a machine with busy processors.
+    Everything is committed and released by then. Freeing all objects one by one may take longer than the stop itself.
     """
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):

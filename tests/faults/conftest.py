@@ -16,7 +16,7 @@ from tests.faults.proxy import Proxy
 
 @pytest.fixture(scope="session", autouse=True)
 def fast_starts(preloaded_servers: None) -> None:
-    """Of all servers but those whose memory is measured."""
+    """Of all servers that are started by ``manage.py``."""
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import base64
 import concurrent.futures
 import json
 import os
+import re
 import signal
 from collections.abc import Callable
 from typing import Any
@@ -66,6 +67,30 @@ def has_chunks(stack: Stack, session_id: str, count: int = 4) -> bool:
 
 def one(stack: Stack, sql: str, *parameters: object) -> Any:
     return stack.query(sql, *parameters)[0][0]
+
+
+def engine_pids(log: str) -> list[int]:
+    """Of the processes in which a worker's model was loaded."""
+    return [int(pid) for pid in re.findall(r"is ready on cpu in process (\d+)", log)]
+
+
+def test_when_its_engine_is_killed_a_worker_loads_the_model_again_and_the_texts_are_the_same(
+    stack: FaultyStack,
+) -> None:
+    kinds = {"greedy": GREEDY, "sampled": SAMPLED, "looking": LOOKING, "held": HELD}
+    expected = {name: undisturbed(stack, fields) for name, fields in kinds.items()}
+    readers = {
+        name: Reader([stack.base_url], long_question(session_id=name, **fields)) for name, fields in kinds.items()
+    }
+    wait_for(lambda: all(has_chunks(stack, name) for name in kinds))
+    worker = stack.processes["worker"]
+    [first] = engine_pids(worker.log.read_text())
+    os.kill(first, signal.SIGKILL)
+    assert {name: reader.text() for name, reader in readers.items()} == expected
+    assert worker.is_running()
+    assert one(stack, "SELECT sum(workers_lost) FROM sessions_app_chatsession") == len(kinds)
+    assert len(engine_pids(worker.log.read_text())) == 2
+    assert "The engine's process has ended: SIGKILL, which Linux sends when memory runs out." in worker.log.read_text()
 
 
 def test_a_killed_workers_sessions_go_on_with_the_same_texts(stack: FaultyStack) -> None:

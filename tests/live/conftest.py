@@ -24,7 +24,7 @@ SCALED = pytest.param("scaled", marks=[pytest.mark.redis, pytest.mark.postgresql
 
 @pytest.fixture(scope="session", autouse=True)
 def fast_starts(preloaded_servers: None) -> None:
-    """Of all servers but those whose memory is measured."""
+    """Of all servers that are started by ``manage.py``."""
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,10 @@ Most of what a server does until it is ready is to import those. A fork is a pro
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
+import itertools
 import json
 import os
 import runpy
@@ -17,15 +19,18 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+#: commands of manage.py whose engine has a process of its own, which is forked too
+HAVE_ENGINES = ("serve", "worker")
 #: none of them starts a thread or reads the settings
 MODULES = (
-    "inference.engine.engine",
-    "inference.engine.loading",
+    "inference.engine.start",
+    "inference.engine_process.child",
     "transformers.models.auto.modeling_auto",
     "transformers.models.auto.processing_auto",
     "transformers.models.qwen2_vl.image_processing_qwen2_vl",
@@ -82,22 +87,41 @@ class Preloaded:
         with theirs:
             command = [sys.executable, "-m", "tests.live.preloaded", str(theirs.fileno())]
             self._process = subprocess.Popen(command, cwd=root, pass_fds=[theirs.fileno()])
+        self._asking = threading.Lock()
+        self._numbers = itertools.count()
         self._socket = ours
-        self._lines = ours.makefile("rw")
+        # Two files: one for both forgets what it has read ahead when it writes.
+        self._answers, self._requests = ours.makefile("r"), ours.makefile("w")
 
     def start(self, arguments: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: Path) -> Fork:
-        """As ``python ARGUMENTS`` would, with output appended to ``log``."""
+        """As ``python ARGUMENTS`` would, with output appended to ``log``.
+
+        But variables that Python or a library reads at its import, such as ``OMP_NUM_THREADS``, change nothing.
+        """
         log.touch()  # It can be read at once.
         pid = self.ask({"arguments": list(arguments), "env": dict(env), "cwd": str(cwd), "log": str(log)})
         return Fork(self, pid, " ".join(arguments))
 
     def ask(self, request: Mapping[str, Any]) -> Any:
-        self._lines.write(json.dumps(request) + "\n")
-        self._lines.flush()
-        return json.loads(self._lines.readline())
+        """The answer to the request. Raises RuntimeError when there is nobody to answer."""
+        with self._asking:
+            number = next(self._numbers)
+            try:
+                self._requests.write(json.dumps([number, request]) + "\n")
+                self._requests.flush()
+                # A test that was interrupted may have left the answer to its request unread.
+                while line := self._answers.readline():
+                    answered, answer = json.loads(line)
+                    if answered == number:
+                        return answer
+            except OSError as exc:
+                raise RuntimeError("the process that starts servers has ended") from exc
+            raise RuntimeError("the process that starts servers has ended")
 
     def close(self) -> None:
-        self._lines.close()
+        with contextlib.suppress(OSError):  # it has ended already
+            self._requests.close()
+        self._answers.close()
         self._socket.close()
         self._process.wait(10)
 
@@ -114,19 +138,25 @@ def serve(connection: socket.socket) -> None:
     # What is shared stays so: a collection would write to every object.
     gc.collect()
     gc.freeze()
-    lines = connection.makefile("rw")
-    for line in lines:
-        request = json.loads(line)
+    requests, answers = connection.makefile("r"), connection.makefile("w")
+    ended: dict[int, int] = {}
+    for line in requests:
+        number, request = json.loads(line)
         if "poll" in request:
-            pid, status = os.waitpid(request["poll"], os.WNOHANG)
-            answer = os.waitstatus_to_exitcode(status) if pid else None
-        elif (answer := os.fork()) == 0:
+            asked = request["poll"]
+            if asked not in ended and (pid_and_status := os.waitpid(asked, os.WNOHANG))[0]:
+                # Kept: the test that asked may be interrupted before it reads the answer, and ask again.
+                ended[asked] = os.waitstatus_to_exitcode(pid_and_status[1])
+            answer = ended.get(asked)
+        elif answer := os.fork():
+            ended.pop(answer, None)  # the number of an earlier process
+        else:
             # Not closed: its number would be given to another file, and closed with this object.
             os.dup2(os.open(os.devnull, os.O_RDWR), connection.fileno())
             run(**request)
             return
-        lines.write(json.dumps(answer) + "\n")
-        lines.flush()
+        answers.write(json.dumps([number, answer]) + "\n")
+        answers.flush()
 
 
 def run(arguments: Sequence[str], env: Mapping[str, str], cwd: str, log: str) -> None:
@@ -140,6 +170,11 @@ def run(arguments: Sequence[str], env: Mapping[str, str], cwd: str, log: str) ->
     sys.argv = list(arguments)
     sys.path[0] = cwd
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if sys.argv[1:] and sys.argv[1] in HAVE_ENGINES:
+        from inference.engine_process import client
+        from tests.live.forked_engines import Helper
+
+        client.start_child = Helper().start  # type: ignore[assignment]
     runpy.run_path(sys.argv[0], run_name="__main__")
 
 

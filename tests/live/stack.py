@@ -85,7 +85,7 @@ class Stack(abc.ABC):
 
     #: the checkout that it runs from
     root: Path = ROOT
-    #: what starts its processes, faster than Python does; None where their memory is measured
+    #: what starts its processes faster than Python does, see ``tests.live.preloaded``; None: Python
     preloaded: Preloaded | None = None
 
     def __init__(self, folder: Path, model: Path, **settings: object) -> None:

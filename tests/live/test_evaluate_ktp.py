@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import signal
 import subprocess
@@ -12,12 +13,18 @@ from typing import Any
 
 import pytest
 
-from inference.backends.engine_start import start_engine
+from inference.backends.engine_config import engine_config
+from inference.engine_process.client import EngineProcess
 from ocr.evaluation.readers import ask
+from ocr.reading.confidence import Token
 from ocr.reading.parsing import storable
 from tests.labelled_cards import label, other_label, write_folder
 from tests.live.stack import ROOT, EmbeddedStack
 from tests.waiting import wait_for
+
+#: Two processes may hold the weights in different forms, whose sums are rounded differently. Where random weights make
+#: two tokens as likely as this, either may come, and then another text.
+NEAR_TIE = 1e-3
 
 
 @pytest.fixture
@@ -62,7 +69,15 @@ def test_over_http_every_card_is_counted_and_random_weights_get_no_card_right(
     assert embedded_server.query("SELECT count(*) FROM ocr_ktpextraction")[0][0] == before + 5
 
 
-def test_in_this_process_the_model_says_what_it_says_through_the_api(
+def margin_at(offset: int, tokens: list[Token]) -> float:
+    """How much likelier the token at this byte was than the next likely one, as a difference of logarithms."""
+    ends = itertools.accumulate(len(token.raw) for token in tokens)
+    token = next((token for token, end in zip(tokens, ends, strict=True) if end > offset), tokens[-1])
+    first, second, *_ = sorted((logprob for _, logprob in token.others), reverse=True)
+    return first - second
+
+
+def test_loaded_for_the_run_the_model_says_what_it_says_through_the_api(
     embedded_server: EmbeddedStack, cards: Path, settings: Any, tiny_model: Path
 ) -> None:
     assert evaluate(embedded_server, cards).returncode == 0
@@ -76,12 +91,16 @@ def test_in_this_process_the_model_says_what_it_says_through_the_api(
     )
     settings.MODEL_REPO_ID = str(tiny_model)
     settings.OCR_MAX_TOKENS = int(embedded_server.env["OCR_MAX_TOKENS"])
-    _, engine = start_engine(lambda stage: None)
+    engine = EngineProcess(engine_config(), lambda stage: None)
+    engine.load()
     try:
         for picture in cards.glob("*.[jp][pn]g"):
-            text, _, _ = ask(engine, picture.read_bytes())
-            assert said[picture.name] == storable(text)
+            text, _, tokens = ask(engine, picture.read_bytes())
             assert len(text) > 20
+            other, text = said[picture.name], storable(text)
+            if other != text:
+                same = itertools.takewhile(lambda both: both[0] == both[1], zip(other, text, strict=False))
+                assert margin_at(len("".join(mine for mine, _ in same).encode()), tokens) < NEAR_TIE, (other, text)
     finally:
         engine.stop()
 

@@ -19,8 +19,13 @@ from tests.media_samples import image_bytes, video_bytes
 from tests.scraped import Scraped, parsed
 from tests.waiting import wait_for
 
-#: moved in tests/db/test_metrics.py: what a server that works does not do
-FAILURES = {"sambung:takeovers_total", "sambung:fenced_appends_total", "sambung:commit_failures_total"}
+#: what a server that works does not count; moved in tests/db/test_metrics.py, the last in test_engine_process.py here
+FAILURES = {
+    "sambung:takeovers_total",
+    "sambung:fenced_appends_total",
+    "sambung:commit_failures_total",
+    "sambung:engine_losses_total",
+}
 HEARTBEAT = "SELECT heartbeat_at FROM inference_modelworker"
 #: the workers are ready and the database is up; nothing waits longer than a slot takes to be free
 PASSING = {"sambung:num_requests_waiting", "sambung:oldest_waiting_seconds"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -156,6 +157,8 @@ def test_the_table_shows_what_failed_beside_what_was_measured() -> None:
 class Contestant:
     """Answers at once, or not at all."""
 
+    pids: tuple[int, ...] = ()
+
     def __init__(self, name: str, *, refused: str = "", log: list[tuple[str, str]]) -> None:
         self.name = name
         self._refused = refused
@@ -211,10 +214,12 @@ def test_what_cannot_be_measured_is_refused(arguments: list[str], capsys: pytest
 def test_a_peers_cache_holds_all_streams(tmp_path: Path) -> None:
     text = {"num_hidden_layers": 28, "num_key_value_heads": 8, "head_dim": 128}
     (tmp_path / "config.json").write_text(json.dumps({"text_config": text}))
-    # 229,376 bytes a token in single precision, 1,024 tokens a stream
-    assert cache_gib(Load(tmp_path, "float32", torch_threads=1, streams=32)) == 7
-    assert cache_gib(Load(tmp_path, "bfloat16", torch_threads=1, streams=32)) == 4
-    assert cache_gib(Load(tmp_path, "bfloat16", torch_threads=1, streams=1)) == 1
+    # 229,376 bytes a token in single precision, 512 tokens of a prompt beside the answer
+    load = Load(tmp_path, "float32", torch_threads=1, streams=32, tokens=512)
+    assert cache_gib(load) == 7
+    assert cache_gib(dataclasses.replace(load, tokens=3000)) == 25
+    assert cache_gib(dataclasses.replace(load, dtype="bfloat16")) == 4
+    assert cache_gib(dataclasses.replace(load, dtype="bfloat16", streams=1)) == 1
 
 
 def test_a_model_that_does_not_fit_is_not_started(tmp_path: Path) -> None:

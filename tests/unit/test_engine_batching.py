@@ -13,6 +13,9 @@ from PIL import Image
 
 from inference.engine.engine import Engine
 from inference.engine.errors import LoadError, PromptTooLong
+from inference.engine.fused_prefill import FusedPrefill
+from inference.engine.layers_prefill import LayersPrefill
+from inference.engine.prefill_unit import Prefilled, PrefillUnit
 from inference.engine.types import Delta, Finish, GenerationRequest, Sampling
 from tests.waiting import wait_for
 
@@ -28,10 +31,10 @@ def counted(module: Any) -> Iterator[list[int]]:
     """Notes the number of rows of every call."""
     calls: list[int] = []
 
-    def note(_: Any, arguments: Any, named: Any) -> None:
-        calls.append(len(named["inputs_embeds"] if "inputs_embeds" in named else arguments[0]))
+    def note(_: Any, arguments: Any) -> None:
+        calls.append(len(arguments[0]))
 
-    hook = module.register_forward_pre_hook(note, with_kwargs=True)
+    hook = module.register_forward_pre_hook(note)
     try:
         yield calls
     finally:
@@ -75,7 +78,7 @@ def test_rows_go_on_between_the_chunks_of_a_long_prompt(start_engine: Any, make_
 
 
 def test_prompts_that_come_together_are_read_together(
-    loaded: Any, start_engine: Any, make_request: Any, collect: Any
+    loaded: Any, start_engine: Any, make_request: Any, collect: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     requests = [make_request(kind, text="Satu " * n, max_tokens=12) for n, kind in enumerate([*KINDS, "text"] * 2, 1)]
     alone = start_engine(max_batch_size=1, reuse_prefixes=False)
@@ -83,13 +86,20 @@ def test_prompts_that_come_together_are_read_together(
     engine = Engine(loaded, max_batch_size=16)
     handles = [engine.submit(request) for request in requests]
     wait_for(lambda: not engine._in_preparation)
-    with counted(loaded.model.model.language_model) as calls:
-        engine.start()
-        for handle, before in zip(handles, expected, strict=True):
-            assert collect(handle).deltas == before.deltas
+    prompts: list[int] = []
+    run = FusedPrefill.run
+
+    def note(self: FusedPrefill, unit: PrefillUnit) -> list[Prefilled]:
+        prompts.append(len(unit.parts))
+        return run(self, unit)
+
+    monkeypatch.setattr(FusedPrefill, "run", note)
+    engine.start()
+    for handle, before in zip(handles, expected, strict=True):
+        assert collect(handle).deltas == before.deltas
     engine.stop()
-    assert max(calls) > 1
-    assert len(calls) < len(requests)
+    assert max(prompts) > 1
+    assert len(prompts) < len(requests)
 
 
 def test_requests_that_do_not_fit_into_the_memory_wait_in_order(
@@ -200,9 +210,11 @@ def test_what_is_kept_does_not_grow_with_the_requests_served(start_engine: Any, 
 
 
 def takes_the_layers(engine: Any) -> bool:
-    """Whether its steps go through the model's own layers, not the fused ones."""
-    runner = engine._batch._runner
-    return getattr(runner._step, "__func__", None) is type(runner)._step_through_layers
+    """Whether prompts and steps go through the model's own layers, not the fused ones."""
+    runner, prefill = engine._batch._runner, engine._batch._prefiller._pass
+    steps = getattr(runner._step, "__func__", None) is type(runner)._step_through_layers
+    assert isinstance(prefill, LayersPrefill) == steps
+    return steps
 
 
 def test_the_models_own_layers_give_the_same_answers(

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import torch
 
-from inference.backends.local import LocalEngine
 from inference.engine import cpu_dtype
 from inference.engine.cpu_dtype import dtype_beside_bytes, fastest_dtype
 from inference.engine.loading import load_model
+from inference.engine.start import facts_of
 
 #: its weights are stored in bfloat16
 READER = Path(__file__).resolve().parents[2] / "models" / "ktp-reader"
@@ -29,15 +29,19 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 class Model(torch.nn.Module):
-    """72 parameters of a layer, 24 of an output layer"""
+    """24 parameters of an embedding, 72 of a layer, 24 of an output layer"""
 
     def __init__(self) -> None:
         super().__init__()
+        self.embedding = torch.nn.Embedding(3, 8)
         self.linear = torch.nn.Linear(8, 8)
         self.head = torch.nn.Linear(8, 3, bias=False)
 
     def get_decoder(self) -> Any:
         return torch.nn.ModuleList([self.linear])
+
+    def get_input_embeddings(self) -> Any:
+        return self.embedding
 
     def get_output_embeddings(self) -> Any:
         return self.head
@@ -76,10 +80,10 @@ def test_a_dtype_that_does_not_fit_into_memory_is_not_chosen(
 ) -> None:
     caplog.set_level("INFO", logger=cpu_dtype.__name__)
     timed(bfloat16=(10, 25, 500), float32=(1, 1, 1))
-    monkeypatch.setattr(cpu_dtype, "total_host_bytes", lambda: 96 * 4)
+    monkeypatch.setattr(cpu_dtype, "total_host_bytes", lambda: 120 * 4)
     assert chosen() == torch.bfloat16
     assert "in float32 they would take" in caplog.text
-    monkeypatch.setattr(cpu_dtype, "total_host_bytes", lambda: 96 * 4 * 2)
+    monkeypatch.setattr(cpu_dtype, "total_host_bytes", lambda: 120 * 4 * 2)
     assert chosen() == torch.float32
 
 
@@ -134,11 +138,14 @@ def test_where_nothing_can_be_written_the_choice_is_measured_at_every_start(
 
 def test_beside_bytes_it_is_float32_where_the_wide_rest_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cpu_dtype, "_seconds", lambda *arguments: pytest.fail("measured"))
-    # 64 bytes, and 8 of a bias and 24 of the output layer four bytes wide
-    monkeypatch.setattr(cpu_dtype, "total_host_bytes", lambda: (64 + 32 * 4) / 0.6 + 1)
-    assert dtype_beside_bytes(Model(), torch.bfloat16) == torch.float32
-    monkeypatch.setattr(cpu_dtype, "total_host_bytes", lambda: (64 + 32 * 4) / 0.6 - 1)
-    assert dtype_beside_bytes(Model(), torch.bfloat16) == torch.bfloat16
+    # 64 + 24 bytes; a bias of 8 and the embedding four bytes wide. A shared output layer is there in bytes too.
+    shared = Model()
+    shared.head.weight = shared.embedding.weight
+    for model in (Model(), shared):
+        monkeypatch.setattr(cpu_dtype, "total_host_bytes", lambda: (88 + 32 * 4) / 0.6 + 1)
+        assert dtype_beside_bytes(model, torch.bfloat16) == torch.float32
+        monkeypatch.setattr(cpu_dtype, "total_host_bytes", lambda: (88 + 32 * 4) / 0.6 - 1)
+        assert dtype_beside_bytes(model, torch.bfloat16) == torch.bfloat16
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
@@ -155,7 +162,7 @@ def test_auto_loads_what_was_chosen_and_the_fingerprint_says_so(
     loaded = load_model(str(READER), device_map="cpu")
     assert stored == [torch.bfloat16]
     assert {weight.dtype for weight in loaded.model.parameters()} == {dtype}
-    assert LocalEngine(start_engine(loaded), loaded).fingerprint["dtype"] == str(dtype).removeprefix("torch.")
+    assert facts_of(loaded, start_engine(loaded)).dtype == str(dtype).removeprefix("torch.")
 
 
 def test_a_dtype_given_by_name_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -7,9 +8,11 @@ import pytest
 import torch
 import transformers
 
-from inference.engine import model_runner, torchvision_compat
+from inference.engine import agreement, model_runner, torchvision_compat
+from inference.engine.arrangement import quantize
 from inference.engine.errors import LoadError
 from inference.engine.fused_decoder import FusedDecoder
+from inference.engine.fused_layers import fused_layers
 from inference.engine.model_runner import ModelRunner, long_rows
 
 COMMON: dict[str, Any] = {
@@ -24,14 +27,23 @@ COMMON: dict[str, Any] = {
 
 
 def runner_of(
-    kind: str, *, dtype: torch.dtype = torch.float32, compile_step: bool = False, **config: Any
+    kind: str,
+    *,
+    dtype: torch.dtype = torch.float32,
+    compile_step: bool = False,
+    eight_bits: bool = False,
+    **config: Any,
 ) -> ModelRunner:
     torchvision_compat.declare_missing_operators()
     torch.manual_seed(1)
     settings = getattr(transformers, f"{kind}Config")(**{**COMMON, **config})
     model = transformers.AutoModelForCausalLM.from_config(settings).to(dtype).eval()
-    loaded: Any = SimpleNamespace(model=model, has_media=False, device=torch.device("cpu"))
-    return ModelRunner(loaded, max_rows=4, max_tokens=1000, compile_step=compile_step)
+    if eight_bits:
+        quantize(model)
+    loaded: Any = SimpleNamespace(
+        model=model, has_media=False, device=torch.device("cpu"), quantization="8bit" if eight_bits else "none"
+    )
+    return ModelRunner(loaded, fused_layers(model), max_rows=4, max_tokens=1000, compile_step=compile_step)
 
 
 def is_fused(runner: ModelRunner) -> bool:
@@ -113,9 +125,41 @@ def test_a_model_of_another_make_decodes_through_its_own_layers(kind: str, confi
     assert not is_fused(runner_of(kind, dtype=dtype, **config))
 
 
-def test_a_model_that_attends_to_a_window_is_refused() -> None:
+@pytest.mark.skipif(not hasattr(torch.ops.onednn, "qlinear_prepack"), reason="torch has no oneDNN")
+@pytest.mark.parametrize(("eight_bits", "expected"), [(False, False), (True, True)])
+def test_eight_bits_have_a_tolerance_of_their_own(
+    monkeypatch: pytest.MonkeyPatch, eight_bits: bool, expected: bool
+) -> None:
+    """Where last bits differ, a state may be rounded to another number. Qwen3-VL-2B's configuration gives 0.024."""
+    monkeypatch.setitem(agreement.TOLERANCE, torch.float32, 0.0)
+    monkeypatch.setattr(FusedDecoder, "step", differing_by(0.02, FusedDecoder.step))
+    assert is_fused(runner_of("Qwen3", head_dim=16, eight_bits=eight_bits)) is expected
+
+
+@pytest.mark.skipif(not hasattr(torch.ops.onednn, "qlinear_prepack"), reason="torch has no oneDNN")
+def test_a_step_that_is_wrong_is_not_taken_in_eight_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FusedDecoder, "step", differing_by(0.5, FusedDecoder.step))
+    assert not is_fused(runner_of("Qwen3", head_dim=16, eight_bits=True))
+
+
+def differing_by(share: float, step: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    """The step with logits that differ from its own by this share of their spread."""
+
+    def differing(*arguments: Any) -> torch.Tensor:
+        logits = step(*arguments)
+        return logits + share * logits.std() * torch.randn(logits.shape, generator=torch.manual_seed(0))
+
+    return differing
+
+
+@pytest.mark.parametrize("kind", ["Gemma2", "Mistral"], ids=["in some layers", "in all layers"])
+def test_a_model_that_attends_to_a_window_is_refused(kind: str) -> None:
     with pytest.raises(LoadError, match="window"):
-        runner_of("Gemma2", sliding_window=32)
+        runner_of(kind, sliding_window=32)
+
+
+def test_a_window_that_no_text_exceeds_is_none() -> None:
+    assert runner_of("Mistral", sliding_window=256).cache.capacity == (0, 0)
 
 
 def test_the_weights_are_held_once() -> None:

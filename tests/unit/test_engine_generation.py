@@ -194,13 +194,15 @@ def test_logprobs_are_those_of_the_model_whatever_the_sampling(
     request = make_request("image", logprobs=0, **PENALISED)
     got = collect(start_engine().submit(request))
     prompt = PromptMaker(own_layers, max_context_tokens=4096).make(dataclasses.replace(request, resume_ids=got.ids))
+    # In double precision: in single precision the model's own layers are up to 1e-4 off themselves.
+    exact = copy.deepcopy(own_layers.model).double()
     with torch.inference_mode():
-        logits = own_layers.model(
+        logits = exact(
             input_ids=prompt.ids[None], position_ids=prompt.positions[:, None], use_cache=False, **media_of(prompt)
         ).logits[0]
     expected = logits[prompt.prompt_tokens - 1 : -1].log_softmax(dim=-1)
     for place, (token, delta) in enumerate(zip(got.ids, got.deltas, strict=True)):
-        assert delta.logprobs[0].chosen.logprob == pytest.approx(expected[place, token].item(), abs=1e-4)
+        assert delta.logprobs[0].chosen.logprob == pytest.approx(expected[place, token].item(), abs=2e-4)
         assert delta.logprobs[0].top == ()
 
 

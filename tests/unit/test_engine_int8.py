@@ -2,20 +2,30 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from inference.backends.local import LocalEngine
+from inference.engine.arrangement import quantize
 from inference.engine.errors import LoadError
-from inference.engine.int8 import Int8Product, check_int8
+from inference.engine.int8 import Int8Product, fastest_states
 from inference.engine.loading import load_model
 from inference.engine.products import PartLinear, ProductLinear
+from inference.engine.start import facts_of
 from inference.tiny_models.text import build_tiny_text_model
 
 pytestmark = pytest.mark.skipif(not hasattr(torch.ops.onednn, "qlinear_prepack"), reason="torch has no oneDNN")
+
+
+@pytest.fixture
+def not_known_yet() -> Iterator[None]:
+    """Which states are the fastest is found out again."""
+    fastest_states.cache_clear()
+    yield
+    fastest_states.cache_clear()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
@@ -43,21 +53,18 @@ def test_a_row_does_not_depend_on_the_rows_beside_it() -> None:
     assert torch.equal(product(states), alone)
 
 
-def test_a_model_in_eight_bits_answers_and_keeps_its_output_layer(
-    tiny_model: Path, start_engine: Any, make_request: Any, collect: Any
-) -> None:
+def test_a_model_in_eight_bits_answers(tiny_model: Path, start_engine: Any, make_request: Any, collect: Any) -> None:
     loaded = load_model(str(tiny_model), dtype="float32", device_map="cpu", quantization="8bit")
     engine = start_engine(loaded)
     result = collect(engine.submit(make_request("both", max_tokens=20, ignore_eos=True)))
     assert len(result.ids) == 20
-    assert "40 int8" in engine.stats().device
-    assert LocalEngine(engine, loaded).fingerprint["quantization"] == "8bit-cpu"
+    assert "41 int8" in engine.stats().device
+    assert facts_of(loaded, engine).quantization in ("8bit-cpu, states of 8 bits", "8bit-cpu, states of 7 bits")
     on_a_gpu = dataclasses.replace(loaded, device=torch.device("cuda"))
-    assert LocalEngine(engine, on_a_gpu).fingerprint["quantization"] == "8bit"
+    assert facts_of(on_a_gpu, engine).quantization == "8bit"
     replaced = [module for module in loaded.model.modules() if isinstance(module, ProductLinear | PartLinear)]
     products = [module.joined.product if isinstance(module, PartLinear) else module.product for module in replaced]
-    assert [type(product) for product in products].count(Int8Product) == len(products) - 1
-    assert not isinstance(loaded.model.lm_head.product, Int8Product)
+    assert {type(product) for product in products} == {Int8Product}
     # One answer beside others is the one it would be alone.
     handles = [engine.submit(make_request("text", text=text, max_tokens=12)) for text in ("Apa?", "Siapa kamu ini?")]
     together = [collect(handle).ids for handle in handles]
@@ -67,18 +74,36 @@ def test_a_model_in_eight_bits_answers_and_keeps_its_output_layer(
     ]
 
 
+def test_an_output_layer_that_shares_the_embeddings_weight_gets_bytes_of_its_own(tiny_model: Path) -> None:
+    loaded = load_model(str(tiny_model), dtype="float32", device_map="cpu")
+    embedding = loaded.model.get_input_embeddings().weight
+    loaded.model.lm_head.weight = embedding
+    states = torch.randn(3, embedding.shape[1])
+    expected = loaded.model.lm_head(states)
+    quantize(loaded.model)
+    assert isinstance(loaded.model.lm_head.product, Int8Product)
+    assert loaded.model.get_input_embeddings().weight is embedding
+    assert ((loaded.model.lm_head(states) - expected).norm() / expected.norm()).item() < 0.02
+
+
+def test_a_large_weight_is_rounded_in_parts_and_gives_the_same_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    weight, states = torch.randn(65, 96), torch.randn(5, 96)
+    whole = Int8Product(weight)(states)
+    monkeypatch.setattr("inference.engine.int8._PART", 10 * 96)
+    assert torch.equal(Int8Product(weight)(states), whole)
+
+
 def test_weights_become_bytes_from_the_dtype_in_which_they_are_stored(monkeypatch: pytest.MonkeyPatch) -> None:
     reader = Path(__file__).resolve().parents[2] / "models" / "ktp-reader"
     seen: set[torch.dtype] = set()
     begin = Int8Product.__init__
 
-    def note(self: Any, weight: torch.Tensor, bias: Any = None) -> None:
+    def note(self: Any, weight: torch.Tensor, bias: Any = None, states: Any = None) -> None:
         seen.add(weight.dtype)
-        begin(self, weight, bias)
+        begin(self, weight, bias, states)
 
+    fastest_states()  # It makes products of its own, once.
     monkeypatch.setattr(Int8Product, "__init__", note)
-    # It makes a product of its own.
-    monkeypatch.setattr("inference.engine.arrangement.check_int8", lambda: None)
     loaded = load_model(str(reader), dtype="float32", device_map="cpu", quantization="8bit")
     assert seen == {torch.bfloat16}
     assert loaded.dtype == "float32"
@@ -104,20 +129,22 @@ def test_the_states_beside_bytes_are_float32_without_a_measurement(monkeypatch: 
     assert load_model(str(reader), device_map="cpu", quantization="8bit").dtype == "float32"
 
 
+@pytest.mark.usefixtures("not_known_yet")
 def test_a_torch_without_products_of_bytes_is_named(monkeypatch: pytest.MonkeyPatch, tiny_model: Path) -> None:
-    def refuse(self: Any, *arguments: Any) -> None:
+    def refuse(self: Any, *arguments: Any, **states: Any) -> None:
         raise AttributeError("'_OpNamespace' 'onednn' object has no attribute 'qlinear_prepack'\nmore")
 
     monkeypatch.setattr(Int8Product, "__init__", refuse)
-    with pytest.raises(LoadError, match=r"this torch cannot do on this CPU: '_OpNamespace' 'onednn'.*prepack'$"):
+    with pytest.raises(LoadError, match=r"this torch cannot do on this CPU: '_OpNamespace' 'onednn'.*prepack'\.$"):
         load_model(str(tiny_model), device_map="cpu", quantization="8bit")
 
 
+@pytest.mark.usefixtures("not_known_yet")
 def test_wrong_products_of_bytes_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     right = Int8Product.__call__
     monkeypatch.setattr(Int8Product, "__call__", lambda self, states: right(self, states) * 0.9)
-    with pytest.raises(LoadError, match="wrong on this CPU"):
-        check_int8()
+    with pytest.raises(LoadError, match="products with bytes are wrong"):
+        fastest_states()
 
 
 def test_a_model_of_another_make_is_refused(tmp_path: Path) -> None:

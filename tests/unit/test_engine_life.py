@@ -12,6 +12,7 @@ from PIL import Image
 
 from inference.engine.engine import Engine
 from inference.engine.errors import EngineError, EngineStopped, InvalidPrompt, InvalidSampling, PromptTooLong
+from inference.engine.sampling import Sampler
 from inference.engine.types import Delta, Finish, GenerationRequest, Sampling, Video
 from tests.waiting import wait_for
 
@@ -166,6 +167,29 @@ def test_a_failed_prefill_fails_its_request_only(
         hook.remove()
     assert collect(running).finish.completion_tokens == 60
     assert collect(engine.submit(make_request("image"))).deltas
+
+
+def test_of_prompts_that_are_prefilled_together_only_the_one_that_fails_is_failed(
+    loaded: Any, make_request: Any, collect: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests = [make_request(text="Satu " * number, seed=number) for number in range(1, 5)]
+    engine = Engine(loaded, max_batch_size=8)
+    create = Sampler.__init__
+
+    def fail_for_the_second(self: Sampler, rows: Any, **options: Any) -> None:
+        if any(row.sampling.seed == 2 for row in rows):
+            raise RuntimeError("no room for its bias")
+        create(self, rows, **options)
+
+    monkeypatch.setattr(Sampler, "__init__", fail_for_the_second)
+    handles = [engine.submit(request) for request in requests]
+    wait_for(lambda: not engine._in_preparation)
+    engine.start()
+    with pytest.raises(EngineError, match="failed to read the prompt"):
+        list(handles[1])
+    for number in (0, 2, 3):
+        assert collect(handles[number]).finish.completion_tokens == 40
+    assert engine.stop()
 
 
 def test_a_failed_step_fails_the_requests_in_it_and_the_engine_goes_on(

@@ -6,12 +6,11 @@ from typing import Any
 import pytest
 import torch
 
-from inference.engine import arrangement, product_choice, products
+from inference.engine import arrangement, products
 from inference.engine.arrangement import arrange
 from inference.engine.engine import Engine
 from inference.engine.loading import load_model
-from inference.engine.product_choice import Shape, fastest, measure
-from inference.engine.products import DenseProduct, Form, JoinedProduct, PackedProduct, make_product, usable_forms
+from inference.engine.products import Form, JoinedProduct, PackedProduct, make_product, usable_forms
 from inference.tiny_models.text import build_tiny_text_model
 
 FORMS = usable_forms(torch.float32)
@@ -119,85 +118,6 @@ def test_a_torch_that_cannot_pack_says_so_and_uses_the_other_forms(
     monkeypatch.setattr(PackedProduct, "__init__", refuse)
     assert usable_forms(torch.float32) == (Form.PLAIN, Form.TRANSPOSED)
     assert "packs no weights of torch.float32 on this CPU: '_OpNamespace'" in caplog.text
-
-
-def test_the_form_is_the_fastest_on_the_whole_and_the_simplest_of_equals() -> None:
-    def timings(**forms: tuple[float, ...]) -> Any:
-        rows = (1, 8, 16, 32, 128)
-        return {Form(name): dict(zip(rows, seconds, strict=True)) for name, seconds in forms.items()}
-
-    # One row with a small matrix loses by packing what eight win.
-    assert fastest(timings(plain=(153, 360, 400, 500, 900), packed=(220, 200, 210, 300, 800))) == Form.PACKED
-    assert fastest(timings(plain=(153, 360, 400, 500, 900), packed=(900, 200, 210, 300, 800))) == Form.PLAIN
-    assert fastest(timings(plain=(100, 100, 100, 100, 100), transposed=(97, 97, 97, 97, 97))) == Form.PLAIN
-    assert fastest(timings(plain=(9, 9, 9, 9, 9), transposed=(5, 5, 5, 5, 5), packed=(4, 4, 4, 4, 4))) == Form.PACKED
-
-
-def test_a_measurement_covers_the_rows_and_leaves_torchs_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    threads = torch.get_num_threads()
-    seen = []
-
-    def timed(products: Any, states: torch.Tensor, passes: int) -> float:
-        seen.append(torch.get_num_threads())
-        return float(len(states))
-
-    monkeypatch.setattr(product_choice, "_timed", timed)
-    found = measure.__wrapped__(Shape(64, 32, torch.float32), 3, (1, 128), FORMS, 2)
-    assert {form: list(seconds) for form, seconds in found.items()} == {form: [1, 128] for form in FORMS}
-    assert set(seen) == {1}
-    assert torch.get_num_threads() == threads
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
-def test_right_forms_differ_by_rounding_only(dtype: torch.dtype) -> None:
-    forms = usable_forms(dtype)
-    assert tuple(measure.__wrapped__(Shape(768, 2048, dtype), 1, (1, 8, 128), forms, 1)) == forms
-
-
-@pytest.fixture
-def with_transposed(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """with_transposed(change): transposed products return change(product)"""
-
-    def replace(change: Any) -> None:
-        class Changed(DenseProduct):
-            def __call__(self, states: torch.Tensor) -> torch.Tensor:
-                product: torch.Tensor = change(super().__call__(states))
-                return product
-
-        def make(form: Form, weight: torch.Tensor) -> Any:
-            return Changed(weight) if form is Form.TRANSPOSED else make_product(form, weight)
-
-        monkeypatch.setattr(product_choice, "make_product", make)
-
-    return replace
-
-
-@pytest.mark.parametrize("wrong", [1.5, float("nan")])
-def test_a_form_that_is_wrong_for_some_rows_is_not_used(
-    with_transposed: Any, caplog: pytest.LogCaptureFixture, wrong: float
-) -> None:
-    def one_wrong_number(product: torch.Tensor) -> torch.Tensor:
-        if len(product) == 8:
-            product[5, 7] = wrong
-        return product
-
-    with_transposed(one_wrong_number)
-    shape, forms = Shape(64, 32, torch.float32), (Form.PLAIN, Form.TRANSPOSED)
-    assert tuple(measure.__wrapped__(shape, 2, (1, 128), forms, 1)) == forms
-    assert tuple(measure.__wrapped__(shape, 2, (1, 8, 128), forms, 1)) == (Form.PLAIN,)
-    assert "transposed products 32→64 in torch.float32 are wrong for 8 rows" in caplog.text
-
-
-def test_a_form_that_raises_for_a_shape_is_not_used(with_transposed: Any, caplog: pytest.LogCaptureFixture) -> None:
-    def refuse(product: torch.Tensor) -> torch.Tensor:
-        raise RuntimeError("could not create a primitive\nmore")
-
-    with_transposed(refuse)
-    found = measure.__wrapped__(Shape(64, 32, torch.float32), 2, (1, 8), (Form.PLAIN, Form.TRANSPOSED), 1)
-    assert tuple(found) == (Form.PLAIN,)
-    assert caplog.messages == [
-        "there are no transposed products 32→64 in torch.float32 on this CPU: could not create a primitive"
-    ]
 
 
 def test_a_whole_weight_that_is_refused_stays_plain(

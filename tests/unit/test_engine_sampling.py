@@ -17,8 +17,8 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from inference.engine.cuts import Cuts
 from inference.engine.sampling import Sampled, Sampler
+from inference.engine.truncation import Truncation
 from inference.engine.types import Sampling
 
 CPU = torch.device("cpu")
@@ -113,7 +113,7 @@ def test_top_p_zero_takes_the_likeliest_token() -> None:
 def kept(logits: torch.Tensor, *samplings: Sampling) -> torch.Tensor:
     temperatures = torch.tensor([[s.temperature] for s in samplings], dtype=torch.float64)
     cut = logits.clone()
-    Cuts(samplings, temperatures=temperatures).apply(cut, cut.amax(dim=-1, keepdim=True))
+    Truncation(samplings, temperatures=temperatures).apply(cut, cut.amax(dim=-1, keepdim=True))
     return cut.isfinite()
 
 

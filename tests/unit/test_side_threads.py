@@ -48,13 +48,13 @@ def test_one_that_is_added_later_is_watched_too(caplog: pytest.LogCaptureFixture
     may_end, stopping, reported = threading.Event(), threading.Event(), threading.Event()
     watch = SideThreads([], stopping=stopping, on_end=reported.set)
     watch.start()
-    engine = until_set(may_end, "engine-model")
+    engine = until_set(may_end, "queue-watch")
     engine.start()
     watch.watch(engine)
     may_end.set()
     assert reported.wait(DEADLINE_SECONDS)
     watch.join(DEADLINE_SECONDS)
-    assert "engine-model" in caplog.text
+    assert "queue-watch" in caplog.text
 
 
 def test_threads_that_end_after_the_stop_has_begun_are_no_loss(caplog: pytest.LogCaptureFixture) -> None:

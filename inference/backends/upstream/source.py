@@ -49,6 +49,9 @@ class UpstreamSource:
     def reload(self) -> None:
         self._engine.call(self._reload_request.set)
 
+    def stop(self, timeout_seconds: float) -> bool:
+        return self._engine.stop(timeout_seconds)
+
     async def _watch(self) -> None:
         self._waiting_since = time.monotonic()
         self._listener.engine_pending("waiting for the upstream server")

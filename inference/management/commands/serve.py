@@ -1,4 +1,4 @@
-"""``manage.py serve``: run the whole server in one process, for one machine."""
+"""``manage.py serve``: run web server and worker in one process, for one machine."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Command(BaseCommand):
                 "Unset REDIS_URL to run everything in this one process."
             )
         open_database()
-        # torch is imported only here, so that --help and the errors above appear at once.
+        # Imported here, so that --help and the errors above appear at once.
         from inference.worker.embedded import serve
         from inference.worker.stopping import end_now
         from sessions_app.web_server import PortTaken

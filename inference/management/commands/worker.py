@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 class Command(BaseCommand):
     help = (
-        "Run one model worker: one process, one model, as many sessions at once as fit (see MAX_BATCH_SIZE). "
+        "Run one model worker: one model, in a child process, as many sessions at once as fit (see MAX_BATCH_SIZE). "
         "Start one for each GPU (choose it with CUDA_VISIBLE_DEVICES)."
     )
 
@@ -22,7 +22,7 @@ class Command(BaseCommand):
             raise CommandError(
                 "REDIS_URL is not set. Without a broker, `manage.py serve` runs web and worker together."
             )
-        # torch is imported only here, so that --help and the error above appear at once.
+        # Imported here, so that --help and the error above appear at once.
         from inference.worker.celery_worker import run_worker
         from inference.worker.stopping import end_now
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from inference.engine.bans import Bans
+from inference.engine.banned_tokens import BannedTokens
 from inference.engine.errors import InvalidSampling
 
 SEEDED = {"temperature": 1.0, "seed": 3}
@@ -22,7 +22,7 @@ def row(*, allowed: tuple[int, ...] = (), bad: tuple[tuple[int, ...], ...] = (),
 def possible(*rows: Any) -> list[list[int]]:
     """The tokens that are left for each row, of six."""
     logits = torch.zeros(len(rows), 6)
-    Bans(rows, device=torch.device("cpu")).apply(logits)
+    BannedTokens(rows, device=torch.device("cpu")).apply(logits)
     assert set(logits.flatten().tolist()) <= {0.0, -float("inf")}
     return [row.isfinite().nonzero().flatten().tolist() for row in logits]
 

@@ -1,4 +1,4 @@
-"""Bans the tokens that a request rules out: all but the allowed ones, and the bad words."""
+"""BannedTokens the tokens that a request rules out: all but the allowed ones, and the bad words."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from inference.engine.penalties import Row
 
 
-class Bans:
+class BannedTokens:
     """The bans of the rows of one batch. Rows without any cost nothing.
 
     A bad word is a sequence of tokens: its last token is banned when the tokens before it have just been generated.

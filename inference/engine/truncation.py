@@ -10,7 +10,7 @@ import torch
 from inference.engine.types import Sampling
 
 
-class Cuts:
+class Truncation:
     """Every cut keeps the tokens at or above some logit. Tokens with equal logits are kept or removed together: their
     order in a sort may change with the shape of the batch, and in half precision many logits are equal.
     """

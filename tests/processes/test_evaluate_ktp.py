@@ -1,4 +1,4 @@
-"""``manage.py evaluate_ktp`` with the model in its own process, which needs no database, and what it refuses."""
+"""``manage.py evaluate_ktp`` with a model of its own, which needs no database, and what it refuses."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ def evaluate(settings: Any, tiny_model: Path) -> Any:
     return run
 
 
-def test_the_model_in_this_process_reads_every_picture(evaluate: Any, cards: Path, tmp_path: Path) -> None:
+def test_a_model_that_is_loaded_for_the_run_reads_every_picture(evaluate: Any, cards: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     report, plot = tmp_path / "report.json", tmp_path / "plot.png"
     text = evaluate(cards, "--concurrency", 2, "--json", report, "--plot", plot)
     assert text.startswith(
-        f"4 synthetic specimens of {cards}\nread by tiny in this process (cpu, float32), 2 at a time"
+        f"4 synthetic specimens of {cards}\nread by tiny, loaded for this run (cpu, float32), 2 at a time"
     )
     found = json.loads(report.read_text())
     assert found["complete"]
