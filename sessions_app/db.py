@@ -59,9 +59,10 @@ def release_connections() -> None:
     """Give this thread's connections back: to the pool where there is one, closed where there is none.
 
     A connection inside a transaction stays (it is a test's), and so does SQLite's: it costs a file handle and opening
-    it again costs more than the query.
+    it again costs more than the query. But one whose transaction could not be ended is closed too, because nothing that
+    its thread wrote from then on would be committed.
     """
     for connection in connections.all(initialized_only=True):
-        if connection.in_atomic_block or connection.vendor == "sqlite":
+        if connection.in_atomic_block or (connection.vendor == "sqlite" and connection.autocommit):
             continue
         connection.close()

@@ -1,4 +1,4 @@
-"""Empty the database after a test with real transactions.
+"""Empty the database after a test with real transactions, once the test's threads are done with it.
 
 Django's ``flush`` truncates every table and then makes content types, permissions and groups anew: on PostgreSQL that
 takes longer than most tests. This deletes the rows that there are, and leaves the tables of ``KEPT`` as they were.
@@ -6,6 +6,7 @@ takes longer than most tests. This deletes the rows that there are, and leaves t
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 from unittest import mock
@@ -17,6 +18,10 @@ from django.db.models import Model
 from django.test import TransactionTestCase
 
 from ocr.given_permissions import GivenPermission
+from sessions_app import db
+
+#: longest wait for what a test left running on the threads of the ORM
+THREADS_SECONDS = 60.0
 
 #: made by ``migrate``, and needed by every test
 KEPT: tuple[type[Model], ...] = (ContentType, Permission, Group, Group.permissions.through, GivenPermission)
@@ -43,12 +48,28 @@ def delete_rows(tables: Sequence[str]) -> None:
             cursor.execute(f"DELETE FROM {tables[number]}")  # noqa: S608  (as above)
 
 
+def wait_for_orm_threads() -> None:
+    """Until they have ended what cancelled tasks left behind.
+
+    After the test pytest-django refuses every use of the database. If a transaction is just ending then, its connection
+    stays without autocommit, and nothing that its thread writes in later tests is ever committed.
+    """
+    for pool in (db._executor, db._spare):
+        if pool.cache_info().currsize:
+            threads = pool()._max_workers
+            all_idle = threading.Barrier(threads + 1)
+            for _ in range(threads):
+                pool().submit(all_idle.wait, THREADS_SECONDS)
+            all_idle.wait(THREADS_SECONDS)
+
+
 def delete_rows_instead_of_flush() -> Any:
     """A patch for as long as the test database of now lives."""
     made, tables = kept_rows(), other_tables()
     flush: Callable[[TransactionTestCase], None] = TransactionTestCase._fixture_teardown  # type: ignore[attr-defined]
 
     def teardown(case: TransactionTestCase) -> None:
+        wait_for_orm_threads()
         if kept_rows() == made:
             delete_rows(tables)
         else:  # The test has changed what all need.
