@@ -19,11 +19,13 @@ from inference.stored_request import StoredRequest
 from sessions_app import tracing
 from sessions_app.answer import UNREADABLE_CHUNK_ERRORS, Answer
 from sessions_app.call_batching import CallBatcher
+from sessions_app.db import in_db
 from sessions_app.errors import ApiError
 from sessions_app.hub import hub
 from sessions_app.log_lines import short_id
 from sessions_app.models import ChatSession
 from sessions_app.store import opening
+from sessions_app.store.transitions import request_cancel
 from sessions_app.wakeups import StreamChunk
 
 log = logging.getLogger(__name__)
@@ -90,13 +92,20 @@ def _opener() -> CallBatcher[opening.NewSession, opening.Opened]:
     """Opens the sessions of the running event loop's requests."""
     loop = asyncio.get_running_loop()
     if loop not in _openers:
-        _openers[loop] = CallBatcher(_open_sessions, size=lambda asked: asked.media_bytes)
+        _openers[loop] = CallBatcher(_open_sessions, size=lambda asked: asked.media_bytes, abandoned=_cancel_if_unnamed)
     return _openers[loop]
 
 
 def _open_sessions(asked: Sequence[opening.NewSession]) -> list[opening.Opened | ApiError]:
     readiness.refuse_if_failed(readiness.read_model_health())
     return opening.open_sessions(asked)
+
+
+async def _cancel_if_unnamed(opened: opening.Opened) -> None:
+    """The client left before it could learn the session's id, so nobody will read the answer."""
+    session, is_new = opened
+    if is_new and not session.is_named:
+        await in_db(request_cancel, session.pk)
 
 
 async def wait_for_answer(session: ChatSession, *, timeout_seconds: float) -> Answer | None:

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
 from django.db import InterfaceError, OperationalError
 
 from sessions_app.db import in_db
 from sessions_app.errors import ApiError
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -30,13 +33,21 @@ MAX_BYTES = 8 * 2**20
 class CallBatcher(Generic[T, R]):
     """Calls ``serve`` on a database thread with the items of all that wait. For one event loop."""
 
-    def __init__(self, serve: Callable[[Sequence[T]], Sequence[R | ApiError]], *, size: Callable[[T], int]) -> None:
+    def __init__(
+        self,
+        serve: Callable[[Sequence[T]], Sequence[R | ApiError]],
+        *,
+        size: Callable[[T], int],
+        abandoned: Callable[[R], Awaitable[None]],
+    ) -> None:
         """``serve`` returns each item's result or error. If it raises, it has rolled back.
 
-        ``size`` is the memory of an item's media in bytes; the rest of a request is small beside them.
+        ``size`` is the memory of an item's media in bytes; the rest of a request is small beside them. ``abandoned``
+        gets the result of a request that was cancelled while it was served.
         """
         self._serve = serve
         self._size = size
+        self._abandoned = abandoned
         self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
         self._calls: set[asyncio.Task[None]] = set()
 
@@ -49,7 +60,12 @@ class CallBatcher(Generic[T, R]):
             # In a context of its own: the call is not part of the request that happens to come first.
             task = loop.create_task(self._run(), context=contextvars.Context())
             self._calls.add(task)
-        return await future
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if not future.cancelled() and future.exception() is None:
+                await self._abandon(future.result())
+            raise
 
     async def _run(self) -> None:
         try:
@@ -70,13 +86,24 @@ class CallBatcher(Generic[T, R]):
         except Exception as exc:
             # One item may be the reason, and must not be the others' error.
             results = [exc] if len(items) == 1 else [await self._serve_alone(item) for item in items]
+        abandoned: list[R] = []
         for future, result in zip(futures, results, strict=True):
-            if future.done():
-                continue  # its request was cancelled
+            # A future that is done belongs to a request that was cancelled.
             if isinstance(result, Exception):
-                future.set_exception(result)
+                if not future.done():
+                    future.set_exception(result)
+            elif future.done():
+                abandoned.append(result)
             else:
                 future.set_result(result)
+        for result in abandoned:
+            await self._abandon(result)
+
+    async def _abandon(self, result: R) -> None:
+        try:
+            await self._abandoned(result)
+        except Exception:
+            log.exception("a result that nobody waits for any more was not cleaned up")
 
     async def _serve_alone(self, item: T) -> R | Exception:
         try:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import pytest
 from django.db import DataError, OperationalError
@@ -43,9 +44,15 @@ class Calls:
         return [2 * item if item >= 0 else SessionNotFound(str(item)) for item in items]
 
 
+def batcher(serve: Callable[[Sequence[int]], Sequence[int | ApiError]], **options: Any) -> CallBatcher[int, int]:
+    async def forget(result: int) -> None: ...
+
+    return CallBatcher[int, int](serve, **{"size": lambda item: 1, "abandoned": forget} | options)
+
+
 async def all_of(calls: Calls, items: Sequence[int], size: Callable[[int], int] = lambda item: 1) -> list[object]:
     """The results for ``items``, of which the first is in its call when the others come."""
-    ask = CallBatcher[int, int](calls.serve, size=size)
+    ask = batcher(calls.serve, size=size)
     tasks = [asyncio.ensure_future(ask(items[0]))]
     await asyncio.to_thread(calls.begun.wait, DEADLINE_SECONDS)
     tasks += [asyncio.ensure_future(ask(item)) for item in items[1:]]
@@ -72,7 +79,7 @@ def test_a_database_that_is_away_fails_all_of_a_call_and_none_after_it() -> None
     failure = OperationalError("the database is away")
 
     async def run() -> tuple[Sequence[object], int]:
-        ask = CallBatcher[int, int](calls.serve, size=lambda item: 1)
+        ask = batcher(calls.serve)
         calls.may_end.set()
         calls.raises = failure
         failed = await asyncio.gather(ask(1), ask(2), ask(3), return_exceptions=True)
@@ -109,7 +116,7 @@ def test_a_request_that_was_cancelled_while_it_waited_disturbs_no_other() -> Non
     calls = Calls()
 
     async def run() -> Sequence[object]:
-        ask = CallBatcher[int, int](calls.serve, size=lambda item: 1)
+        ask = batcher(calls.serve)
         first, second, third = (asyncio.ensure_future(ask(item)) for item in (1, 2, 3))
         await asyncio.to_thread(calls.begun.wait, DEADLINE_SECONDS)
         second.cancel()
@@ -126,7 +133,7 @@ def test_a_request_that_was_cancelled_while_it_waited_is_not_served() -> None:
     calls = Calls()
 
     async def run() -> None:
-        ask = CallBatcher[int, int](calls.serve, size=lambda item: 1)
+        ask = batcher(calls.serve)
         first = asyncio.ensure_future(ask(1))
         await asyncio.to_thread(calls.begun.wait, DEADLINE_SECONDS)
         second, third = asyncio.ensure_future(ask(2)), asyncio.ensure_future(ask(3))
@@ -137,6 +144,45 @@ def test_a_request_that_was_cancelled_while_it_waited_is_not_served() -> None:
 
     asyncio.run(run())
     assert calls.items == [[1], [3]]
+
+
+class ThenCancels(list[int | ApiError]):
+    """Results that cancel a request once its result has been set, before its task sees it."""
+
+    request: asyncio.Future[int]
+
+    def __iter__(self) -> Iterator[int | ApiError]:
+        yield from super().__iter__()
+        self.request.cancel()
+
+
+@pytest.mark.parametrize("is_served", [False, True])
+def test_the_result_of_a_request_that_was_cancelled_meanwhile_is_handed_over(is_served: bool) -> None:
+    calls = Calls()
+    results = ThenCancels()
+    abandoned: list[int] = []
+
+    def serve(items: Sequence[int]) -> Sequence[int | ApiError]:
+        results[:] = calls.serve(items)
+        return results if is_served else list(results)
+
+    async def take(result: int) -> None:
+        abandoned.append(result)
+        raise RuntimeError("it cannot be cleaned up")
+
+    async def run() -> Sequence[object]:
+        ask = batcher(serve, abandoned=take)
+        results.request = first = asyncio.ensure_future(ask(1))
+        await asyncio.to_thread(calls.begun.wait, DEADLINE_SECONDS)
+        if not is_served:
+            first.cancel()
+        calls.may_end.set()
+        return await asyncio.gather(first, ask(2), return_exceptions=True)
+
+    first, second = asyncio.run(run())
+    assert isinstance(first, asyncio.CancelledError)
+    assert second == 4
+    assert abandoned == [2]
 
 
 def test_a_refusal_that_is_about_no_item_is_asked_for_once() -> None:
@@ -158,7 +204,7 @@ def test_a_request_that_comes_when_all_calls_have_just_ended_is_served(monkeypat
             return serve(items)
 
         monkeypatch.setattr(call_batching, "in_db", in_db)
-        ask = CallBatcher[int, int](lambda items: list(items), size=lambda item: 1)
+        ask = batcher(lambda items: list(items))
         both = []
         for item in (1, 2):
             both.append(asyncio.ensure_future(ask(item)))
@@ -184,7 +230,7 @@ def test_a_second_call_may_begin_while_the_first_is_in_the_database(monkeypatch:
     calls = Calls()
 
     async def run() -> None:
-        ask = CallBatcher[int, int](calls.serve, size=lambda item: 1)
+        ask = batcher(calls.serve)
         first = asyncio.ensure_future(ask(1))
         await asyncio.to_thread(calls.begun.wait, DEADLINE_SECONDS)
         assert await ask(2) == 4

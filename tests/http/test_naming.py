@@ -7,6 +7,8 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -16,9 +18,12 @@ from django.http.response import HttpResponseBase
 from django.test import AsyncClient
 from pytest_django import Settings
 
+from inference import generations
 from inference.api import chat
+from sessions_app.errors import ApiError
 from sessions_app.models import ChatSession
 from sessions_app.store import opening
+from tests.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -97,6 +102,36 @@ def test_a_whole_answer_that_nobody_has_named_is_cancelled_when_its_client_has_g
     async_to_sync(leave)()
     session.refresh_from_db()
     assert (session.state == ChatSession.State.CANCELLED) is is_cancelled
+
+
+@pytest.mark.parametrize(("named", "is_cancelled"), [({}, True), ({"session_id": "mine"}, False)])
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_session_whose_client_leaves_while_it_is_opened_is_cancelled_unless_it_was_named(
+    monkeypatch: pytest.MonkeyPatch, named: dict[str, str], is_cancelled: bool, stream: bool
+) -> None:
+    opened, may_return = threading.Event(), threading.Event()
+    open_sessions = opening.open_sessions
+
+    def slowly(asked: Sequence[opening.NewSession]) -> list[opening.Opened | ApiError]:
+        results = open_sessions(asked)
+        opened.set()
+        assert may_return.wait(20)
+        return results
+
+    monkeypatch.setattr(opening, "open_sessions", slowly)
+
+    async def leave() -> None:
+        asking = asyncio.create_task(
+            AsyncClient().post("/v1/chat/completions", HALO | {"stream": stream} | named, "application/json")
+        )
+        await asyncio.to_thread(opened.wait, 20)
+        asking.cancel()
+        await asyncio.wait([asking])
+        may_return.set()
+        await until(lambda: not any(opener._calls for opener in generations._openers.values()))
+
+    async_to_sync(leave)()
+    assert (ChatSession.objects.get().state == ChatSession.State.CANCELLED) is is_cancelled
 
 
 def test_a_server_may_have_another_name_for_the_id_of_a_session() -> None:
