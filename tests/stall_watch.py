@@ -22,7 +22,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-#: what one callback, or one thread that keeps the interpreter, may compute at a stretch
+#: what one callback, or one thread that keeps the interpreter, may compute at a stretch: the time of so many additions
+#: in Python, which is 0.05 s on a fast machine
+BOUND_ADDITIONS = 1_500_000
 BOUND_SECONDS = 0.05
 TICK_SECONDS = 0.01
 #: after so many ticks everything is written down that happened before the first
@@ -43,11 +45,19 @@ class Stall:
     where: str
 
 
+def bound_seconds() -> float:
+    """``BOUND_SECONDS``, or the time of ``BOUND_ADDITIONS`` if that is longer on this machine now."""
+    total, started = 0, time.thread_time()
+    for number in range(BOUND_ADDITIONS // 10):
+        total += number
+    return max(BOUND_SECONDS, 10 * (time.thread_time() - started))
+
+
 class StallWatch:
     """Watches the loop of the main thread from ``start`` to ``stop``."""
 
-    def __init__(self, *, bound_seconds: float = BOUND_SECONDS) -> None:
-        self._bound = bound_seconds
+    def __init__(self) -> None:
+        self._bound = bound_seconds()
         self._stalls: list[Stall] = []
         self._ticks = 0
         self._stopping = False
