@@ -26,7 +26,7 @@ def engine_config() -> EngineConfig:
         kv_cache_bytes=settings.KV_CACHE_MB * 2**20 or None,
         reuse_prefixes=settings.PREFIX_CACHE,
         media_cache_bytes=settings.MEDIA_CACHE_MB * 2**20,
-        prefill_chunk_tokens=settings.PREFILL_CHUNK_TOKENS,
+        prefill_chunk_tokens=settings.PREFILL_CHUNK_TOKENS or None,
         cuda_graphs=settings.CUDA_GRAPHS,
         compile_step=settings.TORCH_COMPILE,
     )

@@ -5,6 +5,7 @@ A model may look supported and still compute differently, so both are compared w
 
 from __future__ import annotations
 
+import itertools
 import logging
 from dataclasses import replace
 
@@ -43,19 +44,25 @@ def tolerance(loaded: LoadedModel) -> float:
 
 @torch.inference_mode()
 def prefills_alike(fused: PrefillPass, own: PrefillPass, loaded: LoadedModel) -> bool:
-    """Whether ``fused`` gives the logits of ``own`` for two short prompts, the first of them in two chunks.
+    """Whether ``fused`` gives the logits of ``own`` for three short prompts, the first of them in two chunks.
 
     Otherwise the log says why. Also False when ``fused`` raises RuntimeError.
     """
     embed = loaded.model.get_input_embeddings()
 
-    def run(way: PrefillPass, samples: list[Prefill], tokens: int) -> list[Prefilled]:
-        return way.run(PrefillUnit.of(way.choose(samples, tokens), embed))
+    def run(way: PrefillPass, *limits: int) -> list[Prefilled]:
+        queue, found = _samples(loaded), list[Prefilled]()
+        for tokens in itertools.chain(limits, itertools.repeat(100)):
+            if not queue:
+                break
+            complete = way.run(PrefillUnit.of(way.choose(queue, tokens), embed))
+            found += complete
+            del queue[: len(complete)]
+        return found
 
-    expected, samples = run(own, _samples(loaded), 100), _samples(loaded)
+    expected = run(own)
     try:
-        run(fused, samples, 4)
-        found = run(fused, samples, 100)
+        found = run(fused, 4)
     except RuntimeError as error:
         logger.warning("the fused prefill cannot be used: %s", str(error).strip().splitlines()[0])
         return False
@@ -67,9 +74,9 @@ def prefills_alike(fused: PrefillPass, own: PrefillPass, loaded: LoadedModel) ->
 
 
 def _samples(loaded: LoadedModel) -> list[Prefill]:
-    """Prompts of seven and three tokens. If the model takes images, the first one has a random image."""
+    """Prompts of seven, three and five tokens. If the model takes images, the first one has a random image."""
     axes = 3 if loaded.has_media else 1
-    samples = [Prefill(Prompt.of_tokens(torch.arange(3, 3 + tokens), axes=axes), []) for tokens in (7, 3)]
+    samples = [Prefill(Prompt.of_tokens(torch.arange(3, 3 + tokens), axes=axes), []) for tokens in (7, 3, 5)]
     if loaded.has_media:
         weight = loaded.model.get_input_embeddings().weight
         layers = len(loaded.model.config.vision_config.deepstack_visual_indexes)

@@ -42,10 +42,10 @@ _Maker = Callable[[torch.Tensor, torch.Tensor | None], Product]
 def arrange(model: Any, *, max_rows: int, threads: int | None) -> str:
     """Measure the forms of every shape of weight in ``model``, and hold each weight in the best one only.
 
-    The vision tower's first layer becomes a product, see ``PatchEmbedding``.
+    The vision tower's first layer becomes a product, see ``PatchEmbedding``; on a GPU nothing else is done.
 
-    Nothing is done on a GPU, for a quantized model, for one of another architecture (its layers may use their weights
-    in ways of their own), and for one that is arranged already. ``threads`` is the number that torch will have. Returns
+    Nothing is done for a quantized model, for one of another architecture (its layers may use their weights in ways of
+    their own), and for one that is arranged already. ``threads`` is the number that torch will have. Returns
     what was chosen, for display: "products: 48 transposed, 9 packed".
     """
     done: str | None = getattr(model, "_sambung_products", None)
@@ -54,8 +54,7 @@ def arrange(model: Any, *, max_rows: int, threads: int | None) -> str:
     groups = {}
     if _is_known(model):
         groups = _by_shape(model)
-        if model.device.type == "cpu":
-            replace_patch_embedding(model)
+        replace_patch_embedding(model)
     _return_freed_memory()
     counts: dict[str, int] = dict.fromkeys(Form, 0)
     model_bytes = sum(len(members) * shape.nbytes for (shape, _), members in groups.items())

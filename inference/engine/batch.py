@@ -36,7 +36,7 @@ class Batch:
         *,
         max_rows: int,
         budget: KvBudget,
-        chunk_tokens: int,
+        chunk_tokens: int | None,
         media_cache_bytes: int,
         cuda_graphs: bool,
         compile_step: bool,

@@ -25,6 +25,6 @@ class EngineConfig:
     kv_cache_bytes: int | None
     reuse_prefixes: bool
     media_cache_bytes: int
-    prefill_chunk_tokens: int
+    prefill_chunk_tokens: int | None
     cuda_graphs: bool
     compile_step: bool

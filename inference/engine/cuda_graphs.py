@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -45,7 +46,16 @@ class GraphedSteps:
         self._graphs: dict[tuple[int, int], _Graph] = {}
         self._layout = -1
         self._pool: Any = None
+        # One for all: every stream has a workspace of cuBLAS, which is tens of megabytes.
+        self._stream = torch.cuda.Stream()
         self.usable = True
+
+    def record_ahead(self, max_rows: int, device: torch.device) -> None:
+        """Record the shortest span for every number of rows, so that no answer waits for it. Nothing may be cached."""
+        sizes = itertools.takewhile(lambda rows: rows < max_rows, (1 << power for power in itertools.count()))
+        for rows in (*sizes, max_rows):
+            if self.usable:
+                self.run([0] * rows, [0] * rows, [0] * rows, device)
 
     def run(
         self, tokens: Sequence[int], lengths: Sequence[int], rope_deltas: Sequence[int], device: torch.device
@@ -57,7 +67,7 @@ class GraphedSteps:
         rows, longest = len(tokens), max(lengths)
         self._cache.reserve(rows, longest + 1, rows, longest)
         if self._cache.layout != self._layout:
-            self._graphs.clear()
+            self._drop()
             self._layout = self._cache.layout
         room_rows, room_length = self._cache.capacity
         size = (
@@ -76,10 +86,15 @@ class GraphedSteps:
                 graph.graph.replay()
         except RuntimeError as error:
             logger.warning("decode steps run without CUDA graphs: %s", error)
-            self._graphs.clear()
+            self._drop()
             self.usable = False
             return None
         return graph.logits[:rows]
+
+    def _drop(self) -> None:
+        self._graphs.clear()
+        # torch frees a pool with the last graph in it, and then refuses to use it again.
+        self._pool = None
 
     def _record(self, inputs: torch.Tensor, rows: int, span: int) -> _Graph:
         ids, places, deltas = inputs
@@ -90,17 +105,21 @@ class GraphedSteps:
         def take() -> torch.Tensor:
             return self._step(ids, places + deltas, every_place > places[:, None])
 
-        # Libraries initialize themselves in the first calls, which must not be recorded.
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            take()
-            expected = take().clone()
-        torch.cuda.current_stream().wait_stream(side)
+        here, aside = torch.cuda.current_stream(), self._stream
         self._pool = self._pool or torch.cuda.graph_pool_handle()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool):
-            logits = take()
+        aside.wait_stream(here)
+        with torch.cuda.stream(aside):
+            # Libraries initialize themselves in the first calls, which must not be recorded.
+            take()
+            expected = take().clone()
+            # What other threads do with the device meanwhile is not recorded, and does not spoil the recording.
+            graph.capture_begin(self._pool, capture_error_mode="thread_local")
+            try:
+                logits = take()
+            finally:
+                graph.capture_end()
+        here.wait_stream(aside)
         graph.replay()
         difference = ((logits - expected).abs().max() / expected.std()).item()
         if not difference <= _TOLERANCE:

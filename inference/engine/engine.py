@@ -48,7 +48,7 @@ class Engine:
         max_context_tokens: int | None = None,
         kv_cache_bytes: int | None = None,
         reuse_prefixes: bool = True,
-        prefill_chunk_tokens: int = 512,
+        prefill_chunk_tokens: int | None = None,
         media_cache_bytes: int = 2**28,
         cuda_graphs: bool = True,
         compile_step: bool = False,
@@ -59,8 +59,8 @@ class Engine:
 
         ``kv_cache_bytes`` limits the keys and values of running rows and cached prefixes together; None takes a share
         of the free memory. ``prefill_chunk_tokens`` limits the prompt tokens prefilled between two decode steps, and so
-        how long the running rows wait. ``media_cache_bytes`` limits the cache of encoded images and frames.
-        ``cuda_graphs`` replays decode steps on an NVIDIA GPU; ``compile_step`` has torch compile them.
+        how long the running rows wait; None suits the device. ``media_cache_bytes`` limits the cache of encoded images
+        and frames. ``cuda_graphs`` replays decode steps on an NVIDIA GPU; ``compile_step`` has torch compile them.
         ``torch_threads`` sets torch's number of threads for the whole process. With None the engine tries on a CPU
         which number is fastest, up to torch's default (``ThreadChoice``), unless torch compiles the steps.
         ``after_step`` is called on the model thread after each pass of the model, when its deltas have been delivered.

@@ -22,6 +22,10 @@ class Step:
     alone: list[tuple[int, int]] = field(default_factory=list)
 
 
+#: positions that a steady cache has at least
+_STEADY_LENGTH = 2048
+
+
 class SlotLayer(CacheLayerMixin):
     """One layer's keys and values: ``states`` is [row capacity, 2 x heads, length capacity, head size].
 
@@ -90,7 +94,9 @@ class SlotCache:
     """
 
     def __init__(self, layers: int, *, max_rows: int, max_tokens: int, steady: bool = False) -> None:
-        """``steady`` keeps its memory and allocates all rows at the start, because CUDA graphs hold its addresses."""
+        """``steady`` is for CUDA graphs, which hold addresses: all rows are allocated at the start, the length doubles
+        when it is too short, and the memory is kept.
+        """
         self.step = Step()
         self.layers = [SlotLayer(self.step) for _ in range(layers)]
         self.max_tokens = max_tokens
@@ -166,14 +172,22 @@ class SlotCache:
 
         ``like`` gives the shape, device and dtype of the layers, needed while nothing has been inserted.
         """
-        if self._steady and self._rows:
-            rows, length = max(rows, self._rows), max(length, self._length)
-        fit_rows = self._max_rows if self._steady else _row_bucket(rows, self._max_rows)
-        fit_length = _length_bucket(length)
+        choose = self._steady_capacity if self._steady else self._moving_capacity
+        capacity = choose(rows, length)
+        if capacity == self.capacity:
+            return
+        self._rows, self._length = capacity
+        self.layout += 1
+        for layer, template in zip(self.layers, like or [layer.states for layer in self.layers], strict=True):
+            layer.resize(template, *capacity, used_rows, used_length)
+
+    def _moving_capacity(self, rows: int, length: int) -> tuple[int, int]:
+        """Rows and length to have when ``rows`` of ``length`` positions are needed."""
+        fit_rows, fit_length = _row_bucket(rows, self._max_rows), _length_bucket(length)
         too_small = rows > self._rows or length > self._length
         too_large = 4 * fit_rows * fit_length <= self._rows * self._length
         if not (too_small or too_large):
-            return
+            return self.capacity
         if not too_large:
             fit_rows, fit_length = max(fit_rows, self._rows), max(fit_length, self._length)
         # Near the limit nothing is allocated in advance: first the rows, then the length shrink to what is needed.
@@ -181,10 +195,17 @@ class SlotCache:
             fit_rows = min(fit_rows, max(rows, self.max_tokens // fit_length))
         if fit_rows * fit_length > self.max_tokens:
             fit_length = max(length, self.max_tokens // fit_rows)
-        self._rows, self._length = fit_rows, fit_length
-        self.layout += 1
-        for layer, template in zip(self.layers, like or [layer.states for layer in self.layers], strict=True):
-            layer.resize(template, fit_rows, fit_length, used_rows, used_length)
+        return fit_rows, fit_length
+
+    def _steady_capacity(self, rows: int, length: int) -> tuple[int, int]:
+        """As ``_moving_capacity``, with as few changes as possible: all rows, and twice the length, if they fit."""
+        if rows <= self._rows and length <= self._length:
+            return self.capacity
+        fit_rows = self._max_rows
+        while fit_rows > rows and fit_rows * length > self.max_tokens:
+            fit_rows = max(rows, fit_rows // 2)
+        fit_length = max(_STEADY_LENGTH, 1 << (length - 1).bit_length())
+        return fit_rows, max(length, min(fit_length, self.max_tokens // fit_rows))
 
 
 def _row_bucket(rows: int, most: int) -> int:

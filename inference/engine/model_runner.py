@@ -98,7 +98,10 @@ class ModelRunner:
             if self._agrees(step, loaded, fused.heads[-1], max_rows):
                 self._step = step
                 self._takes_rows_alone = self.device.type == "cpu" and step == decoder.step
-                self._graphs = GraphedSteps(step, self.cache) if graphed else None
+                if graphed:
+                    self._graphs = GraphedSteps(step, self.cache)
+                    with torch.inference_mode():
+                        self._graphs.record_ahead(max_rows, self.device)
                 return
 
     def decode(self, tokens: Sequence[int], lengths: Sequence[int], rope_deltas: Sequence[int]) -> torch.Tensor:

@@ -63,3 +63,37 @@ def test_what_is_allocated_never_exceeds_what_may_be_held() -> None:
     assert cache.nbytes <= 1000 * one_token
     assert add(cache, [200, 200, 330], 7.0)[:, 199].tolist() == [1.0, 2.0, 3.0]
     assert cache.nbytes <= 1000 * one_token
+
+
+def layouts(cache: SlotCache, needed: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The capacities that a cache has one after the other, when it needs so many rows and positions."""
+    found: list[tuple[int, int]] = []
+    for rows, length in needed:
+        cache.reserve(rows, length, 0, 0, [torch.zeros(1, 2 * HEADS, 1, SIZE)])
+        if cache.capacity != (found or [None])[-1]:
+            found.append(cache.capacity)
+    return found
+
+
+def test_a_steady_cache_has_all_rows_and_its_length_doubles() -> None:
+    cache = SlotCache(1, max_rows=4, max_tokens=100_000, steady=True)
+    growing = [(1, length) for length in range(1, 5000)]
+    assert layouts(cache, [*growing, (4, 4000), (1, 1)]) == [(4, 2048), (4, 4096), (4, 8192)]
+
+
+def test_a_steady_cache_changes_seldom_near_its_limit() -> None:
+    cache = SlotCache(1, max_rows=64, max_tokens=100_000, steady=True)
+    growing = [(20, length) for length in range(1, 5001)]
+    assert layouts(cache, growing) == [(64, 1562), (32, 2048), (32, 3125), (20, 4096), (20, 5000)]
+    assert layouts(cache, [(21, 2000), (33, 100)]) == [(32, 2048), (64, 1562)]
+
+
+def test_a_steady_cache_keeps_its_memory_until_it_is_released_as_a_whole() -> None:
+    cache = SlotCache(1, max_rows=2, max_tokens=10_000, steady=True)
+    fill(cache, 0, 3, 1.0)
+    layout = cache.layout
+    cache.release()
+    fill(cache, 0, 3, 2.0)
+    assert cache.layout == layout and cache.nbytes == 2 * 2048 * 2 * HEADS * SIZE * 4
+    cache.release(whole=True)
+    assert cache.nbytes == 0

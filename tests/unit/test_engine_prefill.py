@@ -69,9 +69,11 @@ def assert_same(found: Sequence[Prefilled], expected: Sequence[Prefilled], toler
             torch.testing.assert_close(states, right, rtol=0, atol=tolerance)
 
 
-@pytest.fixture(params=["fused", "own layers"])
+@pytest.fixture(params=["fused", "fused, padded", "own layers"])
 def way(request: Any, text_model: Any) -> PrefillPass:
-    return FusedPrefill(FusedLayers(text_model)) if request.param == "fused" else LayersPrefill(text_model)
+    if request.param == "own layers":
+        return LayersPrefill(text_model)
+    return FusedPrefill(FusedLayers(text_model), pads=request.param == "fused, padded")
 
 
 @torch.inference_mode()
@@ -99,7 +101,7 @@ def test_a_cached_prefix_is_not_computed_again(text_model: Any, way: PrefillPass
 
 
 def test_only_the_first_prompt_of_a_unit_is_cut(text_model: Any) -> None:
-    fused = FusedPrefill(FusedLayers(text_model))
+    fused = FusedPrefill(FusedLayers(text_model), pads=False)
     prefills = [Prefill(prompt_of(length, length), []) for length in (12, 5, 4, 30)]
     assert [part.count for part in fused.choose(prefills, 16)] == [12]
     assert [part.count for part in fused.choose(prefills, 22)] == [12, 5, 4]
@@ -149,16 +151,26 @@ def test_layers_with_biases_and_without_norms_of_heads_are_known_too(kind: str, 
     model = transformers.AutoModelForCausalLM.from_config(settings).eval()
     prompts = [prompt_of(20, 1), prompt_of(9, 2)]
     expected = [alone(LayersPrefill(model), prompt, model) for prompt in prompts]
-    found, _ = in_units(FusedPrefill(FusedLayers(model)), [Prefill(prompt, []) for prompt in prompts], 13, model)
+    fused = FusedPrefill(FusedLayers(model), pads=False)
+    found, _ = in_units(fused, [Prefill(prompt, []) for prompt in prompts], 13, model)
     assert_same(found, expected, tolerance)
 
 
 @torch.inference_mode()
-def test_the_models_own_layers_take_no_more_padding_than_a_unit_has_tokens(text_model: Any) -> None:
-    layers = LayersPrefill(text_model)
+def test_a_unit_has_no_more_padding_than_tokens(text_model: Any) -> None:
     prefills = [Prefill(prompt_of(length, length), []) for length in (4, 5, 30, 3)]
-    assert [part.count for part in layers.choose(prefills, 64)] == [4, 5]
-    assert [part.count for part in layers.choose(prefills, 120)] == [4, 5, 30, 3]
+    for way in (LayersPrefill(text_model), FusedPrefill(FusedLayers(text_model), pads=True)):
+        assert [part.count for part in way.choose(prefills, 64)] == [4, 5]
+        assert [part.count for part in way.choose(prefills, 120)] == [4, 5, 30, 3]
+
+
+@torch.inference_mode()
+def test_with_padding_a_prompt_that_has_begun_is_alone_in_its_unit(text_model: Any) -> None:
+    fused = FusedPrefill(FusedLayers(text_model), pads=True)
+    prefills = [Prefill(prompt_of(length, length), []) for length in (20, 5, 4)]
+    fused.run(PrefillUnit.of(fused.choose(prefills, 13), text_model.get_input_embeddings()))
+    assert [part.count for part in fused.choose(prefills, 100)] == [7]
+    assert [part.count for part in fused.choose([*prefills[1:], prefills[0]], 100)] == [5, 4]
 
 
 @pytest.mark.skipif(not hasattr(torch.ops.onednn, "qlinear_prepack"), reason="torch has no oneDNN")
@@ -179,7 +191,7 @@ def test_other_dtypes_agree_within_their_rounding(
     prompts = [prompt_of(20, 1), prompt_of(9, 2)]
     expected = [alone(LayersPrefill(model), prompt, model) for prompt in prompts]
     prefills = [Prefill(prompt, []) for prompt in prompts]
-    found, _ = in_units(FusedPrefill(FusedLayers(model)), prefills, 16, model)
+    found, _ = in_units(FusedPrefill(FusedLayers(model), pads=False), prefills, 16, model)
     for one, other in zip(found, expected, strict=True):
         assert agreement.difference(one.logits, other.logits) < tolerance
 
@@ -187,8 +199,9 @@ def test_other_dtypes_agree_within_their_rounding(
 @torch.inference_mode()
 @pytest.mark.parametrize("tokens", [5, 16, 1000])
 @pytest.mark.parametrize("kind", ["image", "video", "both"])
+@pytest.mark.parametrize("pads", [False, True])
 def test_media_and_their_deepstack_features_get_to_their_tokens(
-    loaded: Any, own_layers: Any, make_request: Any, kind: str, tokens: int
+    loaded: Any, own_layers: Any, make_request: Any, kind: str, tokens: int, pads: bool
 ) -> None:
     arrange(loaded.model, max_rows=8, threads=1)
     encoder = MediaEncoder(own_layers.model, max_bytes=2**28)
@@ -201,7 +214,7 @@ def test_media_and_their_deepstack_features_get_to_their_tokens(
             prefill.encoded = dict(enumerate(encoder.encode(prefill.prompt.pieces)))
         return made
 
-    fused, layers = FusedPrefill(FusedLayers(loaded.model)), LayersPrefill(own_layers.model)
+    fused, layers = FusedPrefill(FusedLayers(loaded.model), pads=pads), LayersPrefill(own_layers.model)
     found, _ = in_units(fused, prefills(), tokens, loaded.model)
     expected, _ = in_units(layers, prefills(), 1000, own_layers.model)
     assert_same(found, expected, tolerance=1e-3)
