@@ -38,7 +38,7 @@ class CallBatcher(Generic[T, R]):
         serve: Callable[[Sequence[T]], Sequence[R | ApiError]],
         *,
         size: Callable[[T], int],
-        abandoned: Callable[[R], Awaitable[None]],
+        abandoned: Callable[[R], Awaitable[None]] | None = None,
     ) -> None:
         """``serve`` returns each item's result or error. If it raises, it has rolled back.
 
@@ -100,6 +100,8 @@ class CallBatcher(Generic[T, R]):
             await self._abandon(result)
 
     async def _abandon(self, result: R) -> None:
+        if self._abandoned is None:
+            return
         try:
             await self._abandoned(result)
         except Exception:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import pytest
 from django.db import DataError, OperationalError
@@ -44,15 +43,9 @@ class Calls:
         return [2 * item if item >= 0 else SessionNotFound(str(item)) for item in items]
 
 
-def batcher(serve: Callable[[Sequence[int]], Sequence[int | ApiError]], **options: Any) -> CallBatcher[int, int]:
-    async def forget(result: int) -> None: ...
-
-    return CallBatcher[int, int](serve, **{"size": lambda item: 1, "abandoned": forget} | options)
-
-
 async def all_of(calls: Calls, items: Sequence[int], size: Callable[[int], int] = lambda item: 1) -> list[object]:
     """The results for ``items``, of which the first is in its call when the others come."""
-    ask = batcher(calls.serve, size=size)
+    ask = CallBatcher[int, int](calls.serve, size=size)
     tasks = [asyncio.ensure_future(ask(items[0]))]
     await asyncio.to_thread(calls.begun.wait, DEADLINE_SECONDS)
     tasks += [asyncio.ensure_future(ask(item)) for item in items[1:]]
@@ -79,7 +72,7 @@ def test_a_database_that_is_away_fails_all_of_a_call_and_none_after_it() -> None
     failure = OperationalError("the database is away")
 
     async def run() -> tuple[Sequence[object], int]:
-        ask = batcher(calls.serve)
+        ask = CallBatcher[int, int](calls.serve, size=lambda item: 1)
         calls.may_end.set()
         calls.raises = failure
         failed = await asyncio.gather(ask(1), ask(2), ask(3), return_exceptions=True)
@@ -116,7 +109,7 @@ def test_a_request_that_was_cancelled_while_it_waited_disturbs_no_other() -> Non
     calls = Calls()
 
     async def run() -> Sequence[object]:
-        ask = batcher(calls.serve)
+        ask = CallBatcher[int, int](calls.serve, size=lambda item: 1)
         first, second, third = (asyncio.ensure_future(ask(item)) for item in (1, 2, 3))
         await asyncio.to_thread(calls.begun.wait, DEADLINE_SECONDS)
         second.cancel()
@@ -133,7 +126,7 @@ def test_a_request_that_was_cancelled_while_it_waited_is_not_served() -> None:
     calls = Calls()
 
     async def run() -> None:
-        ask = batcher(calls.serve)
+        ask = CallBatcher[int, int](calls.serve, size=lambda item: 1)
         first = asyncio.ensure_future(ask(1))
         await asyncio.to_thread(calls.begun.wait, DEADLINE_SECONDS)
         second, third = asyncio.ensure_future(ask(2)), asyncio.ensure_future(ask(3))
@@ -171,7 +164,7 @@ def test_the_result_of_a_request_that_was_cancelled_meanwhile_is_handed_over(is_
         raise RuntimeError("it cannot be cleaned up")
 
     async def run() -> Sequence[object]:
-        ask = batcher(serve, abandoned=take)
+        ask = CallBatcher[int, int](serve, size=lambda item: 1, abandoned=take)
         results.request = first = asyncio.ensure_future(ask(1))
         await asyncio.to_thread(calls.begun.wait, DEADLINE_SECONDS)
         if not is_served:
@@ -204,7 +197,7 @@ def test_a_request_that_comes_when_all_calls_have_just_ended_is_served(monkeypat
             return serve(items)
 
         monkeypatch.setattr(call_batching, "in_db", in_db)
-        ask = batcher(lambda items: list(items))
+        ask = CallBatcher[int, int](lambda items: list(items), size=lambda item: 1)
         both = []
         for item in (1, 2):
             both.append(asyncio.ensure_future(ask(item)))
@@ -230,7 +223,7 @@ def test_a_second_call_may_begin_while_the_first_is_in_the_database(monkeypatch:
     calls = Calls()
 
     async def run() -> None:
-        ask = batcher(calls.serve)
+        ask = CallBatcher[int, int](calls.serve, size=lambda item: 1)
         first = asyncio.ensure_future(ask(1))
         await asyncio.to_thread(calls.begun.wait, DEADLINE_SECONDS)
         assert await ask(2) == 4

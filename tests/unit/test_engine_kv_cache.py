@@ -70,7 +70,7 @@ def layouts(cache: SlotCache, needed: list[tuple[int, int]]) -> list[tuple[int, 
     found: list[tuple[int, int]] = []
     for rows, length in needed:
         cache.reserve(rows, length, 0, 0, [torch.zeros(1, 2 * HEADS, 1, SIZE)])
-        if cache.capacity != (found or [None])[-1]:
+        if cache.capacity not in found[-1:]:
             found.append(cache.capacity)
     return found
 
