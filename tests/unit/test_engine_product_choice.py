@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from pathlib import Path
@@ -32,7 +33,7 @@ def cores_free(monkeypatch: pytest.MonkeyPatch) -> Any:
     """cores_free(False): as if other programs used the cores"""
 
     def make(free: bool) -> None:
-        monkeypatch.setattr(product_choice, "cores_are_free", lambda threads: free)
+        monkeypatch.setattr(product_choice, "cores_are_free", functools.cache(lambda threads: free))
 
     make(True)
     return make
@@ -99,6 +100,23 @@ def test_only_a_measurement_with_all_threads_is_cut_short(
     measure.__wrapped__(Shape(64, 32, torch.float32), 3, (1,), (Form.PLAIN, Form.TRANSPOSED), 2)
     # One to see how long it takes, and rounds with both forms.
     assert timings == 1 + 2 * expected_rounds
+
+
+def test_when_another_program_takes_a_core_one_thread_is_measured_from_then_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks, clocks = [True, False], list[Any]()
+
+    def timed(products: Any, states: torch.Tensor, passes: int, clock: Any) -> float:
+        clocks.append(clock)
+        return 1.0
+
+    monkeypatch.setattr(product_choice, "cores_are_free", functools.cache(lambda threads: looks.pop(0)))
+    monkeypatch.setattr(product_choice, "_timed", timed)
+    monkeypatch.setattr(product_choice, "_MOST_SECONDS", 0.0)
+    for size in (64, 96):
+        measure.__wrapped__(Shape(size, 32, torch.float32), 3, (1,), (Form.PLAIN,), 2, rounds=3)
+    # One to see how long it takes, and one round of three; then whole measurements.
+    assert clocks == [time.perf_counter] * 2 + [time.thread_time] * 8
+    assert not looks
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
