@@ -96,8 +96,7 @@ class CallBatcher(Generic[T, R]):
                 abandoned.append(result)
             else:
                 future.set_result(result)
-        for result in abandoned:
-            await self._abandon(result)
+        await asyncio.gather(*map(self._abandon, abandoned))
 
     async def _abandon(self, result: R) -> None:
         if self._abandoned is None:

@@ -32,34 +32,41 @@ class _Graph:
 
 
 class GraphedSteps:
-    """One graph for each number of rows (powers of two) and span (``SPAN_BUCKET``), recorded when it is first needed.
+    """One graph for each number of rows (powers of two, and all) and span (``SPAN_BUCKET``).
 
-    A graph holds the addresses of the cache, so all are dropped when the cache is resized. The first replay of each is
-    compared with the step that it recorded; if it differs, or cannot be recorded, graphs are no longer used.
+    Those of the shortest span are recorded at the start, the others when they are first needed. A graph holds the
+    addresses of the cache, so all are dropped when the cache is resized. The first replay of each is compared with the
+    step that it recorded; if it differs, or cannot be recorded, graphs are no longer used.
     """
 
     def __init__(
-        self, step: Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor], cache: SlotCache
+        self,
+        step: Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor],
+        cache: SlotCache,
+        device: torch.device,
     ) -> None:
         self._step = step
+        self._device = device
         self._cache = cache
         self._graphs: dict[tuple[int, int], _Graph] = {}
         self._layout = -1
         self._pool: Any = None
         # One for all: every stream has a workspace of cuBLAS, which is tens of megabytes.
-        self._stream = torch.cuda.Stream()
+        self._stream = torch.cuda.Stream(device)
         self.usable = True
 
-    def record_ahead(self, max_rows: int, device: torch.device) -> None:
-        """Record the shortest span for every number of rows, so that no answer waits for it. Nothing may be cached."""
-        sizes = itertools.takewhile(lambda rows: rows < max_rows, (1 << power for power in itertools.count()))
-        for rows in (*sizes, max_rows):
-            if self.usable:
-                self.run([0] * rows, [0] * rows, [0] * rows, device)
+    def record_ahead(self) -> None:
+        """Record the shortest span for every number of rows that the cache has, so that no answer waits for it.
 
-    def run(
-        self, tokens: Sequence[int], lengths: Sequence[int], rope_deltas: Sequence[int], device: torch.device
-    ) -> torch.Tensor | None:
+        No row may be in use.
+        """
+        most, _ = self._cache.capacity
+        sizes = itertools.takewhile(lambda rows: rows < most, (1 << power for power in itertools.count()))
+        for rows in (*sizes, most):
+            if self.usable:
+                self.run([0] * rows, [0] * rows, [0] * rows)
+
+    def run(self, tokens: Sequence[int], lengths: Sequence[int], rope_deltas: Sequence[int]) -> torch.Tensor | None:
         """The logits of a step, [rows, vocabulary], as ``ModelRunner.decode``; None when no graph can be used.
 
         The next step overwrites them.
@@ -80,7 +87,7 @@ class GraphedSteps:
         graph = self._graphs.get(size)
         try:
             if graph is None:
-                graph = self._graphs[size] = self._record(columns.to(device), *size)
+                graph = self._graphs[size] = self._record(columns.to(self._device), *size)
             else:
                 graph.inputs.copy_(columns, non_blocking=True)
                 graph.graph.replay()
@@ -95,6 +102,8 @@ class GraphedSteps:
         self._graphs.clear()
         # torch frees a pool with the last graph in it, and then refuses to use it again.
         self._pool = None
+        # While it records it takes new memory only, and nothing of what it keeps for later.
+        torch.cuda.empty_cache()
 
     def _record(self, inputs: torch.Tensor, rows: int, span: int) -> _Graph:
         ids, places, deltas = inputs
@@ -105,21 +114,24 @@ class GraphedSteps:
         def take() -> torch.Tensor:
             return self._step(ids, places + deltas, every_place > places[:, None])
 
-        here, aside = torch.cuda.current_stream(), self._stream
+        here, aside = torch.cuda.current_stream(self._device), self._stream
         self._pool = self._pool or torch.cuda.graph_pool_handle()
         graph = torch.cuda.CUDAGraph()
         aside.wait_stream(here)
-        with torch.cuda.stream(aside):
-            # Libraries initialize themselves in the first calls, which must not be recorded.
-            take()
-            expected = take().clone()
-            # What other threads do with the device meanwhile is not recorded, and does not spoil the recording.
-            graph.capture_begin(self._pool, capture_error_mode="thread_local")
-            try:
-                logits = take()
-            finally:
-                graph.capture_end()
-        here.wait_stream(aside)
+        try:
+            with torch.cuda.stream(aside):
+                # Libraries initialize themselves in the first calls, which must not be recorded.
+                take()
+                expected = take().clone()
+                # What other threads do with the device meanwhile is not recorded, and does not spoil the recording.
+                graph.capture_begin(self._pool, capture_error_mode="thread_local")
+                try:
+                    logits = take()
+                finally:
+                    graph.capture_end()
+        finally:
+            here.wait_stream(aside)
+        logits.zero_()  # A graph that writes nothing is found out.
         graph.replay()
         difference = ((logits - expected).abs().max() / expected.std()).item()
         if not difference <= _TOLERANCE:

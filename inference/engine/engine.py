@@ -59,8 +59,9 @@ class Engine:
 
         ``kv_cache_bytes`` limits the keys and values of running rows and cached prefixes together; None takes a share
         of the free memory. ``prefill_chunk_tokens`` limits the prompt tokens prefilled between two decode steps, and so
-        how long the running rows wait; None suits the device. ``media_cache_bytes`` limits the cache of encoded images
-        and frames. ``cuda_graphs`` replays decode steps on an NVIDIA GPU; ``compile_step`` has torch compile them.
+        how long the running rows wait; None is 512 on a CPU and 2,048 on a GPU. ``media_cache_bytes`` limits the cache
+        of encoded images and frames. ``cuda_graphs`` replays decode steps on an NVIDIA GPU; ``compile_step`` has torch
+        compile them.
         ``torch_threads`` sets torch's number of threads for the whole process. With None the engine tries on a CPU
         which number is fastest, up to torch's default (``ThreadChoice``), unless torch compiles the steps.
         ``after_step`` is called on the model thread after each pass of the model, when its deltas have been delivered.

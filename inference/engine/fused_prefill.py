@@ -1,4 +1,4 @@
-"""Prefill through the fused layers, without padding and without most of the last layer."""
+"""Prefill through the fused layers, without most of the last layer."""
 
 from __future__ import annotations
 
@@ -19,26 +19,22 @@ class FusedPrefill:
     """
 
     def __init__(self, fused: FusedLayers, *, pads: bool) -> None:
-        """With ``pads``, several prompts attend in one padded product; otherwise each has its own."""
+        """With ``pads``, new prompts attend in one padded product; otherwise each prompt has its own."""
         self._fused = fused
         self._pads = pads
 
     def choose(self, queue: Sequence[Prefill], tokens: int) -> list[Part]:
         """Only the first prompt is cut, so that short prompts do not wait for a part of a long one.
 
-        With padding, several are taken only if none of them has begun, and the padding is within ``tokens`` too.
+        Where prompts are padded, the padding counts.
         """
         parts = [Part.next_of(queue[0], tokens)]
         for prefill in queue[1:]:
-            if self._pads:
-                longest = max(prefill.remaining, *(part.stop for part in parts))
-                fits = not prefill.done and not parts[0].start and longest * (len(parts) + 1) <= tokens
-            else:
-                tokens -= parts[-1].count
-                fits = prefill.remaining <= tokens
-            if not fits:
+            more = [*parts, Part.next_of(prefill, prefill.remaining)]
+            counts = [part.count for part in more]
+            if (max(counts) * len(counts) if self._are_padded(more) else sum(counts)) > tokens:
                 break
-            parts.append(Part.next_of(prefill, tokens))
+            parts = more
         return parts
 
     def run(self, unit: PrefillUnit) -> list[Prefilled]:
@@ -64,8 +60,11 @@ class FusedPrefill:
         return found
 
     def _attention(self, unit: PrefillUnit) -> PromptAttention:
-        way = Padded if self._pads and len(unit.parts) > 1 else EachAlone
+        way = Padded if self._are_padded(unit.parts) else EachAlone
         return way(unit.parts, self._fused.heads, layers=len(self._fused.layers), like=unit.embeddings)
+
+    def _are_padded(self, parts: Sequence[Part]) -> bool:
+        return self._pads and len(parts) > 1 and not any(part.start for part in parts)
 
     def _angles(self, unit: PrefillUnit) -> tuple[torch.Tensor, torch.Tensor]:
         """As ``FusedLayer.project`` takes them."""

@@ -22,8 +22,10 @@ class Step:
     alone: list[tuple[int, int]] = field(default_factory=list)
 
 
-#: positions that a steady cache has at least
+#: positions that a steady cache has at least, if they fit
 _STEADY_LENGTH = 2048
+#: rows that it adds together near its limit
+_STEADY_ROWS = 8
 
 
 class SlotLayer(CacheLayerMixin):
@@ -202,8 +204,13 @@ class SlotCache:
         if rows <= self._rows and length <= self._length:
             return self.capacity
         fit_rows = self._max_rows
-        while fit_rows > rows and fit_rows * length > self.max_tokens:
-            fit_rows = max(rows, fit_rows // 2)
+        while fit_rows * length > self.max_tokens:
+            fit_rows //= 2
+        if fit_rows < rows:
+            fit_rows = min(-(-rows // _STEADY_ROWS) * _STEADY_ROWS, self._max_rows)
+            if fit_rows * length > self.max_tokens:
+                # Further rows may join, or those that there are may grow.
+                fit_rows = max(rows, self.max_tokens // length) if rows > self._rows else rows
         fit_length = max(_STEADY_LENGTH, 1 << (length - 1).bit_length())
         return fit_rows, max(length, min(fit_length, self.max_tokens // fit_rows))
 

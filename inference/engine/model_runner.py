@@ -99,9 +99,9 @@ class ModelRunner:
                 self._step = step
                 self._takes_rows_alone = self.device.type == "cpu" and step == decoder.step
                 if graphed:
-                    self._graphs = GraphedSteps(step, self.cache)
+                    self._graphs = GraphedSteps(step, self.cache, self.device)
                     with torch.inference_mode():
-                        self._graphs.record_ahead(max_rows, self.device)
+                        self._graphs.record_ahead()
                 return
 
     def decode(self, tokens: Sequence[int], lengths: Sequence[int], rope_deltas: Sequence[int]) -> torch.Tensor:
@@ -110,7 +110,7 @@ class ModelRunner:
         ``tokens`` are the rows' last tokens, ``lengths`` how many positions of each are in the cache.
         """
         if self._graphs is not None and self._graphs.usable:
-            logits = self._graphs.run(tokens, lengths, rope_deltas, self.device)
+            logits = self._graphs.run(tokens, lengths, rope_deltas)
             if logits is not None:
                 return logits
         columns = torch.tensor([tokens, lengths, rope_deltas], dtype=torch.long).to(self.device)

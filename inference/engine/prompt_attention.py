@@ -82,11 +82,12 @@ class EachAlone:
 
 
 class Padded:
-    """One product for whole prompts, padded to the longest: on a GPU the number of operations counts."""
+    """One product for whole new prompts, padded to the longest: on a GPU the number of operations counts."""
 
     def __init__(self, parts: Sequence[Part], heads: tuple[int, int, int], *, layers: int, like: torch.Tensor) -> None:
         """As ``EachAlone``. No prompt has begun, and each of them ends in this unit."""
         self._queries, keys, size = heads
+        self._group = self._queries // keys
         counts = [part.count for part in parts]
         self._rows, self._longest = len(parts), max(counts)
         rows = [range(row * self._longest, row * self._longest + count) for row, count in enumerate(counts)]
@@ -94,14 +95,16 @@ class Padded:
         self._places = torch.tensor([place for row in rows for place in row], device=like.device)
         self._ends = torch.tensor([row[-1] for row in rows], device=like.device)
         self._kept = [like.new_empty(self._rows, 2 * keys, self._longest, size) for _ in range(layers)]
-        for row, part in enumerate(parts):
-            part.prefill.states = [layer[row : row + 1, :, : part.stop] for layer in self._kept]
+        self._parts = parts
 
     def attend(self, number: int, projected: torch.Tensor) -> torch.Tensor:
         return self._attend_in_rows(number, projected)[self._places]
 
     def attend_last(self, projected: torch.Tensor) -> list[torch.Tensor]:
-        return list(self._attend_in_rows(-1, projected)[self._ends])
+        attended = list(self._attend_in_rows(-1, projected)[self._ends])
+        for row, part in enumerate(self._parts):
+            part.prefill.states = [layer[row : row + 1, :, : part.stop] for layer in self._kept]
+        return attended
 
     def _attend_in_rows(self, number: int, projected: torch.Tensor) -> torch.Tensor:
         """[rows x longest, heads x head size]. Padding is on the right, where causal attention ignores it."""
@@ -109,10 +112,11 @@ class Padded:
         padded[self._places] = projected
         by_head = padded.view(self._rows, self._longest, *projected.shape[1:]).transpose(1, 2)
         kept = self._kept[number].copy_(by_head[:, self._queries :])
-        keys, values = kept.chunk(2, dim=1)
-        seen = functional.scaled_dot_product_attention(
-            by_head[:, : self._queries], keys, values, is_causal=True, enable_gqa=True
+        # Repeated for the queries that share them: some of torch's kernels take only as many keys as queries.
+        keys, values = (
+            states.unsqueeze(2).expand(-1, -1, self._group, -1, -1).flatten(1, 2) for states in kept.chunk(2, dim=1)
         )
+        seen = functional.scaled_dot_product_attention(by_head[:, : self._queries], keys, values, is_causal=True)
         return seen.transpose(1, 2).reshape(self._rows * self._longest, -1)
 
 

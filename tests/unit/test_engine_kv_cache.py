@@ -84,8 +84,10 @@ def test_a_steady_cache_has_all_rows_and_its_length_doubles() -> None:
 def test_a_steady_cache_changes_seldom_near_its_limit() -> None:
     cache = SlotCache(1, max_rows=64, max_tokens=100_000, steady=True)
     growing = [(20, length) for length in range(1, 5001)]
-    assert layouts(cache, growing) == [(64, 1562), (32, 2048), (32, 3125), (20, 4096), (20, 5000)]
+    assert layouts(cache, growing) == [(64, 1562), (32, 2048), (32, 3125), (24, 4096), (24, 4166), (20, 5000)]
     assert layouts(cache, [(21, 2000), (33, 100)]) == [(32, 2048), (64, 1562)]
+    joining = [(rows, 1600) for rows in range(1, 63)]
+    assert layouts(cache, joining) == [(32, 2048), (40, 2048), (48, 2048), (56, 1785), (62, 1612)]
 
 
 def test_a_steady_cache_keeps_its_memory_until_it_is_released_as_a_whole() -> None:

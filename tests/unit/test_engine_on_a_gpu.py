@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from inference.engine import agreement
+from inference.engine.cuda_graphs import SPAN_BUCKET
 from inference.engine.fused_layers import FusedLayers
 from inference.engine.fused_prefill import FusedPrefill
 from inference.engine.layers_prefill import LayersPrefill
@@ -42,7 +43,7 @@ def test_replayed_steps_give_the_answers_of_taken_ones(
     assert [collect(handle).deltas for handle in [replaying.submit(request) for request in requests]] == expected
     graphs = replaying._batch._runner._graphs
     assert graphs.usable
-    assert len(graphs._graphs) > 1
+    assert any(span > SPAN_BUCKET for _, span in graphs._graphs)
 
 
 def test_steps_are_still_replayed_after_the_cache_has_moved(

@@ -110,14 +110,16 @@ def test_only_the_first_prompt_of_a_unit_is_cut(text_model: Any) -> None:
 
 
 @torch.inference_mode()
+@pytest.mark.parametrize("tokens", [13, 100])
 def test_a_unit_that_failed_midway_can_be_run_again(
-    text_model: Any, way: PrefillPass, monkeypatch: pytest.MonkeyPatch
+    text_model: Any, way: PrefillPass, monkeypatch: pytest.MonkeyPatch, tokens: int
 ) -> None:
     prompts = [prompt_of(20, 1), prompt_of(9, 2)]
     expected = [alone(LayersPrefill(text_model), prompt, text_model) for prompt in prompts]
     prefills = [Prefill(prompt, []) for prompt in prompts]
     embed = text_model.get_input_embeddings()
-    way.run(PrefillUnit.of(way.choose(prefills, 13), embed))
+    if tokens < 20:  # The first prompt has begun.
+        way.run(PrefillUnit.of(way.choose(prefills, tokens), embed))
 
     def fail(*_: Any) -> None:
         raise RuntimeError("out of memory")
@@ -125,8 +127,8 @@ def test_a_unit_that_failed_midway_can_be_run_again(
     with monkeypatch.context() as broken, pytest.raises(RuntimeError):
         for place in (text_model.model.layers[1].mlp, FusedLayer):
             broken.setattr(place, "forward" if place is not FusedLayer else "finish", fail)
-        way.run(PrefillUnit.of(way.choose(prefills, 13), embed))
-    found, _ = in_units(way, prefills, 13, text_model)
+        way.run(PrefillUnit.of(way.choose(prefills, tokens), embed))
+    found, _ = in_units(way, prefills, tokens, text_model)
     assert_same(found, expected)
 
 
@@ -157,7 +159,7 @@ def test_layers_with_biases_and_without_norms_of_heads_are_known_too(kind: str, 
 
 
 @torch.inference_mode()
-def test_a_unit_has_no_more_padding_than_tokens(text_model: Any) -> None:
+def test_a_unit_has_no_more_places_with_padding_than_tokens(text_model: Any) -> None:
     prefills = [Prefill(prompt_of(length, length), []) for length in (4, 5, 30, 3)]
     for way in (LayersPrefill(text_model), FusedPrefill(FusedLayers(text_model), pads=True)):
         assert [part.count for part in way.choose(prefills, 64)] == [4, 5]
@@ -165,12 +167,13 @@ def test_a_unit_has_no_more_padding_than_tokens(text_model: Any) -> None:
 
 
 @torch.inference_mode()
-def test_with_padding_a_prompt_that_has_begun_is_alone_in_its_unit(text_model: Any) -> None:
+def test_prompts_that_have_begun_are_not_padded(text_model: Any) -> None:
     fused = FusedPrefill(FusedLayers(text_model), pads=True)
     prefills = [Prefill(prompt_of(length, length), []) for length in (20, 5, 4)]
     fused.run(PrefillUnit.of(fused.choose(prefills, 13), text_model.get_input_embeddings()))
-    assert [part.count for part in fused.choose(prefills, 100)] == [7]
-    assert [part.count for part in fused.choose([*prefills[1:], prefills[0]], 100)] == [5, 4]
+    assert [part.count for part in fused.choose(prefills, 16)] == [7, 5, 4]
+    assert [part.count for part in fused.choose([*prefills[1:], prefills[0]], 16)] == [5, 4, 7]
+    assert [part.count for part in fused.choose([*prefills[1:], prefills[0]], 9)] == [5]
 
 
 @pytest.mark.skipif(not hasattr(torch.ops.onednn, "qlinear_prepack"), reason="torch has no oneDNN")
