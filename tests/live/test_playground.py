@@ -461,6 +461,16 @@ def test_a_refusal_is_shown_in_the_servers_words(playground: Playground) -> None
     expect(playground.answer.locator("[role=alert]")).to_contain_text("min_tokens is above max_tokens (5).")
 
 
+def test_a_refusal_that_comes_while_the_page_draws_is_shown(playground: Playground) -> None:
+    # The page waits ten times as long as a drawing took before it draws again: here a second.
+    playground.page.evaluate(
+        "() => { const now = performance.now.bind(performance); let reads = 0; performance.now = () => now() + 100 * reads++; }"
+    )
+    playground.set_parameters(max_tokens=5, min_tokens=6)
+    playground.ask("x")
+    expect(playground.answer.locator("[role=alert]")).to_contain_text("min_tokens is above max_tokens (5).")
+
+
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStack]:
     """As ``make demo`` serves it."""

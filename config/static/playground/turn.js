@@ -14,6 +14,7 @@ const DRAWING_SHARE = 10;
 export class TurnView {
   #turn; #actions; #asked; #answer; #parts = null;
   #isDrawing = false;
+  #isStale = false;
 
   constructor(turn, actions) {
     this.#turn = turn;
@@ -63,27 +64,26 @@ export class TurnView {
 
   /** Shows what the answer has become, as often as the page can draw it. */
   update() {
+    this.#isStale = true;
     if (this.#isDrawing) return;
     this.#isDrawing = true;
     requestAnimationFrame(() => {
       const began = performance.now();
+      this.#isStale = false;
       this.#draw();
       this.#actions.drawn();
       // Long answers are drawn less often, so that the page stays quick.
       setTimeout(() => {
         this.#isDrawing = false;
-        if (this.#drawnIndex !== this.#turn.answer?.lastIndex) this.update();
+        if (this.#isStale) this.update();
       }, (performance.now() - began) * DRAWING_SHARE);
     });
   }
-
-  #drawnIndex = null;
 
   #draw() {
     const { answer } = this.#turn;
     if (!answer) return;
     const parts = (this.#parts ??= this.#makeParts());
-    this.#drawnIndex = answer.lastIndex;
     parts.thoughts.hidden = !answer.reasoning;
     setText(parts.reasoning, answer.reasoning);
     setText(parts.thoughtsTitle, t(answer.content || answer.state !== "running" ? "thoughts" : "thinking"));
