@@ -464,7 +464,11 @@ def test_a_refusal_is_shown_in_the_servers_words(playground: Playground) -> None
 def test_a_refusal_that_comes_while_the_page_draws_is_shown(playground: Playground) -> None:
     # The page waits ten times as long as a drawing took before it draws again: here a second.
     playground.page.evaluate(
-        "() => { const now = performance.now.bind(performance); let reads = 0; performance.now = () => now() + 100 * reads++; }"
+        """() => {
+            const now = performance.now.bind(performance);
+            let reads = 0;
+            performance.now = () => now() + 100 * reads++;
+        }"""
     )
     playground.set_parameters(max_tokens=5, min_tokens=6)
     playground.ask("x")
