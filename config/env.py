@@ -78,10 +78,13 @@ def flag(name: str, default: bool = False) -> bool:
     raise ImproperlyConfigured(f"{name} must be 1 or 0; it is {value!r}.")
 
 
-def integer(name: str, default: int, *, minimum: int | None = None, maximum: int | None = None) -> int:
+def integer(
+    name: str, default: int, *, minimum: int | None = None, maximum: int | None = None, or_zero: bool = False
+) -> int:
+    """With ``or_zero``, 0 is taken too, below the minimum."""
     value = int(_read(name, default, int, "a whole number"))
-    if minimum is not None and value < minimum:
-        raise ImproperlyConfigured(f"{name} must be {minimum} or more; it is {value}.")
+    if minimum is not None and value < minimum and not (or_zero and value == 0):
+        raise ImproperlyConfigured(f"{name} must be {'0, or ' if or_zero else ''}{minimum} or more; it is {value}.")
     if maximum is not None and value > maximum:
         raise ImproperlyConfigured(f"{name} must be {maximum} or less; it is {value}.")
     return value

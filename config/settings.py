@@ -268,7 +268,7 @@ MAX_CONTEXT_TOKENS = env.integer("MAX_CONTEXT_TOKENS", 0, minimum=0)
 KV_CACHE_MB = env.integer("KV_CACHE_MB", 0, minimum=0)
 PREFIX_CACHE = env.flag("PREFIX_CACHE", default=True)
 MEDIA_CACHE_MB = env.integer("MEDIA_CACHE_MB", 256, minimum=0)
-PREFILL_CHUNK_TOKENS = env.integer("PREFILL_CHUNK_TOKENS", 0, minimum=0)
+PREFILL_CHUNK_TOKENS = env.integer("PREFILL_CHUNK_TOKENS", 0, minimum=16, or_zero=True)
 CUDA_GRAPHS = env.flag("CUDA_GRAPHS", default=True)
 TORCH_COMPILE = env.flag("TORCH_COMPILE")
 

@@ -45,8 +45,8 @@ def arrange(model: Any, *, max_rows: int, threads: int | None) -> str:
     The vision tower's first layer becomes a product, see ``PatchEmbedding``; on a GPU nothing else is done.
 
     Nothing is done for a quantized model, for one of another architecture (its layers may use their weights in ways of
-    their own), and for one that is arranged already. ``threads`` is the number that torch will have. Returns
-    what was chosen, for display: "products: 48 transposed, 9 packed".
+    their own), and for one that is arranged already. ``threads`` is the number that torch will have. Returns what was
+    chosen, for display: "products: 48 transposed, 9 packed".
     """
     done: str | None = getattr(model, "_sambung_products", None)
     if done is not None:

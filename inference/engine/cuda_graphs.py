@@ -32,7 +32,7 @@ class _Graph:
 
 
 class GraphedSteps:
-    """One graph for each number of rows (powers of two, and all) and span (``SPAN_BUCKET``).
+    """One graph for each number of rows (powers of two, and the most) and span (``SPAN_BUCKET``).
 
     Those of the shortest span are recorded at the start, the others when they are first needed. A graph holds the
     addresses of the cache, so all are dropped when the cache is resized. The first replay of each is compared with the
@@ -55,6 +55,7 @@ class GraphedSteps:
         self._stream = torch.cuda.Stream(device)
         self.usable = True
 
+    @torch.inference_mode()
     def record_ahead(self) -> None:
         """Record the shortest span for every number of rows that the cache has, so that no answer waits for it.
 
@@ -102,7 +103,7 @@ class GraphedSteps:
         self._graphs.clear()
         # torch frees a pool with the last graph in it, and then refuses to use it again.
         self._pool = None
-        # While it records it takes new memory only, and nothing of what it keeps for later.
+        # A recording cannot use memory that torch keeps for later allocations.
         torch.cuda.empty_cache()
 
     def _record(self, inputs: torch.Tensor, rows: int, span: int) -> _Graph:
@@ -131,7 +132,7 @@ class GraphedSteps:
                     graph.capture_end()
         finally:
             here.wait_stream(aside)
-        logits.zero_()  # A graph that writes nothing is found out.
+        logits.zero_()  # So that a graph that writes nothing fails the comparison.
         graph.replay()
         difference = ((logits - expected).abs().max() / expected.std()).item()
         if not difference <= _TOLERANCE:

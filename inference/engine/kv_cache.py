@@ -209,7 +209,7 @@ class SlotCache:
         if fit_rows < rows:
             fit_rows = min(-(-rows // _STEADY_ROWS) * _STEADY_ROWS, self._max_rows)
             if fit_rows * length > self.max_tokens:
-                # Further rows may join, or those that there are may grow.
+                # If rows join, leave room for more rows; if they grow, for more positions.
                 fit_rows = max(rows, self.max_tokens // length) if rows > self._rows else rows
         fit_length = max(_STEADY_LENGTH, 1 << (length - 1).bit_length())
         return fit_rows, max(length, min(fit_length, self.max_tokens // fit_rows))

@@ -100,8 +100,7 @@ class ModelRunner:
                 self._takes_rows_alone = self.device.type == "cpu" and step == decoder.step
                 if graphed:
                     self._graphs = GraphedSteps(step, self.cache, self.device)
-                    with torch.inference_mode():
-                        self._graphs.record_ahead()
+                    self._graphs.record_ahead()
                 return
 
     def decode(self, tokens: Sequence[int], lengths: Sequence[int], rope_deltas: Sequence[int]) -> torch.Tensor:

@@ -108,6 +108,8 @@ WRONG: list[tuple[str, str]] = [
     ("MAX_TOKENS", "0"),
     ("MAX_TOKENS", "1e3"),
     ("MAX_BATCH_SIZE", "-1"),
+    ("PREFILL_CHUNK_TOKENS", "15"),
+    ("PREFILL_CHUNK_TOKENS", "-1"),
     ("TEMPERATURE", "warm"),
     ("TEMPERATURE", "-0.1"),
     ("SESSION_LEASE_SECONDS", "0"),
