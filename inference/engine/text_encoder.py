@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import unicodedata
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +16,8 @@ from inference.engine.vocabulary import Vocabulary
 #: characters encoded at once, which take a few milliseconds and memory that does not grow with the text
 PIECE_CHARACTERS = 16_384
 
+#: characters on each side of a cut that may combine; Unicode's stream-safe text has at most 30 marks (UAX #15)
+_COMBINED = 32
 #: factor by which a normalizer may shorten non-ASCII text, in bytes of UTF-8; the worst case for NFC is U+0390
 _SHRINKS = {None: 1, "NFC": 3}
 
@@ -101,6 +104,14 @@ def _whole_words(encoding: Any, piece: str, most: int) -> tuple[int, int]:
     for place in range(len(words) - 1, 0, -1):
         if words[place] <= last and words[place] != words[place - 1]:
             cut = offsets[place][0]
-            if 0 < cut <= most and not (piece[cut - 1].isnumeric() and piece[cut].isnumeric()):
+            is_in_number = piece[cut - 1].isnumeric() and piece[cut].isnumeric()
+            if 0 < cut <= most and not is_in_number and not _combine(piece[:cut], piece[cut:]):
                 return place, cut
     return len(words), len(piece)
+
+
+def _combine(text: str, following: str) -> bool:
+    """Whether NFC, with which some models normalize, turns characters of both into one or changes their order."""
+    before, after = text[-_COMBINED:], following[:_COMBINED]
+    apart = unicodedata.normalize("NFC", before) + unicodedata.normalize("NFC", after)
+    return unicodedata.normalize("NFC", before + after) != apart

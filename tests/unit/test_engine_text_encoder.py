@@ -45,6 +45,15 @@ def whole(encoder: TextEncoder, text: str) -> list[int]:
     return [token for piece in encoder.pieces(text) for token in piece]
 
 
+@pytest.mark.parametrize(
+    "combining", ["e\u0301\u0301\u0327", "\u00e9\u0301\u0327", "\u1112\u1161\u11ab", "\u09c7\u09be"], ids=ascii
+)
+def test_no_piece_ends_between_characters_that_combine(tokenizer: Any, cutting: TextEncoder, combining: str) -> None:
+    for length in range(64):
+        text = ("kata " * 20)[:length] + combining + " kata" * 20
+        assert whole(cutting, text) == tokenizer.encode(text, add_special_tokens=False)
+
+
 @settings(max_examples=400, deadline=None)
 @given(words=st.lists(WORDS, max_size=120))
 def test_pieces_are_those_of_the_whole_text(tokenizer: Any, cutting: TextEncoder, words: list[str]) -> None:
